@@ -1,0 +1,308 @@
+//! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
+//!
+//! One VM, one vCPU, two memory slots: RAM from 0, and the [exception page](exception_page) far above it.
+//! Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or
+//! [a kick](crate::kick).
+
+mod device;
+mod entry_state;
+mod exception_page;
+mod run_page;
+
+use std::io;
+use std::path::Path;
+
+use flatland_contract::Direction;
+use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
+use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+pub use device::KvmError;
+
+use super::{Engine, EngineError, Exit, Registers};
+use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
+use crate::{MemorySize, kick};
+use exception_page::EXCEPTION_PAGE;
+
+/// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
+/// guest" (KVM API 4.13, KVM_SET_TSS_ADDR). Where QEMU, crosvm and Firecracker put them.
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// KVM_INTERNAL_ERROR_DELIVERY_EV: an exception could not be delivered (linux/kvm.h).
+const SUBERROR_DELIVERY: u32 = 3;
+
+/// A processor that KVM runs.
+#[derive(Debug)]
+pub struct KvmEngine {
+    // In the order they must be dropped: the kernel uses the memory until both descriptors are closed.
+    vcpu: VcpuFd,
+    _vm: VmFd,
+    memory: GuestMemoryMmap,
+    ram_size: u32,
+    last: LastExit,
+}
+
+/// What the last exit was, as far as it says where EIP stands.
+#[derive(Clone, Copy, Debug)]
+enum LastExit {
+    /// EIP is at the instruction to run next.
+    Before,
+    /// EIP is past the instruction.
+    After,
+    /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
+    Out,
+    /// A fault, with the registers as they were.
+    Fault(Location, Registers),
+}
+
+impl KvmEngine {
+    /// A machine's processor and `ram` of zeroed RAM, in the contract's state at entry, on /dev/kvm.
+    pub fn new(ram: MemorySize) -> Result<Self, KvmError> {
+        Self::on_device(Path::new("/dev/kvm"), ram)
+    }
+
+    /// The same on another device file.
+    pub fn on_device(device: &Path, ram: MemorySize) -> Result<Self, KvmError> {
+        let kvm = device::open(device)?;
+        let vm = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
+        vm.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
+
+        let ranges = [
+            (GuestAddress(0), ram.bytes() as usize),
+            (GuestAddress(EXCEPTION_PAGE.into()), exception_page::SIZE),
+        ];
+        let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(|_| KvmError::NoMemory(ram))?;
+        memory
+            .write_slice(&exception_page::contents(), GuestAddress(EXCEPTION_PAGE.into()))
+            .expect("the page was just mapped");
+        for (slot, ((start, size), flags)) in ranges.into_iter().zip([0, KVM_MEM_READONLY]).enumerate() {
+            let region = kvm_userspace_memory_region {
+                slot: slot as u32,
+                flags,
+                guest_phys_addr: start.0,
+                memory_size: size as u64,
+                userspace_addr: memory.get_host_address(start).expect("the range was just mapped") as u64,
+            };
+            // SAFETY: the range is mapped by `memory`, which lives as long as the VM: `Self` holds both and
+            // drops the VM first.
+            unsafe { vm.set_user_memory_region(region) }
+                .map_err(KvmError::call("KVM_SET_USER_MEMORY_REGION"))?;
+        }
+
+        let vcpu = vm.create_vcpu(0).map_err(KvmError::call("KVM_CREATE_VCPU"))?;
+        let mut sregs = vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?;
+        entry_state::set_segments(&mut sregs);
+        vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
+        vcpu.set_regs(&entry_state::registers(ram)).map_err(KvmError::call("KVM_SET_REGS"))?;
+        Ok(Self { vcpu, _vm: vm, memory, ram_size: ram.bytes(), last: LastExit::Before })
+    }
+
+    fn kvm_regs(&self) -> Result<kvm_regs, EngineError> {
+        self.vcpu.get_regs().map_err(|errno| EngineError::Call { call: "KVM_GET_REGS", cause: errno.into() })
+    }
+
+    fn read_u32(&self, address: u32) -> Option<u32> {
+        let mut bytes = [0; 4];
+        (self.read_ram(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
+    }
+
+    fn code_at(&self, address: u32) -> CodeBytes {
+        let mut bytes = [0; 15];
+        let len = self.read_ram(address, &mut bytes);
+        CodeBytes::new(&bytes[..len])
+    }
+
+    /// A `hlt`: the guest's own, or one of the exception page's.
+    fn on_halt(&mut self) -> Result<Exit<'_>, EngineError> {
+        let registers = registers(&self.kvm_regs()?);
+        let Some(vector) = exception_page::vector_at(registers.eip) else {
+            self.last = LastExit::After;
+            return Ok(Exit::Halt);
+        };
+        let frame = exception_page::frame(vector, registers, |address| self.read_u32(address));
+        let kind = FaultKind::Exception { vector, error_code: frame.error_code };
+        Ok(self.fault(kind, frame.location, frame.registers))
+    }
+
+    /// KVM gave up: its instruction emulator met something it does not know.
+    fn on_internal_error(&mut self) -> Result<Exit<'_>, EngineError> {
+        let suberror = run_page::suberror(self.vcpu.get_kvm_run());
+        let registers = registers(&self.kvm_regs()?);
+        let (eip, ram_size) = (registers.eip, self.ram_size);
+        let kind = if eip >= ram_size {
+            FaultKind::OutsideRam { access: Access::Execute, address: eip, ram_size }
+        } else if suberror == SUBERROR_DELIVERY {
+            // An exception whose frame finds no RAM: what a processor calls a triple fault.
+            FaultKind::TripleFault
+        } else {
+            FaultKind::Unsupported { engine: "KVM", code: self.code_at(eip) }
+        };
+        Ok(self.fault(kind, Location::At(eip), registers))
+    }
+
+    fn on_shutdown(&mut self) -> Result<Exit<'_>, EngineError> {
+        let registers = registers(&self.kvm_regs()?);
+        let sregs = self
+            .vcpu
+            .get_sregs()
+            .map_err(|errno| EngineError::Call { call: "KVM_GET_SREGS", cause: errno.into() })?;
+        // kvm-amd resets the vCPU at a triple fault (svm.c, shutdown_interception).
+        let location = if sregs.cr0 & entry_state::CR0_PE == 0 {
+            Location::Unknown
+        } else {
+            Location::At(registers.eip)
+        };
+        Ok(self.fault(FaultKind::TripleFault, location, registers))
+    }
+
+    /// A load or store that no memory slot answers. KVM completes a load on the next run, so EIP is still
+    /// at it; a store is done, and EIP is past it (x86.c, x86_emulate_instruction).
+    fn on_mmio(&mut self, access: Access, address: u64) -> Result<Exit<'_>, EngineError> {
+        let registers = registers(&self.kvm_regs()?);
+        let location = match access {
+            Access::Write => Location::EndsAt(registers.eip),
+            Access::Read | Access::Execute => Location::At(registers.eip),
+        };
+        // Physical addresses are 32 bits wide here: paging is off, and without long mode there are no more.
+        let kind = FaultKind::OutsideRam { access, address: address as u32, ram_size: self.ram_size };
+        Ok(self.fault(kind, location, registers))
+    }
+
+    fn fault(&mut self, kind: FaultKind, location: Location, registers: Registers) -> Exit<'_> {
+        self.last = LastExit::Fault(location, registers);
+        Exit::Fault(Fault { kind, location })
+    }
+
+    /// Has KVM finish the I/O of the last exit without running anything more: KVM_RUN does that first, and
+    /// returns EINTR at once where `immediate_exit` is set (KVM API 4.10 and 5).
+    fn finish_io(&mut self) -> Result<(), EngineError> {
+        self.vcpu.set_kvm_immediate_exit(1);
+        let result = self.vcpu.run().map(|exit| format!("{exit:?}"));
+        self.vcpu.set_kvm_immediate_exit(0);
+        match result {
+            Err(errno) if errno.errno() == nix::libc::EINTR => Ok(()),
+            Err(errno) => Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
+            Ok(exit) => Err(EngineError::UnknownExit(exit)),
+        }
+    }
+}
+
+/// [`VcpuExit`] without its borrow, so that the run page can be looked at again.
+enum Kind {
+    Io,
+    Halt,
+    InternalError,
+    Shutdown,
+    Mmio(Access, u64),
+    Kicked,
+}
+
+impl Engine for KvmEngine {
+    fn ram_size(&self) -> u32 {
+        self.ram_size
+    }
+
+    fn run(&mut self) -> Result<Exit<'_>, EngineError> {
+        let result = {
+            let flag = run_page::immediate_exit(self.vcpu.get_kvm_run());
+            // SAFETY: the run page is mapped as long as the vCPU lives, which is longer than `_armed`.
+            let _armed = unsafe { kick::arm(flag) };
+            self.vcpu.run()
+        };
+        let kind = match result {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Kind::Io,
+            Ok(VcpuExit::Hlt) => Kind::Halt,
+            Ok(VcpuExit::MmioRead(address, _)) => Kind::Mmio(Access::Read, address),
+            Ok(VcpuExit::MmioWrite(address, _)) => Kind::Mmio(Access::Write, address),
+            Ok(VcpuExit::InternalError) => Kind::InternalError,
+            Ok(VcpuExit::Shutdown) => Kind::Shutdown,
+            Ok(VcpuExit::Intr) => Kind::Kicked,
+            Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}"))),
+            Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Kind::Kicked,
+            Err(errno) => return Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
+        };
+        match kind {
+            Kind::Io => {
+                let io = run_page::io(self.vcpu.get_kvm_run());
+                let (port, width, data) = (io.port, io.width, io.data);
+                match io.direction {
+                    Direction::In => {
+                        self.last = LastExit::Before;
+                        Ok(Exit::In { port, width, data })
+                    }
+                    Direction::Out => {
+                        self.last = LastExit::Out;
+                        Ok(Exit::Out { port, width, data })
+                    }
+                }
+            }
+            Kind::Halt => self.on_halt(),
+            Kind::Mmio(access, address) => self.on_mmio(access, address),
+            Kind::InternalError => self.on_internal_error(),
+            Kind::Shutdown => self.on_shutdown(),
+            Kind::Kicked => {
+                self.last = LastExit::Before;
+                Ok(Exit::Kicked)
+            }
+        }
+    }
+
+    fn registers(&mut self) -> Result<Registers, EngineError> {
+        match self.last {
+            LastExit::Fault(_, registers) => Ok(registers),
+            _ => Ok(registers(&self.kvm_regs()?)),
+        }
+    }
+
+    fn location(&mut self) -> Result<Location, EngineError> {
+        match self.last {
+            LastExit::Fault(location, _) => Ok(location),
+            LastExit::Before => Ok(Location::At(self.kvm_regs()?.rip as u32)),
+            LastExit::After => Ok(Location::EndsAt(self.kvm_regs()?.rip as u32)),
+            LastExit::Out => {
+                self.finish_io()?;
+                let regs = self.kvm_regs()?;
+                let eip = regs.rip as u32;
+                // A `rep outs` that is not through is still the next instruction.
+                self.last = match self.code_at(eip).as_slice() {
+                    [0xf2 | 0xf3, 0x6e | 0x6f, ..] if regs.rcx as u32 != 0 => LastExit::Before,
+                    _ => LastExit::After,
+                };
+                self.location()
+            }
+        }
+    }
+
+    fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
+        let len = bytes.len().min(self.ram_size.saturating_sub(address) as usize);
+        self.memory.read_slice(&mut bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
+    }
+
+    fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        let len = bytes.len().min(self.ram_size.saturating_sub(address) as usize);
+        self.memory.write_slice(&bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
+    }
+}
+
+/// KVM's 64-bit registers, of which a 32-bit guest has the low halves.
+fn registers(regs: &kvm_regs) -> Registers {
+    Registers {
+        eax: regs.rax as u32,
+        ebx: regs.rbx as u32,
+        ecx: regs.rcx as u32,
+        edx: regs.rdx as u32,
+        esi: regs.rsi as u32,
+        edi: regs.rdi as u32,
+        ebp: regs.rbp as u32,
+        esp: regs.rsp as u32,
+        eip: regs.rip as u32,
+        eflags: regs.rflags as u32,
+    }
+}
+
+impl KvmError {
+    /// For `map_err`: the named call failed.
+    fn call(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
+        move |errno| KvmError::Call { call, cause: io::Error::from_raw_os_error(errno.errno()) }
+    }
+}

@@ -1,0 +1,306 @@
+//! Faults: what a processor cannot go on from, in words.
+
+use std::fmt;
+
+use flatland_contract::{Direction, Port};
+
+/// Something the processor cannot go on from, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What it is.
+    pub kind: FaultKind,
+    /// Which instruction did it.
+    pub location: Location,
+}
+
+/// Where an instruction stands, as exactly as the engine knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// It begins here.
+    At(u32),
+    /// It ends here: EIP was already past it.
+    EndsAt(u32),
+    /// The engine did not keep it.
+    Unknown,
+}
+
+impl Location {
+    /// An address inside the instruction, for looking up its function and line.
+    pub fn inside(self) -> Option<u32> {
+        match self {
+            Location::At(address) => Some(address),
+            Location::EndsAt(address) => Some(address.wrapping_sub(1)),
+            Location::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Location::At(address) => write!(f, "at {address:#010x}"),
+            Location::EndsAt(address) => write!(f, "just before {address:#010x}"),
+            Location::Unknown => write!(f, "at an address that was not kept"),
+        }
+    }
+}
+
+/// The kinds of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A CPU exception for which the guest has no handler.
+    Exception {
+        /// The vector, 0 to 31.
+        vector: u8,
+        /// The error code, for the vectors that push one.
+        error_code: Option<u32>,
+    },
+    /// An exception while a double fault was being delivered.
+    TripleFault,
+    /// An access that no RAM answers.
+    OutsideRam {
+        /// What was tried.
+        access: Access,
+        /// The first byte that is outside.
+        address: u32,
+        /// Where RAM ends.
+        ram_size: u32,
+    },
+    /// A transfer at a port, of a width or in a direction that the contract does not have.
+    Port {
+        /// The port's number.
+        port: u16,
+        /// Bytes a transfer.
+        width: u8,
+        /// Which way.
+        direction: Direction,
+    },
+    /// An instruction that the engine cannot run.
+    Unsupported {
+        /// The engine's name in a sentence.
+        engine: &'static str,
+        /// The bytes from the instruction's first on, as many as lie in RAM.
+        code: CodeBytes,
+    },
+}
+
+/// What an access outside RAM wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To load.
+    Read,
+    /// To store or push.
+    Write,
+    /// To fetch an instruction.
+    Execute,
+}
+
+/// The bytes of an instruction, up to the 15 that one can have (SDM volume 2, section 2.3.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeBytes {
+    bytes: [u8; 15],
+    len: u8,
+}
+
+impl CodeBytes {
+    /// The first 15 of these bytes.
+    pub fn new(from: &[u8]) -> Self {
+        let mut bytes = [0; 15];
+        let len = from.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&from[..len]);
+        Self { bytes, len: len as u8 }
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// What happened, without where: `divide error (#DE)`.
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match *self {
+            FaultKind::Exception { vector, error_code } => {
+                let (name, mnemonic) = exception_name(vector);
+                match (mnemonic, error_code) {
+                    ("", _) => write!(f, "{name} (vector {vector})"),
+                    (_, None | Some(0)) => write!(f, "{name} ({mnemonic})"),
+                    (_, Some(code)) => write!(f, "{name} ({mnemonic}, {})", Selector(code)),
+                }
+            }
+            FaultKind::TripleFault => write!(f, "triple fault"),
+            // A jump has taken place: the address is where the processor is.
+            FaultKind::OutsideRam { access: Access::Execute, .. } => write!(f, "jump outside RAM"),
+            FaultKind::OutsideRam { access: Access::Read, address, .. } => {
+                write!(f, "read outside RAM at {address:#010x}, by the instruction")
+            }
+            FaultKind::OutsideRam { access: Access::Write, address, .. } => {
+                write!(f, "write outside RAM at {address:#010x}, by the instruction")
+            }
+            FaultKind::Port { port, width, direction } => {
+                let bytes = if width == 1 { "byte" } else { "bytes" };
+                let direction_word = match direction {
+                    Direction::In => "in",
+                    Direction::Out => "out",
+                };
+                match Port::from_number(port) {
+                    None => write!(f, "unknown port {port:#x} ({direction_word}, {width} {bytes})"),
+                    Some(known) if !known.allows(direction) => {
+                        write!(f, "wrong direction ({direction_word}) for port {port:#x}, {}", known.name())
+                    }
+                    Some(known) => {
+                        write!(f, "wrong width ({width} {bytes}) for port {port:#x}, {}", known.name())
+                    }
+                }
+            }
+            FaultKind::Unsupported { engine, code } => {
+                write!(f, "an instruction that {engine} cannot run, of the bytes")?;
+                code.as_slice().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+            }
+        }
+    }
+}
+
+impl FaultKind {
+    /// What a person can do about it.
+    pub fn advice(&self) -> String {
+        match *self {
+            FaultKind::Exception { .. } => {
+                "correct the instruction there, or handle the exception with an IDT of the guest's own".into()
+            }
+            FaultKind::TripleFault => {
+                "an exception found no way to its handler: check that ESP points into RAM, and the IDT and \
+                 GDT if the guest loads its own"
+                    .into()
+            }
+            FaultKind::OutsideRam { address, ram_size, .. }
+                if address >= flatland_contract::memory::MAX_RAM_SIZE =>
+            {
+                format!(
+                    "RAM ends at {ram_size:#010x}, and no machine has any there: look for a wrong pointer"
+                )
+            }
+            FaultKind::OutsideRam { ram_size, .. } => {
+                format!("RAM ends at {ram_size:#010x}: mend the pointer, or give more RAM with --memory SIZE")
+            }
+            FaultKind::Port { .. } => {
+                let ports = Port::ALL.map(|port| {
+                    let ways = match (port.allows(Direction::In), port.allows(Direction::Out)) {
+                        (true, true) => "in, out",
+                        (true, false) => "in",
+                        _ => "out",
+                    };
+                    format!("{:#x} {} ({ways})", port.number(), port.name())
+                });
+                format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))
+            }
+            FaultKind::Unsupported { .. } => {
+                "write it with other instructions, or run it on a machine whose KVM uses VMX or SVM".into()
+            }
+        }
+    }
+}
+
+/// What an error code says that names a selector (SDM volume 3, section 7.13).
+struct Selector(u32);
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Selector(code) = *self;
+        let index = code & 0xfff8;
+        match code & 0b110 {
+            0b000 => write!(f, "selector {index:#x}"),
+            0b100 => write!(f, "selector {index:#x} in the LDT"),
+            _ => write!(f, "IDT vector {}", index >> 3),
+        }
+    }
+}
+
+/// An exception's name and mnemonic (SDM volume 3, table 7-1); no mnemonic where the manual reserves it.
+fn exception_name(vector: u8) -> (&'static str, &'static str) {
+    match vector {
+        0 => ("divide error", "#DE"),
+        1 => ("debug exception", "#DB"),
+        2 => ("non-maskable interrupt", "NMI"),
+        3 => ("breakpoint", "#BP"),
+        4 => ("overflow", "#OF"),
+        5 => ("bound range exceeded", "#BR"),
+        6 => ("invalid opcode", "#UD"),
+        7 => ("no math coprocessor", "#NM"),
+        8 => ("double fault", "#DF"),
+        10 => ("invalid TSS", "#TS"),
+        11 => ("segment not present", "#NP"),
+        12 => ("stack-segment fault", "#SS"),
+        13 => ("general protection", "#GP"),
+        14 => ("page fault", "#PF"),
+        16 => ("x87 floating-point error", "#MF"),
+        17 => ("alignment check", "#AC"),
+        18 => ("machine check", "#MC"),
+        19 => ("SIMD floating-point exception", "#XM"),
+        20 => ("virtualization exception", "#VE"),
+        21 => ("control protection exception", "#CP"),
+        _ => ("reserved exception", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(port: u16, width: u8, direction: Direction) -> FaultKind {
+        FaultKind::Port { port, width, direction }
+    }
+
+    fn exception(vector: u8, error_code: Option<u32>) -> FaultKind {
+        FaultKind::Exception { vector, error_code }
+    }
+
+    #[test]
+    fn each_kind_in_words() {
+        let unsupported = FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&[0x0f, 0x58, 0xc1]) };
+        let jump =
+            FaultKind::OutsideRam { access: Access::Execute, address: 0x200_0000, ram_size: 0x100_0000 };
+        for (kind, words) in [
+            (exception(0, None), "divide error (#DE)"),
+            (exception(13, Some(0)), "general protection (#GP)"),
+            (exception(13, Some(0x30)), "general protection (#GP, selector 0x30)"),
+            (exception(11, Some(0x34)), "segment not present (#NP, selector 0x30 in the LDT)"),
+            (exception(13, Some(0x82)), "general protection (#GP, IDT vector 16)"),
+            (exception(9, None), "reserved exception (vector 9)"),
+            (FaultKind::TripleFault, "triple fault"),
+            (jump, "jump outside RAM"),
+            (port(0x3f8, 1, Direction::Out), "unknown port 0x3f8 (out, 1 byte)"),
+            (port(0x3f8, 4, Direction::In), "unknown port 0x3f8 (in, 4 bytes)"),
+            (port(0xf4, 1, Direction::In), "wrong direction (in) for port 0xf4, exit"),
+            (port(0xe9, 2, Direction::Out), "wrong width (2 bytes) for port 0xe9, console"),
+            (unsupported, "an instruction that KVM cannot run, of the bytes 0f 58 c1"),
+        ] {
+            assert_eq!(kind.to_string(), words);
+        }
+    }
+
+    #[test]
+    fn advice_on_ports_lists_the_whole_table() {
+        assert_eq!(
+            port(0x3f8, 1, Direction::Out).advice(),
+            "use one of the machine's ports, a byte at a time: 0xe9 console (in, out), 0xea diagnostics \
+             (out), 0xeb input ready (in), 0xf4 exit (out)"
+        );
+    }
+
+    #[test]
+    fn more_memory_is_advised_only_where_it_can_help() {
+        let outside =
+            |address| FaultKind::OutsideRam { access: Access::Write, address, ram_size: 0x1000 }.advice();
+        assert!(outside(0xefff_ffff).contains("--memory"));
+        assert!(!outside(0xf000_0000).contains("--memory"));
+    }
+
+    #[test]
+    fn locations() {
+        assert_eq!(Location::At(0x12).to_string(), "at 0x00000012");
+        assert_eq!(Location::EndsAt(0x12).to_string(), "just before 0x00000012");
+        assert_eq!(Location::EndsAt(0x12).inside(), Some(0x11));
+    }
+}

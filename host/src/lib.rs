@@ -1,0 +1,34 @@
+//! A bare 32-bit processor for flat images.
+//!
+//! A [`Machine`] owns RAM, the ports of the contract, the streams behind them and the time limit. An
+//! [`engine::Engine`] runs the processor until something happens and says what. The machine decides what
+//! that means, and ends with an [`Outcome`].
+//!
+//! ```no_run
+//! use flatland::{Image, Machine, MemorySize, Output, Streams, engine::kvm::KvmEngine};
+//!
+//! // mov dx, 0xe9; mov al, 'A'; out dx, al; hlt
+//! let image = Image::from_bytes(vec![0x66, 0xba, 0xe9, 0x00, 0xb0, b'A', 0xee, 0xf4])?;
+//! let engine = KvmEngine::new(MemorySize::default())?;
+//! let mut machine = Machine::new(engine, &image, Streams { output: Output::memory(), ..Streams::none() })?;
+//! assert_eq!(machine.run()?.status(), 0);
+//! assert_eq!(machine.streams().output.bytes(), b"A");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod engine;
+pub mod fault;
+mod image;
+pub mod kick;
+mod machine;
+mod memory_size;
+mod outcome;
+mod streams;
+mod symbols;
+
+pub use image::{Image, ImageError};
+pub use machine::{Machine, RunError};
+pub use memory_size::{MemorySize, MemorySizeError};
+pub use outcome::{Outcome, Stop};
+pub use streams::{Input, Output, StreamError, Streams};
+pub use symbols::{Place, Symbols, SymbolsError};

@@ -1,0 +1,152 @@
+//! The machine: ports, streams, limits and the outcome, the same whatever engine runs the processor.
+
+mod limits;
+mod ports;
+
+use std::time::{Duration, Instant};
+
+use flatland_contract::memory::LOAD_ADDRESS;
+use nix::errno::Errno;
+
+use crate::engine::{Engine, EngineError, Exit};
+use crate::fault::Fault;
+use crate::kick::{self, Alarm};
+use crate::outcome::{Outcome, Stop};
+use crate::{Image, ImageError, MemorySize, StreamError, Streams};
+
+pub(crate) use limits::Limits;
+use ports::{End, Ports};
+
+/// A processor with an image in its RAM, and the streams behind its ports.
+#[derive(Debug)]
+pub struct Machine<E> {
+    engine: E,
+    ports: Ports,
+    time_limit: Option<Duration>,
+}
+
+/// Why the host could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The engine could not go on.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A stream failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The clock could not be set.
+    #[error("no timer for the run ({0}): raise the limit of pending signals with `ulimit -i`")]
+    Timer(#[source] Errno),
+}
+
+impl<E: Engine> Machine<E> {
+    /// How long a run that was stopped waits for a reader that does not read.
+    const LAST_FLUSH: Duration = Duration::from_secs(1);
+
+    /// Puts the image where it belongs.
+    pub fn new(mut engine: E, image: &Image, streams: Streams) -> Result<Self, ImageError> {
+        let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
+        if written < image.bytes().len() {
+            let ram = MemorySize::from_bytes(engine.ram_size().into()).unwrap_or_default();
+            return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
+        }
+        Ok(Self { engine, ports: Ports::new(streams), time_limit: None })
+    }
+
+    /// Ends a run that takes longer than this.
+    pub fn set_time_limit(&mut self, limit: Duration) {
+        self.time_limit = Some(limit);
+    }
+
+    /// The streams, for looking at what the guest sent.
+    pub fn streams(&self) -> &Streams {
+        self.ports.streams()
+    }
+
+    /// The processor, for looking at what the guest did.
+    pub fn engine(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
+    /// Runs the guest to its end. Everything it sent is where it belongs before this returns.
+    pub fn run(&mut self) -> Result<Outcome, RunError> {
+        let limits = Limits::from_now(self.time_limit);
+        let result = self.run_to_end(&limits);
+        let delivered = match result {
+            Ok(Outcome::Stopped(..)) => self.ports.flush_within(Self::LAST_FLUSH).map(|()| None),
+            _ => self.ports.flush(&limits),
+        };
+        match (result, delivered) {
+            // Whoever reads our output may leave when they have seen enough; a fault is news all the same.
+            (Ok(Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_)), Err(StreamError::Closed)) => {
+                Ok(Outcome::OutputClosed)
+            }
+            (Err(RunError::Stream(StreamError::Closed)), _) => Ok(Outcome::OutputClosed),
+            (result, Err(StreamError::Closed)) => result,
+            (Ok(_), Err(error)) => Err(error.into()),
+            (Ok(_), Ok(Some(stop))) => {
+                self.ports.flush_within(Self::LAST_FLUSH)?;
+                self.stopped(stop)
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn run_to_end(&mut self, limits: &Limits) -> Result<Outcome, RunError> {
+        let mut alarm = Alarm::default();
+        if let Some(deadline) = limits.deadline() {
+            alarm.set(deadline).map_err(RunError::Timer)?;
+        }
+        loop {
+            let end = match self.engine.run()? {
+                Exit::Out { port, width, data } => {
+                    let end = self.ports.output(port, width, data, limits)?;
+                    if let Some(due) = self.ports.due() {
+                        alarm.set(due).map_err(RunError::Timer)?;
+                    }
+                    end
+                }
+                Exit::In { port, width, data } => self.ports.input(port, width, data, limits)?,
+                Exit::Halt => return Ok(Outcome::Halted),
+                Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
+                Exit::Kicked => self.on_kick(limits, &mut alarm)?,
+            };
+            match end {
+                None => {}
+                Some(End::OfInput) => return Ok(Outcome::EndOfInput),
+                Some(End::Exited(status)) => return Ok(Outcome::Exited(status)),
+                Some(End::Stopped(stop)) => return self.stopped(stop),
+                Some(End::Fault(kind)) => {
+                    return Ok(Outcome::Fault(Fault { kind, location: self.engine.location()? }));
+                }
+            }
+        }
+    }
+
+    /// The clock or a signal wants something. Signals that mean nothing to us come here too, such as
+    /// SIGCONT after a stop (KVM API 4.10, EINTR).
+    fn on_kick(&mut self, limits: &Limits, alarm: &mut Alarm) -> Result<Option<End>, RunError> {
+        if let Some(stop) = limits.stop() {
+            return Ok(Some(End::Stopped(stop)));
+        }
+        if !kick::answer() {
+            return Ok(None);
+        }
+        alarm.answered().map_err(RunError::Timer)?;
+        if self.ports.due().is_some_and(|due| due <= Instant::now())
+            && let Some(stop) = self.ports.flush(limits)?
+        {
+            return Ok(Some(End::Stopped(stop)));
+        }
+        for time in [limits.deadline(), self.ports.due()].into_iter().flatten() {
+            alarm.set(time).map_err(RunError::Timer)?;
+        }
+        Ok(None)
+    }
+
+    fn stopped(&mut self, stop: Stop) -> Result<Outcome, RunError> {
+        // Leave no ring behind for the next run on this thread.
+        kick::answer();
+        Ok(Outcome::Stopped(stop, self.engine.location()?))
+    }
+}

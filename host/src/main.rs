@@ -1,0 +1,94 @@
+//! `flatland`: runs a flat image on a bare 32-bit processor.
+
+mod options;
+
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use flatland::engine::kvm::KvmEngine;
+use flatland::{Image, Machine, Outcome, Place, StreamError, Streams, Symbols, kick};
+use flatland_contract::status;
+use options::{Command, Options};
+
+fn main() -> ExitCode {
+    let text = match options::parse(env::args_os().skip(1)) {
+        Ok(Command::Run(options)) => return run(&options).into(),
+        Ok(Command::Help) => options::HELP,
+        Ok(Command::Version) => concat!("flatland ", env!("CARGO_PKG_VERSION")),
+        Err(message) => {
+            say(&format!("{message}; `flatland --help` lists what there is"));
+            return status::USAGE.into();
+        }
+    };
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => status::OUTPUT_CLOSED.into(),
+        Err(error) => {
+            say(&format!("standard output cannot be written ({error}): send it elsewhere"));
+            status::HOST.into()
+        }
+    }
+}
+
+/// Runs an image, says what there is to say, and returns the status.
+fn run(options: &Options) -> u8 {
+    let mut machine = match machine(options) {
+        Ok(machine) => machine,
+        Err(message) => {
+            say(&message);
+            return status::HOST;
+        }
+    };
+    let (status, messages) = match machine.run() {
+        Ok(outcome) => (outcome.status(), report(&outcome, options)),
+        Err(error) => (status::HOST, vec![error.to_string()]),
+    };
+    if !messages.is_empty() && machine.streams().mid_line() {
+        // End the line that the guest left open. As in `say`, nobody is left to tell if that fails.
+        let _ = writeln!(io::stderr());
+    }
+    messages.iter().for_each(|message| say(message));
+    status
+}
+
+/// Everything that must be there before the first instruction. An error is one sentence.
+fn machine(options: &Options) -> Result<Machine<KvmEngine>, String> {
+    let image_error = |error| format!("cannot run `{}`: {error}", options.image.display());
+    let image = Image::open(&options.image, options.memory).map_err(image_error)?;
+    if let Some(symbols) = &options.symbols {
+        // Read when there is something to report; a wrong path is worth knowing at once.
+        std::fs::File::open(symbols).map_err(|error| {
+            format!("cannot read --symbols `{}` ({error}): check the path", symbols.display())
+        })?;
+    }
+    let engine = KvmEngine::new(options.memory).map_err(|error| error.to_string())?;
+    let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
+    let mut machine = Machine::new(engine, &image, streams).map_err(image_error)?;
+    if let Some(limit) = options.timeout {
+        machine.set_time_limit(limit);
+    }
+    kick::on_termination_signals().map_err(|errno| {
+        format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
+    })?;
+    Ok(machine)
+}
+
+/// How the run ended, in sentences; none where there is nothing to tell.
+fn report(outcome: &Outcome, options: &Options) -> Vec<String> {
+    let address = outcome.location().and_then(|location| location.inside());
+    let (place, no_names) = match (address, &options.symbols) {
+        (Some(address), Some(path)) => match Symbols::open(path) {
+            Ok(symbols) => (symbols.place(address), None),
+            Err(error) => (Place::default(), Some(error.to_string())),
+        },
+        _ => (Place::default(), None),
+    };
+    outcome.message(&place).into_iter().chain(no_names).collect()
+}
+
+/// Says something of our own: on standard error, and marked so that nobody takes it for the guest's. There
+/// is nobody left to tell if that fails.
+fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "flatland: {message}");
+}

@@ -1,0 +1,184 @@
+//! The command line of `flatland`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flatland::MemorySize;
+use lexopt::{Arg, Parser, ValueExt};
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+Run a flat image on a bare 32-bit processor.
+
+Usage: flatland [OPTIONS] IMAGE
+
+IMAGE is a file of machine code. It is put at address 0 of zeroed RAM and started there, in 32-bit protected
+mode with paging off. Its input is standard input, its output standard output.
+
+Options:
+  --memory SIZE      RAM in bytes, or with K, M or G (default: 16M)
+  --timeout SECONDS  end a run that takes longer, with status 124
+  --symbols ELF      the ELF file the image was made of, for names and lines in messages
+  -h, --help         print this
+  -V, --version      print the version
+
+Ports, one byte at a time:
+  0xe9 console       in: the next byte of standard input; out: a byte to standard output
+  0xea diagnostics   out: a byte to standard error
+  0xeb input ready   in: how many bytes can be read without waiting, a little-endian u32 in four reads
+  0xf4 exit          out: end the run with this status
+
+Exit status: the guest's own (0 for `hlt`, 101 for a panic); 134 for a fault, 124 for the time limit, 125 when
+the run cannot be done, 130 after Ctrl-C, 141 when the reader of standard output has gone, 2 for a wrong
+command line.";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+    /// Run an image.
+    Run(Options),
+}
+
+/// How to run an image.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The flat image.
+    pub image: PathBuf,
+    /// Where names and lines come from.
+    pub symbols: Option<PathBuf>,
+    /// RAM.
+    pub memory: MemorySize,
+    /// The longest the run may take.
+    pub timeout: Option<Duration>,
+}
+
+/// Reads the command line, without the program's name. An error is one sentence.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = Parser::from_args(args);
+    let mut options = Options::default();
+    let mut image = None;
+    while let Some(arg) = next(&mut parser)? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Long("symbols") => options.symbols = Some(value(&mut parser, "--symbols")?.into()),
+            Arg::Long("memory") => {
+                let text = text(&mut parser, "--memory")?;
+                options.memory = text.parse().map_err(|error| format!("--memory `{text}` is {error}"))?;
+            }
+            Arg::Long("timeout") => {
+                let text = text(&mut parser, "--timeout")?;
+                options.timeout = Some(seconds(&text).ok_or_else(|| {
+                    format!("--timeout `{text}` is not a time: give seconds above 0, such as 10 or 0.5")
+                })?);
+            }
+            Arg::Value(path) if image.is_none() => image = Some(path),
+            Arg::Value(extra) => {
+                return Err(format!(
+                    "`{}` is one argument too many, after the image `{}`",
+                    extra.display(),
+                    image.unwrap_or_default().display()
+                ));
+            }
+            Arg::Short(letter) => return Err(format!("there is no option `-{letter}`")),
+            Arg::Long(name) => return Err(format!("there is no option `--{name}`")),
+        }
+    }
+    options.image = image.ok_or("no image is given")?.into();
+    Ok(Command::Run(options))
+}
+
+/// The next argument. A `--` is for the guest's arguments, which no machine takes yet.
+fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, String> {
+    if let Some(mut raw) = parser.try_raw_args()
+        && raw.peek().is_some_and(|arg| arg == "--")
+    {
+        raw.next();
+        if raw.peek().is_some() {
+            return Err("arguments for the guest, after `--`, are not supported yet".into());
+        }
+    }
+    parser.next().map_err(|error| error.to_string())
+}
+
+fn value(parser: &mut Parser, option: &str) -> Result<OsString, String> {
+    parser.value().map_err(|_| format!("{option} needs a value"))
+}
+
+fn text(parser: &mut Parser, option: &str) -> Result<String, String> {
+    value(parser, option)?.string().map_err(|_| format!("the value of {option} is not UTF-8"))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn options(line: &str) -> Options {
+        match parse_words(line) {
+            Ok(Command::Run(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_in_any_order_and_both_spellings() {
+        let all = Options {
+            image: "a.bin".into(),
+            symbols: Some("a.elf".into()),
+            memory: "64K".parse().unwrap(),
+            timeout: Some(Duration::from_millis(1500)),
+        };
+        assert_eq!(options("--symbols a.elf --memory 64K --timeout 1.5 a.bin"), all);
+        assert_eq!(options("a.bin --timeout=1.5 --memory=64K --symbols=a.elf"), all);
+        assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
+        assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
+    }
+
+    #[test]
+    fn help_and_version_win() {
+        assert_eq!(parse_words("--help"), Ok(Command::Help));
+        assert_eq!(parse_words("a.bin -h"), Ok(Command::Help));
+        assert_eq!(parse_words("-V"), Ok(Command::Version));
+        assert_eq!(parse_words("--version"), Ok(Command::Version));
+    }
+
+    #[test]
+    fn wrong_command_lines_are_named() {
+        for (line, message) in [
+            ("", "no image is given"),
+            ("a b", "`b` is one argument too many, after the image `a`"),
+            ("--frob a", "there is no option `--frob`"),
+            ("-x a", "there is no option `-x`"),
+            ("a --memory", "--memory needs a value"),
+            ("a --memory 0", "--memory `0` is a machine needs RAM: give at least 4K"),
+            ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
+            ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),
+            ("a --timeout nan", "--timeout `nan` is not a time: give seconds above 0, such as 10 or 0.5"),
+            ("a --timeout 1e99", "--timeout `1e99` is not a time: give seconds above 0, such as 10 or 0.5"),
+            ("a -- b", "arguments for the guest, after `--`, are not supported yet"),
+        ] {
+            assert_eq!(parse_words(line), Err(message.into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_port_of_the_contract() {
+        for port in flatland_contract::Port::ALL {
+            assert!(HELP.contains(&format!("  {:#x} {}", port.number(), port.name())), "{port:?}");
+        }
+    }
+}

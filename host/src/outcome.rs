@@ -1,0 +1,136 @@
+//! How a run ended.
+
+use std::fmt;
+use std::time::Duration;
+
+use flatland_contract::status;
+use nix::sys::signal::Signal;
+
+use crate::fault::{Fault, Location};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest executed `hlt`.
+    Halted,
+    /// The guest read the console past the end of input.
+    EndOfInput,
+    /// The guest sent its status to the exit port.
+    Exited(u8),
+    /// The processor could not go on.
+    Fault(Fault),
+    /// Somebody or something outside ended it, with the guest here.
+    Stopped(Stop, Location),
+    /// The reader of the guest's output has gone away.
+    OutputClosed,
+}
+
+/// What can end a run from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The time limit, which was this long.
+    TimeLimit(Duration),
+    /// One of the signals that end programs.
+    Signal(Signal),
+}
+
+impl Outcome {
+    /// The exit status of the host program.
+    pub fn status(&self) -> u8 {
+        match *self {
+            Outcome::Halted | Outcome::EndOfInput => status::SUCCESS,
+            Outcome::Exited(status) => status,
+            Outcome::Fault(_) => status::FAULT,
+            Outcome::Stopped(Stop::TimeLimit(_), _) => status::TIME_LIMIT,
+            Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal as u8,
+            Outcome::OutputClosed => status::OUTPUT_CLOSED,
+        }
+    }
+
+    /// Where the guest was, if that is of interest.
+    pub fn location(&self) -> Option<Location> {
+        match *self {
+            Outcome::Fault(Fault { location, .. }) | Outcome::Stopped(_, location) => Some(location),
+            Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
+        }
+    }
+
+    /// What a person is told, or nothing where the guest ended the run itself or the reader of its output
+    /// did. `place` says more about [`Self::location`], such as the function's name.
+    pub fn message(&self, place: &dyn fmt::Display) -> Option<String> {
+        match self {
+            Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
+            Outcome::Fault(Fault { kind, location }) => {
+                Some(format!("{kind} {location}{place}: {}", kind.advice()))
+            }
+            Outcome::Stopped(Stop::TimeLimit(limit), location) => Some(format!(
+                "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
+                limit.as_secs_f64()
+            )),
+            Outcome::Stopped(Stop::Signal(Signal::SIGINT), location) => Some(format!(
+                "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
+            )),
+            Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
+                "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::FaultKind;
+
+    #[test]
+    fn statuses_of_the_contract() {
+        let at = Location::At(0);
+        for (outcome, status) in [
+            (Outcome::Halted, 0),
+            (Outcome::EndOfInput, 0),
+            (Outcome::Exited(0), 0),
+            (Outcome::Exited(101), 101),
+            (Outcome::Exited(255), 255),
+            (Outcome::Fault(Fault { kind: FaultKind::TripleFault, location: at }), 134),
+            (Outcome::Stopped(Stop::TimeLimit(Duration::from_secs(1)), at), 124),
+            (Outcome::Stopped(Stop::Signal(Signal::SIGINT), at), 130),
+            (Outcome::Stopped(Stop::Signal(Signal::SIGTERM), at), 143),
+            (Outcome::OutputClosed, 141),
+        ] {
+            assert_eq!(outcome.status(), status, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn who_ends_by_itself_is_not_commented_on() {
+        for outcome in [Outcome::Halted, Outcome::EndOfInput, Outcome::Exited(7), Outcome::OutputClosed] {
+            assert_eq!(outcome.message(&""), None);
+        }
+    }
+
+    #[test]
+    fn messages() {
+        let at = Location::At(0x12);
+        let fault = Fault { kind: FaultKind::Exception { vector: 0, error_code: None }, location: at };
+        let place = " in main (main.rs:7)";
+        for (outcome, message) in [
+            (
+                Outcome::Fault(fault),
+                "divide error (#DE) at 0x00000012 in main (main.rs:7): correct the instruction there, or \
+                 handle the exception with an IDT of the guest's own",
+            ),
+            (
+                Outcome::Stopped(Stop::TimeLimit(Duration::from_millis(500)), at),
+                "time limit of 0.5 s reached, the guest at 0x00000012 in main (main.rs:7): give it more \
+                 with --timeout SECONDS",
+            ),
+            (
+                Outcome::Stopped(Stop::Signal(Signal::SIGINT), at),
+                "interrupted by Ctrl-C, the guest at 0x00000012 in main (main.rs:7): --timeout SECONDS ends \
+                 a run by itself",
+            ),
+        ] {
+            assert_eq!(outcome.message(&place).as_deref(), Some(message));
+        }
+    }
+}

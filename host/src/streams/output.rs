@@ -1,0 +1,186 @@
+//! Where the guest's output goes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::{StreamError, wait::wait};
+use crate::machine::Limits;
+use crate::outcome::Stop;
+
+/// Bytes from the guest, collected and written in large pieces.
+#[derive(Debug)]
+pub struct Output {
+    /// None where they stay in the buffer.
+    sink: Option<Sink>,
+    buffer: Vec<u8>,
+    /// Since when the buffer of a sink has held something.
+    waiting_since: Option<Instant>,
+    last_byte: Option<u8>,
+}
+
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    name: &'static str,
+}
+
+/// What came of writing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// All is written.
+    Done,
+    /// The run must stop; the rest is still in the buffer.
+    Stopped(Stop),
+}
+
+impl Output {
+    /// The most that is collected, in bytes.
+    const CAPACITY: usize = 64 << 10;
+    /// The longest that a byte is kept while the guest computes.
+    const PATIENCE: Duration = Duration::from_millis(20);
+    /// What a pipe that is ready for writing takes without blocking (pipe(7), PIPE_BUF).
+    const PIPE_BUF: usize = 4096;
+
+    /// The process's standard output.
+    pub fn standard_output() -> Result<Self, StreamError> {
+        Self::standard(io::stdout().as_fd().try_clone_to_owned(), "standard output")
+    }
+
+    /// The process's standard error.
+    pub fn standard_error() -> Result<Self, StreamError> {
+        Self::standard(io::stderr().as_fd().try_clone_to_owned(), "standard error")
+    }
+
+    fn standard(fd: io::Result<std::os::fd::OwnedFd>, name: &'static str) -> Result<Self, StreamError> {
+        match fd {
+            Ok(fd) => Ok(Self { sink: Some(Sink { file: fd.into(), name }), ..Self::memory() }),
+            Err(cause) => Err(StreamError::Output { stream: name, cause, lost: 0 }),
+        }
+    }
+
+    /// Keeps everything, for [`Self::bytes`].
+    pub fn memory() -> Self {
+        Self { sink: None, buffer: Vec::new(), waiting_since: None, last_byte: None }
+    }
+
+    /// What has not been written anywhere: with [`Self::memory`], everything.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Whether the guest's last line has no end.
+    pub(crate) fn mid_line(&self) -> bool {
+        self.last_byte.is_some_and(|byte| byte != b'\n')
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting_since.is_some()
+    }
+
+    /// When what waits should be written at the latest.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.waiting_since.map(|since| since + Self::PATIENCE)
+    }
+
+    /// Collects bytes, and writes when there are many.
+    pub(crate) fn send(&mut self, bytes: &[u8], limits: &Limits) -> Result<Flush, StreamError> {
+        let Some(last) = bytes.last() else { return Ok(Flush::Done) };
+        self.last_byte = Some(*last);
+        self.buffer.extend_from_slice(bytes);
+        if self.sink.is_none() {
+            return Ok(Flush::Done);
+        }
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(Instant::now());
+        }
+        if self.buffer.len() >= Self::CAPACITY { self.flush(limits) } else { Ok(Flush::Done) }
+    }
+
+    /// Writes all there is, waiting as long as it takes or the run may last.
+    pub(crate) fn flush(&mut self, limits: &Limits) -> Result<Flush, StreamError> {
+        let Some(sink) = &mut self.sink else { return Ok(Flush::Done) };
+        let mut written = 0;
+        let result = loop {
+            if written == self.buffer.len() {
+                break Ok(Flush::Done);
+            }
+            match sink.file.write(&self.buffer[written..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => written += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if let Some(stop) = limits.stop() {
+                        break Ok(Flush::Stopped(stop));
+                    }
+                }
+                // Whoever opened it made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match wait(sink.file.as_fd(), PollFlags::POLLOUT, limits) {
+                        Ok(None) => {}
+                        Ok(Some(stop)) => break Ok(Flush::Stopped(stop)),
+                        Err(errno) => break Err(errno.into()),
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.forget(written);
+        result.map_err(|error| self.failed(error))
+    }
+
+    /// Writes what can be written in this time, for a run that has been stopped: a reader that does not read
+    /// must not hold it up. What is left stays in [`Self::bytes`].
+    pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        let end = Instant::now() + time;
+        let mut written = 0;
+        let result = loop {
+            if written == self.buffer.len() {
+                break Ok(());
+            }
+            let left = end.saturating_duration_since(Instant::now()).as_millis() as u16;
+            match poll(&mut [PollFd::new(sink.file.as_fd(), PollFlags::POLLOUT)], left) {
+                Ok(0) => break Ok(()),
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(errno) => break Err(errno.into()),
+                Ok(_) => {}
+            }
+            let piece = &self.buffer[written..];
+            match sink.file.write(&piece[..piece.len().min(Self::PIPE_BUF)]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => written += len,
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.forget(written);
+        result.map_err(|error| self.failed(error))
+    }
+
+    /// Drops the first bytes of the buffer, which are written.
+    fn forget(&mut self, written: usize) {
+        self.buffer.drain(..written);
+        if self.buffer.is_empty() {
+            self.waiting_since = None;
+        }
+    }
+
+    /// Says what a write failed of, and drops what will never be written.
+    fn failed(&mut self, cause: io::Error) -> StreamError {
+        let lost = self.buffer.len();
+        self.forget(lost);
+        let stream = self.sink.as_ref().map_or("output", |sink| sink.name);
+        match cause.kind() {
+            io::ErrorKind::BrokenPipe => StreamError::Closed,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                StreamError::Full { stream, cause, lost }
+            }
+            _ => StreamError::Output { stream, cause, lost },
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Names and lines for addresses, from the ELF file that a flat image was made of.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+
+/// The names in an ELF file. Reading one takes a while: it is done when there is something to report.
+pub struct Symbols {
+    elf: Loader,
+}
+
+/// What is known of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The function, with its path; the innermost, where some are inlined in others.
+    pub function: Option<String>,
+    /// The source file, as the compiler was told it, and the line.
+    pub line: Option<(String, u32)>,
+}
+
+/// ` in FUNCTION (FILE:LINE)`, as much of it as is known: to be put behind an address.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(function) = &self.function {
+            write!(f, " in {function}")?;
+        }
+        if let Some((file, line)) = &self.line {
+            write!(f, " ({file}:{line})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why there are no names.
+#[derive(Debug, thiserror::Error)]
+#[error("no names from {path} ({cause}): give --symbols the ELF file that the image was made of")]
+pub struct SymbolsError {
+    path: PathBuf,
+    cause: String,
+}
+
+impl Symbols {
+    /// Reads an ELF file.
+    pub fn open(path: &Path) -> Result<Self, SymbolsError> {
+        match Loader::new(path) {
+            Ok(elf) => Ok(Self { elf }),
+            Err(cause) => Err(SymbolsError { path: path.into(), cause: cause.to_string() }),
+        }
+    }
+
+    /// What is known of this address. Broken debug information is none.
+    pub fn place(&self, address: u32) -> Place {
+        self.from_debug_info(address.into())
+            .or_else(|| self.from_symbol_table(address.into()))
+            .unwrap_or_default()
+    }
+
+    fn from_debug_info(&self, address: u64) -> Option<Place> {
+        let frame = self.elf.find_frames(address).ok()?.next().ok()??;
+        let function = frame.function.and_then(|name| Some(name.demangle().ok()?.into_owned()));
+        let line = frame.location.and_then(|location| Some((location.file?.to_owned(), location.line?)));
+        Some(Place { function, line })
+    }
+
+    /// The symbol below the address, for code without debug information, such as assembly.
+    fn from_symbol_table(&self, address: u64) -> Option<Place> {
+        let text = self.elf.get_section_range(b".text")?;
+        if !(text.begin..text.end).contains(&address) {
+            return None;
+        }
+        let function = addr2line::demangle_auto(self.elf.find_symbol(address)?.into(), None).into_owned();
+        Some(Place { function: Some(function), line: None })
+    }
+}
