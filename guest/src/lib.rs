@@ -1,19 +1,28 @@
+//! The runtime of Flatland guests: everything between a program and a bare 32-bit processor.
+//!
+//! A program is a file of a few lines:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! use flatland_guest::{console, entry};
+//!
+//! entry!(main);
+//!
+//! fn main() {
+//!     console::write(b"Hello, Flatland!\n");
+//! }
+//! ```
+//!
+//! When `main` returns, the run ends with status 0. A panic ends it with 101, its message and place on
+//! the host's standard error. Paging, interrupts and the x87, MMX and SSE units are not used.
+
 #![no_std]
-use core::arch::{asm, global_asm};
-use flatland_contract::port;
-global_asm!(".pushsection .text.entry,\"ax\",@progbits", ".globl _start", "_start:", "xor ebp, ebp", "call {main}", "2: hlt", "jmp 2b", ".popsection", main = sym entry);
-unsafe extern "Rust" { fn __main(); }
-extern "C" fn entry() { unsafe { __main() } }
-pub fn read_byte() -> u8 {
-    let mut b = 0u8;
-    unsafe { asm!("insb", inout("edi") &raw mut b => _, in("dx") port::CONSOLE, options(nostack, preserves_flags)) };
-    b
-}
-pub fn write_byte(b: u8) {
-    let p = &raw const b;
-    unsafe { asm!("xchg esi, {0}", "outsb", "mov esi, {0}", inout(reg) p => _, in("dx") port::CONSOLE, options(nostack, preserves_flags)) };
-}
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
-#[macro_export]
-macro_rules! entry { ($main:path) => { #[unsafe(no_mangle)] fn __main() { $main() } } }
+
+pub mod console;
+pub mod diagnostics;
+mod panic;
+mod port;
+pub mod process;
+mod start;

@@ -106,6 +106,12 @@ impl KvmEngine {
         (self.read_ram(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
     }
 
+    /// Whether an exception's frame (SDM volume 3, section 7.12.1) has room below this stack pointer.
+    fn has_stack(&self, esp: u32) -> bool {
+        const FRAME: u32 = 16;
+        (FRAME..=self.ram_size).contains(&esp)
+    }
+
     fn code_at(&self, address: u32) -> CodeBytes {
         let mut bytes = [0; 15];
         let len = self.read_ram(address, &mut bytes);
@@ -131,8 +137,9 @@ impl KvmEngine {
         let (eip, ram_size) = (registers.eip, self.ram_size);
         let kind = if eip >= ram_size {
             FaultKind::OutsideRam { access: Access::Execute, address: eip, ram_size }
-        } else if suberror == SUBERROR_DELIVERY {
-            // An exception whose frame finds no RAM: what a processor calls a triple fault.
+        } else if suberror == SUBERROR_DELIVERY || !self.has_stack(registers.esp) {
+            // An exception whose frame finds no RAM. KVM on VMX and SVM tries to emulate the instruction that
+            // caused it, and blames that; a processor has no way on but a triple fault.
             FaultKind::TripleFault
         } else {
             FaultKind::Unsupported { engine: "KVM", code: self.code_at(eip) }

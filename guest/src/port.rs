@@ -1,0 +1,66 @@
+//! The only two instructions that reach the outside: `insb` and `outsb`.
+
+use core::arch::asm;
+
+use flatland_contract::Port;
+
+/// Sends bytes to a port, in order.
+pub fn write(port: Port, bytes: &[u8]) {
+    // SAFETY: `rep outsb` reads the slice, from ESI on for ECX bytes. The assembler's operands may not name
+    // ESI, which LLVM keeps for itself, so it is exchanged for the time being; DF is clear.
+    unsafe {
+        asm!(
+            "xchg esi, {start}",
+            "rep outsb",
+            "mov esi, {start}",
+            start = inout(reg) bytes.as_ptr() => _,
+            inout("ecx") bytes.len() => _,
+            in("dx") port.number(),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+}
+
+/// Sends one byte to a port.
+pub fn write_byte(port: Port, byte: u8) {
+    // SAFETY: `outsb` reads the byte that ESI points to, which is on our stack; otherwise as in `write`.
+    unsafe {
+        asm!(
+            "xchg esi, {start}",
+            "outsb",
+            "mov esi, {start}",
+            start = inout(reg) &raw const byte => _,
+            in("dx") port.number(),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+}
+
+/// Fills the whole slice from a port, in order.
+pub fn read(port: Port, bytes: &mut [u8]) {
+    // SAFETY: `rep insb` writes the slice, from EDI on for ECX bytes; DF is clear.
+    unsafe {
+        asm!(
+            "rep insb",
+            inout("edi") bytes.as_mut_ptr() => _,
+            inout("ecx") bytes.len() => _,
+            in("dx") port.number(),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Reads one byte from a port.
+pub fn read_byte(port: Port) -> u8 {
+    let mut byte = 0;
+    // SAFETY: `insb` writes the byte that EDI points to, which is on our stack; DF is clear.
+    unsafe {
+        asm!(
+            "insb",
+            inout("edi") &raw mut byte => _,
+            in("dx") port.number(),
+            options(nostack, preserves_flags),
+        );
+    }
+    byte
+}

@@ -1,0 +1,19 @@
+//! `cargo xtask` inside guest/: the same command as everywhere else in the checkout.
+//!
+//! A cargo alias can only name a package of the workspace it is called in, and the guest is a workspace of
+//! its own. So this program goes up one folder and calls `cargo xtask` there.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let root = guest.and_then(Path::parent).expect("this package lies in guest/xtask");
+    // `cargo xtask` builds in its own folder, and the settings of guest/.cargo must not reach it.
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let error = Command::new(cargo).arg("xtask").args(env::args_os().skip(1)).current_dir(root).exec();
+    eprintln!("xtask: cannot run cargo ({error}): install Rust with rustup");
+    ExitCode::FAILURE
+}

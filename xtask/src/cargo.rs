@@ -1,0 +1,150 @@
+//! Calling cargo from a program that cargo itself started.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::process::{Command, Stdio};
+use std::{env, io};
+
+use xshell::{Shell, cmd};
+
+use crate::Result;
+
+/// Variables that cargo sets for the programs it runs, and only for them (The Cargo Book, "Environment
+/// variables"). Handed on, they would be taken for a person's settings, and a build script that looks at one
+/// would be run again. What people set themselves, such as CARGO_HOME or CARGO_TERM_COLOR, is handed on.
+fn is_cargos_own(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_CRATE_NAME",
+        "CARGO_BIN_NAME",
+        "OUT_DIR",
+        "TARGET",
+    ];
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_BIN_EXE_")
+        || name.starts_with("CARGO_PRIMARY_")
+        || NAMES.contains(&name)
+}
+
+/// Prepares a call of cargo in the shell's folder, without the traces of the cargo that called us. The
+/// toolchain stays the same one: rustup's choice is handed on in RUSTUP_TOOLCHAIN.
+pub fn cargo(shell: &Shell, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::from(cmd!(shell, "{program} {arguments...}"));
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_cargos_own) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a build, and hands on what cargo says to standard error except for the lines that say nothing:
+/// a build with nothing to do is silent.
+pub fn build(mut command: Command) -> Result<()> {
+    if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    command.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    let shown = show(&command);
+    let failed = |error| format!("cannot run {shown} ({error}): install Rust with rustup");
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut chatter = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut line = Vec::new();
+    while chatter.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+        if !says_nothing(&String::from_utf8_lossy(&line)) {
+            // If nobody reads it, the build is worth finishing all the same.
+            let _ = io::stderr().write_all(&line);
+        }
+        line.clear();
+    }
+    let status = child.wait().map_err(failed)?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the build failed; its messages stand above, and this repeats it: {shown}"))
+    }
+}
+
+/// Runs a command whose output is for the person.
+pub fn show_and_run(mut command: Command) -> Result<()> {
+    let shown = show(&command);
+    eprintln!("$ {shown}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("this failed, and its messages stand above: {shown}")),
+        Err(error) => Err(format!("cannot run {shown} ({error}): install Rust with rustup")),
+    }
+}
+
+/// A line of cargo's that it prints for every build, or that two builds side by side cause.
+fn says_nothing(line: &str) -> bool {
+    let plain = without_colors(line);
+    let line = plain.trim_start();
+    line.starts_with("Finished `") || line.starts_with("Blocking waiting for file lock on package cache")
+}
+
+/// Takes out the escape sequences that set colors (ECMA-48, SGR).
+fn without_colors(line: &str) -> String {
+    let mut pieces = line.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        plain.push_str(piece.split_once('m').map_or(piece, |(_, rest)| rest));
+    }
+    plain
+}
+
+/// The command as it can be pasted into a shell.
+fn show(command: &Command) -> String {
+    let quote = |text: &OsStr| {
+        let text = text.to_string_lossy().into_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
+        if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{text}'") }
+    };
+    let mut words = Vec::new();
+    if let Some(folder) = command.get_current_dir() {
+        words.push(format!("cd {} &&", quote(folder.as_os_str())));
+    }
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value
+            && !name.to_string_lossy().starts_with("CARGO_TERM_")
+        {
+            words.push(format!("{}={}", name.to_string_lossy(), quote(value)));
+        }
+    }
+    words.push("cargo".into());
+    words.extend(command.get_args().map(quote));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_every_build_are_kept_back() {
+        assert!(says_nothing("    Finished `release` profile [optimized] target(s) in 0.05s\n"));
+        assert!(says_nothing("\x1b[1m\x1b[92m    Finished\x1b[0m `dev` profile [unoptimized] in 0.05s\n"));
+        assert!(!says_nothing("   Compiling core v0.0.0\n"));
+        assert!(!says_nothing("error[E0425]: cannot find value `x`\n"));
+        assert!(!says_nothing("warning: unused variable: `Finished`\n"));
+    }
+
+    #[test]
+    fn cargos_own_variables_are_told_from_a_persons() {
+        for own in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR", "OUT_DIR"] {
+            assert!(is_cargos_own(own), "{own}");
+        }
+        for persons in ["CARGO_HOME", "CARGO_TERM_COLOR", "CARGO_NET_OFFLINE", "CARGO", "PATH"] {
+            assert!(!is_cargos_own(persons), "{persons}");
+        }
+    }
+
+    #[test]
+    fn commands_can_be_pasted() {
+        let mut command = Command::new("/somewhere/cargo");
+        command.args(["build", "--config", "a b"]).current_dir("/tmp").env("RUSTC_BOOTSTRAP", "1");
+        assert_eq!(show(&command), "cd /tmp && RUSTC_BOOTSTRAP=1 cargo build --config 'a b'");
+    }
+}

@@ -1,0 +1,90 @@
+//! Building guest programs: the bare target, the standard library's source, and flat images.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use xshell::Shell;
+
+use crate::cargo::{self, cargo};
+use crate::{Result, Workspace, image, rust_source};
+
+/// How a guest program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// cargo's `dev`: overflow checks, quick to build.
+    Dev,
+    /// cargo's `release`: small.
+    Release,
+}
+
+impl Profile {
+    /// The folder that cargo builds it in.
+    fn folder(self) -> &'static str {
+        match self {
+            Profile::Dev => "debug",
+            Profile::Release => "release",
+        }
+    }
+}
+
+/// A call of cargo for the guest's workspace: what its own .cargo/config.toml asks for, made possible.
+pub fn guest_cargo(workspace: &Workspace, shell: &Shell, arguments: &[&str]) -> Result<Command> {
+    shell.change_dir(workspace.guest());
+    let mut command = cargo(shell, arguments);
+    // Building core for a target that is a file is unstable; this variable allows it on a stable compiler, for
+    // this one build. Rust in the Linux kernel is built the same way.
+    command.env("RUSTC_BOOTSTRAP", "1");
+    if let Some(library) = rust_source::find(workspace)? {
+        // cargo's own way to name another source of the standard library, meant for its tests.
+        command.env("__CARGO_TESTS_ONLY_SRC_ROOT", library);
+    }
+    // A person's settings for programs of their own machine mean nothing on a bare one.
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        command.env_remove(name);
+    }
+    // Where the images are looked for.
+    command.env("CARGO_TARGET_DIR", cargo_target(workspace));
+    Ok(command)
+}
+
+/// Builds these programs and leaves their flat images and ELF files in target/guest. What has not changed
+/// is not written.
+pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<()> {
+    let mut arguments = vec!["build"];
+    if profile == Profile::Release {
+        arguments.push("--release");
+    }
+    for name in names {
+        arguments.extend(["--bin", name]);
+    }
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    cargo::build(guest_cargo(workspace, &shell, &arguments)?)?;
+
+    let built = cargo_target(workspace).join("i686-bare").join(profile.folder());
+    for name in names {
+        let path = built.join(name);
+        let elf = fs::read(&path)
+            .map_err(|error| format!("cannot read {} ({error}): build again", path.display()))?;
+        let flat = image::flatten(&elf)
+            .map_err(|error| format!("{} makes no flat image: {error}", path.display()))?;
+        write_if_changed(&workspace.elf(name), &elf)?;
+        write_if_changed(&workspace.image(name), &flat)?;
+    }
+    Ok(())
+}
+
+fn cargo_target(workspace: &Workspace) -> std::path::PathBuf {
+    workspace.images().join("cargo")
+}
+
+/// Writes a file as a whole, so that nobody ever sees half of it; or not at all if it is there already.
+fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == contents) {
+        return Ok(());
+    }
+    let temporary = path.with_added_extension(std::process::id().to_string());
+    fs::write(&temporary, contents).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+        format!("cannot write {} ({error}): make room, or mend the folder's permissions", path.display())
+    })
+}

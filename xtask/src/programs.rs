@@ -1,0 +1,70 @@
+//! The guest programs there are: cargo's own rule for binaries, `src/bin/NAME.rs` and `src/bin/NAME/main.rs`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::{Result, Workspace};
+
+/// A guest program.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// The file with its `main`.
+    pub source: PathBuf,
+}
+
+impl Program {
+    /// The first sentence of its documentation.
+    fn summary(&self) -> String {
+        let text = fs::read_to_string(&self.source).unwrap_or_default();
+        let lines = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
+        let paragraph: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        let paragraph = paragraph.join(" ");
+        paragraph.split_once(". ").map_or(paragraph.trim_end_matches('.'), |(first, _)| first).to_owned()
+    }
+}
+
+/// All of them, by name.
+pub fn all(workspace: &Workspace) -> Result<Vec<Program>> {
+    let folder = workspace.guest().join("src/bin");
+    let entries = fs::read_dir(&folder).map_err(|error| {
+        format!("cannot list {} ({error}): restore it with `git checkout guest`", folder.display())
+    })?;
+    let mut programs: Vec<_> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_stem()?.to_str()?.to_owned();
+            let source = if path.extension().is_some_and(|extension| extension == "rs") {
+                path
+            } else {
+                path.join("main.rs")
+            };
+            source.is_file().then_some(Program { name, source })
+        })
+        .collect();
+    programs.sort();
+    Ok(programs)
+}
+
+/// The program of this name; the error lists the ones there are.
+pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
+    let mut programs = all(workspace)?;
+    match programs.iter().position(|program| program.name == name) {
+        Some(index) => Ok(programs.swap_remove(index)),
+        None => {
+            let names: Vec<_> = programs.into_iter().map(|program| program.name).collect();
+            Err(format!("there is no guest program `{name}`: choose one of {}", names.join(", ")))
+        }
+    }
+}
+
+/// Prints each program with what it does.
+pub fn print_list(workspace: &Workspace) -> Result<()> {
+    let programs = all(workspace)?;
+    let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);
+    for program in programs {
+        println!("{:width$}  {}", program.name, program.summary());
+    }
+    Ok(())
+}

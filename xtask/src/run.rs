@@ -1,0 +1,65 @@
+//! `cargo xtask run`.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use xshell::Shell;
+
+use crate::cargo::{self, cargo};
+use crate::guest::{self, Profile};
+use crate::{Result, Workspace, programs};
+
+/// The program of the first session in the README.
+const DEFAULT_PROGRAM: &str = "answer";
+
+/// Builds a guest program and the machine, and becomes the machine: signals, status and streams are then
+/// between it and the caller.
+pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &[OsString]) -> Result<()> {
+    if name.is_none() {
+        check_no_name_behind(workspace, options)?;
+    }
+    let program = programs::find(workspace, name.unwrap_or(DEFAULT_PROGRAM))?;
+    // Side by side: two builds that have nothing to do take as long as one.
+    let (host, guest) = thread::scope(|scope| {
+        let host = scope.spawn(|| build_host(workspace));
+        let guest = guest::build(workspace, &[&program.name], profile);
+        (host.join(), guest)
+    });
+    guest?;
+    let flatland = host.map_err(|_| "xtask itself failed: report it")??;
+    let error = Command::new(&flatland)
+        .arg("--symbols")
+        .arg(workspace.elf(&program.name))
+        .arg(workspace.image(&program.name))
+        .args(options)
+        .exec();
+    Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
+}
+
+/// Builds the machine, and returns its program.
+pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    shell.change_dir(workspace.root());
+    let mut command = cargo(&shell, ["build", "--release", "--package", "flatland", "--bin", "flatland"]);
+    command.env("CARGO_TARGET_DIR", workspace.target());
+    cargo::build(command)?;
+    Ok(workspace.target().join("release/flatland"))
+}
+
+/// A name behind options is taken for the value of one, and `flatland` would run `answer` with it.
+fn check_no_name_behind(workspace: &Workspace, options: &[OsString]) -> Result<()> {
+    let programs = programs::all(workspace)?;
+    let Some(name) = options
+        .iter()
+        .filter_map(|option| option.to_str())
+        .find(|option| programs.iter().any(|program| program.name == *option))
+    else {
+        return Ok(());
+    };
+    let others: Vec<_> =
+        options.iter().filter(|option| *option != name).map(|option| option.to_string_lossy()).collect();
+    Err(format!("the program's name stands first: cargo xtask run {name} {}", others.join(" ")))
+}

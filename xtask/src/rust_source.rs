@@ -1,0 +1,218 @@
+//! The source of the standard library, which the guest's build compiles for the bare target.
+//!
+//! It must be of the compiler's own version. rustup brings it as the component `rust-src`, which
+//! rust-toolchain.toml names. Where that did not happen, the distribution's package has the same source.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use xshell::{Shell, cmd};
+
+use crate::{Result, Workspace};
+
+/// Debian's suite with compilers newer than its stable release's, and the key ring that vouches for it.
+const DEBIAN_SUITE: &str = "trixie-backports";
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Finds the source, and fetches it if it is nowhere. None is the toolchain's own, which cargo finds itself.
+pub fn find(workspace: &Workspace) -> Result<Option<PathBuf>> {
+    if is_library(&sysroot()?.join("lib/rustlib/src/rust/library")) {
+        return Ok(None);
+    }
+    let version = pinned_version();
+    let fetched = workspace.target().join("rust-src").join(version);
+    let distributions = PathBuf::from(format!("/usr/src/rustc-{version}/library"));
+    for library in [distributions, fetched.join("library")] {
+        if is_library(&library) {
+            return Ok(Some(library));
+        }
+    }
+    check_compiler(version)?;
+    fetch_from_debian(version, &fetched).map_err(|why| {
+        format!(
+            "the standard library's source for Rust {version} is not on this machine, and could not be \
+             fetched ({why}): run `rustup component add rust-src`, or on Debian `sudo apt-get install -t \
+             {DEBIAN_SUITE} 'rust-src={version}*'`"
+        )
+    })?;
+    Ok(Some(fetched.join("library")))
+}
+
+/// The version of the toolchain file, the one place where it stands.
+fn pinned_version() -> &'static str {
+    include_str!("../../rust-toolchain.toml")
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'))
+        .expect("rust-toolchain.toml names a channel")
+}
+
+/// cargo looks for the library by its lock file.
+fn is_library(folder: &Path) -> bool {
+    folder.join("Cargo.lock").is_file()
+}
+
+/// The toolchain's folder. cargo says where its own program lies, which costs nothing; asking rustc takes
+/// tens of milliseconds of every run.
+fn sysroot() -> Result<PathBuf> {
+    let beside_cargo = env::var_os("CARGO").map(PathBuf::from).and_then(|cargo| {
+        let bin = cargo.parent()?;
+        bin.join("rustc").exists().then(|| bin.parent().map(Path::to_owned))?
+    });
+    match beside_cargo {
+        // rustup's own folder of stand-ins, which is no toolchain, has no `lib`.
+        Some(sysroot) if sysroot.join("lib/rustlib").is_dir() => Ok(sysroot),
+        _ => output_of_rustc(&["--print", "sysroot"]).map(PathBuf::from),
+    }
+}
+
+fn check_compiler(version: &str) -> Result<()> {
+    let found = output_of_rustc(&["--version"])?;
+    if found.split(' ').nth(1) == Some(version) {
+        return Ok(());
+    }
+    Err(format!(
+        "the compiler is {found}, and guests need {version}: install rustup, which reads rust-toolchain.toml"
+    ))
+}
+
+fn output_of_rustc(arguments: &[&str]) -> Result<String> {
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    cmd!(shell, "rustc {arguments...}")
+        .quiet()
+        .read()
+        .map_err(|error| format!("cannot ask rustc ({error}): install Rust with rustup"))
+}
+
+/// Fetches Debian's package of the source with apt, which checks its signature, without root and without
+/// installing anything: all of apt's state is kept in a folder of ours.
+fn fetch_from_debian(version: &str, into: &Path) -> Result<(), String> {
+    let work = into.with_added_extension(format!("{}.tmp", process::id()));
+    let result = fetch_in(&work, version).and_then(|()| {
+        let _ = fs::remove_dir_all(into);
+        fs::rename(work.join("unpacked"), into).map_err(|error| error.to_string())
+    });
+    let _ = fs::remove_dir_all(&work);
+    result
+}
+
+fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    let said = |error: xshell::Error| error.to_string();
+    // The mirror this machine is set up to use.
+    let format = "$(SITE)";
+    let sites = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .map_err(|_| "there is no apt to fetch Debian's package with")?;
+    let site = sites
+        .lines()
+        .find(|site| site.trim_end_matches('/').ends_with("/debian"))
+        .ok_or("apt is not set up for Debian here")?;
+
+    for folder in ["lists/partial", "cache/archives/partial", "unpacked"] {
+        shell.create_dir(work.join(folder)).map_err(said)?;
+    }
+    let list = work.join("sources.list");
+    shell
+        .write_file(&list, format!("deb [signed-by={DEBIAN_KEYS}] {site} {DEBIAN_SUITE} main\n"))
+        .map_err(said)?;
+    let work_text = work.display();
+    let options = [
+        format!("Dir::Etc::sourcelist={}", list.display()),
+        "Dir::Etc::sourceparts=/dev/null".into(),
+        format!("Dir::State::lists={work_text}/lists"),
+        format!("Dir::Cache={work_text}/cache"),
+        "Acquire::Languages=none".into(),
+        // As root, apt would hand the download to a user who may not write here.
+        "APT::Sandbox::User=root".into(),
+    ];
+    let options: Vec<_> = options.iter().flat_map(|option| ["-o", option]).collect();
+    let options = &options;
+    let apt_failed = |error: xshell::Error| format!("apt says {error}");
+
+    cmd!(shell, "apt-get {options...} update").quiet().ignore_stdout().read_stderr().map_err(apt_failed)?;
+    let known = cmd!(shell, "apt-cache {options...} show rust-src").quiet().read().map_err(apt_failed)?;
+    let (package, size) = newest_package(&known, version)
+        .ok_or_else(|| format!("Debian's {DEBIAN_SUITE} no longer has that version"))?;
+    eprintln!(
+        "xtask: fetching the standard library's source for Rust {version}: Debian's package rust-src, {} MB, \
+         into target/rust-src",
+        size / 1_000_000
+    );
+    shell.change_dir(work);
+    cmd!(shell, "apt-get {options...} download rust-src={package}")
+        .quiet()
+        .ignore_stdout()
+        .read_stderr()
+        .map_err(apt_failed)?;
+    let deb = fs::read_dir(work)
+        .map_err(|error| error.to_string())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or("apt left no package")?;
+    unpack(&deb, &work.join("unpacked"), version)
+}
+
+/// Unpacks the library's folder of the package and nothing else, as `library`.
+fn unpack(deb: &Path, into: &Path, version: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot unpack the package ({error})");
+    let mut data = process::Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(deb)
+        .stdout(process::Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    let status = process::Command::new("tar")
+        .args(["--extract", "--strip-components=4", "--directory"])
+        .arg(into)
+        .arg(format!("./usr/src/rustc-{version}/library"))
+        .stdin(data.stdout.take().expect("it is piped"))
+        .status()
+        .map_err(failed)?;
+    let unpacked = data.wait().map_err(failed)?;
+    if unpacked.success() && status.success() && is_library(&into.join("library")) {
+        Ok(())
+    } else {
+        Err("the package does not unpack".into())
+    }
+}
+
+/// The newest of Debian's builds of this version of Rust, and the size of its package in bytes, from what
+/// `apt-cache show` says.
+fn newest_package(known: &str, version: &str) -> Option<(String, u64)> {
+    let field = |paragraph: &str, name: &str| {
+        paragraph.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
+    };
+    // apt lists the newest first.
+    known.split("\n\n").find_map(|paragraph| {
+        let package = field(paragraph, "Version")?;
+        let rest = package.strip_prefix(version)?;
+        rest.starts_with(['+', '-']).then_some(())?;
+        Some((package, field(paragraph, "Size")?.parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_toolchain_file_names_a_whole_version() {
+        assert_eq!(pinned_version().split('.').count(), 3);
+    }
+
+    #[test]
+    fn only_the_same_version_will_do() {
+        let known = "Package: rust-src\nVersion: 1.96.1+dfsg1-2\nSize: 1\n\n\
+                     Package: rust-src\nVersion: 1.95.0+dfsg1-2~bpo13+1\nSize: 45097356\n\n\
+                     Package: rust-src\nVersion: 1.95.0+dfsg1-1~bpo13+1\nSize: 2\n";
+        assert_eq!(newest_package(known, "1.95.0"), Some(("1.95.0+dfsg1-2~bpo13+1".into(), 45_097_356)));
+        assert_eq!(newest_package(known, "1.96.1"), Some(("1.96.1+dfsg1-2".into(), 1)));
+        assert_eq!(newest_package(known, "1.95"), None);
+        assert_eq!(newest_package(known, "1.94.0"), None);
+        assert_eq!(newest_package("", "1.95.0"), None);
+    }
+}
