@@ -1,0 +1,502 @@
+//! Each row of the machine's contract, by an image of a few bytes. The disassembly stands beside them.
+//!
+//! This program needs nothing but /dev/kvm, so it can be taken to another machine as it is.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{ended, finish, machine, run};
+use flatland::engine::{Engine, Registers};
+use flatland::fault::{Access, CodeBytes, Fault, FaultKind, Location};
+use flatland::{Outcome, Stop};
+use flatland_contract::Direction;
+use flatland_contract::memory::{DEFAULT_RAM_SIZE, MAX_RAM_SIZE};
+
+fn fault(kind: FaultKind, location: Location) -> Outcome {
+    Outcome::Fault(Fault { kind, location })
+}
+
+fn exception(vector: u8, error_code: Option<u32>) -> FaultKind {
+    FaultKind::Exception { vector, error_code }
+}
+
+fn outside(access: Access, address: u32) -> FaultKind {
+    FaultKind::OutsideRam { access, address, ram_size: DEFAULT_RAM_SIZE }
+}
+
+fn port(port: u16, width: u8, direction: Direction) -> FaultKind {
+    FaultKind::Port { port, width, direction }
+}
+
+// The state at entry
+
+#[test]
+fn registers_at_entry() {
+    let mut machine = machine(&[0xf4], b"");
+    let expected = Registers { esp: DEFAULT_RAM_SIZE, eflags: 0x2, ..Registers::default() };
+    assert_eq!(machine.engine().registers().unwrap(), expected);
+}
+
+#[test]
+#[rustfmt::skip]
+fn protected_mode_without_paging_and_interrupts() {
+    let code = [
+        0x9c,                         //  0: pushf
+        0x58,                         //  1: pop eax
+        0xa3, 0x00, 0x10, 0x00, 0x00, //  2: mov [0x1000], eax
+        0x0f, 0x20, 0xc0,             //  7: mov eax, cr0
+        0xa3, 0x04, 0x10, 0x00, 0x00, //  a: mov [0x1004], eax
+        0xf4,                         //  f: hlt
+    ];
+    let mut machine = machine(&code, b"");
+    assert_eq!(machine.run().unwrap(), Outcome::Halted);
+    let mut words = [0; 8];
+    assert_eq!(machine.engine().read_ram(0x1000, &mut words), 8);
+    let eflags = u32::from_le_bytes(words[..4].try_into().unwrap());
+    let cr0 = u32::from_le_bytes(words[4..].try_into().unwrap());
+    assert_eq!(eflags & (1 << 9 | 1 << 10), 0, "IF and DF are clear in {eflags:#x}");
+    assert_eq!((cr0 & 1, cr0 >> 31), (1, 0), "PE is set and PG is clear in {cr0:#x}");
+}
+
+#[test]
+#[rustfmt::skip]
+fn segments_are_flat_and_hold_32_bit_code() {
+    let code = [
+        0x65, 0xc6, 0x05, 0x00, 0x00, 0xff, 0x00, b'G', //  0: mov byte gs:[0xff0000], 'G'
+        0x26, 0xa0, 0x00, 0x00, 0xff, 0x00,             //  8: mov al, es:[0xff0000]
+        0xe6, 0xe9,                                     //  e: out 0xe9, al
+        0x06,                                           // 10: push es
+        0x1f,                                           // 11: pop ds
+        0xa0, 0x00, 0x00, 0xff, 0x00,                   // 12: mov al, [0xff0000]
+        0xe6, 0xe9,                                     // 17: out 0xe9, al
+        0xf4,                                           // 19: hlt
+    ];
+    assert_eq!(run(&code, b""), ended(Outcome::Halted, b"GG"));
+}
+
+#[test]
+#[rustfmt::skip]
+fn ram_is_zeroed_up_to_its_end() {
+    let code = [
+        0xbf, 0x00, 0x10, 0x00, 0x00, //  0: mov edi, 0x1000
+        0xb9, 0x00, 0xfc, 0x3f, 0x00, //  5: mov ecx, 0xfff000 / 4
+        0x31, 0xc0,                   //  a: xor eax, eax
+        0xf3, 0xaf,                   //  c: repe scasd
+        0x0f, 0x94, 0xc0,             //  e: setz al
+        0xe6, 0xe9,                   // 11: out 0xe9, al
+        0xf4,                         // 13: hlt
+    ];
+    assert_eq!(run(&code, b""), ended(Outcome::Halted, &[1]));
+}
+
+#[test]
+#[rustfmt::skip]
+fn the_stack_begins_at_the_end_of_ram() {
+    let code = [
+        0x68, 0x78, 0x56, 0x34, 0x12, //  0: push 0x12345678
+        0xa0, 0xfc, 0xff, 0xff, 0x00, //  5: mov al, [0xfffffc]
+        0xe6, 0xe9,                   //  a: out 0xe9, al
+        0xf4,                         //  c: hlt
+    ];
+    assert_eq!(run(&code, b""), ended(Outcome::Halted, &[0x78]));
+}
+
+#[test]
+#[rustfmt::skip]
+fn the_image_can_be_written() {
+    let code = [
+        0xc6, 0x05, 0x07, 0x00, 0x00, 0x00, 0xf4, // 0: mov byte [7], 0xf4 (hlt)
+        0x0f, 0x0b,                               // 7: ud2
+    ];
+    assert_eq!(run(&code, b""), ended(Outcome::Halted, b""));
+}
+
+// The console
+
+/// Sends back what it reads until there is no more, with `insb` and `outsb`.
+#[rustfmt::skip]
+const ECHO: &[u8] = &[
+    0xba, 0xe9, 0x00, 0x00, 0x00, //  0: mov edx, 0xe9
+    0xbf, 0x00, 0x10, 0x00, 0x00, //  5: mov edi, 0x1000
+    0x6c,                         //  a: insb
+    0xbe, 0x00, 0x10, 0x00, 0x00, //  b: mov esi, 0x1000
+    0x6e,                         // 10: outsb
+    0xeb, 0xf2,                   // 11: jmp 5
+];
+
+#[test]
+fn all_256_bytes_pass_unchanged_until_the_end_of_input() {
+    let input: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
+    assert_eq!(run(ECHO, &input), ended(Outcome::EndOfInput, &input));
+}
+
+#[test]
+#[rustfmt::skip]
+fn in_and_out_are_the_same_bus_cycle() {
+    let code = [
+        0xe4, 0xe9,                   // 0: in al, 0xe9
+        0xe6, 0xe9,                   // 2: out 0xe9, al
+        0xba, 0xe9, 0x00, 0x00, 0x00, // 4: mov edx, 0xe9
+        0xec,                         // 9: in al, dx
+        0xee,                         // a: out dx, al
+        0xf4,                         // b: hlt
+    ];
+    assert_eq!(run(&code, b"xyz"), ended(Outcome::Halted, b"xy"));
+}
+
+/// Reads `count` bytes with `rep insb` to an address that is no page's, and sends them back with `rep outsb`.
+fn bulk_echo(count: u32) -> Vec<u8> {
+    const BUFFER: [u8; 4] = 0x1f01_u32.to_le_bytes();
+    let count = count.to_le_bytes();
+    [
+        &[0xba, 0xe9, 0x00, 0x00, 0x00][..], // mov edx, 0xe9
+        &[0xbf],                             // mov edi, BUFFER
+        &BUFFER,
+        &[0xb9], // mov ecx, count
+        &count,
+        &[0xf3, 0x6c], // rep insb
+        &[0xbe],       // mov esi, BUFFER
+        &BUFFER,
+        &[0xb9], // mov ecx, count
+        &count,
+        &[0xf3, 0x6e], // rep outsb
+        &[0xf4],       // hlt
+    ]
+    .concat()
+}
+
+#[test]
+fn strings_of_any_count_pass_in_both_directions() {
+    let input: Vec<u8> = (0..10_000_u32).map(|index| (index * 7 + index / 256) as u8).collect();
+    for count in [0, 1, 2, 255, 256, 4096, 10_000] {
+        let expected = ended(Outcome::Halted, &input[..count]);
+        assert_eq!(run(&bulk_echo(count as u32), &input), expected, "{count} bytes");
+    }
+}
+
+#[test]
+fn a_string_that_the_input_does_not_fill_ends_the_run() {
+    assert_eq!(run(&bulk_echo(10), b"nine byte"), ended(Outcome::EndOfInput, b""));
+}
+
+#[test]
+#[rustfmt::skip]
+fn strings_run_downwards_where_df_is_set() {
+    let code = [
+        0xba, 0xe9, 0x00, 0x00, 0x00, //  0: mov edx, 0xe9
+        0xfd,                         //  5: std
+        0xbf, 0x02, 0x10, 0x00, 0x00, //  6: mov edi, 0x1002
+        0xb9, 0x03, 0x00, 0x00, 0x00, //  b: mov ecx, 3
+        0xf3, 0x6c,                   // 10: rep insb
+        0xfc,                         // 12: cld
+        0xbe, 0x00, 0x10, 0x00, 0x00, // 13: mov esi, 0x1000
+        0xb9, 0x03, 0x00, 0x00, 0x00, // 18: mov ecx, 3
+        0xf3, 0x6e,                   // 1d: rep outsb
+        0xf4,                         // 1f: hlt
+    ];
+    assert_eq!(run(&code, b"abc"), ended(Outcome::Halted, b"cba"));
+}
+
+#[test]
+fn no_input_is_the_end_of_input() {
+    assert_eq!(run(ECHO, b""), ended(Outcome::EndOfInput, b""));
+}
+
+// The other ports
+
+#[test]
+#[rustfmt::skip]
+fn diagnostics_are_a_stream_of_their_own() {
+    let code = [
+        0xb0, b'o', // 0: mov al, 'o'
+        0xe6, 0xe9, // 2: out 0xe9, al
+        0xb0, b'd', // 4: mov al, 'd'
+        0xe6, 0xea, // 6: out 0xea, al
+        0xf4,       // 8: hlt
+    ];
+    let run = run(&code, b"");
+    assert_eq!((run.outcome, &run.output[..], &run.diagnostics[..]), (Outcome::Halted, &b"o"[..], &b"d"[..]));
+}
+
+/// Asks how much input is ready, reads one byte, asks again, and so on `rounds` times; sends the answers.
+#[rustfmt::skip]
+fn ask_and_read(rounds: u8) -> Vec<u8> {
+    vec![
+        0xb3, rounds,                 //  0: mov bl, rounds
+        0xba, 0xeb, 0x00, 0x00, 0x00, //  2: mov edx, 0xeb
+        0xbf, 0x00, 0x10, 0x00, 0x00, //  7: mov edi, 0x1000
+        0xb9, 0x04, 0x00, 0x00, 0x00, //  c: mov ecx, 4
+        0xf3, 0x6c,                   // 11: rep insb
+        0xb2, 0xe9,                   // 13: mov dl, 0xe9
+        0xbe, 0x00, 0x10, 0x00, 0x00, // 15: mov esi, 0x1000
+        0xb1, 0x04,                   // 1a: mov cl, 4
+        0xf3, 0x6e,                   // 1c: rep outsb
+        0xfe, 0xcb,                   // 1e: dec bl
+        0x74, 0x03,                   // 20: jz 25
+        0x6c,                         // 22: insb
+        0xeb, 0xdd,                   // 23: jmp 2
+        0xf4,                         // 25: hlt
+    ]
+}
+
+#[test]
+fn input_ready_counts_down_to_0_at_the_end() {
+    let answers = [3_u32, 2, 1, 0].map(u32::to_le_bytes).concat();
+    assert_eq!(run(&ask_and_read(4), b"abc"), ended(Outcome::Halted, &answers));
+    let many = vec![b'x'; 0x1_0203];
+    assert_eq!(run(&ask_and_read(1), &many), ended(Outcome::Halted, &[0x03, 0x02, 0x01, 0x00]));
+}
+
+#[test]
+#[rustfmt::skip]
+fn an_answer_of_input_ready_is_read_in_four_reads_whatever_comes_between() {
+    let code = [
+        0xe4, 0xeb, // 0: in al, 0xeb
+        0xe6, 0xe9, // 2: out 0xe9, al
+        0xe4, 0xe9, // 4: in al, 0xe9
+        0xe4, 0xeb, // 6: in al, 0xeb
+        0xe4, 0xeb, // 8: in al, 0xeb
+        0xe4, 0xeb, // a: in al, 0xeb
+        0xe6, 0xe9, // c: out 0xe9, al
+        0xe4, 0xeb, // e: in al, 0xeb
+        0xe6, 0xe9, // 10: out 0xe9, al
+        0xf4,       // 12: hlt
+    ];
+    // 0x102 bytes: 02, then 01 00 00 in spite of the byte read; then the next answer, 0x101, begins.
+    assert_eq!(run(&code, &[0; 0x102]), ended(Outcome::Halted, &[0x02, 0x00, 0x01]));
+}
+
+#[test]
+fn the_exit_port_ends_the_run_with_its_byte() {
+    for status in [0, 1, 42, 101, 134, 255] {
+        #[rustfmt::skip]
+        let code = [
+            0xb0, b'.',  // 0: mov al, '.'
+            0xe6, 0xe9,  // 2: out 0xe9, al
+            0xb0, status, // 4: mov al, status
+            0xe6, 0xf4,  // 6: out 0xf4, al
+            0x0f, 0x0b,  // 8: ud2
+        ];
+        assert_eq!(run(&code, b""), ended(Outcome::Exited(status), b"."));
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_string_to_the_exit_port_ends_the_run_with_its_first_byte() {
+    let code = [
+        0xba, 0xf4, 0x00, 0x00, 0x00, // 0: mov edx, 0xf4
+        0xbe, 0x14, 0x00, 0x00, 0x00, // 5: mov esi, 0x14
+        0xb9, 0x03, 0x00, 0x00, 0x00, // a: mov ecx, 3
+        0xf3, 0x6e,                   // f: rep outsb
+        0x0f, 0x0b, 0x90,             // 11: ud2; nop
+        7, 8, 9,                      // 14: bytes
+    ];
+    assert_eq!(run(&code, b""), ended(Outcome::Exited(7), b""));
+}
+
+// Faults
+
+#[test]
+fn what_was_sent_before_a_fault_is_not_lost() {
+    #[rustfmt::skip]
+    let code = [
+        0xb0, b'A', // 0: mov al, 'A'
+        0xe6, 0xe9, // 2: out 0xe9, al
+        0x0f, 0x0b, // 4: ud2
+    ];
+    assert_eq!(run(&code, b""), ended(fault(exception(6, None), Location::At(4)), b"A"));
+}
+
+#[test]
+fn transfers_that_the_contract_does_not_have() {
+    use Direction::{In, Out};
+    #[rustfmt::skip]
+    let cases: &[(&[u8], FaultKind, Location)] = &[
+        // 0: mov dx, 0x3f8; 4: nop; 5: in al, dx
+        (&[0x66, 0xba, 0xf8, 0x03, 0x90, 0xec], port(0x3f8, 1, In), Location::At(5)),
+        // 0: mov dx, 0x3f8; 4: nop; 5: out dx, al
+        (&[0x66, 0xba, 0xf8, 0x03, 0x90, 0xee], port(0x3f8, 1, Out), Location::EndsAt(6)),
+        // 0: mov dx, 0x3f8; 4: outsb
+        (&[0x66, 0xba, 0xf8, 0x03, 0x6e], port(0x3f8, 1, Out), Location::EndsAt(5)),
+        // 0: mov dx, 0x3f8; 4: mov cl, 3; 6: rep outsb
+        (&[0x66, 0xba, 0xf8, 0x03, 0xb1, 3, 0xf3, 0x6e], port(0x3f8, 1, Out), Location::At(6)),
+        // 0: out 0xe9, eax
+        (&[0xe7, 0xe9], port(0xe9, 4, Out), Location::EndsAt(2)),
+        // 0: in ax, 0xe9
+        (&[0x66, 0xe5, 0xe9], port(0xe9, 2, In), Location::At(0)),
+        // 0: out 0xeb, al
+        (&[0xe6, 0xeb], port(0xeb, 1, Out), Location::EndsAt(2)),
+        // 0: in al, 0xea
+        (&[0xe4, 0xea], port(0xea, 1, In), Location::At(0)),
+        // 0: in al, 0xf4
+        (&[0xe4, 0xf4], port(0xf4, 1, In), Location::At(0)),
+    ];
+    for (code, kind, location) in cases {
+        assert_eq!(run(code, b"x"), ended(fault(*kind, *location), b""), "{code:02x?}");
+    }
+}
+
+#[test]
+fn exceptions_without_a_handler() {
+    #[rustfmt::skip]
+    let cases: &[(&[u8], FaultKind, Location)] = &[
+        // 0: xor ecx, ecx; 2: div ecx
+        (&[0x31, 0xc9, 0xf7, 0xf1], exception(0, None), Location::At(2)),
+        // 0: nop; 1: ud2
+        (&[0x90, 0x0f, 0x0b], exception(6, None), Location::At(1)),
+        // 0: mov ax, 0x30; 4: mov ds, ax
+        (&[0x66, 0xb8, 0x30, 0x00, 0x8e, 0xd8], exception(13, Some(0x30)), Location::At(4)),
+        // 0: jmp far 0x40:0
+        (&[0xea, 0, 0, 0, 0, 0x40, 0], exception(13, Some(0x40)), Location::At(0)),
+    ];
+    for (code, kind, location) in cases {
+        assert_eq!(run(code, b""), ended(fault(*kind, *location), b""), "{code:02x?}");
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn registers_at_an_exception_are_those_of_the_instruction() {
+    let code = [
+        0xb8, 0x11, 0x11, 0x11, 0x11, // 0: mov eax, 0x11111111
+        0x31, 0xf6,                   // 5: xor esi, esi
+        0xf9,                         // 7: stc
+        0x50,                         // 8: push eax
+        0x0f, 0x0b,                   // 9: ud2
+    ];
+    let mut machine = machine(&code, b"");
+    assert_eq!(machine.run().unwrap(), fault(exception(6, None), Location::At(9)));
+    let registers = machine.engine().registers().unwrap();
+    assert_eq!((registers.eax, registers.eip, registers.esp), (0x1111_1111, 9, DEFAULT_RAM_SIZE - 4));
+    const CARRY_ZERO_AND_RESERVED: u32 = 1 << 0 | 1 << 6 | 1 << 1;
+    assert_eq!(registers.eflags & CARRY_ZERO_AND_RESERVED, CARRY_ZERO_AND_RESERVED);
+}
+
+#[test]
+#[rustfmt::skip]
+fn a_guest_with_an_idt_of_its_own_takes_its_exceptions_itself() {
+    let code = [
+        0x0f, 0x01, 0x1d, 0x10, 0x00, 0x00, 0x00, //  0: lidt [0x10]
+        0x0f, 0x0b,                               //  7: ud2
+        0xb0, b'!',                               //  9: mov al, '!'
+        0xe6, 0xe9,                               //  b: out 0xe9, al
+        0xf4, 0x90, 0x90,                         //  d: hlt; nop; nop
+        0x37, 0x00, 0x20, 0x00, 0x00, 0x00,       // 10: limit 0x37, base 0x20
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0,             // 16
+        0, 0, 0, 0, 0, 0, 0, 0,                   // 20: vector 0
+        0, 0, 0, 0, 0, 0, 0, 0,                   // 28: vector 1
+        0, 0, 0, 0, 0, 0, 0, 0,                   // 30: vector 2
+        0, 0, 0, 0, 0, 0, 0, 0,                   // 38: vector 3
+        0, 0, 0, 0, 0, 0, 0, 0,                   // 40: vector 4
+        0, 0, 0, 0, 0, 0, 0, 0,                   // 48: vector 5
+        0x09, 0x00, 0x08, 0x00, 0x00, 0x8e, 0, 0, // 50: vector 6, interrupt gate to 8:9
+    ];
+    assert_eq!(run(&code, b""), ended(Outcome::Halted, b"!"));
+}
+
+#[test]
+fn accesses_outside_ram() {
+    const END: [u8; 4] = DEFAULT_RAM_SIZE.to_le_bytes();
+    let with = |opcode: &[u8], address: [u8; 4], rest: &[u8]| [opcode, &address, rest].concat();
+    for (code, kind, location) in [
+        // 0: mov al, [END]
+        (with(&[0xa0], END, &[]), outside(Access::Read, DEFAULT_RAM_SIZE), Location::At(0)),
+        // 0: mov [END], al
+        (with(&[0xa2], END, &[]), outside(Access::Write, DEFAULT_RAM_SIZE), Location::EndsAt(5)),
+        // 0: mov al, [-1]
+        (with(&[0xa0], [0xff; 4], &[]), outside(Access::Read, u32::MAX), Location::At(0)),
+        // 0: mov eax, [END - 2]
+        (
+            with(&[0xa1], (DEFAULT_RAM_SIZE - 2).to_le_bytes(), &[]),
+            outside(Access::Read, DEFAULT_RAM_SIZE),
+            Location::At(0),
+        ),
+        // 0: mov al, [MAX_RAM_SIZE]
+        (
+            with(&[0xa0], MAX_RAM_SIZE.to_le_bytes(), &[]),
+            outside(Access::Read, MAX_RAM_SIZE),
+            Location::At(0),
+        ),
+        // 0: mov esp, 0x80000000; 5: push eax
+        (
+            with(&[0xbc], 0x8000_0000_u32.to_le_bytes(), &[0x50]),
+            outside(Access::Write, 0x7fff_fffc),
+            Location::EndsAt(6),
+        ),
+        // 0: mov eax, END; 5: jmp eax
+        (
+            with(&[0xb8], END, &[0xff, 0xe0]),
+            outside(Access::Execute, DEFAULT_RAM_SIZE),
+            Location::At(DEFAULT_RAM_SIZE),
+        ),
+    ] {
+        assert_eq!(run(&code, b""), ended(fault(kind, location), b""), "{code:02x?}");
+    }
+}
+
+#[test]
+fn triple_faults() {
+    // 0: lidt [7] (no vectors at all); 7: ud2
+    let no_idt = [0x0f, 0x01, 0x1d, 0x09, 0, 0, 0, 0x0f, 0x0b, 0, 0, 0, 0, 0, 0];
+    // 0: mov esp, 0x80000000; 5: ud2
+    let no_stack = [0xbc, 0, 0, 0, 0x80, 0x0f, 0x0b];
+    for (code, at) in [(&no_idt[..], 7), (&no_stack[..], 5)] {
+        let run = run(code, b"");
+        // kvm-amd resets the processor at a triple fault, and with it the address.
+        let possible = [Location::At(at), Location::Unknown].map(|at| fault(FaultKind::TripleFault, at));
+        assert!(possible.contains(&run.outcome), "{:?}", run.outcome);
+    }
+}
+
+/// Where KVM emulates the processor, it knows fewer instructions; where the processor runs the guest itself,
+/// these are exceptions. Either way the instruction is named.
+#[test]
+fn instructions_that_not_every_kvm_can_run() {
+    let unsupported = |code: &[u8]| {
+        let mut bytes = [0; 15];
+        bytes[..code.len()].copy_from_slice(code);
+        fault(FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&bytes) }, Location::At(0))
+    };
+    for (code, otherwise) in [
+        // int3
+        (&[0xcc][..], fault(exception(3, None), Location::EndsAt(1))),
+        // int 0x80: beyond the IDT, vector 0x80 * 8 + 2
+        (&[0xcd, 0x80], fault(exception(13, Some(0x402)), Location::At(0))),
+        // addps xmm0, xmm1: CR4.OSFXSR is clear
+        (&[0x0f, 0x58, 0xc1], fault(exception(6, None), Location::At(0))),
+    ] {
+        let outcome = run(code, b"").outcome;
+        assert!([unsupported(code), otherwise].contains(&outcome), "{code:02x?}: {outcome:?}");
+    }
+}
+
+// The time limit
+
+#[test]
+fn a_guest_that_never_stops_is_stopped() {
+    let limit = Duration::from_millis(50);
+    let mut machine = machine(&[0xeb, 0xfe], b""); // 0: jmp 0
+    machine.set_time_limit(limit);
+    assert_eq!(finish(machine), ended(Outcome::Stopped(Stop::TimeLimit(limit), Location::At(0)), b""));
+}
+
+#[test]
+fn a_guest_that_stops_in_time_is_not() {
+    let mut machine = machine(ECHO, b"in time");
+    machine.set_time_limit(Duration::from_secs(3600));
+    assert_eq!(finish(machine), ended(Outcome::EndOfInput, b"in time"));
+}
+
+#[test]
+fn machines_on_several_threads_do_not_stop_each_other() {
+    let spin = std::thread::spawn(|| {
+        let mut machine = machine(&[0xeb, 0xfe], b"");
+        machine.set_time_limit(Duration::from_millis(100));
+        finish(machine).outcome.status()
+    });
+    let input = vec![b'x'; 20_000];
+    assert_eq!(run(ECHO, &input), ended(Outcome::EndOfInput, &input));
+    assert_eq!(spin.join().unwrap(), 124);
+}
