@@ -133,15 +133,15 @@ impl<E: Engine> Machine<E> {
             return Ok(None);
         }
         alarm.answered().map_err(RunError::Timer)?;
-        if self.ports.due().is_some_and(|due| due <= Instant::now())
-            && let Some(stop) = self.ports.flush(limits)?
-        {
-            return Ok(Some(End::Stopped(stop)));
+        // First, for a reader that does not read must not hold up the end.
+        if let Some(deadline) = limits.deadline() {
+            alarm.set(deadline).map_err(RunError::Timer)?;
         }
-        for time in [limits.deadline(), self.ports.due()].into_iter().flatten() {
-            alarm.set(time).map_err(RunError::Timer)?;
+        match self.ports.due() {
+            Some(due) if due <= Instant::now() => Ok(self.ports.flush(limits)?.map(End::Stopped)),
+            Some(due) => alarm.set(due).map_err(RunError::Timer).map(|()| None),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     fn stopped(&mut self, stop: Stop) -> Result<Outcome, RunError> {

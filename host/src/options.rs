@@ -164,7 +164,7 @@ mod tests {
             ("--frob a", "there is no option `--frob`"),
             ("-x a", "there is no option `-x`"),
             ("a --memory", "--memory needs a value"),
-            ("a --memory 0", "--memory `0` is a machine needs RAM: give at least 4K"),
+            ("a --memory 0", "--memory `0` is no size for RAM: give at least 4K"),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout nan", "--timeout `nan` is not a time: give seconds above 0, such as 10 or 0.5"),
