@@ -1,5 +1,6 @@
 //! Names and lines for addresses, from the ELF file that a flat image was made of.
 
+use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,8 @@ use addr2line::Loader;
 /// The names in an ELF file. Reading one takes a while: it is done when there is something to report.
 pub struct Symbols {
     elf: Loader,
+    /// Files below this folder are named as from here.
+    here: PathBuf,
 }
 
 /// What is known of an address.
@@ -15,7 +18,7 @@ pub struct Symbols {
 pub struct Place {
     /// The function, with its path; the innermost, where some are inlined in others.
     pub function: Option<String>,
-    /// The source file, as the compiler was told it, and the line.
+    /// The source file and the line.
     pub line: Option<(String, u32)>,
 }
 
@@ -44,27 +47,32 @@ impl Symbols {
     /// Reads an ELF file.
     pub fn open(path: &Path) -> Result<Self, SymbolsError> {
         match Loader::new(path) {
-            Ok(elf) => Ok(Self { elf }),
+            Ok(elf) => Ok(Self { elf, here: env::current_dir().unwrap_or_default() }),
             Err(cause) => Err(SymbolsError { path: path.into(), cause: cause.to_string() }),
         }
     }
 
     /// What is known of this address. Broken debug information is none.
     pub fn place(&self, address: u32) -> Place {
-        self.from_debug_info(address.into())
-            .or_else(|| self.from_symbol_table(address.into()))
+        self.by_debug_info(address.into())
+            .or_else(|| self.by_symbol_table(address.into()))
             .unwrap_or_default()
     }
 
-    fn from_debug_info(&self, address: u64) -> Option<Place> {
+    fn by_debug_info(&self, address: u64) -> Option<Place> {
         let frame = self.elf.find_frames(address).ok()?.next().ok()??;
         let function = frame.function.and_then(|name| Some(name.demangle().ok()?.into_owned()));
-        let line = frame.location.and_then(|location| Some((location.file?.to_owned(), location.line?)));
+        let line = frame.location.and_then(|location| Some((self.short(location.file?), location.line?)));
         Some(Place { function, line })
     }
 
+    /// A file's path as short as it can be pasted into a command here.
+    fn short(&self, file: &str) -> String {
+        Path::new(file).strip_prefix(&self.here).unwrap_or(Path::new(file)).display().to_string()
+    }
+
     /// The symbol below the address, for code without debug information, such as assembly.
-    fn from_symbol_table(&self, address: u64) -> Option<Place> {
+    fn by_symbol_table(&self, address: u64) -> Option<Place> {
         let text = self.elf.get_section_range(b".text")?;
         if !(text.begin..text.end).contains(&address) {
             return None;

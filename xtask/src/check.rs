@@ -25,7 +25,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
     const HOST_CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     // The programs have no `test` crate to be built with on a bare machine, so not `--all-targets`.
     const GUEST_CLIPPY: &[&str] = &["clippy", "--lib", "--bins", "--", "-D", "warnings"];
-    const DOCS: &[&str] = &["doc", "--workspace", "--no-deps", "--document-private-items"];
+    const DOCS: &[&str] = &["doc", "--workspace", "--no-deps"];
     const GUEST_DOCS: &[&str] = &["doc", "--no-deps", "--lib"];
 
     let shell = Shell::new().map_err(|error| error.to_string())?;

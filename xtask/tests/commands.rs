@@ -1,0 +1,177 @@
+//! `cargo xtask` from the shell's side, with the real guest programs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, Once};
+use std::time::SystemTime;
+
+/// The commands share target/guest, where a release build puts other images than the rest expects.
+static TARGET: Mutex<()> = Mutex::new(());
+
+fn lock() -> MutexGuard<'static, ()> {
+    static BUILT: Once = Once::new();
+    // A test that failed has not spoiled anything that a build does not put right.
+    let lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // After this, building says nothing any more.
+    BUILT.call_once(|| {
+        let output = xtask("run answer", b"*");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    lock
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}
+
+/// Runs xtask with this input.
+fn xtask(line: &str, input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    run(command.args(line.split_whitespace()).current_dir(root()), input)
+}
+
+fn run(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // A guest may stop before it has read everything.
+    let _ = child.stdin.take().expect("it is piped").write_all(input);
+    child.wait_with_output().expect("the command ends")
+}
+
+#[track_caller]
+fn assert_ended(output: &Output, status: i32, stdout: &[u8], stderr: &str) {
+    let actual = (output.status.code(), &output.stdout[..], &*String::from_utf8_lossy(&output.stderr));
+    assert_eq!(actual, (Some(status), stdout, stderr));
+}
+
+#[test]
+fn hal_is_answered_ibm() {
+    let _lock = lock();
+    assert!(xtask("build", b"").status.success());
+    assert_ended(&xtask("run", b"HAL*zz"), 0, b"IBM", "");
+}
+
+#[test]
+fn every_byte_but_the_answer_is_answered_by_the_next() {
+    let _lock = lock();
+    let input: Vec<u8> = (0..=255).filter(|byte| *byte != 42).collect();
+    let expected: Vec<u8> = input.iter().map(|byte| byte.wrapping_add(1)).collect();
+    for line in ["run answer", "run answer --release"] {
+        assert!(xtask(&line.replace("run", "build"), b"").status.success());
+        assert_ended(&xtask(line, &input), 0, &expected, "");
+    }
+}
+
+#[test]
+fn the_answer_is_small() {
+    let _lock = lock();
+    assert!(xtask("build answer --release", b"").status.success());
+    let size = fs::metadata(root().join("target/guest/answer.bin")).expect("the image is there").len();
+    assert!(size <= 100, "{size} bytes");
+}
+
+#[test]
+fn a_panic_is_told_and_ends_with_101() {
+    let _lock = lock();
+    assert!(xtask("build panic", b"").status.success());
+    let message = "guest panicked at src/bin/panic.rs:14:25:\n\
+                   index out of bounds: the len is 3 but the index is 7\n";
+    assert_ended(&xtask("run panic", &[7]), 101, b"so far, so good\n", message);
+    assert_ended(&xtask("run panic", &[2]), 0, b"so far, so good\n*", "");
+}
+
+#[test]
+fn options_that_are_not_ours_go_to_flatland() {
+    let _lock = lock();
+    assert!(xtask("build", b"").status.success());
+    let output = xtask("run answer --memory 0", b"");
+    let message = "flatland: --memory `0` is no size for RAM: give at least 4K; `flatland --help` lists what there \
+                   is\n";
+    assert_ended(&output, 2, b"", message);
+    assert_ended(&xtask("run --memory=64K --timeout 60", b"HAL*"), 0, b"IBM", "");
+}
+
+#[test]
+fn a_build_with_nothing_to_do_is_silent_and_writes_nothing() {
+    let _lock = lock();
+    assert!(xtask("build", b"").status.success());
+    let before = files();
+    assert!(before.keys().any(|path| path.ends_with("answer.bin")), "{before:?}");
+    assert!(before.keys().any(|path| path.ends_with("panic.elf")), "{before:?}");
+    assert_ended(&xtask("build", b""), 0, b"", "");
+    assert_ended(&xtask("build answer", b""), 0, b"", "");
+    assert_eq!(files(), before);
+}
+
+/// The images and ELF files, and when they were written.
+fn files() -> BTreeMap<PathBuf, SystemTime> {
+    fs::read_dir(root().join("target/guest"))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it can be listed"))
+        .filter(|entry| entry.file_type().expect("it has a type").is_file())
+        .map(|entry| {
+            (entry.path(), entry.metadata().and_then(|metadata| metadata.modified()).expect("a time"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_elf_file_names_functions_and_lines() {
+    let _lock = lock();
+    assert!(xtask("build answer", b"").status.success());
+    // Standard input stays open, so the guest waits.
+    let script = "sleep 1 | \"$0\" run answer --timeout 0.1";
+    let mut command = Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_xtask")]).current_dir(root());
+    let output = run(&mut command, b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let place = " in flatland_guest::port::read_byte (guest/src/port.rs:";
+    assert!(stderr.starts_with("flatland: time limit of 0.1 s reached, the guest at 0x"), "{stderr}");
+    assert!(stderr.contains(place), "{stderr}");
+    assert_eq!(output.status.code(), Some(124));
+}
+
+#[test]
+fn wrong_command_lines_say_what_there_is() {
+    let _lock = lock();
+    let names = "there is no guest program `nope`: choose one of answer, panic\n";
+    assert_ended(&xtask("run nope", b""), 125, b"", &format!("xtask: {names}"));
+    assert_ended(&xtask("build nope", b""), 1, b"", &format!("xtask: {names}"));
+    let hint = "`cargo xtask --help` lists what there is\n";
+    assert_ended(&xtask("frob", b""), 2, b"", &format!("xtask: there is no command `frob`; {hint}"));
+    assert_ended(&xtask("", b""), 2, b"", &format!("xtask: no command is given; {hint}"));
+    let first = "xtask: the program's name stands first: cargo xtask run panic --timeout 3\n";
+    assert_ended(&xtask("run --timeout 3 panic", b""), 125, b"", first);
+}
+
+#[test]
+fn programs_are_listed_with_what_they_do() {
+    let expected = "answer  Answers each byte with the next one, until it is asked for the Answer\n\
+                    panic   Panics, to show what a panic looks like: message, place and status 101\n";
+    assert_ended(&xtask("list", b""), 0, expected.as_bytes(), "");
+}
+
+#[test]
+fn cargo_xtask_works_in_every_folder() {
+    let _lock = lock();
+    let listed = xtask("list", b"").stdout;
+    for folder in ["", "host/src", "contract", "xtask/tests", "guest", "guest/src/bin"] {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["xtask", "list"]).current_dir(root().join(folder));
+        // This test's own cargo must not be taken for the person's.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+                command.env_remove(name);
+            }
+        }
+        let output = run(&mut command, b"");
+        assert_eq!((output.status.code(), &output.stdout), (Some(0), &listed), "in {folder:?}: {output:?}");
+    }
+}

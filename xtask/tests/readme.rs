@@ -1,0 +1,67 @@
+//! Runs the sessions of README.md: every `console` block, each `$ ` line by bash, and what it prints to both
+//! streams compared with the lines that follow.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A command and what it prints.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    command: String,
+    output: String,
+}
+
+fn steps(markdown: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut in_console = false;
+    for line in markdown.lines() {
+        match (in_console, line) {
+            (false, "```console") => in_console = true,
+            (true, "```") => in_console = false,
+            (true, line) => match line.strip_prefix("$ ") {
+                Some(command) => steps.push(Step { command: command.into(), output: String::new() }),
+                None => {
+                    let step = steps.last_mut().expect("a console block begins with a command");
+                    step.output.push_str(line);
+                    step.output.push('\n');
+                }
+            },
+            (false, _) => {}
+        }
+    }
+    assert!(!in_console, "the last console block has no end");
+    steps
+}
+
+#[test]
+fn the_sessions_are_true() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout");
+    let readme = fs::read_to_string(root.join("README.md")).expect("there is a README");
+    let steps = steps(&readme);
+    assert!(steps.len() >= 6, "the README has sessions: {steps:?}");
+    let bash = |command: &str| {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("{{ {command}\n}} 2>&1")]).current_dir(root).stdin(Stdio::null());
+        bash.output().expect("bash is there")
+    };
+    // What has to be built is said, but not in the README.
+    let built = bash("cargo xtask build && cargo xtask run");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
+    for Step { command, output } in steps {
+        let ran = bash(&command);
+        let mut printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+        // In a README a line has an end, also where a guest's has none.
+        if !printed.is_empty() && !printed.ends_with('\n') {
+            printed.push('\n');
+        }
+        assert_eq!(printed, output, "$ {command}");
+    }
+}
+
+#[test]
+fn steps_are_read() {
+    let markdown = "text\n```console\n$ a b\none\ntwo\n$ c\n```\n$ no\n```rust\n$ no\n```\n";
+    let step = |command: &str, output: &str| Step { command: command.into(), output: output.into() };
+    assert_eq!(steps(markdown), [step("a b", "one\ntwo\n"), step("c", "")]);
+}
