@@ -131,10 +131,9 @@ fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
     ];
     let options: Vec<_> = options.iter().flat_map(|option| ["-o", option]).collect();
     let options = &options;
-    let apt_failed = |error: xshell::Error| format!("apt says {error}");
-
-    cmd!(shell, "apt-get {options...} update").quiet().ignore_stdout().read_stderr().map_err(apt_failed)?;
-    let known = cmd!(shell, "apt-cache {options...} show rust-src").quiet().read().map_err(apt_failed)?;
+    // Without the mode, a mirror that cannot be reached is a warning only.
+    said_by_apt(cmd!(shell, "apt-get {options...} -o APT::Update::Error-Mode=any update"))?;
+    let known = said_by_apt(cmd!(shell, "apt-cache {options...} show rust-src"))?;
     let (package, size) = newest_package(&known, version)
         .ok_or_else(|| format!("Debian's {DEBIAN_SUITE} no longer has that version"))?;
     eprintln!(
@@ -143,17 +142,23 @@ fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
         size / 1_000_000
     );
     shell.change_dir(work);
-    cmd!(shell, "apt-get {options...} download rust-src={package}")
-        .quiet()
-        .ignore_stdout()
-        .read_stderr()
-        .map_err(apt_failed)?;
+    said_by_apt(cmd!(shell, "apt-get {options...} download rust-src={package}"))?;
     let deb = fs::read_dir(work)
         .map_err(|error| error.to_string())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .ok_or("apt left no package")?;
     unpack(&deb, &work.join("unpacked"), version)
+}
+
+/// What a call of apt prints, or the last thing it complains of.
+fn said_by_apt(command: xshell::Cmd) -> Result<String, String> {
+    let output = command.quiet().ignore_status().output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("apt says \"{}\"", complaints.trim_end().lines().last().unwrap_or("nothing")))
 }
 
 /// Unpacks the library's folder of the package and nothing else, as `library`.
