@@ -20,8 +20,8 @@ Commands:
 Options of run and build:
   --release             build the guest program optimized for size, without overflow checks
 
-Other options of run go to flatland: --memory SIZE, --timeout SECONDS and what else
-`cargo xtask run -- --help` ... `flatland --help` lists. NAME stands before them.";
+The other options of run go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and
+whatever else `target/release/flatland --help` lists.";
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]

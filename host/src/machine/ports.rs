@@ -155,3 +155,73 @@ fn known_port(port: u16, width: u8, direction: Direction) -> Result<Port, FaultK
         _ => Err(FaultKind::Port { port, width, direction }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Input;
+
+    fn ports(input: &[u8]) -> Ports {
+        Ports::new(Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() })
+    }
+
+    fn no_limits() -> Limits {
+        Limits::from_now(None)
+    }
+
+    #[test]
+    fn the_table_of_the_contract_is_what_is_decided() {
+        for number in 0..=u16::MAX {
+            for (width, direction) in
+                [1, 2, 4].into_iter().flat_map(|width| [(width, Direction::In), (width, Direction::Out)])
+            {
+                let known = known_port(number, width, direction);
+                let in_table = Port::ALL
+                    .into_iter()
+                    .find(|port| port.number() == number && port.allows(direction) && width == 1);
+                match in_table {
+                    Some(port) => assert_eq!(known, Ok(port)),
+                    None => assert_eq!(known, Err(FaultKind::Port { port: number, width, direction })),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_contract_does_not_have_ends_the_run_and_moves_nothing() {
+        let mut ports = ports(b"abc");
+        let mut data = [0; 2];
+        let fault = |width, direction| Some(End::Fault(FaultKind::Port { port: 0xe9, width, direction }));
+        assert_eq!(ports.input(0xe9, 2, &mut data, &no_limits()).unwrap(), fault(2, Direction::In));
+        assert_eq!(ports.output(0xe9, 4, b"wide", &no_limits()).unwrap(), fault(4, Direction::Out));
+        assert_eq!((ports.streams().input.ready(), ports.streams().output.bytes()), (&b"abc"[..], &b""[..]));
+    }
+
+    #[test]
+    fn the_console_fills_what_is_asked_for_or_ends_the_run() {
+        let mut ports = ports(b"abc");
+        let mut data = [0; 2];
+        assert_eq!(ports.input(0xe9, 1, &mut data, &no_limits()).unwrap(), None);
+        assert_eq!(&data, b"ab");
+        assert_eq!(ports.input(0xe9, 1, &mut data, &no_limits()).unwrap(), Some(End::OfInput));
+    }
+
+    #[test]
+    fn an_answer_of_input_ready_may_be_read_in_pieces() {
+        let mut ports = ports(&[b'x'; 0x0102]);
+        let mut answer = [0xff; 3];
+        assert_eq!(ports.input(0xeb, 1, &mut answer, &no_limits()).unwrap(), None);
+        assert_eq!(answer, [2, 1, 0]);
+        assert_eq!(ports.input(0xe9, 1, &mut [0], &no_limits()).unwrap(), None);
+        // The last byte of the first answer, and a second one.
+        let mut answer = [0xff; 5];
+        assert_eq!(ports.input(0xeb, 1, &mut answer, &no_limits()).unwrap(), None);
+        assert_eq!(answer, [0, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn the_first_byte_at_the_exit_port_is_the_status() {
+        let mut ports = ports(b"");
+        assert_eq!(ports.output(0xf4, 1, &[7, 8], &no_limits()).unwrap(), Some(End::Exited(7)));
+    }
+}
