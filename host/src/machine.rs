@@ -3,10 +3,10 @@
 mod limits;
 mod ports;
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use flatland_contract::memory::LOAD_ADDRESS;
-use nix::errno::Errno;
 
 use crate::engine::{Engine, EngineError, Exit};
 use crate::fault::Fault;
@@ -36,7 +36,7 @@ pub enum RunError {
     Stream(#[from] StreamError),
     /// The clock could not be set.
     #[error("no timer for the run ({0}): raise the limit of pending signals with `ulimit -i`")]
-    Timer(#[source] Errno),
+    Timer(#[source] io::Error),
 }
 
 impl<E: Engine> Machine<E> {

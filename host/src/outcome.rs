@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use flatland_contract::status;
-use nix::sys::signal::Signal;
 
 use crate::fault::{Fault, Location};
 
@@ -34,6 +33,41 @@ pub enum Stop {
     Signal(Signal),
 }
 
+/// A signal that ends programs (signal(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Signal {
+    /// The terminal is gone.
+    Hangup = 1,
+    /// Ctrl-C.
+    Interrupt = 2,
+    /// Somebody asked for the end.
+    Terminate = 15,
+}
+
+impl Signal {
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The signal of this number.
+    pub fn from_number(number: i32) -> Option<Self> {
+        let all = [Self::Hangup, Self::Interrupt, Self::Terminate];
+        all.into_iter().find(|signal| i32::from(signal.number()) == number)
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hangup => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        })
+    }
+}
+
 impl Outcome {
     /// The exit status of the host program.
     pub fn status(&self) -> u8 {
@@ -42,7 +76,7 @@ impl Outcome {
             Outcome::Exited(status) => status,
             Outcome::Fault(_) => status::FAULT,
             Outcome::Stopped(Stop::TimeLimit(_), _) => status::TIME_LIMIT,
-            Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal as u8,
+            Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal.number(),
             Outcome::OutputClosed => status::OUTPUT_CLOSED,
         }
     }
@@ -67,7 +101,7 @@ impl Outcome {
                 "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
                 limit.as_secs_f64()
             )),
-            Outcome::Stopped(Stop::Signal(Signal::SIGINT), location) => Some(format!(
+            Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
                 "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
             )),
             Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
@@ -93,8 +127,8 @@ mod tests {
             (Outcome::Exited(255), 255),
             (Outcome::Fault(Fault { kind: FaultKind::TripleFault, location: at }), 134),
             (Outcome::Stopped(Stop::TimeLimit(Duration::from_secs(1)), at), 124),
-            (Outcome::Stopped(Stop::Signal(Signal::SIGINT), at), 130),
-            (Outcome::Stopped(Stop::Signal(Signal::SIGTERM), at), 143),
+            (Outcome::Stopped(Stop::Signal(Signal::Interrupt), at), 130),
+            (Outcome::Stopped(Stop::Signal(Signal::Terminate), at), 143),
             (Outcome::OutputClosed, 141),
         ] {
             assert_eq!(outcome.status(), status, "{outcome:?}");
@@ -125,7 +159,7 @@ mod tests {
                  with --timeout SECONDS",
             ),
             (
-                Outcome::Stopped(Stop::Signal(Signal::SIGINT), at),
+                Outcome::Stopped(Stop::Signal(Signal::Interrupt), at),
                 "interrupted by Ctrl-C, the guest at 0x00000012 in main (main.rs:7): --timeout SECONDS ends \
                  a run by itself",
             ),

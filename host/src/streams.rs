@@ -2,7 +2,6 @@
 
 mod input;
 mod output;
-mod wait;
 
 use std::io;
 use std::io::IsTerminal;

@@ -1,20 +1,18 @@
 //! Where the guest's input comes from.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io;
 
-use nix::poll::PollFlags;
-
-use super::{StreamError, wait::wait};
+use super::StreamError;
 use crate::machine::Limits;
+use crate::os::{InputFile, Transfer};
 use crate::outcome::Stop;
 
 /// Bytes for the guest, read in large pieces and handed out as it asks.
 #[derive(Debug)]
 pub struct Input {
     /// None where all there ever was is in the buffer.
-    source: Option<File>,
+    source: Option<InputFile>,
     buffer: Box<[u8]>,
     /// The part of the buffer that the guest has not had.
     unread: std::ops::Range<usize>,
@@ -34,13 +32,16 @@ pub(crate) enum Refill {
 impl Input {
     /// The process's standard input.
     pub fn standard() -> Result<Self, StreamError> {
-        let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(StreamError::Input)?;
-        Ok(Self::from_file(stdin.into()))
+        Ok(Self::reading(InputFile::standard().map_err(StreamError::Input)?))
     }
 
     /// A file, pipe or terminal.
     pub fn from_file(file: File) -> Self {
-        Self { source: Some(file), buffer: Box::default(), unread: 0..0 }
+        Self::reading(InputFile::new(file))
+    }
+
+    fn reading(source: InputFile) -> Self {
+        Self { source: Some(source), buffer: Box::default(), unread: 0..0 }
     }
 
     /// These bytes.
@@ -72,29 +73,18 @@ impl Input {
         if self.buffer.is_empty() {
             self.buffer = vec![0; SIZE].into();
         }
-        loop {
-            if let Some(stop) = wait(file.as_fd(), PollFlags::POLLIN, limits)
-                .map_err(|errno| StreamError::Input(errno.into()))?
-            {
-                return Ok(Refill::Stopped(stop));
+        match file.read(&mut self.buffer, limits) {
+            Ok(Transfer::Bytes(0)) => {
+                self.source = None;
+                Ok(Refill::End)
             }
-            match file.read(&mut self.buffer) {
-                Ok(0) => {
-                    self.source = None;
-                    return Ok(Refill::End);
-                }
-                Ok(len) => {
-                    self.unread = 0..len;
-                    return Ok(Refill::Ready);
-                }
-                // Somebody else took what there was, or a signal came: wait again.
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                    return Err(StreamError::InputIsDirectory);
-                }
-                Err(error) => return Err(StreamError::Input(error)),
+            Ok(Transfer::Bytes(len)) => {
+                self.unread = 0..len;
+                Ok(Refill::Ready)
             }
+            Ok(Transfer::Stopped(stop)) => Ok(Refill::Stopped(stop)),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(StreamError::InputIsDirectory),
+            Err(error) => Err(StreamError::Input(error)),
         }
     }
 }

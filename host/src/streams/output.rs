@@ -1,14 +1,11 @@
 //! Where the guest's output goes.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, poll};
-
-use super::{StreamError, wait::wait};
+use super::StreamError;
 use crate::machine::Limits;
+use crate::os::{OutputFile, Transfer};
 use crate::outcome::Stop;
 
 /// Bytes from the guest, collected and written in large pieces.
@@ -24,7 +21,7 @@ pub struct Output {
 
 #[derive(Debug)]
 struct Sink {
-    file: File,
+    file: OutputFile,
     name: &'static str,
 }
 
@@ -42,22 +39,20 @@ impl Output {
     const CAPACITY: usize = 64 << 10;
     /// The longest that a byte is kept while the guest computes.
     const PATIENCE: Duration = Duration::from_millis(20);
-    /// What a pipe that is ready for writing takes without blocking (pipe(7), PIPE_BUF).
-    const PIPE_BUF: usize = 4096;
 
     /// The process's standard output.
     pub fn standard_output() -> Result<Self, StreamError> {
-        Self::standard(io::stdout().as_fd().try_clone_to_owned(), "standard output")
+        Self::standard(OutputFile::standard_output(), "standard output")
     }
 
     /// The process's standard error.
     pub fn standard_error() -> Result<Self, StreamError> {
-        Self::standard(io::stderr().as_fd().try_clone_to_owned(), "standard error")
+        Self::standard(OutputFile::standard_error(), "standard error")
     }
 
-    fn standard(fd: io::Result<std::os::fd::OwnedFd>, name: &'static str) -> Result<Self, StreamError> {
-        match fd {
-            Ok(fd) => Ok(Self { sink: Some(Sink { file: fd.into(), name }), ..Self::memory() }),
+    fn standard(file: io::Result<OutputFile>, name: &'static str) -> Result<Self, StreamError> {
+        match file {
+            Ok(file) => Ok(Self { sink: Some(Sink { file, name }), ..Self::memory() }),
             Err(cause) => Err(StreamError::Output { stream: name, cause, lost: 0 }),
         }
     }
@@ -109,22 +104,10 @@ impl Output {
             if written == self.buffer.len() {
                 break Ok(Flush::Done);
             }
-            match sink.file.write(&self.buffer[written..]) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => written += len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    if let Some(stop) = limits.stop() {
-                        break Ok(Flush::Stopped(stop));
-                    }
-                }
-                // Whoever opened it made it non-blocking.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match wait(sink.file.as_fd(), PollFlags::POLLOUT, limits) {
-                        Ok(None) => {}
-                        Ok(Some(stop)) => break Ok(Flush::Stopped(stop)),
-                        Err(errno) => break Err(errno.into()),
-                    }
-                }
+            match sink.file.write(&self.buffer[written..], limits) {
+                Ok(Transfer::Bytes(0)) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(Transfer::Bytes(len)) => written += len,
+                Ok(Transfer::Stopped(stop)) => break Ok(Flush::Stopped(stop)),
                 Err(error) => break Err(error),
             }
         };
@@ -136,30 +119,13 @@ impl Output {
     /// must not hold it up. What is left stays in [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        let end = Instant::now() + time;
-        let mut written = 0;
-        let result = loop {
-            if written == self.buffer.len() {
-                break Ok(());
+        match sink.file.write_within(&self.buffer, time) {
+            Ok(written) => {
+                self.forget(written);
+                Ok(())
             }
-            let left = end.saturating_duration_since(Instant::now()).as_millis() as u16;
-            match poll(&mut [PollFd::new(sink.file.as_fd(), PollFlags::POLLOUT)], left) {
-                Ok(0) => break Ok(()),
-                Err(nix::errno::Errno::EINTR) => continue,
-                Err(errno) => break Err(errno.into()),
-                Ok(_) => {}
-            }
-            let piece = &self.buffer[written..];
-            match sink.file.write(&piece[..piece.len().min(Self::PIPE_BUF)]) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => written += len,
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-                Err(error) => break Err(error),
-            }
-        };
-        self.forget(written);
-        result.map_err(|error| self.failed(error))
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Drops the first bytes of the buffer, which are written.

@@ -1,0 +1,11 @@
+//! On Linux, signals do it: they reach a thread inside KVM_RUN, and system calls that wait return.
+
+mod alarm;
+mod bell;
+mod files;
+mod termination;
+
+pub use alarm::Alarm;
+pub use bell::{Armed, answer, arm};
+pub(crate) use files::{InputFile, OutputFile};
+pub use termination::{on_termination_signals, terminated_by};

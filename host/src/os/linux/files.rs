@@ -1,0 +1,127 @@
+//! Files, pipes and terminals, waited for together with the time limit and with signals.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll, ppoll};
+
+use super::termination::Held;
+use crate::machine::Limits;
+use crate::os::{Transfer, TransferResult};
+use crate::outcome::Stop;
+
+/// Something to read.
+#[derive(Debug)]
+pub struct InputFile(File);
+
+impl InputFile {
+    /// Standard input.
+    pub fn standard() -> io::Result<Self> {
+        Ok(Self(io::stdin().as_fd().try_clone_to_owned()?.into()))
+    }
+
+    /// A file, pipe or terminal.
+    pub fn new(file: File) -> Self {
+        Self(file)
+    }
+
+    /// Waits until there is something, and reads it.
+    pub fn read(&mut self, buffer: &mut [u8], limits: &Limits) -> TransferResult {
+        loop {
+            if let Some(stop) = wait(self.0.as_fd(), PollFlags::POLLIN, limits)? {
+                return Ok(Transfer::Stopped(stop));
+            }
+            match self.0.read(buffer) {
+                Ok(len) => return Ok(Transfer::Bytes(len)),
+                // Somebody else took what there was, or a signal came: wait again.
+                Err(error) if is_to_be_tried_again(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub struct OutputFile(File);
+
+impl OutputFile {
+    /// What a pipe that is ready for writing takes without blocking (pipe(7), PIPE_BUF).
+    const PIPE_BUF: usize = 4096;
+
+    /// Standard output.
+    pub fn standard_output() -> io::Result<Self> {
+        Ok(Self(io::stdout().as_fd().try_clone_to_owned()?.into()))
+    }
+
+    /// Standard error.
+    pub fn standard_error() -> io::Result<Self> {
+        Ok(Self(io::stderr().as_fd().try_clone_to_owned()?.into()))
+    }
+
+    /// Writes some of it, waiting as long as it takes or the run may last.
+    pub fn write(&mut self, bytes: &[u8], limits: &Limits) -> TransferResult {
+        loop {
+            let stop = match self.0.write(bytes) {
+                Ok(len) => return Ok(Transfer::Bytes(len)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => limits.stop(),
+                // Whoever opened it made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    wait(self.0.as_fd(), PollFlags::POLLOUT, limits)?
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(stop) = stop {
+                return Ok(Transfer::Stopped(stop));
+            }
+        }
+    }
+
+    /// Writes what can be written in this time, and returns how much that was.
+    pub fn write_within(&mut self, bytes: &[u8], time: Duration) -> io::Result<usize> {
+        let end = Instant::now() + time;
+        let mut written = 0;
+        while written < bytes.len() {
+            let left = end.saturating_duration_since(Instant::now()).as_millis() as u16;
+            match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], left) {
+                Ok(0) => break,
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+                Ok(_) => {}
+            }
+            let piece = &bytes[written..];
+            match self.0.write(&piece[..piece.len().min(Self::PIPE_BUF)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => written += len,
+                Err(error) if is_to_be_tried_again(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+}
+
+fn is_to_be_tried_again(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
+/// Waits until the descriptor is ready, or has failed so that a read or write will say how; or until the run
+/// must stop.
+fn wait(fd: BorrowedFd, events: PollFlags, limits: &Limits) -> io::Result<Option<Stop>> {
+    loop {
+        let held = Held::new()?;
+        if let Some(stop) = limits.stop() {
+            return Ok(Some(stop));
+        }
+        let timeout = limits.remaining().map(Into::into);
+        match ppoll(&mut [PollFd::new(fd, events)], timeout, Some(held.mask())) {
+            // On a time-out the next look at the limits stops the run.
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
