@@ -4,10 +4,14 @@
 //! the [`Machine`](crate::Machine)'s. It runs until something happens that it cannot settle itself, and
 //! says what: that is an [`Exit`].
 
+#[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 pub mod kvm;
 mod registers;
+pub mod soft;
+mod stops;
 
-pub use registers::Registers;
+pub use registers::{Registers, SystemRegisters};
+pub use stops::{DebugStop, Stops, Unsupported, WatchKind, Watchpoint};
 
 use crate::fault::{Fault, Location};
 
@@ -30,6 +34,9 @@ pub enum EngineError {
 
 /// Runs the processor of one machine.
 pub trait Engine {
+    /// Its name: `kvm` or `soft`.
+    fn name(&self) -> &'static str;
+
     /// Bytes of RAM, from address 0.
     fn ram_size(&self) -> u32;
 
@@ -43,7 +50,25 @@ pub trait Engine {
     /// faulted, before anything was pushed.
     fn registers(&mut self) -> Result<Registers, EngineError>;
 
-    /// Where the instruction stands that the last exit came from.
+    /// Changes the registers. Where the last exit was an [`Exit::In`], its instruction is given up, and what was
+    /// filled is lost.
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError>;
+
+    /// The registers beside the general ones.
+    fn system_registers(&mut self) -> Result<SystemRegisters, EngineError>;
+
+    /// Sets where runs stop from now on, in place of what was set before.
+    ///
+    /// A run that begins at a breakpoint stops there at once, unless the last exit was an [`Exit::Debug`] at that
+    /// very address.
+    fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported>;
+
+    /// How many instructions have been executed, exactly, if the engine counts them. A repeated string
+    /// instruction counts once, when it is through; one that faults does not count.
+    fn instructions(&self) -> Option<u64>;
+
+    /// Where the instruction stands that the last exit came from. At a breakpoint, at the limit of instructions
+    /// and after a kick it is the one to execute next.
     fn location(&mut self) -> Result<Location, EngineError>;
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
@@ -54,6 +79,10 @@ pub trait Engine {
 }
 
 impl<E: Engine + ?Sized> Engine for Box<E> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
     fn ram_size(&self) -> u32 {
         (**self).ram_size()
     }
@@ -64,6 +93,22 @@ impl<E: Engine + ?Sized> Engine for Box<E> {
 
     fn registers(&mut self) -> Result<Registers, EngineError> {
         (**self).registers()
+    }
+
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        (**self).set_registers(registers)
+    }
+
+    fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
+        (**self).system_registers()
+    }
+
+    fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
+        (**self).set_stops(stops)
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        (**self).instructions()
     }
 
     fn location(&mut self) -> Result<Location, EngineError> {
@@ -106,4 +151,6 @@ pub enum Exit<'a> {
     Fault(Fault),
     /// Somebody outside wants attention: see [`kick`](crate::kick). Nothing of the guest is lost.
     Kicked,
+    /// What [`Engine::set_stops`] asked for has happened.
+    Debug(DebugStop),
 }

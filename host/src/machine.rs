@@ -110,6 +110,8 @@ impl<E: Engine> Machine<E> {
                 Exit::Halt => return Ok(Outcome::Halted),
                 Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
                 Exit::Kicked => self.on_kick(limits, &mut alarm)?,
+                // Nobody has asked for any yet.
+                Exit::Debug(_) => None,
             };
             match end {
                 None => {}

@@ -19,7 +19,7 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 pub use device::KvmError;
 
-use super::{Engine, EngineError, Exit, Registers};
+use super::{Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupported};
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemorySize, kick};
 use exception_page::EXCEPTION_PAGE;
@@ -205,6 +205,10 @@ enum Kind {
 }
 
 impl Engine for KvmEngine {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
     fn ram_size(&self) -> u32 {
         self.ram_size
     }
@@ -261,6 +265,47 @@ impl Engine for KvmEngine {
         }
     }
 
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        // An I/O that is not finished would change them afterwards.
+        self.finish_io()?;
+        self.vcpu
+            .set_regs(&kvm_regs_of(registers))
+            .map_err(|errno| EngineError::Call { call: "KVM_SET_REGS", cause: errno.into() })?;
+        self.last = LastExit::Before;
+        Ok(())
+    }
+
+    fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
+        let sregs = self
+            .vcpu
+            .get_sregs()
+            .map_err(|errno| EngineError::Call { call: "KVM_GET_SREGS", cause: errno.into() })?;
+        Ok(SystemRegisters {
+            cs: sregs.cs.selector,
+            ds: sregs.ds.selector,
+            es: sregs.es.selector,
+            fs: sregs.fs.selector,
+            gs: sregs.gs.selector,
+            ss: sregs.ss.selector,
+            cr0: sregs.cr0 as u32,
+        })
+    }
+
+    fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
+        if *stops == Stops::default() {
+            return Ok(());
+        }
+        Err(Unsupported {
+            engine: "KVM",
+            what: "stop a guest at steps, breakpoints, watchpoints or a number of instructions",
+            advice: "run it with the soft engine",
+        })
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        None
+    }
+
     fn location(&mut self) -> Result<Location, EngineError> {
         match self.last {
             LastExit::Fault(location, _) => Ok(location),
@@ -304,6 +349,23 @@ fn registers(regs: &kvm_regs) -> Registers {
         esp: regs.rsp as u32,
         eip: regs.rip as u32,
         eflags: regs.rflags as u32,
+    }
+}
+
+/// The other way round.
+fn kvm_regs_of(registers: &Registers) -> kvm_regs {
+    kvm_regs {
+        rax: registers.eax.into(),
+        rbx: registers.ebx.into(),
+        rcx: registers.ecx.into(),
+        rdx: registers.edx.into(),
+        rsi: registers.esi.into(),
+        rdi: registers.edi.into(),
+        rbp: registers.ebp.into(),
+        rsp: registers.esp.into(),
+        rip: registers.eip.into(),
+        rflags: registers.eflags.into(),
+        ..Default::default()
     }
 }
 

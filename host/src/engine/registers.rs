@@ -15,3 +15,16 @@ pub struct Registers {
     pub eip: u32,
     pub eflags: u32,
 }
+
+/// Segment selectors, and the control register that says which mode the processor is in (SDM volume 3, section 2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registers' own names")]
+pub struct SystemRegisters {
+    pub cs: u16,
+    pub ds: u16,
+    pub es: u16,
+    pub fs: u16,
+    pub gs: u16,
+    pub ss: u16,
+    pub cr0: u32,
+}

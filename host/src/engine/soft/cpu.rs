@@ -1,0 +1,621 @@
+//! The processor's state, and how instructions reach it.
+
+use flatland_contract::memory::ENTRY;
+
+use super::flags::{self, Flags};
+use super::int::Int;
+use super::memory::Memory;
+use super::operation::Op;
+use super::segment::{self, Descriptor, Segment, number};
+use super::stop::Watch;
+use crate::fault::Access;
+
+/// CR0.PE, protection enable (SDM volume 3, section 2.5).
+pub const CR0_PE: u32 = 1 << 0;
+/// CR0.TS, task switched.
+pub const CR0_TS: u32 = 1 << 3;
+/// CR0.ET, extension type: always set since the Pentium.
+pub const CR0_ET: u32 = 1 << 4;
+/// CR0.PG, paging.
+pub const CR0_PG: u32 = 1 << 31;
+
+/// DR6 as reset leaves it (SDM volume 3, section 19.2.3, and table 11-1).
+const DR6_RESET: u32 = 0xffff_0ff0;
+/// DR7 as reset leaves it.
+const DR7_RESET: u32 = 0x400;
+
+/// The tables at entry lie where KVM's engine has them, far above RAM. There is nothing in memory: see
+/// [`Cpu::read_table`].
+const ENTRY_GDT: Table = Table { base: 0xfd00_0000, limit: 3 * 8 - 1 };
+const ENTRY_IDT: Table = Table { base: 0xfd00_0100, limit: 32 * 8 - 1 };
+/// The null descriptor, flat code and flat data of privilege level 0, accessed.
+const ENTRY_DESCRIPTORS: [u64; 3] = [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+const ENTRY_CODE: u16 = 1 << 3;
+const ENTRY_DATA: u16 = 2 << 3;
+
+/// General registers' numbers in instructions (SDM volume 2, table 2-2).
+pub mod register {
+    pub const EAX: u8 = 0;
+    pub const ECX: u8 = 1;
+    pub const EDX: u8 = 2;
+    pub const EBX: u8 = 3;
+    pub const ESP: u8 = 4;
+    pub const EBP: u8 = 5;
+    pub const ESI: u8 = 6;
+    pub const EDI: u8 = 7;
+    /// Always 0: the base or index of an address that has none.
+    pub const ZERO: u8 = 8;
+    /// An address that was computed ahead, by the operation before.
+    pub const ADDRESS: u8 = 9;
+}
+
+/// Where a descriptor table lies: the limit is the offset of its last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Linear address.
+    pub base: u32,
+    /// Offset of the last byte.
+    pub limit: u16,
+}
+
+/// A register that a descriptor of a system segment was loaded into: LDTR or TR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemSegment {
+    /// The selector.
+    pub selector: u16,
+    /// The segment's base.
+    pub base: u32,
+    /// The segment's limit; 0 with a null selector, where nothing can be found.
+    pub limit: u32,
+}
+
+/// Why a block of operations does not go on with its next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The instruction is complete, and EIP is set.
+    Branch,
+    /// The same, and what decides how the host goes on may have changed: decoded code, CS or TF.
+    BranchAnew,
+    /// The instruction is complete, and stored to where decoded code lies.
+    CodeChanged,
+    /// A string instruction has made progress and is to be executed again.
+    Again,
+    /// The instruction needs the outside: see [`Cpu::request`].
+    Request,
+    /// The instruction cannot be executed: see [`Cpu::problem`]. Registers and flags are as before it.
+    Problem,
+}
+
+/// What an operation returns: whether the block goes on.
+pub type Step = Result<(), Break>;
+
+/// Why an instruction cannot be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// An exception or a software interrupt.
+    Event(Event),
+    /// An access to memory that is not there; the first byte that is not.
+    OutsideRam(Access, u32),
+    /// The instruction is none of this engine's.
+    Unsupported,
+}
+
+/// An exception or interrupt (SDM volume 3, section 7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which.
+    pub vector: u8,
+    /// The error code, for the vectors that have one.
+    pub error_code: Option<u32>,
+    /// How it came about.
+    pub kind: EventKind,
+}
+
+/// How an event came about, which decides where its handler returns to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Before the instruction: it can be restarted.
+    Fault,
+    /// After an instruction.
+    Trap,
+    /// By `int n`, `int3` or `into`, so after that instruction.
+    Software,
+}
+
+/// What an instruction wants of the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Transfers from a port.
+    In(In),
+    /// Transfers to a port.
+    Out {
+        /// The port's number.
+        port: u16,
+        /// Bytes a transfer.
+        width: u8,
+        /// The transfers' data.
+        data: OutData,
+        /// Whether the instruction is through: a repeated one may have more.
+        complete: bool,
+    },
+    /// `hlt`.
+    Halt,
+}
+
+/// Transfers from a port, and what becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct In {
+    /// The port's number.
+    pub port: u16,
+    /// Bytes a transfer.
+    pub width: u8,
+    /// How many transfers.
+    pub count: u32,
+    /// Where they go.
+    pub target: InTarget,
+    /// The instruction's address.
+    pub eip: u32,
+    /// The address behind it.
+    pub next: u32,
+}
+
+/// Where the data of an [`In`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InTarget {
+    /// AL, AX or EAX.
+    Accumulator,
+    /// Memory, by `ins`.
+    String {
+        /// Whether there is a `rep`.
+        repeats: bool,
+        /// Whether ECX and EDI count, or CX and DI.
+        address_32: bool,
+    },
+}
+
+/// Where the data of a [`Request::Out`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutData {
+    /// In RAM: the first byte's address and the number of bytes.
+    Ram(u32, u32),
+    /// In the accumulator, as it was.
+    Accumulator([u8; 4]),
+    /// Gathered from memory.
+    Bytes(Vec<u8>),
+}
+
+/// The processor.
+#[derive(Debug)]
+pub struct Cpu {
+    /// The general registers, and two of our own: see [`register`]. The length lets an index of four bits go
+    /// unchecked.
+    registers: [u32; 16],
+    /// The status flags.
+    pub flags: Flags,
+    /// The other flags of EFLAGS.
+    pub control_flags: u32,
+    /// The instruction to execute next, while none is being executed.
+    pub eip: u32,
+    /// RAM.
+    pub memory: Memory,
+    segments: [Segment; segment::COUNT],
+    /// For each segment register the end of what a load may reach without looking further: the end of RAM, or 0
+    /// where the segment is not flat or somebody watches.
+    readable: [u32; 8],
+    /// The same for stores.
+    writable: [u32; 8],
+    /// 0xffff_ffff or 0xffff: which bits of ESP the stack uses.
+    stack_mask: u32,
+    /// The global descriptor table.
+    pub gdt: Table,
+    /// The interrupt descriptor table.
+    pub idt: Table,
+    /// The local descriptor table.
+    pub ldt: SystemSegment,
+    /// The task register. Nothing here uses the task state segment.
+    pub task: SystemSegment,
+    /// CR0.
+    pub cr0: u32,
+    /// CR2.
+    pub cr2: u32,
+    /// CR3.
+    pub cr3: u32,
+    /// CR4.
+    pub cr4: u32,
+    /// DR0 to DR7. They hold what is stored and stop nothing.
+    pub debug: [u32; 8],
+    /// Instructions executed, up to the start of the current block.
+    pub instructions: u64,
+    /// What [`Break::Problem`] is about.
+    pub problem: Problem,
+    /// What [`Break::Request`] is about.
+    pub request: Option<Request>,
+    /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
+    pub stack_segment_loaded: bool,
+    /// What the host watches.
+    pub watch: Watch,
+}
+
+impl Cpu {
+    /// The processor at the contract's entry.
+    pub fn new(ram_size: u32) -> Self {
+        let data = Segment::new(ENTRY_DATA, Descriptor(ENTRY_DESCRIPTORS[2]));
+        let mut segments = [data; segment::COUNT];
+        segments[usize::from(number::CS)] = Segment::new(ENTRY_CODE, Descriptor(ENTRY_DESCRIPTORS[1]));
+        let mut debug = [0; 8];
+        (debug[6], debug[7]) = (DR6_RESET, DR7_RESET);
+        let mut cpu = Self {
+            registers: [0; 16],
+            flags: Flags::from_eflags(0),
+            control_flags: flags::RESERVED_1,
+            eip: ENTRY,
+            memory: Memory::new(ram_size),
+            segments,
+            readable: [0; 8],
+            writable: [0; 8],
+            stack_mask: u32::MAX,
+            gdt: ENTRY_GDT,
+            idt: ENTRY_IDT,
+            ldt: SystemSegment::default(),
+            task: SystemSegment::default(),
+            cr0: CR0_PE | CR0_ET,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            debug,
+            instructions: 0,
+            problem: Problem::Unsupported,
+            request: None,
+            stack_segment_loaded: false,
+            watch: Watch::default(),
+        };
+        cpu.set_reg(register::ESP, ram_size);
+        (0..segment::COUNT as u8).for_each(|number| cpu.update_fast_ends(number));
+        cpu
+    }
+
+    /// A general register.
+    #[inline(always)]
+    pub fn reg(&self, number: u8) -> u32 {
+        self.registers[usize::from(number & 0xf)]
+    }
+
+    /// Stores to a general register.
+    #[inline(always)]
+    pub fn set_reg(&mut self, number: u8, value: u32) {
+        self.registers[usize::from(number & 0xf)] = value;
+    }
+
+    /// A general register, or its part of this size. The bytes are AL, CL, DL, BL, AH, CH, DH, BH.
+    #[inline(always)]
+    pub fn reg_part<T: Int>(&self, number: u8) -> T {
+        if T::BYTES == 1 {
+            T::truncate(self.reg(number & 0b11) >> ((number & 0b100) * 2))
+        } else {
+            T::truncate(self.reg(number))
+        }
+    }
+
+    /// Stores to a general register, or its part of this size.
+    #[inline(always)]
+    pub fn set_reg_part<T: Int>(&mut self, number: u8, value: T) {
+        let (number, shift) = if T::BYTES == 1 { (number & 0b11, (number & 0b100) * 2) } else { (number, 0) };
+        let others = self.reg(number) & !(T::MASK << shift);
+        self.set_reg(number, others | value.zero_extend() << shift);
+    }
+
+    /// ECX or CX, and the like: a register's part that an address size selects.
+    pub fn reg_masked(&self, number: u8, mask: u32) -> u32 {
+        self.reg(number) & mask
+    }
+
+    /// Stores to that part.
+    pub fn set_reg_masked(&mut self, number: u8, mask: u32, value: u32) {
+        self.set_reg(number, self.reg(number) & !mask | value & mask);
+    }
+
+    /// EFLAGS.
+    pub fn eflags(&self) -> u32 {
+        self.control_flags | self.flags.to_eflags()
+    }
+
+    /// Sets EFLAGS as far as its bits exist.
+    pub fn set_eflags(&mut self, eflags: u32) {
+        use flags::*;
+        const CONTROL: u32 = TF | IF | DF | IOPL | NT | RF | AC | VIF | VIP | ID;
+        self.control_flags = eflags & CONTROL | RESERVED_1;
+        self.flags = Flags::from_eflags(eflags);
+    }
+
+    /// Whether string instructions go downwards.
+    #[inline(always)]
+    pub fn direction_down(&self) -> bool {
+        self.control_flags & flags::DF != 0
+    }
+
+    /// The offset of an operand in memory.
+    #[inline(always)]
+    pub fn effective_address(&self, op: &Op) -> u32 {
+        let index = self.reg(op.index) << (op.scale & 0b11);
+        self.reg(op.base).wrapping_add(index).wrapping_add(op.displacement)
+    }
+
+    /// Loads from a segment.
+    #[inline(always)]
+    pub fn load<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+        if u64::from(offset) + u64::from(T::BYTES) <= u64::from(self.readable[usize::from(segment & 7)])
+            && let Some(value) = self.memory.read(offset)
+        {
+            return Ok(value);
+        }
+        self.load_slowly(segment, offset)
+    }
+
+    /// Stores to a segment: all of the value, or nothing.
+    ///
+    /// An instruction that stores ends with [`Self::stored`].
+    #[inline(always)]
+    pub fn store<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+        if u64::from(offset) + u64::from(T::BYTES) <= u64::from(self.writable[usize::from(segment & 7)])
+            && let Some(()) = self.memory.write(offset, value)
+        {
+            return Ok(());
+        }
+        self.store_slowly(segment, offset, value)
+    }
+
+    /// The end of an instruction that stored: the block ends where it may have changed.
+    #[inline(always)]
+    pub fn stored(&self) -> Step {
+        if self.memory.code_changed() { Err(Break::CodeChanged) } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slowly<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+        let address = self.linear(segment, offset, T::BYTES, Access::Read)?;
+        self.watch.access(address, T::BYTES, Access::Read);
+        Ok(self.memory.read(address).expect("`linear` checked it"))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slowly<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+        let address = self.linear(segment, offset, T::BYTES, Access::Write)?;
+        self.watch.access(address, T::BYTES, Access::Write);
+        self.memory.write(address, value).expect("`linear` checked it");
+        Ok(())
+    }
+
+    /// The linear address of so many bytes in a segment, all of which are there and may be accessed in this way.
+    pub fn linear(&mut self, segment: u8, offset: u32, len: u32, access: Access) -> Result<u32, Break> {
+        match self.segment(segment).linear(offset, len, access) {
+            None if segment == number::SS => Err(self.stack_fault(0)),
+            None => Err(self.general_protection(0)),
+            Some(address) => self.in_ram(address, len, access).map(|()| address),
+        }
+    }
+
+    /// Whether so many bytes are in RAM.
+    pub fn in_ram(&mut self, address: u32, len: u32, access: Access) -> Step {
+        let size = self.memory.size();
+        if u64::from(address) + u64::from(len) <= u64::from(size) {
+            return Ok(());
+        }
+        Err(self.fail(Problem::OutsideRam(access, address.max(size))))
+    }
+
+    /// How many elements of a string can be accessed one after the other from `offset` on, at most `count`, with
+    /// nothing to look at in between: in RAM, in the segment, watched by nobody, without a wrap of the offset.
+    /// The segment must be flat.
+    pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
+        let ends = if access == Access::Write { &self.writable } else { &self.readable };
+        count.min(ends[usize::from(segment & 7)].saturating_sub(offset) / T::BYTES)
+    }
+
+    /// A segment register.
+    pub fn segment(&self, number: u8) -> &Segment {
+        &self.segments[usize::from(number) % segment::COUNT]
+    }
+
+    /// Changes a segment register. What else must be checked before is the caller's to check.
+    pub fn set_segment(&mut self, number: u8, segment: Segment) {
+        self.segments[usize::from(number) % segment::COUNT] = segment;
+        self.update_fast_ends(number);
+    }
+
+    fn update_fast_ends(&mut self, number: u8) {
+        let segment = *self.segment(number);
+        let watched = self.watch.is_active();
+        let end = |access| {
+            if segment.is_flat_for(access) && !watched { self.memory.size() } else { 0 }
+        };
+        let index = usize::from(number) % segment::COUNT;
+        (self.readable[index], self.writable[index]) = (end(Access::Read), end(Access::Write));
+        if number == number::SS {
+            self.stack_mask = if segment.is_32_bit() { u32::MAX } else { 0xffff };
+        }
+    }
+
+    /// Sets what the host watches.
+    pub fn set_watch(&mut self, watch: Watch) {
+        self.watch = watch;
+        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+    }
+
+    /// Whether the code segment is 32-bit: the default of operand and address size.
+    pub fn code_is_32_bit(&self) -> bool {
+        self.segment(number::CS).is_32_bit()
+    }
+
+    /// Sets EIP, and fails where the code segment does not reach so far.
+    #[inline(always)]
+    pub fn branch(&mut self, target: u32) -> Step {
+        self.check_target(target)?;
+        self.eip = target;
+        Err(Break::Branch)
+    }
+
+    /// Fails where the code segment does not reach so far.
+    #[inline(always)]
+    pub fn check_target(&mut self, target: u32) -> Step {
+        if target > self.segments[usize::from(number::CS)].limit {
+            return Err(self.general_protection(0));
+        }
+        Ok(())
+    }
+
+    /// Sets EIP to a target that has been checked, at the end of an instruction that stored.
+    #[inline(always)]
+    pub fn branch_after_store(&mut self, target: u32) -> Step {
+        self.eip = target;
+        Err(if self.memory.code_changed() { Break::BranchAnew } else { Break::Branch })
+    }
+
+    /// Sets EIP at the end of an instruction that has changed CS or TF.
+    pub fn branch_anew(&mut self, target: u32) -> Step {
+        self.eip = target;
+        Err(Break::BranchAnew)
+    }
+
+    /// The stack pointer: ESP or SP.
+    #[inline(always)]
+    pub fn stack_pointer(&self) -> u32 {
+        self.reg(register::ESP) & self.stack_mask
+    }
+
+    /// Which bits of ESP the stack uses.
+    #[inline(always)]
+    pub fn stack_mask(&self) -> u32 {
+        self.stack_mask
+    }
+
+    /// Sets the stack pointer.
+    #[inline(always)]
+    pub fn set_stack_pointer(&mut self, value: u32) {
+        let others = self.reg(register::ESP) & !self.stack_mask;
+        self.set_reg(register::ESP, others | value & self.stack_mask);
+    }
+
+    /// Pushes a value. ESP changes only where that succeeds.
+    #[inline(always)]
+    pub fn push<T: Int>(&mut self, value: T) -> Step {
+        let offset = self.stack_pointer().wrapping_sub(T::BYTES) & self.stack_mask;
+        self.store(number::SS, offset, value)?;
+        self.set_stack_pointer(offset);
+        Ok(())
+    }
+
+    /// The value `index` places above the top of the stack; 0 is the top.
+    #[inline(always)]
+    pub fn peek<T: Int>(&mut self, index: u32) -> Result<T, Break> {
+        let offset = self.stack_pointer().wrapping_add(index * T::BYTES) & self.stack_mask;
+        self.load(number::SS, offset)
+    }
+
+    /// Forgets `bytes` at the top of the stack.
+    #[inline(always)]
+    pub fn drop_stack(&mut self, bytes: u32) {
+        self.set_stack_pointer(self.stack_pointer().wrapping_add(bytes));
+    }
+
+    /// An entry of the GDT, LDT or IDT at a linear address.
+    ///
+    /// The tables at entry are not in memory: there are the flat segments and no gates. KVM's engine has them in
+    /// a page above RAM.
+    pub fn read_table(&mut self, address: u32) -> Result<Descriptor, Break> {
+        if let Some(offset) = address.checked_sub(ENTRY_GDT.base)
+            && offset <= u32::from(ENTRY_GDT.limit)
+        {
+            return Ok(Descriptor(ENTRY_DESCRIPTORS.get(offset as usize / 8).copied().unwrap_or(0)));
+        }
+        self.in_ram(address, 8, Access::Read)?;
+        let half = |address| u64::from(self.memory.read::<u32>(address).unwrap_or(0));
+        Ok(Descriptor(half(address) | half(address + 4) << 32))
+    }
+
+    /// The descriptor that a selector selects in the GDT or LDT, and its linear address, unless it lies beyond the
+    /// table's limit.
+    pub fn find_descriptor(&mut self, selector: u16) -> Result<Option<(Descriptor, u32)>, Break> {
+        let (base, limit) = if selector & segment::TABLE_INDICATOR == 0 {
+            (self.gdt.base, self.gdt.limit.into())
+        } else {
+            (self.ldt.base, self.ldt.limit)
+        };
+        let offset = u32::from(selector & !0b111);
+        if offset + 7 > limit {
+            return Ok(None);
+        }
+        let address = base.wrapping_add(offset);
+        Ok(Some((self.read_table(address)?, address)))
+    }
+
+    /// Sets the accessed flag of a descriptor that has been loaded, in its table.
+    pub fn mark_accessed(&mut self, descriptor: Descriptor, address: u32) {
+        const ACCESS_BYTE: u32 = 5;
+        if descriptor.accessed() != descriptor {
+            let byte = (descriptor.accessed().0 >> (8 * ACCESS_BYTE)) as u8;
+            // The table was just read from there, unless it is the one at entry, where the flag is set.
+            let _ = self.memory.write(address.wrapping_add(ACCESS_BYTE), byte);
+        }
+    }
+
+    /// Whether the guest has loaded an IDT.
+    pub fn has_idt(&self) -> bool {
+        self.idt != ENTRY_IDT
+    }
+
+    /// The time stamp counter: instructions, so that a run repeats itself.
+    pub fn time_stamp(&self, op: &Op) -> u64 {
+        self.instructions + u64::from(op.ordinal)
+    }
+
+    /// Says why the instruction cannot be executed.
+    #[cold]
+    #[inline(never)]
+    pub fn fail(&mut self, problem: Problem) -> Break {
+        self.problem = problem;
+        Break::Problem
+    }
+
+    fn exception(&mut self, vector: u8, error_code: Option<u32>) -> Break {
+        self.fail(Problem::Event(Event { vector, error_code, kind: EventKind::Fault }))
+    }
+
+    /// #DE.
+    pub fn divide_error(&mut self) -> Break {
+        self.exception(0, None)
+    }
+
+    /// #BR.
+    pub fn bound_range(&mut self) -> Break {
+        self.exception(5, None)
+    }
+
+    /// #UD.
+    pub fn invalid_opcode(&mut self) -> Break {
+        self.exception(6, None)
+    }
+
+    /// #NP.
+    pub fn not_present(&mut self, error_code: u32) -> Break {
+        self.exception(11, Some(error_code))
+    }
+
+    /// #SS.
+    pub fn stack_fault(&mut self, error_code: u32) -> Break {
+        self.exception(12, Some(error_code))
+    }
+
+    /// #GP.
+    #[cold]
+    #[inline(never)]
+    pub fn general_protection(&mut self, error_code: u32) -> Break {
+        self.exception(13, Some(error_code))
+    }
+
+    /// A software interrupt.
+    pub fn software_interrupt(&mut self, vector: u8) -> Break {
+        self.fail(Problem::Event(Event { vector, error_code: None, kind: EventKind::Software }))
+    }
+}

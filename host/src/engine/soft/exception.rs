@@ -1,0 +1,129 @@
+//! Exceptions and interrupts through the guest's IDT (SDM volume 3, chapter 7).
+
+use super::cpu::{Break, Cpu, Event, EventKind, Problem};
+use super::flags::{IF, NT, RF, TF, VM};
+use super::instructions::{Transfer, code_segment};
+use super::int::Int;
+use super::segment::number::CS;
+
+/// An error code's flag for an event that the program did not cause itself: an exception, or one while another was
+/// delivered (SDM volume 3, section 7.13).
+const EXTERNAL: u32 = 1 << 0;
+/// An error code's flag for an index into the IDT.
+const IDT: u32 = 1 << 1;
+
+const DOUBLE_FAULT: u8 = 8;
+
+/// Why an event has not reached a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// An exception while a double fault was being delivered.
+    TripleFault,
+    /// The handler is not code of privilege level 0, but something that this engine cannot go to.
+    Unsupported,
+}
+
+/// Delivers an event: on success the processor stands at a handler. `return_eip` is where the handler returns to.
+pub fn deliver(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Undelivered> {
+    let mut event = event;
+    loop {
+        let registers = cpu.stack_pointer();
+        if enter_handler(cpu, event, return_eip).is_ok() {
+            return Ok(());
+        }
+        cpu.set_stack_pointer(registers);
+        let second = match cpu.problem {
+            Problem::Event(second) => second,
+            Problem::Unsupported => return Err(Undelivered::Unsupported),
+            // A stack or table that is not there. A processor reads and writes nothing there, and sooner or later
+            // has no way on.
+            Problem::OutsideRam(..) => return Err(Undelivered::TripleFault),
+        };
+        event = match (event.vector, event.kind) {
+            (DOUBLE_FAULT, EventKind::Fault) => return Err(Undelivered::TripleFault),
+            (first, EventKind::Fault) if is_contributory(first) && is_contributory(second.vector) => {
+                Event { vector: DOUBLE_FAULT, error_code: Some(0), kind: EventKind::Fault }
+            }
+            _ => second,
+        };
+    }
+}
+
+/// SDM volume 3, table 7-4. There are no page faults.
+fn is_contributory(vector: u8) -> bool {
+    matches!(vector, 0 | 10..=13)
+}
+
+/// Goes through a vector's gate (SDM volume 3, section 7.12.1).
+fn enter_handler(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Break> {
+    let external = if event.kind == EventKind::Software { 0 } else { EXTERNAL };
+    let gate_error = (u32::from(event.vector) * 8) | IDT | external;
+    let offset = u32::from(event.vector) * 8;
+    if offset + 7 > u32::from(cpu.idt.limit) {
+        return Err(cpu.general_protection(gate_error));
+    }
+    let gate = cpu.read_table(cpu.idt.base.wrapping_add(offset))?;
+
+    const TASK: u8 = 0x5;
+    const INTERRUPT_16: u8 = 0x6;
+    const TRAP_16: u8 = 0x7;
+    const INTERRUPT_32: u8 = 0xe;
+    const TRAP_32: u8 = 0xf;
+    let (is_32_bit, disables_interrupts) = match gate.type_() {
+        _ if gate.is_code_or_data() => return Err(cpu.general_protection(gate_error)),
+        TASK => return Err(cpu.fail(Problem::Unsupported)),
+        INTERRUPT_16 => (false, true),
+        TRAP_16 => (false, false),
+        INTERRUPT_32 => (true, true),
+        TRAP_32 => (true, false),
+        _ => return Err(cpu.general_protection(gate_error)),
+    };
+    // The gate's privilege level matters to software interrupts, and none is below 0.
+    if !gate.is_present() {
+        return Err(cpu.not_present(gate_error));
+    }
+
+    let selector = (gate.0 >> 16) as u16;
+    let handler = gate.0 as u32 & 0xffff | if is_32_bit { (gate.0 >> 32) as u32 & 0xffff_0000 } else { 0 };
+    let code =
+        code_segment(cpu, selector, Transfer::Into).map_err(|reason| with_external(cpu, reason, external))?;
+    if handler > code.limit {
+        return Err(cpu.general_protection(external));
+    }
+    if is_32_bit {
+        push_frame::<u32>(cpu, event, return_eip)
+    } else {
+        push_frame::<u16>(cpu, event, return_eip)
+    }
+    .map_err(|reason| with_external(cpu, reason, external))?;
+
+    cpu.set_segment(CS, code);
+    cpu.control_flags &= !(TF | NT | RF | VM);
+    if disables_interrupts {
+        cpu.control_flags &= !IF;
+    }
+    cpu.eip = handler;
+    Ok(())
+}
+
+fn push_frame<T: Int>(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Break> {
+    // RF lets the handler return to an instruction with a breakpoint (SDM volume 3, section 19.3.1.1). A trap and
+    // a software interrupt return behind it.
+    let resume = if event.kind == EventKind::Fault { RF } else { 0 };
+    let eflags = cpu.eflags() | resume;
+    cpu.push(T::truncate(eflags))?;
+    cpu.push(T::truncate(cpu.segment(CS).selector.into()))?;
+    cpu.push(T::truncate(return_eip))?;
+    match event.error_code {
+        Some(code) => cpu.push(T::truncate(code)),
+        None => Ok(()),
+    }
+}
+
+/// Adds the flag to the error code of an exception during delivery.
+fn with_external(cpu: &mut Cpu, reason: Break, external: u32) -> Break {
+    if let Problem::Event(Event { error_code: Some(code), .. }) = &mut cpu.problem {
+        *code |= external;
+    }
+    reason
+}

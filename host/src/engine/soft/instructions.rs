@@ -1,0 +1,96 @@
+//! The instructions, in the groups of SDM volume 1, section 5.1.
+
+mod arithmetic;
+mod bit;
+mod control;
+mod data_transfer;
+mod decimal;
+mod divide;
+mod far_control;
+mod flag_control;
+mod io;
+mod logic;
+mod miscellaneous;
+mod multiply;
+mod segment_register;
+mod shift;
+mod stack;
+mod string;
+mod system;
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::operation::{Handler, Op};
+
+pub use far_control::{Transfer, code_segment};
+pub use io::complete as complete_input;
+
+/// The handler of an instruction, if this engine has it. `op` has its operands, and the handler's module may
+/// change how they are laid out.
+pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
+    None.or_else(|| data_transfer::select(instruction))
+        .or_else(|| arithmetic::select(instruction))
+        .or_else(|| control::select(instruction, op))
+        .or_else(|| stack::select(instruction, op))
+        .or_else(|| logic::select(instruction))
+        .or_else(|| shift::select(instruction))
+        .or_else(|| bit::select(instruction))
+        .or_else(|| multiply::select(instruction))
+        .or_else(|| divide::select(instruction))
+        .or_else(|| string::select(instruction))
+        .or_else(|| io::select(instruction))
+        .or_else(|| flag_control::select(instruction))
+        .or_else(|| decimal::select(instruction))
+        .or_else(|| far_control::select(instruction))
+        .or_else(|| segment_register::select(instruction))
+        .or_else(|| miscellaneous::select(instruction))
+        .or_else(|| system::select(instruction))
+}
+
+/// Whether the instruction behind this one is not always the next.
+pub fn ends_block(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        instruction.mnemonic(),
+        Ja | Jae
+            | Jb
+            | Jbe
+            | Je
+            | Jg
+            | Jge
+            | Jl
+            | Jle
+            | Jne
+            | Jno
+            | Jnp
+            | Jns
+            | Jo
+            | Jp
+            | Js
+            | Jcxz
+            | Jecxz
+            | Loop
+            | Loope
+            | Loopne
+            | Jmp
+            | Call
+            | Ret
+            | Retf
+            | Iret
+            | Iretd
+            | Int
+            | Int1
+            | Int3
+            | Hlt
+            | In
+            | Out
+            | Insb
+            | Insw
+            | Insd
+            | Outsb
+            | Outsw
+            | Outsd
+            | Popf
+            | Popfd
+    )
+}

@@ -1,0 +1,122 @@
+//! Bit instructions (SDM volume 1, section 5.1.6), without `setcc`: see [`control`](super::control).
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::super::cpu::{Break, Cpu, Step, register};
+use super::super::decode::{Kind, by_source, kind, size};
+use super::super::int::{Int, by_word_size};
+use super::super::operation::{Destination, Handler, Op, Place, Source};
+
+/// What becomes of the bit that was tested.
+trait Change: 'static {
+    /// Whether anything is stored.
+    const STORES: bool = true;
+    /// The operand with the bit of the mask changed.
+    fn apply(operand: u32, mask: u32) -> u32;
+}
+
+struct Nothing;
+struct Set;
+struct Reset;
+struct Complement;
+
+impl Change for Nothing {
+    const STORES: bool = false;
+    fn apply(operand: u32, _: u32) -> u32 {
+        operand
+    }
+}
+
+impl Change for Set {
+    fn apply(operand: u32, mask: u32) -> u32 {
+        operand | mask
+    }
+}
+
+impl Change for Reset {
+    fn apply(operand: u32, mask: u32) -> u32 {
+        operand & !mask
+    }
+}
+
+impl Change for Complement {
+    fn apply(operand: u32, mask: u32) -> u32 {
+        operand ^ mask
+    }
+}
+
+/// The handler of an instruction of this module.
+///
+/// `tzcnt` and `lzcnt` never come here: `cpuid` does not advertise them, and their prefix means nothing.
+pub fn select(instruction: &Instruction) -> Option<Handler> {
+    use Mnemonic::*;
+    Some(match instruction.mnemonic() {
+        Bt => handler::<Nothing>(instruction),
+        Bts => handler::<Set>(instruction),
+        Btr => handler::<Reset>(instruction),
+        Btc => handler::<Complement>(instruction),
+        Bsf => by_source!(instruction, S => by_word_size!(size(instruction, 0), T => bsf::<T, S>)),
+        Bsr => by_source!(instruction, S => by_word_size!(size(instruction, 0), T => bsr::<T, S>)),
+        _ => return None,
+    })
+}
+
+fn handler<C: Change>(instruction: &Instruction) -> Handler {
+    use super::super::operation::{Immediate, Memory, Register};
+    let operand_size = size(instruction, 0);
+    match (kind(instruction, 0), kind(instruction, 1)) {
+        (Kind::Memory, Kind::Register) => by_word_size!(operand_size, T => bit_string::<C, T>),
+        (Kind::Memory, _) => by_word_size!(operand_size, T => bit::<C, T, Memory, Immediate>),
+        (_, Kind::Register) => by_word_size!(operand_size, T => bit::<C, T, Destination, Register>),
+        _ => by_word_size!(operand_size, T => bit::<C, T, Destination, Immediate>),
+    }
+}
+
+/// A bit of a register, or of memory with an immediate offset: the offset counts modulo the operand's size.
+fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
+    let offset = S::read(cpu, op)?.zero_extend() % T::BITS;
+    let operand = P::read(cpu, op)?.zero_extend();
+    if C::STORES {
+        P::write(cpu, op, T::truncate(C::apply(operand, 1 << offset)))?;
+    }
+    cpu.flags = cpu.flags.with_cf(operand & (1 << offset) != 0);
+    P::finish(cpu)
+}
+
+/// A bit of a bit string in memory: the offset in the register is signed, and reaches in both directions (SDM
+/// volume 1, section 4.4.1, and volume 2, table 3-2).
+fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
+    let bit_offset = cpu.reg_part::<T>(op.source).sign_extend() as i32;
+    let element = bit_offset.div_euclid(T::BITS as i32);
+    let address_mask = if op.base == register::ADDRESS { 0xffff } else { u32::MAX };
+    let offset =
+        cpu.effective_address(op).wrapping_add((element as u32).wrapping_mul(T::BYTES)) & address_mask;
+    let mask = 1 << bit_offset.rem_euclid(T::BITS as i32);
+    let operand = cpu.load::<T>(op.segment, offset)?.zero_extend();
+    if C::STORES {
+        cpu.store(op.segment, offset, T::truncate(C::apply(operand, mask)))?;
+    }
+    cpu.flags = cpu.flags.with_cf(operand & mask != 0);
+    cpu.stored()
+}
+
+/// The number of a bit goes to the destination, which stays as it is where the source is 0. The manual leaves it,
+/// and the flags other than ZF, undefined.
+fn scan<T: Int>(cpu: &mut Cpu, op: &Op, source: T, number: fn(u32) -> u32) -> Result<(), Break> {
+    let source = source.zero_extend();
+    if source != 0 {
+        cpu.set_reg_part(op.destination, T::truncate(number(source)));
+    }
+    cpu.flags = cpu.flags.with_zf(source == 0);
+    Ok(())
+}
+
+fn bsf<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
+    let source = S::read(cpu, op)?;
+    scan(cpu, op, source, u32::trailing_zeros)
+}
+
+fn bsr<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
+    let source = S::read(cpu, op)?;
+    scan(cpu, op, source, |source| source.ilog2())
+}

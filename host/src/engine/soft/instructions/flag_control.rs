@@ -1,0 +1,70 @@
+//! Flag control instructions (SDM volume 1, section 5.1.11), without `pushf` and `popf`: see
+//! [`stack`](super::stack).
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::super::cpu::{Cpu, Step, register::EAX};
+use super::super::flags::{AF, CF, DF, Flags, IF, OF, PF, RESERVED_1, SF, ZF};
+use super::super::operation::{Handler, Op};
+
+/// AH's number.
+const AH: u8 = 4;
+
+/// The handler of an instruction of this module.
+pub fn select(instruction: &Instruction) -> Option<Handler> {
+    Some(match instruction.mnemonic() {
+        Mnemonic::Clc => clc,
+        Mnemonic::Stc => stc,
+        Mnemonic::Cmc => cmc,
+        Mnemonic::Cld => set_flag::<DF, false>,
+        Mnemonic::Std => set_flag::<DF, true>,
+        Mnemonic::Cli => set_flag::<IF, false>,
+        Mnemonic::Sti => set_flag::<IF, true>,
+        Mnemonic::Lahf => lahf,
+        Mnemonic::Sahf => sahf,
+        Mnemonic::Salc => salc,
+        _ => return None,
+    })
+}
+
+fn clc(cpu: &mut Cpu, _: &Op) -> Step {
+    cpu.flags = cpu.flags.with_cf(false);
+    Ok(())
+}
+
+fn stc(cpu: &mut Cpu, _: &Op) -> Step {
+    cpu.flags = cpu.flags.with_cf(true);
+    Ok(())
+}
+
+fn cmc(cpu: &mut Cpu, _: &Op) -> Step {
+    cpu.flags = cpu.flags.with_cf(!cpu.flags.cf());
+    Ok(())
+}
+
+fn set_flag<const FLAG: u32, const SET: bool>(cpu: &mut Cpu, _: &Op) -> Step {
+    cpu.control_flags = cpu.control_flags & !FLAG | if SET { FLAG } else { 0 };
+    Ok(())
+}
+
+/// The flags that `lahf` and `sahf` move.
+const LOW: u32 = SF | ZF | AF | PF | CF;
+
+fn lahf(cpu: &mut Cpu, _: &Op) -> Step {
+    let image = cpu.flags.to_eflags() & LOW | RESERVED_1;
+    cpu.set_reg_part(AH, image as u8);
+    Ok(())
+}
+
+fn sahf(cpu: &mut Cpu, _: &Op) -> Step {
+    let image = u32::from(cpu.reg_part::<u8>(AH));
+    cpu.flags = Flags::from_eflags(cpu.flags.to_eflags() & OF | image & LOW);
+    Ok(())
+}
+
+/// AL becomes 0xff or 0 by CF: an instruction of every i686 that the manual leaves out.
+fn salc(cpu: &mut Cpu, _: &Op) -> Step {
+    let value = if cpu.flags.cf() { 0xff_u8 } else { 0 };
+    cpu.set_reg_part(EAX, value);
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! `not` (SDM volume 1, section 5.1.4), the one logical instruction that is not like an addition: see
+//! [`arithmetic`](super::arithmetic) for the others.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::super::cpu::{Cpu, Step};
+use super::super::decode::by_place;
+use super::super::int::{Int, by_size};
+use super::super::operation::{Handler, Op, Place};
+
+/// The handler of an instruction of this module.
+pub fn select(instruction: &Instruction) -> Option<Handler> {
+    (instruction.mnemonic() == Mnemonic::Not).then(|| by_place!(instruction, P, T => not::<T, P>))
+}
+
+/// It leaves the flags alone.
+fn not<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
+    let operand = P::read(cpu, op)?;
+    P::write(cpu, op, T::truncate(!operand.zero_extend()))?;
+    P::finish(cpu)
+}

@@ -1,0 +1,183 @@
+//! RAM, and which of it has been decoded.
+//!
+//! Addresses here are linear, which without paging are physical. Segments are applied before
+//! ([`segment`](super::segment)).
+
+use flatland_contract::memory::PAGE_SIZE;
+
+use super::int::Int;
+
+/// A line of RAM is 2^6 bytes: the unit in which stores find out that they may have changed code.
+const LINE_SHIFT: u32 = 6;
+
+/// RAM from address 0.
+#[derive(Debug)]
+pub struct Memory {
+    ram: Box<[u8]>,
+    /// For each line whether a decoded block has bytes in it, and one line more.
+    has_code: Box<[bool]>,
+    /// The stores to such lines that nobody has looked at yet: first byte and number of bytes.
+    changes: Vec<(u32, u32)>,
+}
+
+impl Memory {
+    /// Zeroed RAM of whole pages. The operating system hands it out when it is touched.
+    pub fn new(size: u32) -> Self {
+        debug_assert!(size.is_multiple_of(PAGE_SIZE));
+        Self {
+            ram: vec![0; size as usize].into_boxed_slice(),
+            has_code: vec![false; (size >> LINE_SHIFT) as usize + 1].into_boxed_slice(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Its size in bytes: the first address outside.
+    pub fn size(&self) -> u32 {
+        self.ram.len() as u32
+    }
+
+    /// Reads a value, if all of it is in RAM.
+    #[inline(always)]
+    pub fn read<T: Int>(&self, address: u32) -> Option<T> {
+        let start = address as usize;
+        T::from_bytes(self.ram.get(start..start.wrapping_add(T::BYTES as usize))?)
+    }
+
+    /// Writes a value, if all of it is in RAM.
+    #[inline(always)]
+    pub fn write<T: Int>(&mut self, address: u32, value: T) -> Option<()> {
+        let start = address as usize;
+        value.to_bytes(self.ram.get_mut(start..start.wrapping_add(T::BYTES as usize))?);
+        let last = address + (T::BYTES - 1);
+        if self.line_has_code(address) | self.line_has_code(last) {
+            self.note_change(address, T::BYTES);
+        }
+        Some(())
+    }
+
+    /// The bytes from `address` on that are in RAM, at most `len`.
+    pub fn bytes(&self, address: u32, len: u32) -> &[u8] {
+        let start = (address as usize).min(self.ram.len());
+        let end = start + (len as usize).min(self.ram.len() - start);
+        &self.ram[start..end]
+    }
+
+    /// Copies `bytes` to RAM, as many as fit, and returns how many those are.
+    pub fn write_bytes(&mut self, address: u32, bytes: &[u8]) -> usize {
+        let len = bytes.len().min(self.size().saturating_sub(address) as usize);
+        if len > 0 {
+            self.ram[address as usize..][..len].copy_from_slice(&bytes[..len]);
+            self.note_changes(address, len as u32);
+        }
+        len
+    }
+
+    /// Copies `len` bytes inside RAM, as `movsb` with DF = 0 does it: where the destination overlaps the source
+    /// from above, what was just written is read again. Both ranges must lie in RAM.
+    pub fn copy_forward(&mut self, from: u32, to: u32, len: u32) {
+        let (source, destination, size) = (from as usize, to as usize, len as usize);
+        if destination <= source || destination >= source + size {
+            self.ram.copy_within(source..source + size, destination);
+        } else {
+            for index in 0..size {
+                self.ram[destination + index] = self.ram[source + index];
+            }
+        }
+        self.note_changes(to, len);
+    }
+
+    /// Fills `count` elements from `address` on with one value. The range must lie in RAM.
+    pub fn fill<T: Int>(&mut self, address: u32, count: u32, value: T) {
+        let len = count * T::BYTES;
+        let range = &mut self.ram[address as usize..][..len as usize];
+        if T::BYTES == 1 {
+            range.fill(value.zero_extend() as u8);
+        } else {
+            range.chunks_exact_mut(T::BYTES as usize).for_each(|element| value.to_bytes(element));
+        }
+        self.note_changes(address, len);
+    }
+
+    #[inline(always)]
+    fn line_has_code(&self, address: u32) -> bool {
+        self.has_code.get((address >> LINE_SHIFT) as usize).copied().unwrap_or(false)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_change(&mut self, address: u32, len: u32) {
+        self.changes.push((address, len));
+    }
+
+    fn note_changes(&mut self, address: u32, len: u32) {
+        if len > 0 && lines(address, len).any(|line| self.has_code[line as usize]) {
+            self.note_change(address, len);
+        }
+    }
+
+    /// Whether decoded code may have changed since [`Self::take_changes`].
+    #[inline(always)]
+    pub fn code_changed(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// The stores that may have changed decoded code.
+    pub fn take_changes(&mut self) -> Vec<(u32, u32)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Says that these bytes have been decoded, or with `false` that nothing decoded is left in their line.
+    pub fn set_line_has_code(&mut self, line: u32, has_code: bool) {
+        if let Some(entry) = self.has_code.get_mut(line as usize) {
+            *entry = has_code;
+        }
+    }
+}
+
+/// The numbers of the lines that a range of at least one byte touches.
+pub fn lines(address: u32, len: u32) -> std::ops::RangeInclusive<u32> {
+    address >> LINE_SHIFT..=address.saturating_add(len - 1) >> LINE_SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_done_across_the_end() {
+        let mut memory = Memory::new(PAGE_SIZE);
+        assert_eq!(memory.write::<u32>(0xffd, 0x1234_5678), None);
+        assert_eq!(memory.read::<u8>(0xffd), Some(0));
+        assert_eq!(memory.write::<u32>(0xffc, 0x1234_5678), Some(()));
+        assert_eq!(memory.read::<u16>(0xffe), Some(0x1234));
+        assert_eq!(memory.read::<u16>(0xfff), None);
+        assert_eq!(memory.read::<u32>(u32::MAX), None);
+        assert_eq!(memory.bytes(0xffe, 15), [0x34, 0x12]);
+        assert_eq!(memory.bytes(u32::MAX, 15), []);
+        assert_eq!(memory.write_bytes(0xfff, &[1, 2]), 1);
+        assert_eq!(memory.write_bytes(0x1000, &[1, 2]), 0);
+    }
+
+    #[test]
+    fn stores_to_lines_with_code_are_noted() {
+        let mut memory = Memory::new(PAGE_SIZE);
+        memory.set_line_has_code(1, true);
+        memory.write::<u32>(0x3c, 1);
+        memory.write::<u8>(0x80, 1);
+        assert!(!memory.code_changed());
+        memory.write::<u32>(0x3d, 1);
+        memory.fill::<u16>(0, 0x800, 7);
+        memory.copy_forward(0x200, 0, 0x40);
+        assert_eq!(memory.take_changes(), [(0x3d, 4), (0, 0x1000)]);
+    }
+
+    #[test]
+    fn an_overlapping_copy_repeats_its_start() {
+        let mut memory = Memory::new(PAGE_SIZE);
+        memory.write_bytes(0, b"ab");
+        memory.copy_forward(0, 2, 6);
+        assert_eq!(memory.bytes(0, 8), b"abababab");
+        memory.copy_forward(1, 0, 4);
+        assert_eq!(memory.bytes(0, 8), b"babaabab");
+    }
+}
