@@ -7,7 +7,7 @@ pub const SUCCESS: u8 = 0;
 pub const USAGE: u8 = 2;
 /// The guest panicked. Its runtime sends this status; the host adds nothing.
 pub const PANIC: u8 = 101;
-/// The time limit passed.
+/// The time limit passed, or another limit that was set for the run.
 pub const TIME_LIMIT: u8 = 124;
 /// The host could not do its work: no usable engine, no such image, standard output full or failing.
 pub const HOST: u8 = 125;

@@ -4,6 +4,7 @@
 //! the [`Machine`](crate::Machine)'s. It runs until something happens that it cannot settle itself, and
 //! says what: that is an [`Exit`].
 
+pub mod choice;
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 pub mod kvm;
 mod registers;

@@ -195,8 +195,11 @@ impl FaultKind {
                 });
                 format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))
             }
+            FaultKind::Unsupported { engine: "KVM", .. } => {
+                "try it with --engine soft, or write it with other instructions".into()
+            }
             FaultKind::Unsupported { .. } => {
-                "write it with other instructions, or run it on a machine whose KVM uses VMX or SVM".into()
+                "write it with integer instructions, or try it with --engine kvm".into()
             }
         }
     }

@@ -4,12 +4,12 @@
 //! [`engine::Engine`] runs the processor until something happens and says what. The machine decides what
 //! that means, and ends with an [`Outcome`].
 //!
-//! ```no_run
-//! use flatland::{Image, Machine, MemorySize, Output, Streams, engine::kvm::KvmEngine};
+//! ```
+//! use flatland::{Image, Machine, MemorySize, Output, Streams, engine::soft::SoftEngine};
 //!
 //! // mov dx, 0xe9; mov al, 'A'; out dx, al; hlt
 //! let image = Image::from_bytes(vec![0x66, 0xba, 0xe9, 0x00, 0xb0, b'A', 0xee, 0xf4])?;
-//! let engine = KvmEngine::new(MemorySize::default())?;
+//! let engine = SoftEngine::new(MemorySize::default());
 //! let mut machine = Machine::new(engine, &image, Streams { output: Output::memory(), ..Streams::none() })?;
 //! assert_eq!(machine.run()?.status(), 0);
 //! assert_eq!(machine.streams().output.bytes(), b"A");
@@ -28,7 +28,7 @@ mod streams;
 mod symbols;
 
 pub use image::{Image, ImageError};
-pub use machine::{Machine, RunError};
+pub use machine::{Machine, RunError, Stats, Transfers};
 pub use memory_size::{MemorySize, MemorySizeError};
 pub use outcome::{Outcome, Signal, Stop};
 pub use streams::{Input, Output, StreamError, Streams};

@@ -2,13 +2,15 @@
 
 mod limits;
 mod ports;
+mod stats;
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use flatland_contract::Direction;
 use flatland_contract::memory::LOAD_ADDRESS;
 
-use crate::engine::{Engine, EngineError, Exit};
+use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
 use crate::fault::Fault;
 use crate::kick::{self, Alarm};
 use crate::outcome::{Outcome, Stop};
@@ -16,6 +18,7 @@ use crate::{Image, ImageError, MemorySize, StreamError, Streams};
 
 pub(crate) use limits::Limits;
 use ports::{End, Ports};
+pub use stats::{Stats, Transfers};
 
 /// A processor with an image in its RAM, and the streams behind its ports.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Machine<E> {
     engine: E,
     ports: Ports,
     time_limit: Option<Duration>,
+    instruction_limit: Option<u64>,
+    stats: Stats,
 }
 
 /// Why the host could not do its work.
@@ -50,12 +55,30 @@ impl<E: Engine> Machine<E> {
             let ram = MemorySize::from_bytes(engine.ram_size().into()).unwrap_or_default();
             return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
         }
-        Ok(Self { engine, ports: Ports::new(streams), time_limit: None })
+        Ok(Self {
+            engine,
+            ports: Ports::new(streams),
+            time_limit: None,
+            instruction_limit: None,
+            stats: Stats::default(),
+        })
     }
 
     /// Ends a run that takes longer than this.
     pub fn set_time_limit(&mut self, limit: Duration) {
         self.time_limit = Some(limit);
+    }
+
+    /// Ends a run after so many instructions, if the engine can count them.
+    pub fn set_instruction_limit(&mut self, limit: u64) -> Result<(), Unsupported> {
+        self.engine.set_stops(&Stops { instructions: Some(limit), ..Stops::default() })?;
+        self.instruction_limit = Some(limit);
+        Ok(())
+    }
+
+    /// What all runs so far have cost.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     /// The streams, for looking at what the guest sent.
@@ -71,7 +94,9 @@ impl<E: Engine> Machine<E> {
     /// Runs the guest to its end. Everything it sent is where it belongs before this returns.
     pub fn run(&mut self) -> Result<Outcome, RunError> {
         let limits = Limits::from_now(self.time_limit);
+        let start = Instant::now();
         let result = self.run_to_end(&limits);
+        self.stats.time += start.elapsed();
         let delivered = match result {
             Ok(Outcome::Stopped(..)) => self.ports.flush_within(Self::LAST_FLUSH).map(|()| None),
             _ => self.ports.flush(&limits),
@@ -100,17 +125,27 @@ impl<E: Engine> Machine<E> {
         loop {
             let end = match self.engine.run()? {
                 Exit::Out { port, width, data } => {
+                    self.stats.count(port, Direction::Out, data.len());
                     let end = self.ports.output(port, width, data, limits)?;
                     if let Some(due) = self.ports.due() {
                         alarm.set(due).map_err(RunError::Timer)?;
                     }
                     end
                 }
-                Exit::In { port, width, data } => self.ports.input(port, width, data, limits)?,
+                Exit::In { port, width, data } => {
+                    self.stats.count(port, Direction::In, data.len());
+                    self.ports.input(port, width, data, limits)?
+                }
                 Exit::Halt => return Ok(Outcome::Halted),
                 Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
-                Exit::Kicked => self.on_kick(limits, &mut alarm)?,
-                // Nobody has asked for any yet.
+                Exit::Kicked => {
+                    self.stats.kicks += 1;
+                    self.on_kick(limits, &mut alarm)?
+                }
+                Exit::Debug(DebugStop::InstructionLimit) => {
+                    Some(End::Stopped(Stop::InstructionLimit(self.instruction_limit.unwrap_or_default())))
+                }
+                // Whoever sets other stops runs the engine without a machine.
                 Exit::Debug(_) => None,
             };
             match end {

@@ -6,7 +6,8 @@ use std::env;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use flatland::engine::kvm::KvmEngine;
+use flatland::engine::choice::{self, Choice};
+use flatland::engine::{Engine, Stops};
 use flatland::{Image, Machine, Outcome, Place, StreamError, Streams, Symbols, kick};
 use flatland_contract::status;
 use options::{Command, Options};
@@ -40,10 +41,13 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let (status, messages) = match machine.run() {
+    let (status, mut messages) = match machine.run() {
         Ok(outcome) => (outcome.status(), report(&outcome, options)),
         Err(error) => (status::HOST, vec![error.to_string()]),
     };
+    if options.stats {
+        messages.push(stats(&mut machine));
+    }
     if !messages.is_empty() && machine.streams().mid_line() {
         // End the line that the guest left open. As in `say`, nobody is left to tell if that fails.
         let _ = writeln!(io::stderr());
@@ -52,8 +56,19 @@ fn run(options: &Options) -> u8 {
     status
 }
 
+/// What the run has cost, in one line.
+fn stats(machine: &mut Machine<Box<dyn Engine>>) -> String {
+    let engine = machine.engine();
+    let name = engine.name();
+    let instructions = match engine.instructions() {
+        Some(count) => format!("{count} instructions"),
+        None => "instructions not counted".into(),
+    };
+    format!("stats: {name}, {instructions}, {}", machine.stats())
+}
+
 /// Everything that must be there before the first instruction. An error is one sentence.
-fn machine(options: &Options) -> Result<Machine<KvmEngine>, String> {
+fn machine(options: &Options) -> Result<Machine<Box<dyn Engine>>, String> {
     let image_error = |error| format!("cannot run `{}`: {error}", options.image.display());
     let image = Image::open(&options.image, options.memory).map_err(image_error)?;
     if let Some(symbols) = &options.symbols {
@@ -62,9 +77,20 @@ fn machine(options: &Options) -> Result<Machine<KvmEngine>, String> {
             format!("cannot read --symbols `{}` ({error}): check the path", symbols.display())
         })?;
     }
-    let engine = KvmEngine::new(options.memory).map_err(|error| error.to_string())?;
+    let stops = Stops { instructions: options.max_instructions, ..Stops::default() };
+    let chosen =
+        choice::open(options.engine, options.memory, &stops).map_err(|error| match options.engine {
+            Choice::Kvm => format!("{error}; or choose --engine soft"),
+            _ => error.to_string(),
+        })?;
+    if let Some(why) = &chosen.fell_back {
+        say(&format!("running on the soft engine, because {why}"));
+    }
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
-    let mut machine = Machine::new(engine, &image, streams).map_err(image_error)?;
+    let mut machine = Machine::new(chosen.engine, &image, streams).map_err(image_error)?;
+    if let Some(limit) = options.max_instructions {
+        machine.set_instruction_limit(limit).map_err(|error| error.to_string())?;
+    }
     if let Some(limit) = options.timeout {
         machine.set_time_limit(limit);
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flatland::MemorySize;
+use flatland::engine::choice::Choice;
 use lexopt::{Arg, Parser, ValueExt};
 
 /// What `--help` prints.
@@ -17,11 +18,14 @@ IMAGE is a file of machine code. It is put at address 0 of zeroed RAM and starte
 mode with paging off. Its input is standard input, its output standard output.
 
 Options:
-  --memory SIZE      RAM in bytes, or with K, M or G (default: 16M)
-  --timeout SECONDS  end a run that takes longer, with status 124
-  --symbols ELF      the ELF file the image was made of, for names and lines in messages
-  -h, --help         print this
-  -V, --version      print the version
+  --engine ENGINE           kvm, soft (an interpreter), or auto: kvm where it can be used (default: auto)
+  --memory SIZE             RAM in bytes, or with K, M or G (default: 16M)
+  --timeout SECONDS         end a run that takes longer, with status 124
+  --max-instructions COUNT  end a run that executes more, with status 124 (not with kvm)
+  --symbols ELF             the ELF file the image was made of, for names and lines in messages
+  --stats                   say in the end what the run has cost
+  -h, --help                print this
+  -V, --version             print the version
 
 Ports, one byte at a time:
   0xe9 console       in: the next byte of standard input; out: a byte to standard output
@@ -53,6 +57,12 @@ pub struct Options {
     pub symbols: Option<PathBuf>,
     /// RAM.
     pub memory: MemorySize,
+    /// What runs the processor.
+    pub engine: Choice,
+    /// Whether to say what the run has cost.
+    pub stats: bool,
+    /// The most instructions that may be executed.
+    pub max_instructions: Option<u64>,
     /// The longest the run may take.
     pub timeout: Option<Duration>,
 }
@@ -71,6 +81,19 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 let text = text(&mut parser, "--memory")?;
                 options.memory = text.parse().map_err(|error| format!("--memory `{text}` is {error}"))?;
             }
+            Arg::Long("engine") => {
+                let text = text(&mut parser, "--engine")?;
+                options.engine = text.parse().map_err(|error| format!("--engine `{text}` is {error}"))?;
+            }
+            Arg::Long("max-instructions") => {
+                let text = text(&mut parser, "--max-instructions")?;
+                options.max_instructions = Some(text.parse().map_err(|_| {
+                    format!(
+                        "--max-instructions `{text}` is not a count: give a whole number, such as 1000000"
+                    )
+                })?);
+            }
+            Arg::Long("stats") => options.stats = true,
             Arg::Long("timeout") => {
                 let text = text(&mut parser, "--timeout")?;
                 options.timeout = Some(seconds(&text).ok_or_else(|| {
@@ -141,9 +164,16 @@ mod tests {
             symbols: Some("a.elf".into()),
             memory: "64K".parse().unwrap(),
             timeout: Some(Duration::from_millis(1500)),
+            engine: Choice::Soft,
+            stats: true,
+            max_instructions: Some(1000),
         };
-        assert_eq!(options("--symbols a.elf --memory 64K --timeout 1.5 a.bin"), all);
-        assert_eq!(options("a.bin --timeout=1.5 --memory=64K --symbols=a.elf"), all);
+        let line =
+            "--symbols a.elf --memory 64K --engine soft --stats --max-instructions 1000 --timeout 1.5 a.bin";
+        assert_eq!(options(line), all);
+        let line =
+            "a.bin --timeout=1.5 --max-instructions=1000 --stats --engine=soft --memory=64K --symbols=a.elf";
+        assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
     }
@@ -165,6 +195,11 @@ mod tests {
             ("-x a", "there is no option `-x`"),
             ("a --memory", "--memory needs a value"),
             ("a --memory 0", "--memory `0` is no size for RAM: give at least 4K"),
+            ("a --engine fast", "--engine `fast` is not an engine: choose auto, kvm or soft"),
+            (
+                "a --max-instructions few",
+                "--max-instructions `few` is not a count: give a whole number, such as 1000000",
+            ),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout nan", "--timeout `nan` is not a time: give seconds above 0, such as 10 or 0.5"),

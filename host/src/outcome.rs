@@ -29,6 +29,8 @@ pub enum Outcome {
 pub enum Stop {
     /// The time limit, which was this long.
     TimeLimit(Duration),
+    /// The limit of instructions, which was this many.
+    InstructionLimit(u64),
     /// One of the signals that end programs.
     Signal(Signal),
 }
@@ -75,7 +77,7 @@ impl Outcome {
             Outcome::Halted | Outcome::EndOfInput => status::SUCCESS,
             Outcome::Exited(status) => status,
             Outcome::Fault(_) => status::FAULT,
-            Outcome::Stopped(Stop::TimeLimit(_), _) => status::TIME_LIMIT,
+            Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => status::TIME_LIMIT,
             Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal.number(),
             Outcome::OutputClosed => status::OUTPUT_CLOSED,
         }
@@ -100,6 +102,10 @@ impl Outcome {
             Outcome::Stopped(Stop::TimeLimit(limit), location) => Some(format!(
                 "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
                 limit.as_secs_f64()
+            )),
+            Outcome::Stopped(Stop::InstructionLimit(limit), location) => Some(format!(
+                "limit of {limit} instructions reached, the guest {location}{place}: give it more with \
+                 --max-instructions COUNT"
             )),
             Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
                 "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
@@ -127,6 +133,7 @@ mod tests {
             (Outcome::Exited(255), 255),
             (Outcome::Fault(Fault { kind: FaultKind::TripleFault, location: at }), 134),
             (Outcome::Stopped(Stop::TimeLimit(Duration::from_secs(1)), at), 124),
+            (Outcome::Stopped(Stop::InstructionLimit(9), at), 124),
             (Outcome::Stopped(Stop::Signal(Signal::Interrupt), at), 130),
             (Outcome::Stopped(Stop::Signal(Signal::Terminate), at), 143),
             (Outcome::OutputClosed, 141),

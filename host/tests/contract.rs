@@ -1,12 +1,14 @@
 //! Each row of the machine's contract, by an image of a few bytes. The disassembly stands beside them.
 //!
-//! This program needs nothing but /dev/kvm, so it can be taken to another machine as it is.
+//! Every image runs on each engine, and they must agree. This program needs nothing but /dev/kvm, so it can be
+//! taken to another machine as it is.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{ended, finish, machine, run};
+use common::{ended, engines, finish, machine_on, machines, run};
+use flatland::engine::choice::Choice;
 use flatland::engine::{Engine, Registers};
 use flatland::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use flatland::{Outcome, Stop};
@@ -33,9 +35,10 @@ fn port(port: u16, width: u8, direction: Direction) -> FaultKind {
 
 #[test]
 fn registers_at_entry() {
-    let mut machine = machine(&[0xf4], b"");
     let expected = Registers { esp: DEFAULT_RAM_SIZE, eflags: 0x2, ..Registers::default() };
-    assert_eq!(machine.engine().registers().unwrap(), expected);
+    for mut machine in machines(&[0xf4], b"") {
+        assert_eq!(machine.engine().registers().unwrap(), expected);
+    }
 }
 
 #[test]
@@ -49,7 +52,7 @@ fn protected_mode_without_paging_and_interrupts() {
         0xa3, 0x04, 0x10, 0x00, 0x00, //  a: mov [0x1004], eax
         0xf4,                         //  f: hlt
     ];
-    let mut machine = machine(&code, b"");
+    for mut machine in machines(&code, b"") {
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
     let mut words = [0; 8];
     assert_eq!(machine.engine().read_ram(0x1000, &mut words), 8);
@@ -57,6 +60,7 @@ fn protected_mode_without_paging_and_interrupts() {
     let cr0 = u32::from_le_bytes(words[4..].try_into().unwrap());
     assert_eq!(eflags & (1 << 9 | 1 << 10), 0, "IF and DF are clear in {eflags:#x}");
     assert_eq!((cr0 & 1, cr0 >> 31), (1, 0), "PE is set and PG is clear in {cr0:#x}");
+    }
 }
 
 #[test]
@@ -317,17 +321,17 @@ fn transfers_that_the_contract_does_not_have() {
         // 0: mov dx, 0x3f8; 4: nop; 5: in al, dx
         (&[0x66, 0xba, 0xf8, 0x03, 0x90, 0xec], port(0x3f8, 1, In), Location::At(5)),
         // 0: mov dx, 0x3f8; 4: nop; 5: out dx, al
-        (&[0x66, 0xba, 0xf8, 0x03, 0x90, 0xee], port(0x3f8, 1, Out), Location::EndsAt(6)),
+        (&[0x66, 0xba, 0xf8, 0x03, 0x90, 0xee], port(0x3f8, 1, Out), Location::At(5)),
         // 0: mov dx, 0x3f8; 4: outsb
-        (&[0x66, 0xba, 0xf8, 0x03, 0x6e], port(0x3f8, 1, Out), Location::EndsAt(5)),
+        (&[0x66, 0xba, 0xf8, 0x03, 0x6e], port(0x3f8, 1, Out), Location::At(4)),
         // 0: mov dx, 0x3f8; 4: mov cl, 3; 6: rep outsb
         (&[0x66, 0xba, 0xf8, 0x03, 0xb1, 3, 0xf3, 0x6e], port(0x3f8, 1, Out), Location::At(6)),
         // 0: out 0xe9, eax
-        (&[0xe7, 0xe9], port(0xe9, 4, Out), Location::EndsAt(2)),
+        (&[0xe7, 0xe9], port(0xe9, 4, Out), Location::At(0)),
         // 0: in ax, 0xe9
         (&[0x66, 0xe5, 0xe9], port(0xe9, 2, In), Location::At(0)),
         // 0: out 0xeb, al
-        (&[0xe6, 0xeb], port(0xeb, 1, Out), Location::EndsAt(2)),
+        (&[0xe6, 0xeb], port(0xeb, 1, Out), Location::At(0)),
         // 0: in al, 0xea
         (&[0xe4, 0xea], port(0xea, 1, In), Location::At(0)),
         // 0: in al, 0xf4
@@ -366,12 +370,13 @@ fn registers_at_an_exception_are_those_of_the_instruction() {
         0x50,                         // 8: push eax
         0x0f, 0x0b,                   // 9: ud2
     ];
-    let mut machine = machine(&code, b"");
+    for mut machine in machines(&code, b"") {
     assert_eq!(machine.run().unwrap(), fault(exception(6, None), Location::At(9)));
     let registers = machine.engine().registers().unwrap();
     assert_eq!((registers.eax, registers.eip, registers.esp), (0x1111_1111, 9, DEFAULT_RAM_SIZE - 4));
     const CARRY_ZERO_AND_RESERVED: u32 = 1 << 0 | 1 << 6 | 1 << 1;
     assert_eq!(registers.eflags & CARRY_ZERO_AND_RESERVED, CARRY_ZERO_AND_RESERVED);
+    }
 }
 
 #[test]
@@ -404,7 +409,7 @@ fn accesses_outside_ram() {
         // 0: mov al, [END]
         (with(&[0xa0], END, &[]), outside(Access::Read, DEFAULT_RAM_SIZE), Location::At(0)),
         // 0: mov [END], al
-        (with(&[0xa2], END, &[]), outside(Access::Write, DEFAULT_RAM_SIZE), Location::EndsAt(5)),
+        (with(&[0xa2], END, &[]), outside(Access::Write, DEFAULT_RAM_SIZE), Location::At(0)),
         // 0: mov al, [-1]
         (with(&[0xa0], [0xff; 4], &[]), outside(Access::Read, u32::MAX), Location::At(0)),
         // 0: mov eax, [END - 2]
@@ -423,7 +428,7 @@ fn accesses_outside_ram() {
         (
             with(&[0xbc], 0x8000_0000_u32.to_le_bytes(), &[0x50]),
             outside(Access::Write, 0x7fff_fffc),
-            Location::EndsAt(6),
+            Location::At(5),
         ),
         // 0: mov eax, END; 5: jmp eax
         (
@@ -438,65 +443,120 @@ fn accesses_outside_ram() {
 
 #[test]
 fn triple_faults() {
-    // 0: lidt [7] (no vectors at all); 7: ud2
+    // 0: lidt [9] (no vectors at all); 7: ud2
     let no_idt = [0x0f, 0x01, 0x1d, 0x09, 0, 0, 0, 0x0f, 0x0b, 0, 0, 0, 0, 0, 0];
-    // 0: mov esp, 0x80000000; 5: ud2
-    let no_stack = [0xbc, 0, 0, 0, 0x80, 0x0f, 0x0b];
-    for (code, at) in [(&no_idt[..], 7), (&no_stack[..], 5)] {
-        let run = run(code, b"");
+    for engine in engines() {
+        let run = finish(machine_on(*engine, &no_idt, b""));
         // kvm-amd resets the processor at a triple fault, and with it the address.
-        let possible = [Location::At(at), Location::Unknown].map(|at| fault(FaultKind::TripleFault, at));
-        assert!(possible.contains(&run.outcome), "{:?}", run.outcome);
+        let possible = [Location::At(7), Location::Unknown].map(|at| fault(FaultKind::TripleFault, at));
+        assert!(possible.contains(&run.outcome), "{engine:?}: {:?}", run.outcome);
+    }
+}
+
+/// On a processor it is a triple fault, but the soft engine can name the exception all the same.
+#[test]
+fn exceptions_without_a_stack() {
+    // 0: mov esp, 0x80000000; 5: ud2
+    let code = [0xbc, 0, 0, 0, 0x80, 0x0f, 0x0b];
+    for engine in engines() {
+        let outcome = finish(machine_on(*engine, &code, b"")).outcome;
+        let possible = match engine {
+            Choice::Soft => vec![fault(exception(6, None), Location::At(5))],
+            _ => vec![
+                fault(FaultKind::TripleFault, Location::At(5)),
+                fault(FaultKind::TripleFault, Location::Unknown),
+            ],
+        };
+        assert!(possible.contains(&outcome), "{engine:?}: {outcome:?}");
     }
 }
 
 /// Where KVM emulates the processor, it knows fewer instructions; where the processor runs the guest itself,
 /// these are exceptions. Either way the instruction is named.
 #[test]
-fn instructions_that_not_every_kvm_can_run() {
-    let unsupported = |code: &[u8]| {
+fn instructions_that_not_every_engine_can_run() {
+    let unsupported = |engine, code: &[u8]| {
         let mut bytes = [0; 15];
         bytes[..code.len()].copy_from_slice(code);
-        fault(FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&bytes) }, Location::At(0))
+        fault(FaultKind::Unsupported { engine, code: CodeBytes::new(&bytes) }, Location::At(0))
     };
-    for (code, otherwise) in [
+    for (code, by_soft, by_processor) in [
         // int3
-        (&[0xcc][..], fault(exception(3, None), Location::EndsAt(1))),
+        (
+            &[0xcc][..],
+            fault(exception(3, None), Location::EndsAt(1)),
+            fault(exception(3, None), Location::EndsAt(1)),
+        ),
         // int 0x80: beyond the IDT, vector 0x80 * 8 + 2
-        (&[0xcd, 0x80], fault(exception(13, Some(0x402)), Location::At(0))),
+        (
+            &[0xcd, 0x80],
+            fault(exception(13, Some(0x402)), Location::At(0)),
+            fault(exception(13, Some(0x402)), Location::At(0)),
+        ),
         // addps xmm0, xmm1: CR4.OSFXSR is clear
-        (&[0x0f, 0x58, 0xc1], fault(exception(6, None), Location::At(0))),
+        (
+            &[0x0f, 0x58, 0xc1],
+            unsupported("the soft engine", &[0x0f, 0x58, 0xc1]),
+            fault(exception(6, None), Location::At(0)),
+        ),
     ] {
-        let outcome = run(code, b"").outcome;
-        assert!([unsupported(code), otherwise].contains(&outcome), "{code:02x?}: {outcome:?}");
+        for engine in engines() {
+            let outcome = finish(machine_on(*engine, code, b"")).outcome;
+            let possible = match engine {
+                Choice::Soft => vec![by_soft.clone()],
+                _ => vec![by_processor.clone(), unsupported("KVM", code)],
+            };
+            assert!(possible.contains(&outcome), "{engine:?}: {code:02x?}: {outcome:?}");
+        }
     }
 }
 
-// The time limit
+// Limits
+
+#[test]
+fn instructions_are_counted_exactly_or_not_at_all() {
+    // 0: mov ecx, 5; 5: loop 5; 7: jmp 7
+    let code = [0xb9, 5, 0, 0, 0, 0xe2, 0xfe, 0xeb, 0xfe];
+    let mut machine = machine_on(Choice::Soft, &code, b"");
+    machine.set_instruction_limit(4).unwrap();
+    assert_eq!(machine.run().unwrap(), Outcome::Stopped(Stop::InstructionLimit(4), Location::At(5)));
+    assert_eq!(machine.engine().registers().unwrap().ecx, 2);
+    assert_eq!(machine.engine().instructions(), Some(4));
+    for engine in engines().iter().filter(|engine| **engine == Choice::Kvm) {
+        let refused = machine_on(*engine, &code, b"").set_instruction_limit(4).unwrap_err();
+        assert!(refused.to_string().starts_with("KVM cannot "), "{refused}");
+    }
+}
 
 #[test]
 fn a_guest_that_never_stops_is_stopped() {
     let limit = Duration::from_millis(50);
-    let mut machine = machine(&[0xeb, 0xfe], b""); // 0: jmp 0
-    machine.set_time_limit(limit);
-    assert_eq!(finish(machine), ended(Outcome::Stopped(Stop::TimeLimit(limit), Location::At(0)), b""));
+    // 0: jmp 0
+    for mut machine in machines(&[0xeb, 0xfe], b"") {
+        machine.set_time_limit(limit);
+        assert_eq!(finish(machine), ended(Outcome::Stopped(Stop::TimeLimit(limit), Location::At(0)), b""));
+    }
 }
 
 #[test]
 fn a_guest_that_stops_in_time_is_not() {
-    let mut machine = machine(ECHO, b"in time");
-    machine.set_time_limit(Duration::from_secs(3600));
-    assert_eq!(finish(machine), ended(Outcome::EndOfInput, b"in time"));
+    for mut machine in machines(ECHO, b"in time") {
+        machine.set_time_limit(Duration::from_secs(3600));
+        assert_eq!(finish(machine), ended(Outcome::EndOfInput, b"in time"));
+    }
 }
 
 #[test]
 fn machines_on_several_threads_do_not_stop_each_other() {
-    let spin = std::thread::spawn(|| {
-        let mut machine = machine(&[0xeb, 0xfe], b"");
-        machine.set_time_limit(Duration::from_millis(100));
-        finish(machine).outcome.status()
-    });
-    let input = vec![b'x'; 20_000];
-    assert_eq!(run(ECHO, &input), ended(Outcome::EndOfInput, &input));
-    assert_eq!(spin.join().unwrap(), 124);
+    for engine in engines() {
+        let spin = std::thread::spawn(|| {
+            let mut machine = machine_on(*engine, &[0xeb, 0xfe], b"");
+            machine.set_time_limit(Duration::from_millis(100));
+            finish(machine).outcome.status()
+        });
+        let input = vec![b'x'; 20_000];
+        let run = finish(machine_on(*engine, ECHO, &input));
+        assert_eq!(run, ended(Outcome::EndOfInput, &input));
+        assert_eq!(spin.join().unwrap(), 124);
+    }
 }

@@ -1,21 +1,39 @@
-//! Running hand-assembled images in a test.
+//! Running hand-assembled images in a test, on every engine.
 
+// Each test program uses its part of this.
+#![allow(dead_code)]
+
+use std::env;
 use std::time::Duration;
 
-use flatland::engine::kvm::KvmEngine;
+use flatland::engine::choice::{self, Choice};
+use flatland::engine::{Engine, Stops};
+use flatland::fault::{Fault, Location};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
 
 /// What a run left behind.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     pub outcome: Outcome,
     pub output: Vec<u8>,
     pub diagnostics: Vec<u8>,
 }
 
-/// A machine with this code at 0 and this input. Fails where there is no usable /dev/kvm, and says so.
-pub fn machine(code: &[u8], input: &[u8]) -> Machine<KvmEngine> {
-    let engine = KvmEngine::new(MemorySize::default())
+/// Set, to the reason, by whoever knows that there is no KVM and wants the rest of the tests all the same:
+/// `cargo xtask test` does. Without it, a test that needs KVM and finds none fails.
+pub const WITHOUT_KVM: &str = "FLATLAND_TEST_WITHOUT_KVM";
+
+/// The engines to test.
+pub fn engines() -> &'static [Choice] {
+    match env::var_os(WITHOUT_KVM) {
+        Some(_) => &[Choice::Soft],
+        None => &[Choice::Soft, Choice::Kvm],
+    }
+}
+
+/// A machine on this engine with this code at 0 and this input.
+pub fn machine_on(engine: Choice, code: &[u8], input: &[u8]) -> Machine<Box<dyn Engine>> {
+    let chosen = choice::open(engine, MemorySize::default(), &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
     let streams = Streams {
@@ -23,19 +41,30 @@ pub fn machine(code: &[u8], input: &[u8]) -> Machine<KvmEngine> {
         output: Output::memory(),
         diagnostics: Output::memory(),
     };
-    let mut machine = Machine::new(engine, &image, streams).expect("the code fits 16 MiB");
+    let mut machine = Machine::new(chosen.engine, &image, streams).expect("the code fits 16 MiB");
     // No test runs on for ever; whoever tests the limit itself sets another.
     machine.set_time_limit(Duration::from_secs(20));
     machine
 }
 
-/// Runs this code with this input to its end.
+/// A machine on each engine.
+pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine<Box<dyn Engine>>> {
+    engines().iter().map(move |engine| machine_on(*engine, code, input))
+}
+
+/// Runs this code with this input to its end on each engine, makes sure that they agree, and returns what
+/// the most exact of them says.
 pub fn run(code: &[u8], input: &[u8]) -> Run {
-    finish(machine(code, input))
+    let mut runs = machines(code, input).map(finish);
+    let exact = runs.next().expect("there is an engine");
+    for other in runs {
+        assert_agree(&exact, &other, code);
+    }
+    exact
 }
 
 /// Runs a machine to its end.
-pub fn finish(mut machine: Machine<KvmEngine>) -> Run {
+pub fn finish(mut machine: Machine<Box<dyn Engine>>) -> Run {
     let outcome = machine.run().expect("the host can do its work");
     let streams = machine.streams();
     Run {
@@ -43,6 +72,24 @@ pub fn finish(mut machine: Machine<KvmEngine>) -> Run {
         output: streams.output.bytes().to_vec(),
         diagnostics: streams.diagnostics.bytes().to_vec(),
     }
+}
+
+/// Two runs are the same, but for the place of a fault: KVM may know only where the instruction ends.
+fn assert_agree(exact: &Run, other: &Run, code: &[u8]) {
+    let mut expected = exact.clone();
+    if let (Outcome::Fault(at), Outcome::Fault(Fault { location: Location::EndsAt(_), .. })) =
+        (&mut expected.outcome, &other.outcome)
+        && let Location::At(start) = at.location
+    {
+        at.location = Location::EndsAt(start + length(code, start));
+    }
+    assert_eq!(*other, expected, "by KVM, and by the soft engine, of {code:02x?}");
+}
+
+/// The length of the instruction at this address.
+fn length(code: &[u8], address: u32) -> u32 {
+    iced_x86::Decoder::new(32, &code[address as usize..], iced_x86::DecoderOptions::NONE).decode().len()
+        as u32
 }
 
 /// A run that ended like this with this output, and no diagnostics.

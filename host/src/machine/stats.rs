@@ -1,0 +1,99 @@
+//! What a run has cost.
+
+use std::fmt;
+use std::time::Duration;
+
+use flatland_contract::{Direction, Port};
+
+/// What a run has cost. Shown in one line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    transfers: [Transfers; 2 * Port::ALL.len()],
+    /// How often the clock or a signal fetched the processor.
+    pub kicks: u64,
+    /// From the first instruction to the last.
+    pub time: Duration,
+}
+
+/// Transfers through a port in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// How often the engine came back for them.
+    pub exits: u64,
+    /// How many bytes there were.
+    pub bytes: u64,
+}
+
+impl Stats {
+    /// Counts an exit with transfers at a port; unknown ports end the run and are told otherwise.
+    pub(super) fn count(&mut self, port: u16, direction: Direction, bytes: usize) {
+        if let Some(port) = Port::from_number(port) {
+            let transfers = &mut self.transfers[index(port, direction)];
+            transfers.exits += 1;
+            transfers.bytes += bytes as u64;
+        }
+    }
+
+    /// What went through a port in this direction.
+    pub fn transfers(&self, port: Port, direction: Direction) -> Transfers {
+        self.transfers[index(port, direction)]
+    }
+}
+
+/// In the order of [`Port::ALL`], in before out.
+fn index(port: Port, direction: Direction) -> usize {
+    let of_port = match port {
+        Port::Console => 0,
+        Port::Diagnostics => 1,
+        Port::InputReady => 2,
+        Port::Exit => 3,
+    };
+    2 * of_port + usize::from(direction == Direction::Out)
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();
+        write!(f, "{all} exits for I/O")?;
+        for port in Port::ALL {
+            for (direction, way) in [(Direction::In, "in"), (Direction::Out, "out")] {
+                let Transfers { exits, bytes } = self.transfers(port, direction);
+                if exits > 0 {
+                    write!(f, ", {} {way} {exits} ({bytes} bytes)", port.name())?;
+                }
+            }
+        }
+        write!(f, ", {} kicks, {:.3} ms", self.kicks, self.time.as_secs_f64() * 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_one_line() {
+        let mut stats = Stats { kicks: 1, time: Duration::from_micros(1234), ..Stats::default() };
+        stats.count(0xe9, Direction::In, 4);
+        stats.count(0xe9, Direction::In, 1);
+        stats.count(0xe9, Direction::Out, 3);
+        stats.count(0xf4, Direction::Out, 1);
+        stats.count(0x3f8, Direction::Out, 1);
+        assert_eq!(
+            stats.to_string(),
+            "4 exits for I/O, console in 2 (5 bytes), console out 1 (3 bytes), exit out 1 (1 bytes), 1 kicks, \
+             1.234 ms"
+        );
+        assert_eq!(stats.transfers(Port::Console, Direction::In), Transfers { exits: 2, bytes: 5 });
+    }
+
+    #[test]
+    fn each_port_and_direction_is_counted_apart() {
+        let mut indices: Vec<_> = Port::ALL
+            .into_iter()
+            .flat_map(|port| [index(port, Direction::In), index(port, Direction::Out)])
+            .collect();
+        indices.sort();
+        assert_eq!(indices, (0..2 * Port::ALL.len()).collect::<Vec<_>>());
+    }
+}
