@@ -1,12 +1,15 @@
-//! `cargo xtask test` and `cargo xtask lint`.
+//! `cargo xtask test`, `cargo xtask lint` and `cargo xtask portability`.
 
 use std::ffi::OsString;
+use std::fs;
+use std::process::{Command, Stdio};
 
+use flatland_contract::status;
 use xshell::Shell;
 
 use crate::cargo::{cargo, show_and_run};
-use crate::guest::{Profile, guest_cargo};
-use crate::{Result, Workspace, build};
+use crate::guest::{Profile, build_std, guest_cargo};
+use crate::{Result, Workspace, build, run};
 
 /// Runs the tests of the whole project. They need the guest programs, so those are built first.
 pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
@@ -16,7 +19,68 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let arguments = ["test".into(), "--workspace".into()].into_iter().chain(arguments.iter().cloned());
     let mut command = cargo(&shell, arguments);
     command.env("CARGO_TARGET_DIR", workspace.target());
+    if let Some(why) = why_no_kvm(workspace)? {
+        eprintln!(
+            "xtask: the tests that are about KVM itself are left out, and others use the soft engine: {why}"
+        );
+        // What the tests ask: see host/tests/common.
+        command.env("FLATLAND_TEST_WITHOUT_KVM", why);
+    }
     show_and_run(command)
+}
+
+/// Why KVM cannot be used here, as the machine itself says when it is to run one `hlt` on it.
+fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
+    const HLT: [u8; 1] = [0xf4];
+    let flatland = run::build_host(workspace)?;
+    let image = workspace.images().join("halt.probe");
+    let output = fs::write(&image, HLT).and_then(|()| {
+        Command::new(&flatland).args(["--engine", "kvm"]).arg(&image).stdin(Stdio::null()).output()
+    });
+    let _ = fs::remove_file(&image);
+    match output {
+        Ok(output) if output.status.success() => Ok(None),
+        Ok(output) if output.status.code() == Some(status::HOST.into()) => {
+            let message = String::from_utf8_lossy(&output.stderr);
+            Ok(Some(message.trim_end().trim_start_matches("flatland: ").to_owned()))
+        }
+        Ok(output) => Err(format!(
+            "KVM does not run a `hlt` ({}, {}): report it, with your kernel's version",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        )),
+        Err(error) => Err(format!("cannot run {} ({error}): remove it and build again", flatland.display())),
+    }
+}
+
+/// Checks that the host needs neither KVM nor Linux: without its feature `kvm`, and for other systems, whose
+/// standard library is built from source like the guest's. Nothing is linked, so no other tools are needed.
+pub fn portability(workspace: &Workspace) -> Result<()> {
+    const WITHOUT_KVM: &[&str] = &[
+        "clippy",
+        "--package",
+        "flatland",
+        "--no-default-features",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    const TARGETS: [&str; 3] =
+        ["aarch64-apple-darwin", "x86_64-pc-windows-msvc", "aarch64-unknown-linux-gnu"];
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    shell.change_dir(workspace.root());
+    let mut command = cargo(&shell, WITHOUT_KVM);
+    command.env("CARGO_TARGET_DIR", workspace.target());
+    show_and_run(command)?;
+    for target in TARGETS {
+        let arguments = ["check", "--package", "flatland", "-Zbuild-std=std,panic_abort", "--target", target];
+        let mut command = cargo(&shell, arguments);
+        command.env("CARGO_TARGET_DIR", workspace.target().join("portability"));
+        build_std(workspace, &mut command)?;
+        show_and_run(command)?;
+    }
+    Ok(())
 }
 
 /// Checks formatting, clippy and documentation, of the host's workspace and of the guest's.

@@ -32,13 +32,7 @@ impl Profile {
 pub fn guest_cargo(workspace: &Workspace, shell: &Shell, arguments: &[&str]) -> Result<Command> {
     shell.change_dir(workspace.guest());
     let mut command = cargo(shell, arguments);
-    // Building core for a target that is a file is unstable; this variable allows it on a stable compiler, for
-    // this one build. Rust in the Linux kernel is built the same way.
-    command.env("RUSTC_BOOTSTRAP", "1");
-    if let Some(library) = rust_source::find(workspace)? {
-        // cargo's own way to name another source of the standard library, meant for its tests.
-        command.env("__CARGO_TESTS_ONLY_SRC_ROOT", library);
-    }
+    build_std(workspace, &mut command)?;
     // A person's settings for programs of their own machine mean nothing on a bare one.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         command.env_remove(name);
@@ -46,6 +40,18 @@ pub fn guest_cargo(workspace: &Workspace, shell: &Shell, arguments: &[&str]) -> 
     // Where the images are looked for.
     command.env("CARGO_TARGET_DIR", cargo_target(workspace));
     Ok(command)
+}
+
+/// Lets a call of cargo build the standard library from its source.
+pub fn build_std(workspace: &Workspace, command: &mut Command) -> Result<()> {
+    // That is unstable, and so is a target that is a file; this variable allows it on a stable compiler, for this
+    // one build. Rust in the Linux kernel is built the same way.
+    command.env("RUSTC_BOOTSTRAP", "1");
+    if let Some(library) = rust_source::find(workspace)? {
+        // cargo's own way to name another source of the standard library, meant for its tests.
+        command.env("__CARGO_TESTS_ONLY_SRC_ROOT", library);
+    }
+    Ok(())
 }
 
 /// Builds these programs and leaves their flat images and ELF files in target/guest. What has not changed

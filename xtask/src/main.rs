@@ -54,6 +54,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run { name, profile, options } => run::run(&workspace, name.as_deref(), profile, &options),
         Command::Test { arguments } => check::test(&workspace, &arguments),
         Command::Lint => check::lint(&workspace),
+        Command::Portability => check::portability(&workspace),
         Command::List => programs::print_list(&workspace),
     }
 }

@@ -16,6 +16,7 @@ Commands:
   list                  list the guest programs there are
   test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
   lint                  check formatting, clippy and documentation, as CI does
+  portability           check that the host builds without KVM and for other systems
 
 Options of run and build:
   --release             build the guest program optimized for size, without overflow checks
@@ -36,6 +37,8 @@ pub enum Command {
     Test { arguments: Vec<OsString> },
     /// Check what CI checks besides the tests.
     Lint,
+    /// Check that the host builds for other systems.
+    Portability,
     /// List the guest programs.
     List,
 }
@@ -51,7 +54,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let asks_for_help = args[..before_dashes].iter().any(|arg| arg == "--help" || arg == "-h");
     match command.as_str() {
         "-h" | "--help" | "help" => Ok(Command::Help),
-        "build" | "run" | "list" | "lint" if asks_for_help => Ok(Command::Help),
+        "build" | "run" | "list" | "lint" | "portability" if asks_for_help => Ok(Command::Help),
         "run" => parse_run(args),
         "build" => {
             let (name, profile, rest) = name_and_profile(args)?;
@@ -60,6 +63,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         }
         "test" => Ok(Command::Test { arguments: args }),
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
+        "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
         "list" => nothing_more("list", &args).map(|()| Command::List),
         other => Err(format!("there is no command `{other}`")),
     }
