@@ -25,20 +25,33 @@ pub type Id = u32;
 /// No block.
 const NONE: Id = u32::MAX;
 
-/// What a block was decoded for. Whatever else decides how bytes are decoded empties the cache when it changes.
+/// What a block was decoded for: the address of its first instruction in the code segment, and whether it has that
+/// one only. Whatever else decides how bytes are decoded empties the cache when it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The first instruction.
-    pub eip: u32,
-    /// Whether it has one instruction only.
-    pub single: bool,
+struct Key(u64);
+
+impl Key {
+    const SINGLE: u64 = 1 << 32;
+    /// The key of a block that was removed: none.
+    const REMOVED: Self = Self(u64::MAX);
+
+    fn new(eip: u32, single: bool) -> Self {
+        Self(u64::from(eip) | if single { Self::SINGLE } else { 0 })
+    }
+
+    fn eip(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn is_single(self) -> bool {
+        self.0 & Self::SINGLE != 0
+    }
 }
 
 /// A run of decoded instructions.
 #[derive(Debug)]
 pub struct Block {
-    /// `None` after the block was removed.
-    key: Option<Key>,
+    key: Key,
     /// The operations. The last one always leaves the block.
     pub ops: Box<[Op]>,
     /// How many instructions they are; more than any budget where the host wants to be asked first.
@@ -99,13 +112,20 @@ impl Blocks {
     /// The block at EIP, of several instructions, after another block was left.
     #[inline(always)]
     pub fn next(&mut self, cpu: &mut Cpu, previous: Id) -> Id {
-        let key = Some(Key { eip: cpu.eip, single: false });
-        for successor in self.blocks[previous as usize].successors {
-            if self.blocks.get(successor as usize).is_some_and(|block| block.key == key) {
-                return successor;
-            }
+        let key = Key::new(cpu.eip, false);
+        let [first, second] = self.blocks[previous as usize].successors;
+        if self.has_key(first, key) {
+            first
+        } else if self.has_key(second, key) {
+            second
+        } else {
+            self.find_and_link(cpu, previous)
         }
-        self.find_and_link(cpu, previous)
+    }
+
+    #[inline(always)]
+    fn has_key(&self, id: Id, key: Key) -> bool {
+        self.blocks.get(id as usize).is_some_and(|block| block.key == key)
     }
 
     #[inline(never)]
@@ -127,10 +147,10 @@ impl Blocks {
             self.clear(cpu);
             self.mode = Some(mode);
         }
-        let key = Key { eip: cpu.eip, single };
-        let slot = (key.eip as usize ^ usize::from(single)) % TABLE_SIZE;
+        let key = Key::new(cpu.eip, single);
+        let slot = (cpu.eip as usize ^ usize::from(single)) % TABLE_SIZE;
         let known = self.table[slot];
-        if self.blocks.get(known as usize).is_some_and(|block| block.key == Some(key)) {
+        if self.has_key(known, key) {
             return known;
         }
         let id = match self.by_key.get(&key) {
@@ -148,13 +168,13 @@ impl Blocks {
             self.mode = Some(Mode::of(cpu));
         }
         let code = *cpu.segment(CS);
-        let linear = code.base.wrapping_add(key.eip);
+        let linear = code.base.wrapping_add(key.eip());
         let mut ops = Vec::new();
         let mut len = 0;
         let mut instructions = 0;
-        let most = if key.single { 1 } else { MAX_INSTRUCTIONS };
+        let most = if key.is_single() { 1 } else { MAX_INSTRUCTIONS };
         loop {
-            let eip = key.eip.wrapping_add(len);
+            let eip = key.eip().wrapping_add(len);
             let first_op = ops.len();
             let decoded = decode(cpu, linear.wrapping_add(len), eip, code.room(eip), &mut ops);
             len += decoded.len;
@@ -171,10 +191,10 @@ impl Blocks {
         let end = decode::end_of_block(&ops[ops.len() - 1]);
         ops.push(end);
 
-        let stops_first = self.breakpoints.contains(&key.eip) && !key.single;
+        let stops_first = self.breakpoints.contains(&key.eip()) && !key.is_single();
         let id = self.blocks.len() as Id;
         self.blocks.push(Block {
-            key: Some(key),
+            key,
             ops: ops.into_boxed_slice(),
             cost: if stops_first { u64::MAX } else { instructions as u64 },
             range: (linear, len),
@@ -207,10 +227,11 @@ impl Blocks {
             let (start, size) = block.range;
             let end = |start: u32, len: u32| u64::from(start) + u64::from(len);
             let overlaps = u64::from(start) < end(address, len) && u64::from(address) < end(start, size);
-            if overlaps && let Some(key) = block.key.take() {
-                by_key.remove(&key);
+            if overlaps && block.key != Key::REMOVED {
+                by_key.remove(&block.key);
+                block.key = Key::REMOVED;
             }
-            block.key.is_some()
+            block.key != Key::REMOVED
         });
         if ids.is_empty() {
             self.by_line.remove(&line);

@@ -57,8 +57,8 @@ pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) ->
                 op.immediate = linear.wrapping_add(bytes.len() as u32);
                 fetch_outside_ram
             }
-            // Beyond the segment's limit, or longer than an instruction can be.
             DecoderError::NoMoreBytes => fetch_beyond_limit,
+            _ if instruction.len() == MAX_LENGTH => fetch_beyond_limit,
             _ => invalid_opcode,
         };
         ops.push(op);

@@ -155,6 +155,13 @@ impl Flags {
         self.with_cf_of(cf, self.of())
     }
 
+    /// The same flags, with the carry of others. OF stays.
+    #[inline(always)]
+    pub fn with_cf_from(self, others: Flags) -> Self {
+        let changed = (self.carries ^ others.carries) & CARRY_OUT;
+        Self { carries: self.carries ^ (changed | changed >> 1), ..self }
+    }
+
     /// The same flags, with this zero flag.
     pub fn with_zf(self, zf: bool) -> Self {
         Self::from_eflags(self.to_eflags() & !ZF | if zf { ZF } else { 0 })

@@ -13,7 +13,7 @@ const LINE_SHIFT: u32 = 6;
 /// RAM from address 0.
 #[derive(Debug)]
 pub struct Memory {
-    ram: Box<[u8]>,
+    ram: Vec<u8>,
     /// For each line whether a decoded block has bytes in it, and one line more.
     has_code: Box<[bool]>,
     /// The stores to such lines that nobody has looked at yet: first byte and number of bytes.
@@ -25,7 +25,7 @@ impl Memory {
     pub fn new(size: u32) -> Self {
         debug_assert!(size.is_multiple_of(PAGE_SIZE));
         Self {
-            ram: vec![0; size as usize].into_boxed_slice(),
+            ram: zeroed(size as usize),
             has_code: vec![false; (size >> LINE_SHIFT) as usize + 1].into_boxed_slice(),
             changes: Vec::new(),
         }
@@ -132,6 +132,18 @@ impl Memory {
             *entry = has_code;
         }
     }
+}
+
+/// Zeroed bytes, without touching them.
+///
+/// An allocator may take memory that was used before and clear it, which for a machine's RAM takes a hundred times
+/// as long as everything else. glibc's does so up to 32 MiB, and takes more than that from the system, which clears
+/// pages when they are touched (mallopt(3), M_MMAP_THRESHOLD). So more is allocated than is used.
+fn zeroed(size: usize) -> Vec<u8> {
+    const FRESH_FROM: usize = (32 << 20) + PAGE_SIZE as usize;
+    let mut bytes = vec![0; size.max(FRESH_FROM)];
+    bytes.truncate(size);
+    bytes
 }
 
 /// The numbers of the lines that a range of at least one byte touches.

@@ -119,7 +119,7 @@ impl Unary for Inc {
     #[inline(always)]
     fn apply<T: Int>(operand: T, flags: Flags) -> (T, Flags) {
         let (result, after) = add(operand, T::truncate(1), 0);
-        (result, after.with_cf(flags.cf()))
+        (result, after.with_cf_from(flags))
     }
 }
 
@@ -127,7 +127,7 @@ impl Unary for Dec {
     #[inline(always)]
     fn apply<T: Int>(operand: T, flags: Flags) -> (T, Flags) {
         let (result, after) = subtract(operand, T::truncate(1), 0);
-        (result, after.with_cf(flags.cf()))
+        (result, after.with_cf_from(flags))
     }
 }
 

@@ -1,0 +1,110 @@
+//! What compiled programs do most, for measuring engines: sorting, hashing, a sieve.
+//!
+//! It prints a number of each, so that a wrong answer shows.
+
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+
+use flatland_guest::{console, entry};
+
+entry!(main);
+
+static mut SIEVE: [u8; 1 << 20] = [0; 1 << 20];
+static mut NUMBERS: [u32; 1 << 16] = [0; 1 << 16];
+
+fn main() {
+    // SAFETY: there is one thread, and it is borrowed once.
+    let sieve = unsafe { &mut *(&raw mut SIEVE) };
+    // SAFETY: as above.
+    let numbers = unsafe { &mut *(&raw mut NUMBERS) };
+    for round in 1..=8 {
+        print(median(black_box(numbers)));
+        print(hash(black_box(&*numbers)));
+        print(count_primes(black_box(sieve), round));
+    }
+}
+
+/// Fills with pseudo-random numbers (xorshift), sorts, and returns the one in the middle.
+fn median(numbers: &mut [u32]) -> u32 {
+    let mut state = 1_u32;
+    for number in numbers.iter_mut() {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        *number = state;
+    }
+    quicksort(numbers);
+    numbers[numbers.len() / 2]
+}
+
+fn quicksort(numbers: &mut [u32]) {
+    if numbers.len() < 2 {
+        return;
+    }
+    let pivot = numbers[numbers.len() / 2];
+    let (mut low, mut high) = (0, numbers.len() - 1);
+    loop {
+        while numbers[low] < pivot {
+            low += 1;
+        }
+        while numbers[high] > pivot {
+            high -= 1;
+        }
+        if low >= high {
+            break;
+        }
+        numbers.swap(low, high);
+        low += 1;
+        high -= 1;
+    }
+    let (left, right) = numbers.split_at_mut(low);
+    quicksort(left);
+    quicksort(right);
+}
+
+/// FNV-1a over all bytes, several times.
+fn hash(numbers: &[u32]) -> u32 {
+    let mut hash = 0x811c_9dc5_u32;
+    for _ in 0..8 {
+        for byte in numbers.iter().flat_map(|number| number.to_le_bytes()) {
+            hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        }
+    }
+    hash
+}
+
+/// The number of primes below the sieve's length. What is marked with `round` is composite, so nothing has to be
+/// cleared.
+fn count_primes(composite: &mut [u8], round: u8) -> u32 {
+    let mut count = 0;
+    for number in 2..composite.len() {
+        if composite[number] == round {
+            continue;
+        }
+        count += 1;
+        if number < 1 << 15 {
+            let mut multiple = number * number;
+            while multiple < composite.len() {
+                composite[multiple] = round;
+                multiple += number;
+            }
+        }
+    }
+    count
+}
+
+fn print(mut number: u32) {
+    let mut digits = [b'\n'; 11];
+    let mut start = 10;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    console::write(&digits[start..]);
+}

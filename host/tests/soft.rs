@@ -1,0 +1,679 @@
+//! The soft engine through its public interface: hand-assembled programs.
+
+use flatland::engine::soft::SoftEngine;
+use flatland::engine::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
+use flatland::fault::{Access, Fault, FaultKind, Location};
+use flatland::kick::Alarm;
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
+
+const RAM: u32 = 0x1_0000;
+
+/// A machine of 64 KiB with code at 0.
+fn machine(code: &[u8]) -> SoftEngine {
+    let mut engine = SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap());
+    assert_eq!(engine.write_ram(0, code), code.len());
+    engine
+}
+
+fn fault(engine: &mut SoftEngine) -> Fault {
+    match engine.run().unwrap() {
+        Exit::Fault(fault) => fault,
+        exit => panic!("{exit:?}"),
+    }
+}
+
+fn halt(engine: &mut SoftEngine) -> Registers {
+    match engine.run().unwrap() {
+        Exit::Halt => engine.registers().unwrap(),
+        exit => panic!("{exit:?}"),
+    }
+}
+
+fn debug(engine: &mut SoftEngine) -> DebugStop {
+    match engine.run().unwrap() {
+        Exit::Debug(stop) => stop,
+        exit => panic!("{exit:?}"),
+    }
+}
+
+fn out(engine: &mut SoftEngine) -> (u16, u8, Vec<u8>) {
+    match engine.run().unwrap() {
+        Exit::Out { port, width, data } => (port, width, data.to_vec()),
+        exit => panic!("{exit:?}"),
+    }
+}
+
+fn read_u32(engine: &SoftEngine, address: u32) -> u32 {
+    let mut bytes = [0; 4];
+    engine.read_ram(address, &mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+fn write_u32s(engine: &mut SoftEngine, address: u32, values: &[u32]) {
+    for (index, value) in (0..).zip(values) {
+        engine.write_ram(address + index * 4, &value.to_le_bytes());
+    }
+}
+
+fn exception(vector: u8, error_code: Option<u32>) -> FaultKind {
+    FaultKind::Exception { vector, error_code }
+}
+
+fn outside(access: Access, address: u32) -> FaultKind {
+    FaultKind::OutsideRam { access, address, ram_size: RAM }
+}
+
+#[test]
+fn entry() {
+    let mut engine = machine(&[0xf4]); // hlt
+    let registers = halt(&mut engine);
+    assert_eq!(registers, Registers { esp: RAM, eip: 1, eflags: 2, ..Default::default() });
+    assert_eq!(engine.location().unwrap(), Location::At(0));
+    assert_eq!(engine.instructions(), Some(1));
+    let system = engine.system_registers().unwrap();
+    assert_eq!((system.cs, system.ds, system.ss, system.cr0), (8, 16, 16, 0x11));
+}
+
+#[test]
+fn every_kind_of_fault() {
+    use Location::{At, EndsAt};
+    let unsupported = |code: &[u8]| -> FaultKind {
+        let mut bytes = [0; 15];
+        bytes[..code.len()].copy_from_slice(code);
+        FaultKind::Unsupported { engine: "the soft engine", code: flatland::fault::CodeBytes::new(&bytes) }
+    };
+    for (code, kind, location) in [
+        // nop; div ecx
+        (&[0x90, 0xf7, 0xf1][..], exception(0, None), At(1)),
+        // int1
+        (&[0xf1], exception(1, None), EndsAt(1)),
+        // nop; int3
+        (&[0x90, 0xcc], exception(3, None), EndsAt(2)),
+        // mov al, 0x7f; inc al; into
+        (&[0xb0, 0x7f, 0xfe, 0xc0, 0xce], exception(4, None), EndsAt(5)),
+        // mov eax, -1; bound eax, [0x100]
+        (&[0xb8, 0xff, 0xff, 0xff, 0xff, 0x62, 0x05, 0, 1, 0, 0], exception(5, None), At(5)),
+        // ud2
+        (&[0x0f, 0x0b], exception(6, None), At(0)),
+        // popcnt eax, eax: not advertised
+        (&[0xf3, 0x0f, 0xb8, 0xc0], exception(6, None), At(0)),
+        // lock add eax, eax
+        (&[0xf0, 0x01, 0xc0], exception(6, None), At(0)),
+        // mov cs, ax
+        (&[0x8e, 0xc8], exception(6, None), At(0)),
+        // mov eax, 0x1234; mov ds, ax: beyond the GDT's limit
+        (&[0xb8, 0x34, 0x12, 0, 0, 0x8e, 0xd8], exception(13, Some(0x1234)), At(5)),
+        // mov ss, ax, with a null selector
+        (&[0x8e, 0xd0], exception(13, Some(0)), At(0)),
+        // int 0x80: beyond the IDT's limit
+        (&[0xcd, 0x80], exception(13, Some(0x402)), At(0)),
+        // int 5
+        (&[0xcd, 0x05], exception(5, None), EndsAt(2)),
+        // rdmsr; wrmsr
+        (&[0x0f, 0x32], exception(13, Some(0)), At(0)),
+        (&[0x0f, 0x30], exception(13, Some(0)), At(0)),
+        // aam 0
+        (&[0xd4, 0x00], exception(0, None), At(0)),
+        // fld1; movaps xmm0, xmm1; emms
+        (&[0xd9, 0xe8], unsupported(&[0xd9, 0xe8]), At(0)),
+        (&[0x0f, 0x28, 0xc1], unsupported(&[0x0f, 0x28, 0xc1]), At(0)),
+        (&[0x0f, 0x77], unsupported(&[0x0f, 0x77]), At(0)),
+        // mov eax, 0x80000001; mov cr0, eax: paging
+        (&[0xb8, 1, 0, 0, 0x80, 0x0f, 0x22, 0xc0], unsupported(&[0x0f, 0x22, 0xc0]), At(5)),
+        // mov eax, [0xfffe]; mov [0x20000], al; push with ESP in a hole
+        (&[0xa1, 0xfe, 0xff, 0, 0], outside(Access::Read, 0x1_0000), At(0)),
+        (&[0xa2, 0, 0, 2, 0], outside(Access::Write, 0x2_0000), At(0)),
+        (&[0xbc, 0, 0, 3, 0, 0x50], outside(Access::Write, 0x2_fffc), At(5)),
+        // jmp 0x12345678
+        (&[0xe9, 0x73, 0x56, 0x34, 0x12], outside(Access::Execute, 0x1234_5678), At(0x1234_5678)),
+        // xor eax, eax; dec eax; jmp eax
+        (&[0x31, 0xc0, 0x48, 0xff, 0xe0], outside(Access::Execute, 0xffff_ffff), At(0xffff_ffff)),
+        // 15 prefixes
+        (&[0x66; 15], exception(13, Some(0)), At(0)),
+    ] {
+        let mut engine = machine(code);
+        assert_eq!(fault(&mut engine), Fault { kind, location }, "{code:02x?}");
+        assert_eq!(engine.location().unwrap(), location);
+    }
+}
+
+#[test]
+fn an_instruction_across_the_end_of_ram() {
+    let mut engine = machine(&[0xe9, 0xf9, 0xff, 0, 0]); // jmp 0xfffe
+    engine.write_ram(0xfffe, &[0xb8, 0x01]); // mov eax, ...
+    let kind = outside(Access::Execute, 0x1_0000);
+    assert_eq!(fault(&mut engine), Fault { kind, location: Location::At(0xfffe) });
+}
+
+#[test]
+fn faults_leave_everything_as_it_was() {
+    // xchg [0x20000], eax; xadd [0x20000], eax; push dword [0x20000]; pop dword [0x20000]; cmpxchg8b [0xfffc];
+    // enter 0x20, 3 with a frame pointer outside; pusha across the start of RAM; add [0x20000], eax; leave
+    let before = Registers {
+        eax: 7,
+        ebx: 2,
+        ecx: 3,
+        edx: 4,
+        esi: 5,
+        edi: 6,
+        ebp: 0x2_0000,
+        esp: 0x8000,
+        eip: 0,
+        eflags: 0x8d7,
+    };
+    for code in [
+        &[0x87, 0x05, 0, 0, 2, 0][..],
+        &[0x0f, 0xc1, 0x05, 0, 0, 2, 0],
+        &[0xff, 0x35, 0, 0, 2, 0],
+        &[0x8f, 0x05, 0, 0, 2, 0],
+        &[0x0f, 0xc7, 0x0d, 0xfc, 0xff, 0, 0],
+        &[0xc8, 0x20, 0, 3],
+        &[0x01, 0x05, 0, 0, 2, 0],
+        &[0xc9],
+        &[0xff, 0x15, 0, 0, 2, 0],
+        &[0xc4, 0x05, 0, 0, 2, 0],
+    ] {
+        let mut engine = machine(code);
+        engine.set_registers(&before).unwrap();
+        assert!(matches!(fault(&mut engine).kind, FaultKind::OutsideRam { .. }), "{code:02x?}");
+        assert_eq!(engine.registers().unwrap(), before, "{code:02x?}");
+    }
+    // pusha across address 0; call across it
+    for code in [&[0x60][..], &[0xe8, 0, 0, 0, 0]] {
+        let mut engine = machine(&[]);
+        engine.write_ram(0x100, code);
+        let before = Registers { esp: 2, eip: 0x100, eflags: 2, ..before };
+        engine.set_registers(&before).unwrap();
+        assert!(matches!(fault(&mut engine).kind, FaultKind::OutsideRam { .. }), "{code:02x?}");
+        assert_eq!(engine.registers().unwrap(), before, "{code:02x?}");
+    }
+}
+
+/// An interrupt or trap gate to the host's flat code segment.
+fn gate(handler: u32, type_: u32) -> [u32; 2] {
+    [0x0008_0000 | handler & 0xffff, handler & 0xffff_0000 | 0x8000 | type_ << 8]
+}
+
+const INTERRUPT_32: u32 = 0xe;
+const TRAP_32: u32 = 0xf;
+const INTERRUPT_16: u32 = 0x6;
+
+/// An IDT at 0x2000 with the gates given, and its description at 0x1ff0 for `lidt [0x1ff0]`.
+fn set_idt(engine: &mut SoftEngine, gates: &[(u8, [u32; 2])]) {
+    engine.write_ram(0x1ff0, &[0xff, 0x07, 0x00, 0x20, 0, 0]);
+    for (vector, gate) in gates {
+        write_u32s(engine, 0x2000 + u32::from(*vector) * 8, gate);
+    }
+}
+
+const LIDT: [u8; 7] = [0x0f, 0x01, 0x1d, 0xf0, 0x1f, 0, 0];
+
+#[test]
+fn a_fault_goes_to_the_guests_handler_and_back() {
+    // lidt [0x1ff0]; div ecx; hlt
+    let mut engine = machine(&[&LIDT[..], &[0xf7, 0xf1, 0xf4]].concat());
+    set_idt(&mut engine, &[(0, gate(0x100, INTERRUPT_32))]);
+    // inc ecx; mov eax, [esp]; iret
+    engine.write_ram(0x100, &[0x41, 0x8b, 0x04, 0x24, 0xcf]);
+    let registers = halt(&mut engine);
+    // 7 / 1, with EAX = the address of the `div`.
+    assert_eq!((registers.eax, registers.ecx, registers.esp), (7, 1, RAM));
+    // lidt, the handler's three, div, hlt
+    assert_eq!(engine.instructions(), Some(6));
+}
+
+#[test]
+fn frames_of_events() {
+    // lidt; sti; xor eax, eax; stc; int n; hlt
+    let (eflags, eflags_without_if) = (0x247, 0x047);
+    for (type_, vector, in_handler) in [(INTERRUPT_32, 0x40, eflags_without_if), (TRAP_32, 0x41, eflags)] {
+        let mut engine = machine(&[&LIDT[..], &[0xfb, 0x31, 0xc0, 0xf9, 0xcd, vector, 0xf4]].concat());
+        set_idt(&mut engine, &[(vector, gate(0x100, type_))]);
+        engine.write_ram(0x100, &[0x9c, 0xf4]); // pushf; hlt
+        halt(&mut engine);
+        let frame = [4, 8, 12, 16].map(|below| read_u32(&engine, RAM - below));
+        assert_eq!(frame, [eflags, 8, 13, in_handler]);
+    }
+}
+
+#[test]
+fn error_codes_are_pushed() {
+    // lidt; mov eax, 0x28; mov ds, ax
+    let mut engine = machine(&[&LIDT[..], &[0xb8, 0x28, 0, 0, 0, 0x8e, 0xd8]].concat());
+    set_idt(&mut engine, &[(13, gate(0x100, INTERRUPT_32))]);
+    engine.write_ram(0x100, &[0x58, 0x5b, 0xf4]); // pop eax; pop ebx; hlt
+    let registers = halt(&mut engine);
+    assert_eq!((registers.eax, registers.ebx), (0x28, 12));
+}
+
+#[test]
+fn a_16_bit_gate_pushes_words() {
+    let mut engine = machine(&[&LIDT[..], &[0xcd, 0x40, 0xf4]].concat());
+    set_idt(&mut engine, &[(0x40, gate(0x100, INTERRUPT_16))]);
+    engine.write_ram(0x100, &[0x66, 0xcf]); // iretw
+    let registers = halt(&mut engine);
+    assert_eq!((registers.eip, registers.esp), (10, RAM));
+    assert_eq!(read_u32(&engine, RAM - 6) & 0xffff, 9);
+}
+
+#[test]
+fn double_and_triple_faults() {
+    // A gate for #DF only: #GP finds none, which is #GP again.
+    let code = [&LIDT[..], &[0x0f, 0x32]].concat(); // rdmsr
+    let mut twice = machine(&code);
+    set_idt(&mut twice, &[(8, gate(0x100, INTERRUPT_32))]);
+    twice.write_ram(0x100, &[0x58, 0xf4]); // pop eax; hlt
+    assert_eq!(halt(&mut twice).eax, 0);
+    assert_eq!(read_u32(&twice, RAM - 12), 7);
+    // No gate at all.
+    let mut thrice = machine(&code);
+    set_idt(&mut thrice, &[]);
+    assert_eq!(fault(&mut thrice), Fault { kind: FaultKind::TripleFault, location: Location::At(7) });
+    // #UD is benign: what follows it is handled on its own. The missing gate of #UD is #NP with EXT.
+    let mut after_benign = machine(&[&LIDT[..], &[0x0f, 0x0b]].concat());
+    set_idt(&mut after_benign, &[(11, gate(0x100, INTERRUPT_32)), (6, [0x0008_0000, 0x0e00])]);
+    after_benign.write_ram(0x100, &[0x58, 0xf4]);
+    assert_eq!(halt(&mut after_benign).eax, 6 * 8 + 2 + 1);
+}
+
+#[test]
+fn single_step_traps() {
+    // lidt; pushf; or dword [esp], 0x100; popf; inc ebx; inc ebx; hlt
+    let code = [0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0x43, 0x43, 0xf4];
+    let mut engine = machine(&[&LIDT[..], &code].concat());
+    set_idt(&mut engine, &[(1, gate(0x100, INTERRUPT_32))]);
+    // inc ecx; mov eax, [esp]; iret
+    engine.write_ram(0x100, &[0x41, 0x8b, 0x04, 0x24, 0xcf]);
+    let registers = halt(&mut engine);
+    // A trap after each `inc ebx`, none after `popf`.
+    assert_eq!((registers.ebx, registers.ecx, registers.eax), (2, 2, 18));
+}
+
+#[test]
+fn code_that_changes_itself() {
+    // mov byte [6+1], 0x48 changes the `inc eax` that follows at once: mov byte [7], 0x48; inc eax; hlt
+    let mut engine = machine(&[0xc6, 0x05, 7, 0, 0, 0, 0x48, 0x40, 0xf4]);
+    assert_eq!(halt(&mut engine).eax, u32::MAX);
+
+    // mov ecx, 3; l: inc eax; mov byte [l], 0x48; dec ecx; jnz l; hlt
+    let mut engine = machine(&[0xb9, 3, 0, 0, 0, 0x40, 0xc6, 0x05, 5, 0, 0, 0, 0x48, 0x49, 0x75, 0xf5, 0xf4]);
+    assert_eq!(halt(&mut engine).eax, u32::MAX);
+
+    // The same by `rep stosb`: mov al, 0x90; mov edi, 0x10; mov ecx, 4; rep stosb; (0x0e) nop nop; ud2 ud2; hlt
+    let code = [
+        0xb0, 0x90, 0xbf, 0x10, 0, 0, 0, 0xb9, 4, 0, 0, 0, 0xf3, 0xaa, 0x90, 0x90, 0x0f, 0x0b, 0x0f, 0x0b,
+        0xf4,
+    ];
+    halt(&mut machine(&code));
+
+    // And by the host between two runs.
+    let mut engine = machine(&[0x40, 0xf4]);
+    assert_eq!(halt(&mut engine).eax, 1);
+    engine.write_ram(0, &[0x48]);
+    engine.set_registers(&Registers { eax: 9, ..Default::default() }).unwrap();
+    assert_eq!(halt(&mut engine).eax, 8);
+}
+
+#[test]
+fn strings_keep_their_progress() {
+    // rep movsd to the end of RAM and beyond; rep stosw; std; rep stosb below 0
+    for (code, registers, after, address) in [
+        (
+            &[0xf3, 0xa5][..],
+            Registers { ecx: 8, esi: 0x100, edi: RAM - 10, ..Default::default() },
+            Registers { ecx: 6, esi: 0x108, edi: RAM - 2, ..Default::default() },
+            RAM,
+        ),
+        (
+            &[0xf3, 0x66, 0xab],
+            Registers { ecx: 8, edi: RAM - 5, ..Default::default() },
+            Registers { ecx: 6, edi: RAM - 1, ..Default::default() },
+            RAM,
+        ),
+        (
+            &[0xf3, 0xaa],
+            Registers { eax: 0, ecx: 0x20, edi: 0x1f, eflags: 0x402, ..Default::default() },
+            Registers { ecx: 0, edi: u32::MAX, eflags: 0x402, ..Default::default() },
+            u32::MAX,
+        ),
+    ] {
+        let mut engine = machine(&[]);
+        engine.write_ram(0x8000, code);
+        engine.set_registers(&Registers { eip: 0x8000, eflags: registers.eflags | 2, ..registers }).unwrap();
+        if after.ecx == 0 {
+            engine.write_ram(0x8002, &[0xf4]);
+            assert_eq!(halt(&mut engine), Registers { eip: 0x8003, ..after });
+            continue;
+        }
+        let fault = fault(&mut engine);
+        assert_eq!(fault, Fault { kind: outside(Access::Write, address), location: Location::At(0x8000) });
+        assert_eq!(engine.registers().unwrap(), Registers { eip: 0x8000, eflags: 2, ..after });
+    }
+}
+
+#[test]
+fn addresses_of_16_bits() {
+    // mov ebx, 0x1fff0; mov esi, 0x20; mov al, [bx+si+0x100] (0x67): 0xfff0 + 0x20 + 0x100 = 0x110
+    let mut engine = machine(&[0xbb, 0xf0, 0xff, 1, 0, 0xbe, 0x20, 0, 0, 0, 0x67, 0x8a, 0x80, 0, 1, 0xf4]);
+    engine.write_ram(0x110, &[0x5a]);
+    assert_eq!(halt(&mut engine).eax, 0x5a);
+
+    // addr16 rep movsb with SI at the end of its 64 KiB: it wraps.
+    let mut engine = machine(&[0xf3, 0x67, 0xa4, 0xf4]);
+    engine.write_ram(0xfffe, b"ab");
+    let registers =
+        Registers { ecx: 0xabcd_0003, esi: 0x1234_fffe, edi: 0x5678_0100, eflags: 2, ..Default::default() };
+    engine.set_registers(&registers).unwrap();
+    let after = halt(&mut engine);
+    assert_eq!((after.ecx, after.esi, after.edi), (0xabcd_0000, 0x1234_0001, 0x5678_0103));
+    let mut copied = [0; 3];
+    engine.read_ram(0x100, &mut copied);
+    assert_eq!(copied, [b'a', b'b', 0xf3]);
+
+    // mov ecx, 0x10001; l: inc eax; addr16 loop l: CX only
+    let mut engine = machine(&[0xb9, 1, 0, 1, 0, 0x40, 0x67, 0xe2, 0xfc, 0xf4]);
+    let after = halt(&mut engine);
+    assert_eq!((after.eax, after.ecx), (1, 0x1_0000));
+}
+
+#[test]
+fn segments_of_the_guests_own() {
+    // lgdt [0x1000]; mov eax, 0x18; mov ds, ax; mov eax, [4]; mov ebx, cs:[0x2004]; jmp 0x08:0x40
+    let code = [
+        0x0f, 0x01, 0x15, 0, 0x10, 0, 0, 0xb8, 0x18, 0, 0, 0, 0x8e, 0xd8, 0xa1, 4, 0, 0, 0, 0x2e, 0x8b, 0x1d,
+        4, 0x20, 0, 0, 0xea, 0x40, 0, 0, 0, 8, 0,
+    ];
+    let mut engine = machine(&code);
+    engine.write_ram(0x1000, &[0x2f, 0, 0x08, 0x10, 0, 0]);
+    write_u32s(
+        &mut engine,
+        0x1008,
+        &[
+            0,
+            0, // null
+            0x0000_ffff,
+            0x00cf_9a00, // 0x08: flat code, not accessed yet
+            0x0000_ffff,
+            0x00cf_9200, // 0x10: flat data
+            0x2000_00ff,
+            0x0040_9200, // 0x18: data of 256 bytes from 0x2000
+            0x0000_ffff,
+            0x0000_9a00, // 0x20: 16-bit code of 64 KiB
+            0x0000_ffff,
+            0x00cf_1200, // 0x28: not present
+        ],
+    );
+    write_u32s(&mut engine, 0x2004, &[0x1234_5678]);
+    // mov ecx, [0xfd]: beyond the limit
+    engine.write_ram(0x40, &[0x8b, 0x0d, 0xfd, 0, 0, 0]);
+    let fault_ = fault(&mut engine);
+    assert_eq!(fault_, Fault { kind: exception(13, Some(0)), location: Location::At(0x40) });
+    let registers = engine.registers().unwrap();
+    assert_eq!((registers.eax, registers.ebx), (0x1234_5678, 0x1234_5678));
+    // The accessed flags are set in the table.
+    assert_eq!(read_u32(&engine, 0x1014), 0x00cf_9b00);
+    assert_eq!(read_u32(&engine, 0x1024), 0x0040_9300);
+
+    // call far 0x20:0x100 into 16-bit code, which returns with a 32-bit retf.
+    engine.write_ram(0x40, &[0x9a, 0, 1, 0, 0, 0x20, 0, 0xf4]);
+    // mov ax, 0x1234 (16-bit operand size by default); retfd
+    engine.write_ram(0x100, &[0xb8, 0x34, 0x12, 0x66, 0xcb]);
+    let before = Registers { eip: 0x40, esp: RAM, eflags: 2, ..Default::default() };
+    engine.set_registers(&before).unwrap();
+    let after = halt(&mut engine);
+    assert_eq!((after.eax, after.eip, after.esp), (0x1234, 0x48, RAM));
+
+    // mov eax, 0x28; mov es, ax; the same to ss
+    for (opcode, vector) in [(0xc0, 11), (0xd0, 12)] {
+        engine.write_ram(0x40, &[0xb8, 0x28, 0, 0, 0, 0x8e, opcode]);
+        engine.set_registers(&before).unwrap();
+        assert_eq!(
+            fault(&mut engine),
+            Fault { kind: exception(vector, Some(0x28)), location: Location::At(0x45) }
+        );
+    }
+}
+
+#[test]
+fn output_of_every_form() {
+    // mov eax, 0x44434241; out 0xe9, al; out 0xe9, ax; out 0xe9, eax; mov dx, 0x1234; out dx, al; hlt
+    let mut engine = machine(&[
+        0xb8, 0x41, 0x42, 0x43, 0x44, 0xe6, 0xe9, 0x66, 0xe7, 0xe9, 0xe7, 0xe9, 0x66, 0xba, 0x34, 0x12, 0xee,
+        0xf4,
+    ]);
+    assert_eq!(out(&mut engine), (0xe9, 1, b"A".to_vec()));
+    assert_eq!(engine.location().unwrap(), Location::At(5));
+    assert_eq!(engine.registers().unwrap().eip, 7);
+    assert_eq!(out(&mut engine), (0xe9, 2, b"AB".to_vec()));
+    assert_eq!(out(&mut engine), (0xe9, 4, b"ABCD".to_vec()));
+    assert_eq!(out(&mut engine), (0x1234, 1, b"A".to_vec()));
+    halt(&mut engine);
+}
+
+#[test]
+fn output_of_strings() {
+    let start = |code: &[u8], registers: Registers| {
+        let mut engine = machine(code);
+        engine.write_ram(0x100, b"Hello, Flatland!");
+        engine.set_registers(&Registers { edx: 0xe9, eflags: registers.eflags | 2, ..registers }).unwrap();
+        engine
+    };
+    // rep outsb; hlt: one exit
+    let registers = Registers { ecx: 16, esi: 0x100, ..Default::default() };
+    let mut engine = start(&[0xf3, 0x6e, 0xf4], registers);
+    assert_eq!(out(&mut engine), (0xe9, 1, b"Hello, Flatland!".to_vec()));
+    let after = halt(&mut engine);
+    assert_eq!((after.ecx, after.esi), (0, 0x110));
+    assert_eq!(engine.instructions(), Some(2));
+    // rep outsw, downwards
+    let mut engine =
+        start(&[0xf3, 0x66, 0x6f, 0xf4], Registers { ecx: 2, esi: 0x102, eflags: 0x400, ..registers });
+    assert_eq!(out(&mut engine), (0xe9, 2, b"llHe".to_vec()));
+    assert_eq!(halt(&mut engine).esi, 0xfe);
+    // outsd
+    let mut engine = start(&[0x6f, 0xf4], registers);
+    assert_eq!(out(&mut engine), (0xe9, 4, b"Hell".to_vec()));
+    assert_eq!(halt(&mut engine).ecx, 16);
+    // rep outsb with nothing to do
+    halt(&mut start(&[0xf3, 0x6e, 0xf4], Registers { ecx: 0, ..registers }));
+    // rep outsb across the end of RAM: what is there, then the fault.
+    let mut engine = start(&[0xf3, 0x6e, 0xf4], Registers { ecx: 8, esi: RAM - 4, ..registers });
+    assert_eq!(out(&mut engine), (0xe9, 1, vec![0; 4]));
+    assert_eq!(fault(&mut engine).kind, outside(Access::Read, RAM));
+    assert_eq!(engine.registers().unwrap().ecx, 4);
+}
+
+#[test]
+fn input_of_every_form() {
+    let start = |code: &[u8], registers: Registers| {
+        let mut engine = machine(code);
+        engine.set_registers(&Registers { edx: 0xe9, eflags: registers.eflags | 2, ..registers }).unwrap();
+        engine
+    };
+    let feed = |engine: &mut SoftEngine, bytes: &[u8]| match engine.run().unwrap() {
+        Exit::In { port, width, data } => {
+            data.copy_from_slice(&bytes[..data.len()]);
+            (port, width, data.len())
+        }
+        exit => panic!("{exit:?}"),
+    };
+    // in al, 0xe9; in ax, dx; in eax, dx; hlt
+    let mut engine =
+        start(&[0xe4, 0xe9, 0x66, 0xed, 0xed, 0xf4], Registers { eax: 0x8765_4321, ..Default::default() });
+    assert_eq!(feed(&mut engine, b"a"), (0xe9, 1, 1));
+    // Not before the next run.
+    let registers = engine.registers().unwrap();
+    assert_eq!((registers.eip, registers.eax), (0, 0x8765_4321));
+    assert_eq!(feed(&mut engine, b"bc"), (0xe9, 2, 2));
+    assert_eq!(engine.registers().unwrap().eax, 0x8765_4361);
+    assert_eq!(feed(&mut engine, b"defg"), (0xe9, 4, 4));
+    assert_eq!(halt(&mut engine).eax, 0x6766_6564);
+    assert_eq!(engine.instructions(), Some(4));
+
+    // rep insb of 5000: in portions; insb over code
+    let mut engine = start(&[0xf3, 0x6c, 0xf4], Registers { ecx: 5000, edi: 0x1000, ..Default::default() });
+    assert_eq!(feed(&mut engine, &[7; 5000]), (0xe9, 1, 4096));
+    assert_eq!(engine.registers().unwrap().ecx, 5000);
+    assert_eq!(feed(&mut engine, &[8; 5000]), (0xe9, 1, 904));
+    let after = halt(&mut engine);
+    assert_eq!((after.ecx, after.edi), (0, 0x1000 + 5000));
+    assert_eq!(read_u32(&engine, 0x1ffe), 0x0808_0707);
+    assert_eq!(engine.instructions(), Some(2));
+    // insd downwards
+    let mut engine = start(&[0x6d, 0xf4], Registers { edi: 0x1000, eflags: 0x400, ..Default::default() });
+    assert_eq!(feed(&mut engine, b"wxyz"), (0xe9, 4, 4));
+    assert_eq!(halt(&mut engine).edi, 0xffc);
+    assert_eq!(read_u32(&engine, 0x1000), u32::from_le_bytes(*b"wxyz"));
+    // insb to outside: nothing is consumed
+    let mut engine = start(&[0x6c], Registers { edi: RAM, ..Default::default() });
+    assert_eq!(fault(&mut engine).kind, outside(Access::Write, RAM));
+    // insb over the next instruction
+    let mut engine = start(&[0x6c, 0x0f, 0x0b], Registers { edi: 1, ..Default::default() });
+    feed(&mut engine, &[0xf4]);
+    halt(&mut engine);
+}
+
+#[test]
+fn steps_breakpoints_and_limits() {
+    // l: inc eax; out 0xe9, al; jmp l
+    let mut engine = machine(&[0x40, 0xe6, 0xe9, 0xeb, 0xfb]);
+    engine.set_stops(&Stops { step: true, ..Default::default() }).unwrap();
+    assert_eq!(debug(&mut engine), DebugStop::Step);
+    assert_eq!((engine.location().unwrap(), engine.registers().unwrap().eip), (Location::At(0), 1));
+    out(&mut engine);
+    assert_eq!(debug(&mut engine), DebugStop::Step);
+    assert_eq!(engine.registers().unwrap().eip, 3);
+    assert_eq!(debug(&mut engine), DebugStop::Step);
+    assert_eq!(engine.registers().unwrap().eip, 0);
+
+    engine.set_stops(&Stops { breakpoints: vec![0, 3], ..Default::default() }).unwrap();
+    // The last stop was at 0, so it is not reported again.
+    out(&mut engine);
+    assert_eq!(debug(&mut engine), DebugStop::Breakpoint);
+    assert_eq!(engine.location().unwrap(), Location::At(3));
+    assert_eq!(debug(&mut engine), DebugStop::Breakpoint);
+    assert_eq!(engine.location().unwrap(), Location::At(0));
+
+    let done = engine.instructions().unwrap();
+    engine.set_stops(&Stops { instructions: Some(done + 1000), ..Default::default() }).unwrap();
+    loop {
+        match engine.run().unwrap() {
+            Exit::Out { .. } => {}
+            Exit::Debug(stop) => break assert_eq!(stop, DebugStop::InstructionLimit),
+            exit => panic!("{exit:?}"),
+        }
+    }
+    assert_eq!(engine.instructions(), Some(done + 1000));
+    assert_eq!(debug(&mut engine), DebugStop::InstructionLimit);
+}
+
+#[test]
+fn watchpoints() {
+    // mov eax, [0x100]; mov [0x102], al; inc dword [0x100]; push eax; hlt
+    let mut engine = machine(&[0xa1, 0, 1, 0, 0, 0xa2, 2, 1, 0, 0, 0xff, 0x05, 0, 1, 0, 0, 0x50, 0xf4]);
+    let watch = |kind| Watchpoint { address: 0x101, len: 2, kind };
+    let stops = |kind| Stops { watchpoints: vec![watch(kind)], ..Default::default() };
+    engine.set_stops(&stops(WatchKind::Write)).unwrap();
+    assert_eq!(debug(&mut engine), DebugStop::Watchpoint { address: 0x102, access: Access::Write });
+    assert_eq!((engine.location().unwrap(), engine.registers().unwrap().eip), (Location::At(5), 10));
+    assert_eq!(debug(&mut engine), DebugStop::Watchpoint { address: 0x101, access: Access::Write });
+    halt(&mut engine);
+
+    engine.set_registers(&Registers { esp: RAM, ..Default::default() }).unwrap();
+    engine.set_stops(&stops(WatchKind::Read)).unwrap();
+    assert_eq!(debug(&mut engine), DebugStop::Watchpoint { address: 0x101, access: Access::Read });
+    assert_eq!(debug(&mut engine), DebugStop::Watchpoint { address: 0x101, access: Access::Read });
+    assert_eq!(engine.registers().unwrap().eip, 16);
+    engine.set_stops(&Stops::default()).unwrap();
+    halt(&mut engine);
+}
+
+#[test]
+fn watchpoints_see_strings_and_output() {
+    // rep stosb; outsb; hlt
+    let mut engine = machine(&[0xf3, 0xaa, 0x6e, 0xf4]);
+    engine
+        .set_registers(&Registers { ecx: 0x20, edi: 0x100, esi: 0x108, eflags: 2, ..Default::default() })
+        .unwrap();
+    let watchpoint = Watchpoint { address: 0x108, len: 1, kind: WatchKind::Access };
+    engine.set_stops(&Stops { watchpoints: vec![watchpoint], ..Default::default() }).unwrap();
+    assert_eq!(debug(&mut engine), DebugStop::Watchpoint { address: 0x108, access: Access::Write });
+    assert_eq!(engine.registers().unwrap().ecx, 0);
+    out(&mut engine);
+    assert_eq!(debug(&mut engine), DebugStop::Watchpoint { address: 0x108, access: Access::Read });
+    halt(&mut engine);
+}
+
+#[test]
+fn a_kick_ends_an_endless_loop() {
+    let mut engine = machine(&[0xeb, 0xfe]); // jmp $
+    let start = std::time::Instant::now();
+    let mut alarm = Alarm::default();
+    alarm.set(start + std::time::Duration::from_millis(20)).unwrap();
+    assert!(matches!(engine.run().unwrap(), Exit::Kicked));
+    alarm.answered().unwrap();
+    flatland::kick::answer();
+    assert_eq!(engine.location().unwrap(), Location::At(0));
+    assert!(start.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn the_machine_runs_it() {
+    // l: in al, 0xe9; cmp al, 42; je e; inc al; out 0xe9, al; jmp l; e: hlt
+    let code = [0xe4, 0xe9, 0x3c, 42, 0x74, 6, 0xfe, 0xc0, 0xe6, 0xe9, 0xeb, 0xf4, 0xf4];
+    let image = Image::from_bytes(code.to_vec()).unwrap();
+    let streams =
+        Streams { input: Input::from_bytes(b"HAL*".to_vec()), output: Output::memory(), ..Streams::none() };
+    let mut machine = Machine::new(SoftEngine::new(MemorySize::default()), &image, streams).unwrap();
+    assert_eq!(machine.run().unwrap(), Outcome::Halted);
+    assert_eq!(machine.streams().output.bytes(), b"IBM");
+}
+
+#[test]
+fn random_bytes_never_panic() {
+    let mut state = 0x9e37_79b9_u32;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state
+    };
+    let sequences: u32 = std::env::var("FLATLAND_SEQUENCES").map_or(100_000, |count| count.parse().unwrap());
+    let mut engine = SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap());
+    let mut exits = 0_u32;
+    for sequence in 0..sequences {
+        // A new machine now and then: code loads tables and segments of its own.
+        if sequence % 16 == 0 {
+            engine = SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap());
+        }
+        let code: Vec<u8> = (0..8).flat_map(|_| random().to_le_bytes()).collect();
+        let place = random() % 0x8000;
+        engine.write_ram(place, &code);
+        let small = |value: u32| if value & 1 == 0 { value % RAM } else { value };
+        let registers = Registers {
+            eax: small(random()),
+            ebx: small(random()),
+            ecx: small(random()),
+            edx: small(random()),
+            esi: small(random()),
+            edi: small(random()),
+            ebp: small(random()),
+            esp: small(random()),
+            eip: place,
+            eflags: random() & 0x24_4fd5,
+        };
+        engine.set_registers(&registers).unwrap();
+        let limit = engine.instructions().unwrap() + 64;
+        engine.set_stops(&Stops { instructions: Some(limit), ..Default::default() }).unwrap();
+        for _ in 0..32 {
+            exits += 1;
+            match engine.run().unwrap() {
+                Exit::In { data, .. } => data.fill(0x5a),
+                Exit::Out { data, .. } => assert!(!data.is_empty()),
+                _ => break,
+            }
+        }
+        engine.location().unwrap();
+    }
+    println!("{exits} exits of {sequences} sequences");
+}
