@@ -147,7 +147,7 @@ fn the_elf_file_names_functions_and_lines() {
 #[test]
 fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
-    let names = "there is no guest program `nope`: choose one of answer, panic\n";
+    let names = "there is no guest program `nope`: choose one of answer, bench, panic\n";
     assert_ended(&xtask("run nope", b""), 125, b"", &format!("xtask: {names}"));
     assert_ended(&xtask("build nope", b""), 1, b"", &format!("xtask: {names}"));
     let hint = "`cargo xtask --help` lists what there is\n";
@@ -160,6 +160,7 @@ fn wrong_command_lines_say_what_there_is() {
 #[test]
 fn programs_are_listed_with_what_they_do() {
     let expected = "answer  Answers each byte with the next one, until it is asked for the Answer\n\
+                    bench   Sorts, hashes or sieves, as compiled programs do, for measuring engines\n\
                     panic   Panics, to show what a panic looks like: message, place and status 101\n";
     assert_ended(&xtask("list", b""), 0, expected.as_bytes(), "");
 }

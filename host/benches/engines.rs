@@ -1,0 +1,154 @@
+//! The soft engine beside KVM: instructions a second, the time a byte in and a byte out take, and the time to the
+//! first byte. Ratios of one run; the figures are this machine's. It asserts nothing: a timing is not a test.
+//!
+//! `cargo bench --package flatland --bench engines`. Where `cargo xtask build --release bench` has left its image,
+//! a compiled program that sorts, hashes and sieves is measured too.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use flatland::engine::choice::{self, Choice};
+use flatland::engine::{Engine, Stops};
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// A program whose work grows with a number.
+struct Program {
+    name: &'static str,
+    code: Vec<u8>,
+    /// Where the number stands in the code, 4 bytes; or it is the input.
+    size_at: Option<usize>,
+    /// For the soft engine, and for a KVM that emulates.
+    sizes: [u32; 2],
+}
+
+fn main() -> Result<()> {
+    let mut programs = vec![
+        // mov ecx, SIZE; 5: dec ecx; jnz 5; hlt
+        Program {
+            name: "counted loop",
+            code: vec![0xb9, 0, 0, 0, 0, 0x49, 0x75, 0xfd, 0xf4],
+            size_at: Some(1),
+            sizes: [100_000_000, 1_000_000],
+        },
+        // mov ecx, SIZE; 5: push ecx; call 10; pop ecx; dec ecx; jnz 5; hlt
+        // 10: mov eax, [esp+4]; inc dword [0x1000]; ret
+        Program {
+            name: "calls and memory",
+            code: vec![
+                0xb9, 0, 0, 0, 0, 0x51, 0xe8, 0x05, 0, 0, 0, 0x59, 0x49, 0x75, 0xf6, 0xf4, 0x8b, 0x44, 0x24,
+                0x04, 0xff, 0x05, 0x00, 0x10, 0, 0, 0xc3,
+            ],
+            size_at: Some(1),
+            sizes: [20_000_000, 100_000],
+        },
+    ];
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/guest/bench.bin");
+    for (name, number) in [("compiled: sort", b's'), ("compiled: hash", b'h'), ("compiled: sieve", b'p')] {
+        if let Ok(code) = fs::read(&compiled) {
+            let size = |log: u8| u32::from_le_bytes([number, log, 0, 0]);
+            programs.push(Program { name, code, size_at: None, sizes: [size(20), size(12)] });
+        }
+    }
+    println!("{:>20} {:>10} {:>10} {:>8}", "MIPS", "soft", "kvm", "ratio");
+    for program in &programs {
+        let soft = program.run(Choice::Soft, program.sizes[0])?;
+        let few = program.run(Choice::Soft, program.sizes[1])?;
+        let kvm = program.run(Choice::Kvm, program.sizes[1])?;
+        let mips = |time: Duration, count: u64| count as f64 / time.as_secs_f64() / 1e6;
+        let count = |instructions: Option<u64>| instructions.ok_or("the soft engine counts");
+        let soft = mips(soft.0, count(soft.1)?);
+        // The same image and input, so the same instructions.
+        let kvm = mips(kvm.0, count(few.1)?);
+        println!("{:>20} {soft:>10.0} {kvm:>10.1} {:>8.0}", program.name, soft / kvm);
+    }
+    conversation()?;
+    first_byte()
+}
+
+impl Program {
+    /// The time to its `hlt`, and the instructions if they are counted.
+    fn run(&self, engine: Choice, size: u32) -> Result<(Duration, Option<u64>)> {
+        let mut code = self.code.clone();
+        let mut input = Vec::new();
+        match self.size_at {
+            Some(at) => code[at..at + 4].copy_from_slice(&size.to_le_bytes()),
+            None => input.extend(&size.to_le_bytes()[..2]),
+        }
+        let mut machine = machine(engine, code, input)?;
+        let start = Instant::now();
+        let outcome = machine.run()?;
+        let time = start.elapsed();
+        match outcome {
+            Outcome::Halted => Ok((time, machine.engine().instructions())),
+            other => Err(format!("{}: {other:?}", self.name).into()),
+        }
+    }
+}
+
+fn machine(engine: Choice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine<Box<dyn Engine>>> {
+    let engine = choice::open(engine, MemorySize::default(), &Stops::default())?.engine;
+    let streams = Streams { input: Input::from_bytes(input), ..Streams::none() };
+    Ok(Machine::new(engine, &Image::from_bytes(code)?, streams)?)
+}
+
+/// The seed's conversation: a byte in, a byte out, with `insb` and `outsb`.
+fn conversation() -> Result<()> {
+    const BYTES: usize = 20_000;
+    // 0: mov edx, 0xe9; 5: mov edi, 0x1000; a: insb; b: mov esi, 0x1000; 10: inc byte [esi]; 12: outsb; 13: jmp 5
+    const CODE: &[u8] =
+        &[0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x10, 0, 0, 0x6c, 0xbe, 0, 0x10, 0, 0, 0xfe, 0x06, 0x6e, 0xeb, 0xf0];
+    let time = |engine, bytes: usize| -> Result<f64> {
+        let mut machine = machine(engine, CODE.to_vec(), vec![b'x'; bytes])?;
+        let start = Instant::now();
+        machine.run()?;
+        Ok(start.elapsed().as_secs_f64() * 1e6 / bytes as f64)
+    };
+    let (soft, kvm) = (time(Choice::Soft, 100 * BYTES)?, time(Choice::Kvm, BYTES)?);
+    println!("\na byte in and a byte out: soft {soft:.3} us, kvm {kvm:.2} us, ratio {:.0}", kvm / soft);
+    Ok(())
+}
+
+/// From the start of the process to the first byte of output, the two in turn.
+fn first_byte() -> Result<()> {
+    const RUNS: usize = 100;
+    // mov al, 'A'; out 0xe9, al; in al, 0xe9; hlt
+    const CODE: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0xe4, 0xe9, 0xf4];
+    let image = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("first-byte.bin");
+    fs::write(&image, CODE)?;
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..RUNS {
+        for (engine, times) in ["soft", "kvm"].into_iter().zip(&mut times) {
+            times.push(time_to_first_byte(engine, &image)?);
+        }
+    }
+    let [soft, kvm] = times.map(|mut times| {
+        times.sort();
+        [times[0], times[RUNS / 10], times[RUNS / 2]].map(|time| time.as_secs_f64() * 1e6)
+    });
+    println!("\nstart to first byte, us: minimum, 10th percentile, median of {RUNS} in turn");
+    println!("  soft  {:>6.0} {:>6.0} {:>6.0}", soft[0], soft[1], soft[2]);
+    println!("  kvm   {:>6.0} {:>6.0} {:>6.0}", kvm[0], kvm[1], kvm[2]);
+    println!("  ratio {:>6.2} {:>6.2} {:>6.2}", soft[0] / kvm[0], soft[1] / kvm[1], soft[2] / kvm[2]);
+    Ok(())
+}
+
+fn time_to_first_byte(engine: &str, image: &Path) -> Result<Duration> {
+    use std::io::Read;
+    let start = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flatland"))
+        .args(["--engine", engine])
+        .arg(image)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    child.stdout.as_mut().ok_or("it is piped")?.read_exact(&mut [0])?;
+    let time = start.elapsed();
+    drop(child.stdin.take());
+    child.wait()?;
+    Ok(time)
+}
