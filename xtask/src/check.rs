@@ -42,7 +42,8 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
         Ok(output) if output.status.success() => Ok(None),
         Ok(output) if output.status.code() == Some(status::HOST.into()) => {
             let message = String::from_utf8_lossy(&output.stderr);
-            Ok(Some(message.trim_end().trim_start_matches("flatland: ").to_owned()))
+            let why = message.trim_end().trim_start_matches("flatland: ");
+            Ok(Some(why.trim_end_matches("; or choose --engine soft").to_owned()))
         }
         Ok(output) => Err(format!(
             "KVM does not run a `hlt` ({}, {}): report it, with your kernel's version",
