@@ -19,6 +19,7 @@
 //! the host's standard error. Paging, interrupts and the x87, MMX and SSE units are not used.
 
 #![no_std]
+#![warn(missing_docs)]
 
 pub mod console;
 pub mod diagnostics;

@@ -23,7 +23,7 @@ global_asm!(
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
-        // The runtime's entry calls it. A second one in a program is a link error.
+        // The runtime's entry calls it; there can be one in a program only.
         #[unsafe(no_mangle)]
         extern "C" fn __flatland_main() {
             let main: fn() = $main;

@@ -95,17 +95,21 @@ pub enum Access {
     Execute,
 }
 
-/// The bytes of an instruction, up to the 15 that one can have (SDM volume 2, section 2.3.11).
+/// The bytes of an instruction and what follows it, up to the 15 that one can have (SDM volume 2, section
+/// 2.3.11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeBytes {
-    bytes: [u8; 15],
+    bytes: [u8; Self::MOST],
     len: u8,
 }
 
 impl CodeBytes {
+    /// The longest that an instruction can be.
+    pub const MOST: usize = 15;
+
     /// The first 15 of these bytes.
     pub fn new(from: &[u8]) -> Self {
-        let mut bytes = [0; 15];
+        let mut bytes = [0; Self::MOST];
         let len = from.len().min(bytes.len());
         bytes[..len].copy_from_slice(&from[..len]);
         Self { bytes, len: len as u8 }
@@ -114,6 +118,15 @@ impl CodeBytes {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Those of the first instruction, or all if there is none.
+    pub fn instruction(&self) -> &[u8] {
+        let code = self.as_slice();
+        match iced_x86::Decoder::new(32, code, iced_x86::DecoderOptions::NONE).decode() {
+            instruction if instruction.is_invalid() => code,
+            instruction => &code[..instruction.len()],
+        }
     }
 }
 
@@ -131,7 +144,7 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::TripleFault => write!(f, "triple fault"),
             // A jump has taken place: the address is where the processor is.
-            FaultKind::OutsideRam { access: Access::Execute, .. } => write!(f, "jump outside RAM"),
+            FaultKind::OutsideRam { access: Access::Execute, .. } => write!(f, "execution outside RAM"),
             FaultKind::OutsideRam { access: Access::Read, address, .. } => {
                 write!(f, "read outside RAM at {address:#010x}, by the instruction")
             }
@@ -156,7 +169,7 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Unsupported { engine, code } => {
                 write!(f, "an instruction that {engine} cannot run, of the bytes")?;
-                code.as_slice().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+                code.instruction().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
             }
         }
     }
@@ -174,6 +187,10 @@ impl FaultKind {
                  GDT if the guest loads its own"
                     .into()
             }
+            FaultKind::OutsideRam { access: Access::Execute, ram_size, .. } => format!(
+                "RAM ends at {ram_size:#010x}: look for a jump that went wrong, or code that runs on past its end \
+                 for want of a `hlt`"
+            ),
             FaultKind::OutsideRam { address, ram_size, .. }
                 if address >= flatland_contract::memory::MAX_RAM_SIZE =>
             {
@@ -261,7 +278,8 @@ mod tests {
 
     #[test]
     fn each_kind_in_words() {
-        let unsupported = FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&[0x0f, 0x58, 0xc1]) };
+        let unsupported =
+            FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&[0x0f, 0x58, 0xc1, 0, 0, 0]) };
         let jump =
             FaultKind::OutsideRam { access: Access::Execute, address: 0x200_0000, ram_size: 0x100_0000 };
         for (kind, words) in [
@@ -272,7 +290,7 @@ mod tests {
             (exception(13, Some(0x82)), "general protection (#GP, IDT vector 16)"),
             (exception(9, None), "reserved exception (vector 9)"),
             (FaultKind::TripleFault, "triple fault"),
-            (jump, "jump outside RAM"),
+            (jump, "execution outside RAM"),
             (port(0x3f8, 1, Direction::Out), "unknown port 0x3f8 (out, 1 byte)"),
             (port(0x3f8, 4, Direction::In), "unknown port 0x3f8 (in, 4 bytes)"),
             (port(0xf4, 1, Direction::In), "wrong direction (in) for port 0xf4, exit"),

@@ -94,6 +94,11 @@ impl<E: Engine> Machine<E> {
     /// Runs the guest to its end. Everything it sent is where it belongs before this returns.
     pub fn run(&mut self) -> Result<Outcome, RunError> {
         let limits = Limits::from_now(self.time_limit);
+        // For as long as there is output to write, too.
+        let mut limit_alarm = Alarm::insistent();
+        if let Some(deadline) = limits.deadline() {
+            limit_alarm.set(deadline).map_err(RunError::Timer)?;
+        }
         let start = Instant::now();
         let result = self.run_to_end(&limits);
         self.stats.time += start.elapsed();
@@ -118,17 +123,14 @@ impl<E: Engine> Machine<E> {
     }
 
     fn run_to_end(&mut self, limits: &Limits) -> Result<Outcome, RunError> {
-        let mut alarm = Alarm::default();
-        if let Some(deadline) = limits.deadline() {
-            alarm.set(deadline).map_err(RunError::Timer)?;
-        }
+        let mut output_alarm = Alarm::once();
         loop {
             let end = match self.engine.run()? {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
                     let end = self.ports.output(port, width, data, limits)?;
                     if let Some(due) = self.ports.due() {
-                        alarm.set(due).map_err(RunError::Timer)?;
+                        output_alarm.set(due).map_err(RunError::Timer)?;
                     }
                     end
                 }
@@ -140,7 +142,7 @@ impl<E: Engine> Machine<E> {
                 Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
                 Exit::Kicked => {
                     self.stats.kicks += 1;
-                    self.on_kick(limits, &mut alarm)?
+                    self.on_kick(limits, &mut output_alarm)?
                 }
                 Exit::Debug(DebugStop::InstructionLimit) => {
                     Some(End::Stopped(Stop::InstructionLimit(self.instruction_limit.unwrap_or_default())))
@@ -162,21 +164,17 @@ impl<E: Engine> Machine<E> {
 
     /// The clock or a signal wants something. Signals that mean nothing to us come here too, such as
     /// SIGCONT after a stop (KVM API 4.10, EINTR).
-    fn on_kick(&mut self, limits: &Limits, alarm: &mut Alarm) -> Result<Option<End>, RunError> {
+    fn on_kick(&mut self, limits: &Limits, output_alarm: &mut Alarm) -> Result<Option<End>, RunError> {
         if let Some(stop) = limits.stop() {
             return Ok(Some(End::Stopped(stop)));
         }
         if !kick::answer() {
             return Ok(None);
         }
-        alarm.answered().map_err(RunError::Timer)?;
-        // First, for a reader that does not read must not hold up the end.
-        if let Some(deadline) = limits.deadline() {
-            alarm.set(deadline).map_err(RunError::Timer)?;
-        }
+        output_alarm.answered();
         match self.ports.due() {
             Some(due) if due <= Instant::now() => Ok(self.ports.flush(limits)?.map(End::Stopped)),
-            Some(due) => alarm.set(due).map_err(RunError::Timer).map(|()| None),
+            Some(due) => output_alarm.set(due).map_err(RunError::Timer).map(|()| None),
             None => Ok(None),
         }
     }

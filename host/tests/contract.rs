@@ -430,6 +430,24 @@ fn accesses_outside_ram() {
             outside(Access::Write, 0x7fff_fffc),
             Location::At(5),
         ),
+        // 0: mov ecx, 8; 5: mov edi, END - 2; a: rep stosb
+        (
+            [&[0xb9, 8, 0, 0, 0, 0xbf][..], &(DEFAULT_RAM_SIZE - 2).to_le_bytes(), &[0xf3, 0xaa]].concat(),
+            outside(Access::Write, DEFAULT_RAM_SIZE),
+            Location::At(0xa),
+        ),
+        // 0: mov ecx, 8; 5: mov edi, END - 4; a: rep movsd
+        (
+            [&[0xb9, 8, 0, 0, 0, 0xbf][..], &(DEFAULT_RAM_SIZE - 4).to_le_bytes(), &[0xf3, 0xa5]].concat(),
+            outside(Access::Write, DEFAULT_RAM_SIZE),
+            Location::At(0xa),
+        ),
+        // 0: mov eax, END - 1; 5: jmp eax, to an instruction that RAM has only the first byte of
+        (
+            with(&[0xb8], (DEFAULT_RAM_SIZE - 1).to_le_bytes(), &[0xff, 0xe0]),
+            outside(Access::Execute, DEFAULT_RAM_SIZE),
+            Location::At(DEFAULT_RAM_SIZE - 1),
+        ),
         // 0: mov eax, END; 5: jmp eax
         (
             with(&[0xb8], END, &[0xff, 0xe0]),

@@ -118,6 +118,21 @@ impl KvmEngine {
         CodeBytes::new(&bytes[..len])
     }
 
+    /// Whether the instruction there is a repeated string instruction that is not through: it is then still the
+    /// next one, also after an iteration that KVM tells of afterwards.
+    fn is_in_repetition(&self, eip: u32, ecx: u32) -> bool {
+        let code = self.code_at(eip);
+        // Prefixes (SDM volume 2, section 2.1.1).
+        let is_prefix = |byte: &u8| {
+            matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3)
+        };
+        let count = code.as_slice().iter().take_while(|byte| is_prefix(byte)).count();
+        let (prefixes, rest) = code.as_slice().split_at(count);
+        let repeated = prefixes.iter().any(|byte| matches!(byte, 0xf2 | 0xf3));
+        // ins, outs, movs, stos
+        repeated && ecx != 0 && matches!(rest, [0x6c..=0x6f | 0xa4 | 0xa5 | 0xaa | 0xab, ..])
+    }
+
     /// A `hlt`: the guest's own, or one of the exception page's.
     fn on_halt(&mut self) -> Result<Exit<'_>, EngineError> {
         let registers = registers(&self.kvm_regs()?);
@@ -135,14 +150,16 @@ impl KvmEngine {
         let suberror = run_page::suberror(self.vcpu.get_kvm_run());
         let registers = registers(&self.kvm_regs()?);
         let (eip, ram_size) = (registers.eip, self.ram_size);
-        let kind = if eip >= ram_size {
-            FaultKind::OutsideRam { access: Access::Execute, address: eip, ram_size }
+        let code = self.code_at(eip);
+        let kind = if code.as_slice().len() < CodeBytes::MOST {
+            // RAM ends in the middle of the instruction, or before it.
+            FaultKind::OutsideRam { access: Access::Execute, address: eip.max(ram_size), ram_size }
         } else if suberror == SUBERROR_DELIVERY || !self.has_stack(registers.esp) {
             // An exception whose frame finds no RAM. KVM on VMX and SVM tries to emulate the instruction that
             // caused it, and blames that; a processor has no way on but a triple fault.
             FaultKind::TripleFault
         } else {
-            FaultKind::Unsupported { engine: "KVM", code: self.code_at(eip) }
+            FaultKind::Unsupported { engine: "KVM", code }
         };
         Ok(self.fault(kind, Location::At(eip), registers))
     }
@@ -167,8 +184,10 @@ impl KvmEngine {
     fn on_mmio(&mut self, access: Access, address: u64) -> Result<Exit<'_>, EngineError> {
         let registers = registers(&self.kvm_regs()?);
         let location = match access {
-            Access::Write => Location::EndsAt(registers.eip),
-            Access::Read | Access::Execute => Location::At(registers.eip),
+            Access::Write if !self.is_in_repetition(registers.eip, registers.ecx) => {
+                Location::EndsAt(registers.eip)
+            }
+            _ => Location::At(registers.eip),
         };
         // Physical addresses are 32 bits wide here: paging is off, and without long mode there are no more.
         let kind = FaultKind::OutsideRam { access, address: address as u32, ram_size: self.ram_size };
@@ -315,10 +334,9 @@ impl Engine for KvmEngine {
                 self.finish_io()?;
                 let regs = self.kvm_regs()?;
                 let eip = regs.rip as u32;
-                // A `rep outs` that is not through is still the next instruction.
-                self.last = match self.code_at(eip).as_slice() {
-                    [0xf2 | 0xf3, 0x6e | 0x6f, ..] if regs.rcx as u32 != 0 => LastExit::Before,
-                    _ => LastExit::After,
+                self.last = match self.is_in_repetition(eip, regs.rcx as u32) {
+                    true => LastExit::Before,
+                    false => LastExit::After,
                 };
                 self.location()
             }

@@ -106,7 +106,15 @@ impl Output {
             }
             match sink.file.write(&self.buffer[written..], limits) {
                 Ok(Transfer::Bytes(0)) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(Transfer::Bytes(len)) => written += len,
+                Ok(Transfer::Bytes(len)) => {
+                    written += len;
+                    // A signal may have cut the write short, and would not come again.
+                    if written < self.buffer.len()
+                        && let Some(stop) = limits.stop()
+                    {
+                        break Ok(Flush::Stopped(stop));
+                    }
+                }
                 Ok(Transfer::Stopped(stop)) => break Ok(Flush::Stopped(stop)),
                 Err(error) => break Err(error),
             }

@@ -15,16 +15,24 @@ use super::bell::ring;
 pub const ALARM: Signal = Signal::SIGALRM;
 
 /// Rings the bell of the thread that first sets it, at a time. Costs nothing before that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Alarm {
     timer: Option<Timer>,
     set_to: Option<Instant>,
+    /// How often it rings again.
+    again: Option<Duration>,
 }
 
 impl Alarm {
-    /// How often it rings again until somebody [answers](Self::answered): a ring just before a system call
-    /// that waits can be missed, two of them cannot.
-    const AGAIN: Duration = Duration::from_millis(50);
+    /// Rings once each time it is set.
+    pub fn once() -> Self {
+        Self { timer: None, set_to: None, again: None }
+    }
+
+    /// Rings again and again: one ring just before a system call that waits can be missed, two cannot.
+    pub fn insistent() -> Self {
+        Self { again: Some(Duration::from_millis(50)), ..Self::once() }
+    }
 
     /// Rings at this time, if it is not set to an earlier one already.
     pub fn set(&mut self, at: Instant) -> io::Result<()> {
@@ -37,18 +45,18 @@ impl Alarm {
             Some(timer) => timer,
             none => none.insert(new_timer()?),
         };
-        let times = Expiration::IntervalDelayed(wait.into(), Self::AGAIN.into());
+        let times = match self.again {
+            Some(again) => Expiration::IntervalDelayed(wait.into(), again.into()),
+            None => Expiration::OneShot(wait.into()),
+        };
         timer.set(times, TimerSetTimeFlags::empty())?;
         self.set_to = Some(at);
         Ok(())
     }
 
-    /// Stops ringing; to be called when the bell was rung.
-    pub fn answered(&mut self) -> io::Result<()> {
-        if let (Some(timer), Some(_)) = (&mut self.timer, self.set_to.take()) {
-            timer.set(Expiration::OneShot(Duration::ZERO.into()), TimerSetTimeFlags::empty())?;
-        }
-        Ok(())
+    /// It may be set anew, now that it has rung.
+    pub fn answered(&mut self) {
+        self.set_to = None;
     }
 }
 
@@ -65,6 +73,8 @@ fn new_timer() -> io::Result<Timer> {
         result = unsafe { sigaction(ALARM, &action) }.map(drop);
     });
     result?;
+    // Whoever started us may have had it blocked.
+    SigSet::from(ALARM).thread_unblock()?;
     let thread_id = gettid().as_raw();
     let notify = SigevNotify::SigevThreadId { signal: ALARM, thread_id, si_value: 0 };
     Ok(Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?)

@@ -85,7 +85,8 @@ impl OutputFile {
         let end = Instant::now() + time;
         let mut written = 0;
         while written < bytes.len() {
-            let left = end.saturating_duration_since(Instant::now()).as_millis() as u16;
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            let left = u16::try_from(left).unwrap_or(u16::MAX);
             match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], left) {
                 Ok(0) => break,
                 Err(Errno::EINTR) => continue,

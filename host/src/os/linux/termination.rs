@@ -38,6 +38,8 @@ pub fn on_termination_signals() -> io::Result<()> {
             unsafe { sigaction(signal, &before) }?;
         }
     }
+    // Whoever started us may have had them blocked.
+    TERMINATION.into_iter().collect::<SigSet>().thread_unblock()?;
     Ok(())
 }
 

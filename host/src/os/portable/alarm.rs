@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::bell::Bell;
 
 /// Rings the bell of the thread that first sets it, at a time. Costs nothing before that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Alarm {
     /// To the thread that sleeps, which ends when this does.
     sleeper: Option<Sender<Instant>>,
@@ -16,6 +16,16 @@ pub struct Alarm {
 }
 
 impl Alarm {
+    /// Rings once each time it is set.
+    pub fn once() -> Self {
+        Self { sleeper: None, set_to: None }
+    }
+
+    /// The same here: no ring can be missed.
+    pub fn insistent() -> Self {
+        Self::once()
+    }
+
     /// Rings at this time, if it is not set to an earlier one already.
     pub fn set(&mut self, at: Instant) -> io::Result<()> {
         if self.set_to.is_some_and(|set_to| set_to <= at) {
@@ -35,10 +45,9 @@ impl Alarm {
         Ok(())
     }
 
-    /// To be called when the bell was rung.
-    pub fn answered(&mut self) -> io::Result<()> {
+    /// It may be set anew, now that it has rung.
+    pub fn answered(&mut self) {
         self.set_to = None;
-        Ok(())
     }
 }
 
@@ -66,7 +75,7 @@ mod tests {
     #[test]
     fn an_alarm_sets_the_flag_of_the_engine_that_runs_on_its_thread() {
         let flag = AtomicU8::new(0);
-        let mut alarm = Alarm::default();
+        let mut alarm = Alarm::once();
         {
             // SAFETY: the flag lives longer.
             let _armed = unsafe { arm(&flag) };
