@@ -1,6 +1,6 @@
 //! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
 //!
-//! One VM, one vCPU, two memory slots: RAM from 0, and the [exception page](exception_page) far above it.
+//! One VM, one vCPU, two memory slots: RAM from 0, and the exception page far above it.
 //! Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or
 //! [a kick](crate::kick).
 
