@@ -92,6 +92,8 @@ enum Stopped {
 enum Left {
     /// It goes on.
     Complete,
+    /// It goes on in the handler of an event.
+    InHandler,
     /// It goes on, with the same instruction.
     Again,
     /// It does not.
@@ -129,6 +131,9 @@ impl SoftEngine {
         if let Some(stopped) = self.finish_last() {
             return stopped;
         }
+        // Only where the run begins at the breakpoint does it matter that it has been reported.
+        self.reported =
+            self.reported.filter(|&at| at == self.cpu.eip && self.stops.breakpoints.contains(&at));
         loop {
             let stopped = match self.execute_blocks(kicked) {
                 None => self.execute_one(),
@@ -205,6 +210,8 @@ impl SoftEngine {
         let mut aftermath = Aftermath { eip, trap, complete: true };
         match self.settle(&op, reason) {
             Left::Complete => {}
+            // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
+            Left::InHandler => aftermath.trap = false,
             Left::Again => aftermath.complete = false,
             Left::Stopped(stopped) => {
                 if let Stopped::Out { .. } = stopped {
@@ -300,7 +307,7 @@ impl SoftEngine {
         match exception::deliver(&mut self.cpu, event, return_eip) {
             Ok(()) => {
                 self.cpu.instructions += u64::from(software);
-                Left::Complete
+                Left::InHandler
             }
             Err(Undelivered::TripleFault) => self.fault(FaultKind::TripleFault, Location::At(eip)),
             Err(Undelivered::Unsupported) => self.fault(self.unsupported(eip), Location::At(eip)),
