@@ -1,8 +1,9 @@
 //! The engine that is a program: an interpreter of the contract's i686, for machines without a usable KVM and for
 //! what KVM cannot do. It needs nothing of the processor and the operating system it runs on.
 //!
-//! Instructions are decoded once, a [block](block) at a time, into [operations](operation), and executed from
-//! there. Whoever has the manual open finds them in [`instructions`], by the groups of SDM volume 1, section 5.1.
+//! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), and
+//! executed from there. Whoever has the manual open finds them in `instructions`, by the groups of SDM volume 1,
+//! section 5.1.
 //!
 //! What is not there: x87, MMX, SSE, paging, other privilege levels than 0, task switches, virtual-8086 mode. A
 //! guest that wants one of them gets a fault that names the instruction. `cpuid` does not advertise them.
@@ -10,6 +11,7 @@
 mod block;
 mod cpu;
 mod decode;
+mod event;
 mod exception;
 mod flags;
 mod instructions;
@@ -26,7 +28,8 @@ use super::{DebugStop, Engine, EngineError, Exit, Registers, Stops, SystemRegist
 use crate::fault::{CodeBytes, Fault, FaultKind, Location};
 use crate::{MemorySize, kick};
 use block::{Blocks, Id};
-use cpu::{Break, Cpu, Event, EventKind, In, OutData, Problem, Request, register};
+use cpu::{Cpu, register};
+use event::{Break, Event, EventKind, In, OutData, Problem, Request};
 use exception::Undelivered;
 use operation::Op;
 use segment::number;
@@ -89,6 +92,8 @@ enum Stopped {
 enum Left {
     /// It goes on.
     Complete,
+    /// It goes on in the handler of an event.
+    InHandler,
     /// It goes on, with the same instruction.
     Again,
     /// It does not.
@@ -126,6 +131,9 @@ impl SoftEngine {
         if let Some(stopped) = self.finish_last() {
             return stopped;
         }
+        // Only where the run begins at the breakpoint does it matter that it has been reported.
+        self.reported =
+            self.reported.filter(|&at| at == self.cpu.eip && self.stops.breakpoints.contains(&at));
         loop {
             let stopped = match self.execute_blocks(kicked) {
                 None => self.execute_one(),
@@ -202,6 +210,8 @@ impl SoftEngine {
         let mut aftermath = Aftermath { eip, trap, complete: true };
         match self.settle(&op, reason) {
             Left::Complete => {}
+            // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
+            Left::InHandler => aftermath.trap = false,
             Left::Again => aftermath.complete = false,
             Left::Stopped(stopped) => {
                 if let Stopped::Out { .. } = stopped {
@@ -297,7 +307,7 @@ impl SoftEngine {
         match exception::deliver(&mut self.cpu, event, return_eip) {
             Ok(()) => {
                 self.cpu.instructions += u64::from(software);
-                Left::Complete
+                Left::InHandler
             }
             Err(Undelivered::TripleFault) => self.fault(FaultKind::TripleFault, Location::At(eip)),
             Err(Undelivered::Unsupported) => self.fault(self.unsupported(eip), Location::At(eip)),

@@ -2,7 +2,7 @@
 //!
 //! A block is a run of instructions that end in one that may go elsewhere. Blocks are found by their address, and
 //! each remembers the two blocks that came after it. A store to a line of RAM that a block was decoded from
-//! removes the block ([`memory`](super::memory)).
+//! removes the block (see [`memory`]).
 
 use std::collections::HashMap;
 

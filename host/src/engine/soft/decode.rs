@@ -2,7 +2,8 @@
 
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, MemorySize, OpKind, Register};
 
-use super::cpu::{Break, Cpu, Problem, Step, register};
+use super::cpu::{Cpu, register};
+use super::event::{Break, Problem, Step};
 use super::instructions;
 use super::int::Size;
 use super::operation::{Handler, Op};

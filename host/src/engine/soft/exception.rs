@@ -1,6 +1,7 @@
 //! Exceptions and interrupts through the guest's IDT (SDM volume 3, chapter 7).
 
-use super::cpu::{Break, Cpu, Event, EventKind, Problem};
+use super::cpu::Cpu;
+use super::event::{Break, Event, EventKind, Problem};
 use super::flags::{IF, NT, RF, TF, VM};
 use super::instructions::{Transfer, code_segment};
 use super::int::Int;

@@ -17,6 +17,8 @@ mod shift;
 mod stack;
 mod string;
 mod system;
+#[cfg(test)]
+mod table;
 
 use iced_x86::{Instruction, Mnemonic};
 

@@ -1,6 +1,7 @@
 //! A decoded instruction: what to call, and the operands.
 
-use super::cpu::{Break, Cpu, Step};
+use super::cpu::Cpu;
+use super::event::{Break, Step};
 use super::int::Int;
 
 /// Executes an operation. It changes registers and flags only when nothing can fail any more.

@@ -3,8 +3,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step};
+use super::super::cpu::Cpu;
 use super::super::decode::{by_place, by_source};
+use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::int::{Int, by_size};
 use super::super::operation::{Handler, Op, Place, Source};
@@ -192,4 +193,107 @@ fn change<U: Unary, T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     P::write(cpu, op, result)?;
     cpu.flags = flags;
     P::finish(cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{AF, CF, OF, PF, SF, ZF};
+    use super::super::table::{Row, check};
+
+    #[test]
+    fn results_and_flags() {
+        check(&[
+            Row {
+                text: "add eax, ecx",
+                code: &[0x01, 0xc8],
+                before: ([0x7fffffff, 1, 0, 0], CF),
+                after: ([0x80000000, 1, 0, 0], PF | AF | SF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "adc al, ah",
+                code: &[0x10, 0xe0],
+                before: ([0xff00, 0, 0, 0], CF),
+                after: ([0xff00, 0, 0, 0], CF | PF | AF | ZF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "adc cx, dx",
+                code: &[0x66, 0x11, 0xd1],
+                before: ([0, 0x12348000, 0x8000, 0], 0),
+                after: ([0, 0x12340000, 0x8000, 0], CF | PF | ZF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "sub eax, ecx",
+                code: &[0x29, 0xc8],
+                before: ([0, 1, 0, 0], 0),
+                after: ([0xffffffff, 1, 0, 0], CF | PF | AF | SF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "sbb al, 0x7f",
+                code: &[0x1c, 0x7f],
+                before: ([0x80, 0, 0, 0], CF),
+                after: ([0, 0, 0, 0], PF | AF | ZF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "cmp eax, -1",
+                code: &[0x83, 0xf8, 0xff],
+                before: ([0x80000000, 0, 0, 0], 0),
+                after: ([0x80000000, 0, 0, 0], CF | AF | SF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "inc eax keeps CF",
+                code: &[0x40],
+                before: ([0x7fffffff, 0, 0, 0], CF),
+                after: ([0x80000000, 0, 0, 0], CF | PF | AF | SF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "dec al keeps CF",
+                code: &[0xfe, 0xc8],
+                before: ([0, 0, 0, 0], CF),
+                after: ([0xff, 0, 0, 0], CF | PF | AF | SF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "neg ecx",
+                code: &[0xf7, 0xd9],
+                before: ([0, 0x80000000, 0, 0], 0),
+                after: ([0, 0x80000000, 0, 0], CF | PF | SF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "neg ecx, of 0",
+                code: &[0xf7, 0xd9],
+                before: ([0, 0, 0, 0], CF),
+                after: ([0, 0, 0, 0], PF | ZF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "and eax, ecx",
+                code: &[0x21, 0xc8],
+                before: ([0xf0, 0xf, 0, 0], CF | OF),
+                after: ([0, 0xf, 0, 0], PF | ZF),
+                flags: CF | PF | ZF | SF | OF,
+            },
+            Row {
+                text: "xor al, al",
+                code: &[0x30, 0xc0],
+                before: ([0x1ff, 0, 0, 0], CF),
+                after: ([0x100, 0, 0, 0], PF | ZF),
+                flags: CF | PF | ZF | SF | OF,
+            },
+            Row {
+                text: "test ah, bl",
+                code: &[0x84, 0xdc],
+                before: ([0x8000, 0, 0, 0x80], CF),
+                after: ([0x8000, 0, 0, 0x80], SF),
+                flags: CF | PF | ZF | SF | OF,
+            },
+        ]);
+    }
 }

@@ -2,8 +2,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Break, Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::{Kind, by_source, kind, size};
+use super::super::event::{Break, Step};
 use super::super::int::{Int, by_word_size};
 use super::super::operation::{Destination, Handler, Op, Place, Source};
 
@@ -119,4 +120,90 @@ fn bsf<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 fn bsr<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let source = S::read(cpu, op)?;
     scan(cpu, op, source, |source| source.ilog2())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{CF, ZF};
+    use super::super::table::{Row, check, execute};
+
+    #[test]
+    fn bits() {
+        check(&[
+            Row {
+                text: "bt eax, ecx modulo 32",
+                code: &[0x0f, 0xa3, 0xc8],
+                before: ([2, 0x21, 0, 0], 0),
+                after: ([2, 0x21, 0, 0], CF),
+                flags: CF,
+            },
+            Row {
+                text: "bts ax, 15",
+                code: &[0x66, 0x0f, 0xba, 0xe8, 0x0f],
+                before: ([0, 0, 0, 0], CF),
+                after: ([0x8000, 0, 0, 0], 0),
+                flags: CF,
+            },
+            Row {
+                text: "btr ecx, 0",
+                code: &[0x0f, 0xba, 0xf1, 0x00],
+                before: ([0, 0xffffffff, 0, 0], 0),
+                after: ([0, 0xfffffffe, 0, 0], CF),
+                flags: CF,
+            },
+            Row {
+                text: "btc ecx, edx",
+                code: &[0x0f, 0xbb, 0xd1],
+                before: ([0, 0, 0x1f, 0], 0),
+                after: ([0, 0x80000000, 0x1f, 0], 0),
+                flags: CF,
+            },
+            Row {
+                text: "bsf eax, ecx",
+                code: &[0x0f, 0xbc, 0xc1],
+                before: ([7, 0x80, 0, 0], ZF),
+                after: ([7, 0x80, 0, 0], 0),
+                flags: ZF,
+            },
+            Row {
+                text: "bsf eax, ecx, of 0",
+                code: &[0x0f, 0xbc, 0xc1],
+                before: ([9, 0, 0, 0], 0),
+                after: ([9, 0, 0, 0], ZF),
+                flags: ZF,
+            },
+            Row {
+                text: "bsr ax, cx",
+                code: &[0x66, 0x0f, 0xbd, 0xc1],
+                before: ([0x10000, 0x18000, 0, 0], 0),
+                after: ([0x1000f, 0x18000, 0, 0], 0),
+                flags: ZF,
+            },
+            Row {
+                text: "lzcnt is bsr",
+                code: &[0xf3, 0x0f, 0xbd, 0xc1],
+                before: ([0, 0x10, 0, 0], 0),
+                after: ([4, 0x10, 0, 0], 0),
+                flags: ZF,
+            },
+            Row {
+                text: "tzcnt is bsf",
+                code: &[0xf3, 0x0f, 0xbc, 0xc1],
+                before: ([5, 0, 0, 0], 0),
+                after: ([5, 0, 0, 0], ZF),
+                flags: ZF,
+            },
+        ]);
+    }
+
+    #[test]
+    fn bit_strings_reach_in_both_directions() {
+        // bts [0x400], ecx
+        for (offset, address, byte) in
+            [(0, 0x400, 1), (33, 0x404, 2), (u32::MAX, 0x3ff, 0x80), (0x1000, 0x600, 1)]
+        {
+            let (cpu, _) = execute(&[0x0f, 0xab, 0x0d, 0, 4, 0, 0], ([0, offset, 0, 0], 0));
+            assert_eq!(cpu.memory.read::<u8>(address), Some(byte), "{offset:#x}");
+        }
+    }
 }

@@ -3,8 +3,9 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::{Break, Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::{Kind, by_place, kind};
+use super::super::event::{Break, Step};
 use super::super::flags::*;
 use super::super::int::{Int, Size, by_size, by_word_size};
 use super::super::operation::{Handler, Memory, Op, Place, Register, Source};

@@ -2,8 +2,9 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register as Name};
 
-use super::super::cpu::{Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::{Kind, by_place, by_source, kind, size};
+use super::super::event::Step;
 use super::super::flags::*;
 use super::super::int::{Int, Size, by_size, by_word_size};
 use super::super::operation::{Handler, Op, Place, Source};
@@ -198,4 +199,128 @@ fn xlat_of<A: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let value: u8 = cpu.load(op.segment, offset)?;
     cpu.set_reg_part(register::EAX, value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{AF, CF, OF, PF, SF, ZF};
+    use super::super::table::{Row, check};
+
+    #[test]
+    fn moves() {
+        check(&[
+            Row {
+                text: "mov ah, cl",
+                code: &[0x88, 0xcc],
+                before: ([0x11223344, 0x55, 0, 0], 0),
+                after: ([0x11225544, 0x55, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "movzx eax, ch",
+                code: &[0x0f, 0xb6, 0xc5],
+                before: ([0xffffffff, 0x8000, 0, 0], 0),
+                after: ([0x80, 0x8000, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "movsx ax, cl",
+                code: &[0x66, 0x0f, 0xbe, 0xc1],
+                before: ([0x12340000, 0x80, 0, 0], 0),
+                after: ([0x1234ff80, 0x80, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "xchg al, ah",
+                code: &[0x86, 0xc4],
+                before: ([0x12345678, 0, 0, 0], 0),
+                after: ([0x12347856, 0, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "xadd eax, ecx",
+                code: &[0x0f, 0xc1, 0xc8],
+                before: ([5, 6, 0, 0], 0),
+                after: ([0xb, 5, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "xadd eax, eax",
+                code: &[0x0f, 0xc1, 0xc0],
+                before: ([5, 0, 0, 0], 0),
+                after: ([0xa, 0, 0, 0], PF),
+                flags: CF | PF,
+            },
+            Row {
+                text: "cmpxchg ecx, edx, equal",
+                code: &[0x0f, 0xb1, 0xd1],
+                before: ([7, 7, 9, 0], 0),
+                after: ([7, 9, 9, 0], ZF),
+                flags: ZF | CF,
+            },
+            Row {
+                text: "cmpxchg ecx, edx, different",
+                code: &[0x0f, 0xb1, 0xd1],
+                before: ([7, 8, 9, 0], 0),
+                after: ([8, 8, 9, 0], CF),
+                flags: ZF | CF,
+            },
+            Row {
+                text: "bswap eax",
+                code: &[0x0f, 0xc8],
+                before: ([0x12345678, 0, 0, 0], 0),
+                after: ([0x78563412, 0, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "lea ax, [ecx+edx*8+1]",
+                code: &[0x66, 0x8d, 0x44, 0xd1, 0x01],
+                before: ([0x55550000, 0x12340000, 2, 0], 0),
+                after: ([0x55550011, 0x12340000, 2, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "lea eax, [bx+1]",
+                code: &[0x67, 0x8d, 0x47, 0x01],
+                before: ([0, 0, 0, 0x1234ffff], 0),
+                after: ([0, 0, 0, 0x1234ffff], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "cmovb eax, ecx",
+                code: &[0x0f, 0x42, 0xc1],
+                before: ([1, 2, 0, 0], CF),
+                after: ([2, 2, 0, 0], CF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "cbw",
+                code: &[0x66, 0x98],
+                before: ([0x12340080, 0, 0, 0], 0),
+                after: ([0x1234ff80, 0, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "cwde",
+                code: &[0x98],
+                before: ([0x12348000, 0, 0, 0], 0),
+                after: ([0xffff8000, 0, 0, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "cwd",
+                code: &[0x66, 0x99],
+                before: ([0x8000, 0, 0x12345678, 0], 0),
+                after: ([0x8000, 0, 0x1234ffff, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "cdq",
+                code: &[0x99],
+                before: ([0x80000000, 0, 0, 0], 0),
+                after: ([0x80000000, 0, 0xffffffff, 0], 0),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+        ]);
+    }
 }

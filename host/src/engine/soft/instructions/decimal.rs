@@ -2,7 +2,8 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step, register::EAX};
+use super::super::cpu::{Cpu, register::EAX};
+use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::operation::{Handler, Op};
 
@@ -83,4 +84,72 @@ fn aad(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.set_reg_part(EAX, u16::from(result));
     cpu.flags = Flags::of_result::<u8>(result.into());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{AF, CF, PF, SF, ZF};
+    use super::super::table::{Row, check};
+
+    #[test]
+    fn digits() {
+        check(&[
+            Row {
+                text: "daa, 0x79 + 0x35",
+                code: &[0x27],
+                before: ([0xae, 0, 0, 0], 0),
+                after: ([0x14, 0, 0, 0], CF | PF | AF),
+                flags: CF | AF | PF | ZF | SF,
+            },
+            Row {
+                text: "das, 0x35 - 0x47",
+                code: &[0x2f],
+                before: ([0xee, 0, 0, 0], CF | AF),
+                after: ([0x88, 0, 0, 0], CF | PF | AF | SF),
+                flags: CF | AF | PF | ZF | SF,
+            },
+            Row {
+                text: "das, borrow of the low digit alone",
+                code: &[0x2f],
+                before: ([5, 0, 0, 0], AF),
+                after: ([0xff, 0, 0, 0], CF | PF | AF | SF),
+                flags: CF | AF | PF | ZF | SF,
+            },
+            Row {
+                text: "aaa",
+                code: &[0x37],
+                before: ([0xb, 0, 0, 0], 0),
+                after: ([0x101, 0, 0, 0], CF | AF),
+                flags: CF | AF,
+            },
+            Row {
+                text: "aaa carries into ah",
+                code: &[0x37],
+                before: ([0xff, 0, 0, 0], 0),
+                after: ([0x205, 0, 0, 0], CF | AF),
+                flags: CF | AF,
+            },
+            Row {
+                text: "aas",
+                code: &[0x3f],
+                before: ([0x2ff, 0, 0, 0], AF),
+                after: ([0x109, 0, 0, 0], CF | AF),
+                flags: CF | AF,
+            },
+            Row {
+                text: "aam",
+                code: &[0xd4, 0x0a],
+                before: ([0x12000063, 0, 0, 0], 0),
+                after: ([0x12000909, 0, 0, 0], PF),
+                flags: PF | ZF | SF,
+            },
+            Row {
+                text: "aad",
+                code: &[0xd5, 0x0a],
+                before: ([0x909, 0, 0, 0], 0),
+                after: ([0x63, 0, 0, 0], PF),
+                flags: PF | ZF | SF,
+            },
+        ]);
+    }
 }

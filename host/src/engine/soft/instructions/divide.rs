@@ -4,8 +4,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::by_place;
+use super::super::event::Step;
 use super::super::int::{Int, by_size};
 use super::super::operation::{Handler, Op, Source};
 
@@ -58,5 +59,68 @@ fn idiv<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
             Ok(())
         }
         _ => Err(cpu.divide_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::cpu::register;
+    use super::super::table::{Row, check, execute};
+
+    #[test]
+    fn quotients_and_remainders() {
+        check(&[
+            Row {
+                text: "div cl",
+                code: &[0xf6, 0xf1],
+                before: ([0x123400ff, 0x10, 0, 0], 0),
+                after: ([0x12340f0f, 0x10, 0, 0], 0),
+                flags: 0,
+            },
+            Row {
+                text: "div ecx",
+                code: &[0xf7, 0xf1],
+                before: ([5, 3, 1, 0], 0),
+                after: ([0x55555557, 3, 0, 0], 0),
+                flags: 0,
+            },
+            Row {
+                text: "div bx",
+                code: &[0x66, 0xf7, 0xf3],
+                before: ([0, 0, 1, 2], 0),
+                after: ([0x8000, 0, 0, 2], 0),
+                flags: 0,
+            },
+            Row {
+                text: "idiv ecx",
+                code: &[0xf7, 0xf9],
+                before: ([0xfffffff9, 2, 0xffffffff, 0], 0),
+                after: ([0xfffffffd, 2, 0xffffffff, 0], 0),
+                flags: 0,
+            },
+            Row {
+                text: "idiv cl",
+                code: &[0xf6, 0xf9],
+                before: ([0xff80, 1, 0, 0], 0),
+                after: ([0x80, 1, 0, 0], 0),
+                flags: 0,
+            },
+        ]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_divide_error() {
+        for (text, code, registers) in [
+            ("div ecx, by 0", &[0xf7, 0xf1][..], [1, 0, 0, 0]),
+            ("div ecx, 2^32 by 1", &[0xf7, 0xf1], [0, 1, 1, 0]),
+            ("div cl", &[0xf6, 0xf1], [0x100, 1, 0, 0]),
+            ("idiv ecx, -2^63 by -1", &[0xf7, 0xf9], [0, u32::MAX, 0x8000_0000, 0]),
+            ("idiv ecx, -2^31 by -1", &[0xf7, 0xf9], [0x8000_0000, u32::MAX, u32::MAX, 0]),
+            ("idiv cl, 128 by 1", &[0xf6, 0xf9], [0x80, 1, 0, 0]),
+        ] {
+            let (cpu, event) = execute(code, (registers, 0));
+            assert_eq!(event.map(|event| event.vector), Some(0), "{text}");
+            assert_eq!(cpu.reg(register::EAX), registers[0], "{text}");
+        }
     }
 }

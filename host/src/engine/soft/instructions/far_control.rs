@@ -3,7 +3,8 @@
 
 use iced_x86::{Code, Instruction};
 
-use super::super::cpu::{Break, Cpu, Problem, Step};
+use super::super::cpu::Cpu;
+use super::super::event::{Break, Problem, Step};
 use super::super::flags::{NT, VM};
 use super::super::int::Int;
 use super::super::operation::{Handler, Op};

@@ -3,7 +3,8 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step, register::EAX};
+use super::super::cpu::{Cpu, register::EAX};
+use super::super::event::Step;
 use super::super::flags::{AF, CF, DF, Flags, IF, OF, PF, RESERVED_1, SF, ZF};
 use super::super::operation::{Handler, Op};
 
@@ -67,4 +68,51 @@ fn salc(cpu: &mut Cpu, _: &Op) -> Step {
     let value = if cpu.flags.cf() { 0xff_u8 } else { 0 };
     cpu.set_reg_part(EAX, value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{AF, CF, DF, OF, PF, SF, ZF};
+    use super::super::table::{Row, check};
+
+    #[test]
+    fn flags_are_moved() {
+        check(&[
+            Row {
+                text: "cmc",
+                code: &[0xf5],
+                before: ([0, 0, 0, 0], CF | OF),
+                after: ([0, 0, 0, 0], OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "lahf",
+                code: &[0x9f],
+                before: ([0, 0, 0, 0], CF | PF | AF | ZF | SF | OF),
+                after: ([0xd700, 0, 0, 0], CF | PF | AF | ZF | SF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "sahf keeps OF",
+                code: &[0x9e],
+                before: ([0xff00, 0, 0, 0], OF),
+                after: ([0xff00, 0, 0, 0], CF | PF | AF | ZF | SF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "salc",
+                code: &[0xd6],
+                before: ([0x100, 0, 0, 0], CF),
+                after: ([0x1ff, 0, 0, 0], CF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "std",
+                code: &[0xfd],
+                before: ([0, 0, 0, 0], 0),
+                after: ([0, 0, 0, 0], DF),
+                flags: DF,
+            },
+        ]);
+    }
 }

@@ -5,7 +5,8 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::{Break, Cpu, In, InTarget, OutData, Request, Step, register::*};
+use super::super::cpu::{Cpu, register::*};
+use super::super::event::{Break, In, InTarget, OutData, Request, Step};
 use super::super::int::Int;
 use super::super::operation::{Handler, Immediate, Op, Register, Source};
 use super::super::segment::number::ES;

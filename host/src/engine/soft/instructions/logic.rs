@@ -3,8 +3,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step};
+use super::super::cpu::Cpu;
 use super::super::decode::by_place;
+use super::super::event::Step;
 use super::super::int::{Int, by_size};
 use super::super::operation::{Handler, Op, Place};
 

@@ -3,7 +3,8 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::{Break, Cpu, Request, Step, register::*};
+use super::super::cpu::{Cpu, register::*};
+use super::super::event::{Break, Request, Step};
 use super::super::int::Int;
 use super::super::operation::{Handler, Op};
 

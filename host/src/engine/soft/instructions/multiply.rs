@@ -5,8 +5,9 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::{by_place, by_source, size};
+use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::int::{Int, by_size, by_word_size};
 use super::super::operation::{Handler, Op, Source};
@@ -79,4 +80,72 @@ fn imul_3<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.set_reg_part(op.destination, T::truncate(product as u32));
     cpu.flags = flags::<T>(product as u32, overflow);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{CF, OF};
+    use super::super::table::{Row, check};
+
+    #[test]
+    fn products() {
+        check(&[
+            Row {
+                text: "mul cl",
+                code: &[0xf6, 0xe1],
+                before: ([0x12340010, 0x10, 0, 0], 0),
+                after: ([0x12340100, 0x10, 0, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "mul ecx",
+                code: &[0xf7, 0xe1],
+                before: ([0xffffffff, 0xffffffff, 7, 0], 0),
+                after: ([1, 0xffffffff, 0xfffffffe, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "mul dx",
+                code: &[0x66, 0xf7, 0xe2],
+                before: ([0xa, 0, 0xb, 0], CF | OF),
+                after: ([0x6e, 0, 0, 0], 0),
+                flags: CF | OF,
+            },
+            Row {
+                text: "imul bl",
+                code: &[0xf6, 0xeb],
+                before: ([0xff, 0, 0, 0x7f], CF),
+                after: ([0xff81, 0, 0, 0x7f], 0),
+                flags: CF | OF,
+            },
+            Row {
+                text: "imul ecx",
+                code: &[0xf7, 0xe9],
+                before: ([0x80000000, 0xffffffff, 0, 0], 0),
+                after: ([0x80000000, 0xffffffff, 0, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "imul eax, ecx",
+                code: &[0x0f, 0xaf, 0xc1],
+                before: ([0xfffffffe, 3, 0, 0], CF | OF),
+                after: ([0xfffffffa, 3, 0, 0], 0),
+                flags: CF | OF,
+            },
+            Row {
+                text: "imul ax, cx, 0x100",
+                code: &[0x66, 0x69, 0xc1, 0x00, 0x01],
+                before: ([0x55550000, 0x80, 0, 0], 0),
+                after: ([0x55558000, 0x80, 0, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "imul eax, edx, -1",
+                code: &[0x6b, 0xc2, 0xff],
+                before: ([0, 0, 5, 0], 0),
+                after: ([0xfffffffb, 0, 5, 0], 0),
+                flags: CF | OF,
+            },
+        ]);
+    }
 }

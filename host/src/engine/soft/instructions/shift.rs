@@ -5,8 +5,9 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-use super::super::cpu::{Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::{Kind, by_place, kind};
+use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::int::{Int, by_size};
 use super::super::operation::{Handler, Immediate, Op, Place, Register, Source};
@@ -188,4 +189,128 @@ fn shrd<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step 
     P::write(cpu, op, T::truncate(result))?;
     cpu.flags = Flags::of_result::<T>(result).with_cf_of(cf, sign::<T>(result ^ operand));
     P::finish(cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::flags::{AF, CF, OF, PF, SF, ZF};
+    use super::super::table::{Row, check};
+
+    #[test]
+    fn results_and_flags() {
+        check(&[
+            Row {
+                text: "shl al, 1",
+                code: &[0xd0, 0xe0],
+                before: ([0x40, 0, 0, 0], 0),
+                after: ([0x80, 0, 0, 0], SF | OF),
+                flags: CF | PF | ZF | SF | OF,
+            },
+            Row {
+                text: "shl eax, 32 does nothing",
+                code: &[0xc1, 0xe0, 0x20],
+                before: ([1, 0, 0, 0], CF | ZF | OF),
+                after: ([1, 0, 0, 0], CF | ZF | OF),
+                flags: CF | PF | AF | ZF | SF | OF,
+            },
+            Row {
+                text: "shl ax, 16",
+                code: &[0x66, 0xc1, 0xe0, 0x10],
+                before: ([0xffff0001, 0, 0, 0], 0),
+                after: ([0xffff0000, 0, 0, 0], CF | PF | ZF),
+                flags: CF | ZF | PF | SF,
+            },
+            Row {
+                text: "shr ecx, cl",
+                code: &[0xd3, 0xe9],
+                before: ([0, 0x80000002, 0, 0], 0),
+                after: ([0, 0x20000000, 0, 0], CF | PF),
+                flags: CF | PF | ZF | SF,
+            },
+            Row {
+                text: "shr dl, 1",
+                code: &[0xd0, 0xea],
+                before: ([0, 0, 0x81, 0], 0),
+                after: ([0, 0, 0x40, 0], CF | OF),
+                flags: CF | PF | ZF | SF | OF,
+            },
+            Row {
+                text: "sar ah, 4",
+                code: &[0xc0, 0xfc, 0x04],
+                before: ([0x8800, 0, 0, 0], 0),
+                after: ([0xf800, 0, 0, 0], CF | SF),
+                flags: CF | ZF | SF | PF,
+            },
+            Row {
+                text: "sar al, 31",
+                code: &[0xc0, 0xf8, 0x1f],
+                before: ([0x80, 0, 0, 0], 0),
+                after: ([0xff, 0, 0, 0], PF | SF),
+                flags: ZF | SF | PF,
+            },
+            Row {
+                text: "rol al, 8 sets CF only",
+                code: &[0xc0, 0xc0, 0x08],
+                before: ([0x81, 0, 0, 0], ZF),
+                after: ([0x81, 0, 0, 0], CF | ZF),
+                flags: CF | ZF | SF,
+            },
+            Row {
+                text: "rol eax, 1",
+                code: &[0xd1, 0xc0],
+                before: ([0x80000000, 0, 0, 0], 0),
+                after: ([1, 0, 0, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "ror ax, 1",
+                code: &[0x66, 0xd1, 0xc8],
+                before: ([0x10001, 0, 0, 0], 0),
+                after: ([0x18000, 0, 0, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "rcl al, 9 goes round",
+                code: &[0xc0, 0xd0, 0x09],
+                before: ([0x55, 0, 0, 0], CF),
+                after: ([0x55, 0, 0, 0], CF),
+                flags: CF,
+            },
+            Row {
+                text: "rcl eax, 1",
+                code: &[0xd1, 0xd0],
+                before: ([0x40000000, 0, 0, 0], CF),
+                after: ([0x80000001, 0, 0, 0], OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "rcr eax, 1",
+                code: &[0xd1, 0xd8],
+                before: ([1, 0, 0, 0], CF),
+                after: ([0x80000000, 0, 0, 0], CF | OF),
+                flags: CF | OF,
+            },
+            Row {
+                text: "rcr cx, 17 goes round",
+                code: &[0x66, 0xc1, 0xd9, 0x11],
+                before: ([0, 0x1234, 0, 0], CF),
+                after: ([0, 0x1234, 0, 0], CF),
+                flags: CF,
+            },
+            Row {
+                text: "shld eax, edx, 8",
+                code: &[0x0f, 0xa4, 0xd0, 0x08],
+                before: ([0x12345678, 0, 0x9abcdef0, 0], 0),
+                after: ([0x3456789a, 0, 0x9abcdef0, 0], PF),
+                flags: CF | ZF | SF | PF,
+            },
+            Row {
+                text: "shrd ax, dx, cl",
+                code: &[0x66, 0x0f, 0xad, 0xd0],
+                before: ([0xffff1234, 4, 0xf, 0], 0),
+                after: ([0xfffff123, 4, 0xf, 0], SF),
+                flags: CF | ZF | SF | PF,
+            },
+        ]);
+    }
 }

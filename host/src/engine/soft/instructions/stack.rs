@@ -3,8 +3,9 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, Step, register};
+use super::super::cpu::{Cpu, register};
 use super::super::decode::{Kind, kind};
+use super::super::event::Step;
 use super::super::flags::{RF, VM};
 use super::super::int::{Int, Size, by_word_size};
 use super::super::operation::{Handler, Op, Place, Source};
@@ -177,4 +178,33 @@ fn leave<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     cpu.set_stack_pointer(frame.wrapping_add(T::BYTES));
     cpu.set_reg_part(register::EBP, value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::cpu::register::*;
+    use super::super::table::execute;
+
+    #[test]
+    fn frames() {
+        // enter 0x10, 0
+        let (cpu, _) = execute(&[0xc8, 0x10, 0, 0], ([0; 4], 0));
+        assert_eq!((cpu.reg(EBP), cpu.reg(ESP)), (0xffc, 0xfec));
+        // enter 8, 1: the frame's own pointer is pushed, too.
+        let (cpu, _) = execute(&[0xc8, 8, 0, 1], ([0; 4], 0));
+        assert_eq!((cpu.reg(EBP), cpu.reg(ESP)), (0xffc, 0xff0));
+        assert_eq!(cpu.memory.read::<u32>(0xff8), Some(0xffc));
+    }
+
+    #[test]
+    fn the_stack_pointer_itself() {
+        // push esp
+        let (cpu, _) = execute(&[0x54], ([0; 4], 0));
+        assert_eq!(cpu.memory.read::<u32>(0xffc), Some(0x1000));
+        // pusha
+        let (cpu, _) = execute(&[0x60], ([1, 2, 3, 4], 0));
+        let stack =
+            [0xffc, 0xff8, 0xff4, 0xff0, 0xfec].map(|address| cpu.memory.read::<u32>(address).unwrap());
+        assert_eq!(stack, [1, 2, 3, 4, 0x1000]);
+    }
 }

@@ -5,7 +5,8 @@
 
 use iced_x86::{Code, Instruction, OpKind};
 
-use super::super::cpu::{Break, Cpu, Step, register::*};
+use super::super::cpu::{Cpu, register::*};
+use super::super::event::{Break, Step};
 use super::super::flags::TF;
 use super::super::int::Int;
 use super::super::operation::{Handler, Op};

@@ -2,10 +2,9 @@
 
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
-use super::super::cpu::{
-    Break, CR0_ET, CR0_PE, CR0_PG, CR0_TS, Cpu, Event, EventKind, Problem, Step, SystemSegment, Table,
-};
+use super::super::cpu::{CR0_ET, CR0_PE, CR0_PG, CR0_TS, Cpu, SystemSegment, Table};
 use super::super::decode::{Kind, by_source, kind};
+use super::super::event::{Break, Event, EventKind, Problem, Step};
 use super::super::int::{Int, Size, by_word_size};
 use super::super::operation::{Destination, Handler, Memory, Op, Place, Register, Source};
 use super::super::segment::{Descriptor, TABLE_INDICATOR, error_code, is_null};
