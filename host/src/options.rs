@@ -144,6 +144,8 @@ fn seconds(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use flatland_contract::Direction;
+
     use super::*;
 
     fn parse_words(line: &str) -> Result<Command, String> {
@@ -213,7 +215,10 @@ mod tests {
     #[test]
     fn help_lists_every_port_of_the_contract() {
         for port in flatland_contract::Port::ALL {
-            assert!(HELP.contains(&format!("  {:#x} {}", port.number(), port.name())), "{port:?}");
+            let begin = format!("  {:#x} {} ", port.number(), port.name());
+            let line = HELP.lines().find(|line| line.starts_with(&begin)).expect("the port has a line");
+            assert_eq!(line.contains(" in: "), port.allows(Direction::In), "{line}");
+            assert_eq!(line.contains(" out: "), port.allows(Direction::Out), "{line}");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Calling cargo from a program that cargo itself started.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::{env, io};
+use std::{env, io, thread};
 
 use xshell::{Shell, cmd};
 
@@ -41,15 +42,21 @@ pub fn cargo(shell: &Shell, arguments: impl IntoIterator<Item = impl AsRef<OsStr
 }
 
 /// Runs a build, and hands on what cargo says to standard error except for the lines that say nothing:
-/// a build with nothing to do is silent.
-pub fn build(mut command: Command) -> Result<()> {
+/// a build with nothing to do is silent. Returns the program that was built, if cargo was asked to say.
+pub fn build(mut command: Command) -> Result<Option<PathBuf>> {
     if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
         command.env("CARGO_TERM_COLOR", "always");
     }
     command.env("CARGO_TERM_PROGRESS_WHEN", "never");
     let shown = show(&command);
+    command.stdout(Stdio::piped());
     let failed = |error| format!("cannot run {shown} ({error}): install Rust with rustup");
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut messages = child.stdout.take().expect("it is piped");
+    let messages = thread::spawn(move || {
+        let mut text = String::new();
+        messages.read_to_string(&mut text).map(|_| text)
+    });
     let mut chatter = BufReader::new(child.stderr.take().expect("it is piped"));
     let mut line = Vec::new();
     while chatter.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
@@ -60,11 +67,19 @@ pub fn build(mut command: Command) -> Result<()> {
         line.clear();
     }
     let status = child.wait().map_err(failed)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("the build failed; its messages stand above, and this repeats it: {shown}"))
+    if !status.success() {
+        return Err("the build failed: correct what its messages above say, and build again".into());
     }
+    let messages = messages.join().map_err(|_| "xtask itself failed: report it")?;
+    Ok(messages.ok().and_then(|messages| executable(&messages)))
+}
+
+/// The program among cargo's messages in JSON (The Cargo Book, "External tools"). The only thing wanted of them
+/// does not make up for a JSON parser that everybody compiles.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let (_, rest) = messages.split_once("\"executable\":\"")?;
+    let (path, _) = rest.split_once('"')?;
+    Some(path.replace("\\\\", "\\").into())
 }
 
 /// Runs a command whose output is for the person.
@@ -100,7 +115,11 @@ fn show(command: &Command) -> String {
     let quote = |text: &OsStr| {
         let text = text.to_string_lossy().into_owned();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
-        if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{text}'") }
+        if !text.is_empty() && text.chars().all(plain) {
+            text
+        } else {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
     };
     let mut words = Vec::new();
     if let Some(folder) = command.get_current_dir() {
@@ -129,6 +148,15 @@ mod tests {
         assert!(!says_nothing("   Compiling core v0.0.0\n"));
         assert!(!says_nothing("error[E0425]: cannot find value `x`\n"));
         assert!(!says_nothing("warning: unused variable: `Finished`\n"));
+    }
+
+    #[test]
+    fn the_program_that_was_built_is_found_in_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/a b/release/flatland\",\"fresh\":true}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executable(messages), Some("/a b/release/flatland".into()));
+        assert_eq!(executable(""), None);
     }
 
     #[test]

@@ -4,10 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use flatland_contract::memory::DEFAULT_RAM_SIZE;
 use xshell::Shell;
 
 use crate::cargo::{self, cargo};
+use crate::image::Flat;
 use crate::{Result, Workspace, image, rust_source};
+
+/// A program that leaves its stack less than this is worth a word. It grows down from the end of RAM.
+const LEAST_STACK: u64 = 64 << 10;
 
 /// How a guest program is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +39,9 @@ pub fn guest_cargo(workspace: &Workspace, shell: &Shell, arguments: &[&str]) -> 
     let mut command = cargo(shell, arguments);
     build_std(workspace, &mut command)?;
     // A person's settings for programs of their own machine mean nothing on a bare one.
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
-        command.env_remove(name);
-    }
+    command.env_remove("CARGO_BUILD_TARGET");
+    // None, before all other places that flags can stand in.
+    command.env("CARGO_ENCODED_RUSTFLAGS", "");
     // Where the images are looked for.
     command.env("CARGO_TARGET_DIR", cargo_target(workspace));
     Ok(command)
@@ -72,8 +77,16 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
         let path = built.join(name);
         let elf = fs::read(&path)
             .map_err(|error| format!("cannot read {} ({error}): build again", path.display()))?;
-        let flat = image::flatten(&elf)
+        let Flat { bytes: flat, end } = image::flatten(&elf)
             .map_err(|error| format!("{} makes no flat image: {error}", path.display()))?;
+        if end + LEAST_STACK > DEFAULT_RAM_SIZE.into() {
+            eprintln!(
+                "xtask: {name} takes {} KiB of RAM and its stack, more than the {} KiB there are: run it with \
+                 --memory SIZE",
+                end.div_ceil(1024),
+                DEFAULT_RAM_SIZE / 1024
+            );
+        }
         write_if_changed(&workspace.elf(name), &elf)?;
         write_if_changed(&workspace.image(name), &flat)?;
     }

@@ -7,9 +7,18 @@ use object::elf::{self, FileHeader32};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, pod};
 
+/// A flat image.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flat {
+    /// What lies in RAM from address 0 on.
+    pub bytes: Vec<u8>,
+    /// Where what the program takes of RAM ends, with what begins as zeros.
+    pub end: u64,
+}
+
 /// The flat image of a statically linked i686 program: a byte for each address from 0 up to the last one
 /// that the file has a byte for. RAM is zeroed, so what comes behind that (`.bss`) needs none.
-pub fn flatten(file: &[u8]) -> Result<Vec<u8>, ImageError> {
+pub fn flatten(file: &[u8]) -> Result<Flat, ImageError> {
     let broken = |error: object::Error| ImageError::Broken(error.to_string());
     let (header, _) = pod::from_bytes::<FileHeader32<LittleEndian>>(file).map_err(|()| ImageError::NotElf)?;
     if header.e_ident.magic != elf::ELFMAG
@@ -71,7 +80,10 @@ pub fn flatten(file: &[u8]) -> Result<Vec<u8>, ImageError> {
         image.extend_from_slice(segment.bytes);
     }
     match segments.first() {
-        Some(first) if first.start == LOAD_ADDRESS && !first.bytes.is_empty() => Ok(image),
+        Some(first) if first.start == LOAD_ADDRESS && !first.bytes.is_empty() => {
+            let end = segments.iter().map(Segment::end).max().unwrap_or(0);
+            Ok(Flat { bytes: image, end })
+        }
         _ => Err(ImageError::NothingAtEntry),
     }
 }
@@ -215,37 +227,42 @@ mod tests {
         [pod::bytes_of(&header), &headers, &bytes].concat()
     }
 
+    fn bytes(file: &[u8]) -> Vec<u8> {
+        flatten(file).expect("it makes an image").bytes
+    }
+
     #[test]
     fn segments_lie_at_their_addresses_and_gaps_are_zero() {
         let file = elf_file(0, &[load(0, b"code"), load(8, b"data")]);
-        assert_eq!(flatten(&file).unwrap(), b"code\0\0\0\0data");
+        assert_eq!(bytes(&file), b"code\0\0\0\0data");
     }
 
     #[test]
     fn the_order_of_the_headers_does_not_matter() {
         let file = elf_file(0, &[load(8, b"data"), load(0, b"code")]);
-        assert_eq!(flatten(&file).unwrap(), b"code\0\0\0\0data");
+        assert_eq!(bytes(&file), b"code\0\0\0\0data");
     }
 
     #[test]
     fn bss_behind_everything_takes_no_bytes() {
         let partly = Load { size: 0x1000, ..load(4, b"data") };
-        assert_eq!(flatten(&elf_file(0, &[load(0, b"code"), partly])).unwrap(), b"codedata");
+        assert_eq!(bytes(&elf_file(0, &[load(0, b"code"), partly])), b"codedata");
         let file = elf_file(0, &[load(0, b"code"), bss(0x1000, 0x10_0000)]);
-        assert_eq!(flatten(&file).unwrap(), b"code");
+        assert_eq!(flatten(&file).unwrap().end, 0x10_1000);
+        assert_eq!(bytes(&file), b"code");
     }
 
     #[test]
     fn bss_between_segments_is_zero() {
         let partly = Load { size: 8, ..load(0, b"code") };
-        assert_eq!(flatten(&elf_file(0, &[partly, load(8, b"data")])).unwrap(), b"code\0\0\0\0data");
+        assert_eq!(bytes(&elf_file(0, &[partly, load(8, b"data")])), b"code\0\0\0\0data");
     }
 
     #[test]
     fn what_is_not_loaded_is_left_out() {
         let note = Load { p_type: elf::PT_NOTE, ..load(0x5000, b"note") };
         let empty = load(0xffff_0000, b"");
-        assert_eq!(flatten(&elf_file(0, &[load(0, b"code"), note, empty])).unwrap(), b"code");
+        assert_eq!(bytes(&elf_file(0, &[load(0, b"code"), note, empty])), b"code");
     }
 
     #[test]

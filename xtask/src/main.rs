@@ -15,6 +15,7 @@ mod rust_source;
 mod workspace;
 
 use std::env;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use flatland_contract::status;
@@ -34,27 +35,44 @@ fn main() -> ExitCode {
     };
     // A run that cannot begin is told apart from a guest that fails, as by `flatland` itself.
     let failure = if matches!(command, Command::Run { .. }) { status::HOST } else { 1 };
-    match dispatch(command) {
+    let workspace = match Workspace::find() {
+        Ok(workspace) => workspace,
+        Err(message) => return fail(&message, failure),
+    };
+    if let Command::Run { name: None, options, .. } = &command
+        && let Err(message) = run::check_no_name_behind(&workspace, options)
+    {
+        return fail(&message, status::USAGE);
+    }
+    match dispatch(&workspace, command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("xtask: {message}");
-            failure.into()
+        Err(message) => fail(&message, failure),
+    }
+}
+
+fn fail(message: &str, status: u8) -> ExitCode {
+    eprintln!("xtask: {message}");
+    status.into()
+}
+
+/// Prints what was asked for. Whoever reads it may stop when they have seen enough.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => {
+            result.map_err(|error| format!("standard output cannot be written ({error}): send it elsewhere"))
         }
     }
 }
 
-fn dispatch(command: Command) -> Result<()> {
-    let workspace = Workspace::find()?;
+fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
     match command {
-        Command::Help => {
-            println!("{HELP}");
-            Ok(())
-        }
-        Command::Build { name, profile } => build::guests(&workspace, name.as_deref(), profile),
-        Command::Run { name, profile, options } => run::run(&workspace, name.as_deref(), profile, &options),
-        Command::Test { arguments } => check::test(&workspace, &arguments),
-        Command::Lint => check::lint(&workspace),
-        Command::Portability => check::portability(&workspace),
-        Command::List => programs::print_list(&workspace),
+        Command::Help => print(&format!("{HELP}\n")),
+        Command::Build { name, profile } => build::guests(workspace, name.as_deref(), profile),
+        Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
+        Command::Test { arguments } => check::test(workspace, &arguments),
+        Command::Lint => check::lint(workspace),
+        Command::Portability => check::portability(workspace),
+        Command::List => print(&programs::list(workspace)?),
     }
 }

@@ -59,12 +59,10 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
     }
 }
 
-/// Prints each program with what it does.
-pub fn print_list(workspace: &Workspace) -> Result<()> {
+/// A line for each program: its name and what it does.
+pub fn list(workspace: &Workspace) -> Result<String> {
     let programs = all(workspace)?;
     let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);
-    for program in programs {
-        println!("{:width$}  {}", program.name, program.summary());
-    }
-    Ok(())
+    let lines = programs.iter().map(|program| format!("{:width$}  {}\n", program.name, program.summary()));
+    Ok(lines.collect())
 }

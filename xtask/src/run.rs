@@ -1,5 +1,6 @@
 //! `cargo xtask run`.
 
+use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -15,12 +16,12 @@ use crate::{Result, Workspace, programs};
 /// The program of the first session in the README.
 const DEFAULT_PROGRAM: &str = "answer";
 
+/// Where the caller is, if that is not where cargo was called: set by guest/xtask.
+const CALLERS_FOLDER: &str = "FLATLAND_XTASK_FOLDER";
+
 /// Builds a guest program and the machine, and becomes the machine: signals, status and streams are then
 /// between it and the caller.
 pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &[OsString]) -> Result<()> {
-    if name.is_none() {
-        check_no_name_behind(workspace, options)?;
-    }
     let program = programs::find(workspace, name.unwrap_or(DEFAULT_PROGRAM))?;
     // Side by side: two builds that have nothing to do take as long as one.
     let (host, guest) = thread::scope(|scope| {
@@ -30,7 +31,11 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     });
     guest?;
     let flatland = host.map_err(|_| "xtask itself failed: report it")??;
-    let error = Command::new(&flatland)
+    let mut command = Command::new(&flatland);
+    if let Some(folder) = env::var_os(CALLERS_FOLDER) {
+        command.current_dir(folder);
+    }
+    let error = command
         .arg("--symbols")
         .arg(workspace.elf(&program.name))
         .arg(workspace.image(&program.name))
@@ -43,14 +48,21 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
 pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
     let shell = Shell::new().map_err(|error| error.to_string())?;
     shell.change_dir(workspace.root());
-    let mut command = cargo(&shell, ["build", "--release", "--package", "flatland", "--bin", "flatland"]);
+    // cargo says where the program is: a person's settings may name a target, and so another folder.
+    const BUILD: &[&str] = &[
+        "build",
+        "--release",
+        "--package=flatland",
+        "--bin=flatland",
+        "--message-format=json-render-diagnostics",
+    ];
+    let mut command = cargo(&shell, BUILD);
     command.env("CARGO_TARGET_DIR", workspace.target());
-    cargo::build(command)?;
-    Ok(workspace.target().join("release/flatland"))
+    cargo::build(command)?.ok_or_else(|| "cargo does not say where it has built flatland: report it".into())
 }
 
 /// A name behind options is taken for the value of one, and `flatland` would run `answer` with it.
-fn check_no_name_behind(workspace: &Workspace, options: &[OsString]) -> Result<()> {
+pub fn check_no_name_behind(workspace: &Workspace, options: &[OsString]) -> Result<()> {
     let programs = programs::all(workspace)?;
     let Some(name) = options
         .iter()
@@ -61,5 +73,5 @@ fn check_no_name_behind(workspace: &Workspace, options: &[OsString]) -> Result<(
     };
     let others: Vec<_> =
         options.iter().filter(|option| *option != name).map(|option| option.to_string_lossy()).collect();
-    Err(format!("the program's name stands first: cargo xtask run {name} {}", others.join(" ")))
+    Err(format!("the program's name stands first: try `cargo xtask run {name} {}`", others.join(" ")))
 }

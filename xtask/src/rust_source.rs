@@ -90,8 +90,10 @@ fn output_of_rustc(arguments: &[&str]) -> Result<String> {
 fn fetch_from_debian(version: &str, into: &Path) -> Result<(), String> {
     let work = into.with_added_extension(format!("{}.tmp", process::id()));
     let result = fetch_in(&work, version).and_then(|()| {
-        let _ = fs::remove_dir_all(into);
-        fs::rename(work.join("unpacked"), into).map_err(|error| error.to_string())
+        fs::rename(work.join("unpacked"), into).or_else(|error| {
+            // Somebody else was faster, and may be building with it.
+            if is_library(&into.join("library")) { Ok(()) } else { Err(error.to_string()) }
+        })
     });
     let _ = fs::remove_dir_all(&work);
     result

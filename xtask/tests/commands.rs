@@ -84,6 +84,48 @@ fn the_answer_is_small() {
 }
 
 #[test]
+fn core_is_all_there() {
+    let _lock = lock();
+    for line in ["run hello", "run hello --release"] {
+        assert!(xtask(&line.replace("run", "build"), b"").status.success());
+        assert_ended(&xtask(line, b"Arthur\nmore"), 0, b"Hello, Arthur! true 6 37.699\n", "");
+        assert_ended(&xtask(line, b""), 0, b"Hello, ! true 0 0.000\n", "");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_no_panic() {
+    let list = |redirection: &str| {
+        let script = format!("\"$0\" list {redirection}");
+        let mut command = Command::new("bash");
+        run(command.args(["-c", &script, env!("CARGO_BIN_EXE_xtask")]).current_dir(root()), b"")
+    };
+    let message = "xtask: standard output cannot be written (No space left on device (os error 28)): send it \
+                   elsewhere\n";
+    assert_ended(&list("> /dev/full"), 1, b"", message);
+    assert_ended(&list("| true; echo ${PIPESTATUS[0]}"), 0, b"0\n", "");
+}
+
+#[test]
+fn flags_and_folders_for_other_programs_do_not_reach_the_guest() {
+    let _lock = lock();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["build", "answer"]).current_dir(root());
+    command.env("RUSTFLAGS", "-C link-arg=-Wl,--as-needed").env("CARGO_BUILD_TARGET", "i686-unknown-nowhere");
+    command.env("CARGO_TARGET_DIR", "/nowhere");
+    assert_ended(&run(&mut command, b""), 0, b"", "");
+}
+
+#[test]
+fn paths_in_guest_are_meant_from_there() {
+    let _lock = lock();
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["xtask", "run", "answer", "--symbols", "../target/guest/answer.elf"]);
+    let output = run(command.current_dir(root().join("guest")).env_remove("CARGO_MANIFEST_DIR"), b"HAL*");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"IBM"[..]), "{output:?}");
+}
+
+#[test]
 fn a_panic_is_told_and_ends_with_101() {
     let _lock = lock();
     assert!(xtask("build panic", b"").status.success());
@@ -147,21 +189,24 @@ fn the_elf_file_names_functions_and_lines() {
 #[test]
 fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
-    let names = "there is no guest program `nope`: choose one of answer, bench, panic\n";
+    let names = "there is no guest program `nope`: choose one of answer, bench, hello, panic, shout\n";
     assert_ended(&xtask("run nope", b""), 125, b"", &format!("xtask: {names}"));
     assert_ended(&xtask("build nope", b""), 1, b"", &format!("xtask: {names}"));
     let hint = "`cargo xtask --help` lists what there is\n";
     assert_ended(&xtask("frob", b""), 2, b"", &format!("xtask: there is no command `frob`; {hint}"));
     assert_ended(&xtask("", b""), 2, b"", &format!("xtask: no command is given; {hint}"));
-    let first = "xtask: the program's name stands first: cargo xtask run panic --timeout 3\n";
-    assert_ended(&xtask("run --timeout 3 panic", b""), 125, b"", first);
+    let first = "xtask: the program's name stands first: try `cargo xtask run panic --timeout 3`\n";
+    assert_ended(&xtask("run --timeout 3 panic", b""), 2, b"", first);
 }
 
 #[test]
 fn programs_are_listed_with_what_they_do() {
     let expected = "answer  Answers each byte with the next one, until it is asked for the Answer\n\
                     bench   Sorts, hashes or sieves, as compiled programs do, for measuring engines\n\
-                    panic   Panics, to show what a panic looks like: message, place and status 101\n";
+                    hello   Says hello to a line of input, to show that `core` is all there: formatting, floats, \
+                    copying, comparing\n\
+                    panic   Panics, to show what a panic looks like: message, place and status 101\n\
+                    shout   Sends back what it reads, in capitals\n";
     assert_ended(&xtask("list", b""), 0, expected.as_bytes(), "");
 }
 

@@ -12,6 +12,8 @@ use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 const INPUTS: &[(&str, &[&[u8]])] = &[
     ("answer", &[b"", b"HAL*zz", b"no answer", &[255, 0, 41, 43, 42]]),
     ("bench", &[&[b's', 8], &[b'h', 8], &[b'p', 10], b"s"]),
+    ("hello", &[b"world\n", b""]),
+    ("shout", &[b"Do not panic"]),
     ("panic", &[b"\0", b"*", b""]),
 ];
 

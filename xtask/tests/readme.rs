@@ -64,6 +64,27 @@ fn the_sessions_are_true() {
 }
 
 #[test]
+fn the_program_is_the_one_that_is_there() {
+    let readme = include_str!("../../README.md");
+    let program = include_str!("../../guest/src/bin/shout.rs");
+    assert!(readme.contains(&format!("```rust\n{program}```\n")));
+}
+
+#[test]
+fn the_ports_are_those_of_the_contract() {
+    use flatland_contract::{Direction, Port};
+    let readme = include_str!("../../README.md");
+    for port in Port::ALL {
+        let begin = format!("| 0x{:X} {} |", port.number(), port.name());
+        let row = readme.lines().find(|line| line.starts_with(&begin)).expect("the port has a row");
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        for (cell, direction) in [(cells[2], Direction::In), (cells[3], Direction::Out)] {
+            assert_eq!(cell != "-", port.allows(direction), "{row}");
+        }
+    }
+}
+
+#[test]
 fn steps_are_read() {
     let markdown = "text\n```console\n$ a b\none\ntwo\n$ c\n```\n$ no\n```rust\n$ no\n```\n";
     let step = |command: &str, output: &str| Step { command: command.into(), output: output.into() };

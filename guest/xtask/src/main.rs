@@ -13,7 +13,11 @@ fn main() -> ExitCode {
     let root = guest.and_then(Path::parent).expect("this package lies in guest/xtask");
     // `cargo xtask` builds in its own folder, and the settings of guest/.cargo must not reach it.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let error = Command::new(cargo).arg("xtask").args(env::args_os().skip(1)).current_dir(root).exec();
+    let mut command = Command::new(cargo);
+    command.arg("xtask").args(env::args_os().skip(1)).current_dir(root);
+    // Paths among the arguments are meant from here (xtask/src/run.rs).
+    command.env("FLATLAND_XTASK_FOLDER", env::current_dir().unwrap_or_default());
+    let error = command.exec();
     eprintln!("xtask: cannot run cargo ({error}): install Rust with rustup");
     ExitCode::FAILURE
 }
