@@ -6,6 +6,9 @@
 //! (KVM's `immediate_exit`, KVM API 5).
 //!
 //! The bell is a thread's own, so machines on several threads do not wake each other. The signals that end
-//! programs are the process's: whoever wants them calls [`on_termination_signals`].
+//! programs are the process's: whoever wants them calls [`on_termination_signals`], and from the first one on every
+//! run of the process stops at once.
+//!
+//! On Linux, a run with a time limit or with a terminal, file or pipe behind its streams takes SIGALRM for itself.
 
 pub use crate::os::{Alarm, Armed, answer, arm, on_termination_signals, terminated_by};

@@ -67,6 +67,41 @@ fn stats(machine: &mut Machine<Box<dyn Engine>>) -> String {
     format!("stats: {name}, {instructions}, {}", machine.stats())
 }
 
+/// Whether standard output was closed when the process began. The standard library opens /dev/null in its place
+/// before `main`, and the guest's output would be lost without a word; so this looks earlier.
+#[cfg(target_os = "linux")]
+mod closed_output {
+    use std::os::fd::BorrowedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    static CLOSED: AtomicBool = AtomicBool::new(false);
+
+    // SAFETY: functions listed here are called once, before `main` (System V ABI, "Initialization and Termination
+    // Functions"), and this one needs nothing that is set up later.
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static BEFORE_MAIN: extern "C" fn() = look;
+
+    extern "C" fn look() {
+        // SAFETY: nothing is done with it but asking whether it is open.
+        let output = unsafe { BorrowedFd::borrow_raw(1) };
+        CLOSED.store(fcntl(output, FcntlArg::F_GETFD).is_err(), Ordering::Relaxed);
+    }
+
+    pub fn is() -> bool {
+        CLOSED.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod closed_output {
+    pub fn is() -> bool {
+        false
+    }
+}
+
 /// Everything that must be there before the first instruction. An error is one sentence.
 fn machine(options: &Options) -> Result<Machine<Box<dyn Engine>>, String> {
     let image_error = |error| format!("cannot run `{}`: {error}", options.image.display());
@@ -85,6 +120,9 @@ fn machine(options: &Options) -> Result<Machine<Box<dyn Engine>>, String> {
         })?;
     if let Some(why) = &chosen.fell_back {
         say(&format!("running on the soft engine, because {why}"));
+    }
+    if closed_output::is() {
+        return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
     }
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
     let mut machine = Machine::new(chosen.engine, &image, streams).map_err(image_error)?;

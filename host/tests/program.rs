@@ -122,6 +122,8 @@ on_each_engine! {
     output_is_there_while_the_guest_computes,
     the_two_output_streams_keep_their_order,
     closed_standard_input_is_the_end_of_input,
+    closed_standard_output_is_an_error,
+    complaints_that_nobody_reads_change_nothing,
     a_directory_is_no_input,
     standard_input_may_be_non_blocking,
     a_full_standard_output_is_an_error,
@@ -180,6 +182,22 @@ fn the_two_output_streams_keep_their_order(engine: &str) {
 fn closed_standard_input_is_the_end_of_input(engine: &str) {
     let output = shell(engine, "exec $flatland $image <&-", &image("closed", SUCCESSOR)).output().unwrap();
     assert_ended(output, 0, "", "");
+}
+
+fn closed_standard_output_is_an_error(engine: &str) {
+    let output =
+        shell(engine, "exec $flatland $image >&-", &image("closed-output", SAY_AND_ASK)).output().unwrap();
+    let message =
+        "flatland: standard output is closed: redirect it to a file, or to /dev/null for no output\n";
+    assert_ended(output, 125, "", message);
+}
+
+fn complaints_that_nobody_reads_change_nothing(engine: &str) {
+    // mov al, 'd'; out 0xea, al; mov al, 7; out 0xf4, al
+    let image = image("stderr", &[0xb0, b'd', 0xe6, 0xea, 0xb0, 7, 0xe6, 0xf4]);
+    for script in ["exec $flatland $image 2> /dev/full", "exec $flatland $image 2>&-"] {
+        assert_ended(shell(engine, script, &image).output().unwrap(), 7, "", "");
+    }
 }
 
 fn a_directory_is_no_input(engine: &str) {

@@ -10,5 +10,8 @@ pub fn guests(workspace: &Workspace, name: Option<&str>, profile: Profile) -> Re
         None => programs::all(workspace)?,
     };
     let names: Vec<_> = programs.iter().map(|program| program.name.as_str()).collect();
-    guest::build(workspace, &names, profile)
+    for message in guest::build(workspace, &names, profile)? {
+        eprintln!("xtask: {message}");
+    }
+    Ok(())
 }

@@ -60,8 +60,8 @@ pub fn build_std(workspace: &Workspace, command: &mut Command) -> Result<()> {
 }
 
 /// Builds these programs and leaves their flat images and ELF files in target/guest. What has not changed
-/// is not written.
-pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<()> {
+/// is not written. Returns a sentence about each program that does not fit a machine as it is by default.
+pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<Vec<String>> {
     let mut arguments = vec!["build"];
     if profile == Profile::Release {
         arguments.push("--release");
@@ -73,6 +73,7 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     cargo::build(guest_cargo(workspace, &shell, &arguments)?)?;
 
     let built = cargo_target(workspace).join("i686-bare").join(profile.folder());
+    let mut large = Vec::new();
     for name in names {
         let path = built.join(name);
         let elf = fs::read(&path)
@@ -80,17 +81,16 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
         let Flat { bytes: flat, end } = image::flatten(&elf)
             .map_err(|error| format!("{} makes no flat image: {error}", path.display()))?;
         if end + LEAST_STACK > DEFAULT_RAM_SIZE.into() {
-            eprintln!(
-                "xtask: {name} takes {} KiB of RAM and its stack, more than the {} KiB there are: run it with \
-                 --memory SIZE",
+            large.push(format!(
+                "{name} takes {} KiB of RAM and its stack, more than the {} KiB there are: run it with --memory SIZE",
                 end.div_ceil(1024),
                 DEFAULT_RAM_SIZE / 1024
-            );
+            ));
         }
         write_if_changed(&workspace.elf(name), &elf)?;
         write_if_changed(&workspace.image(name), &flat)?;
     }
-    Ok(())
+    Ok(large)
 }
 
 fn cargo_target(workspace: &Workspace) -> std::path::PathBuf {

@@ -29,7 +29,10 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
         let guest = guest::build(workspace, &[&program.name], profile);
         (host.join(), guest)
     });
-    guest?;
+    let large = guest?;
+    if !options.iter().any(|option| option.as_encoded_bytes().starts_with(b"--memory")) {
+        large.iter().for_each(|message| eprintln!("xtask: {message}"));
+    }
     let flatland = host.map_err(|_| "xtask itself failed: report it")??;
     let mut command = Command::new(&flatland);
     if let Some(folder) = env::var_os(CALLERS_FOLDER) {

@@ -23,6 +23,16 @@ pub struct Output {
 struct Sink {
     file: OutputFile,
     name: &'static str,
+    /// What becomes of the run if it fails.
+    on_failure: OnFailure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnFailure {
+    /// It ends.
+    End,
+    /// It goes on, and nobody sees what is sent from then on.
+    GoOn,
 }
 
 /// What came of writing.
@@ -42,17 +52,22 @@ impl Output {
 
     /// The process's standard output.
     pub fn standard_output() -> Result<Self, StreamError> {
-        Self::standard(OutputFile::standard_output(), "standard output")
+        Self::standard(OutputFile::standard_output(), "standard output", OnFailure::End)
     }
 
-    /// The process's standard error.
+    /// The process's standard error. As for any program, it is no reason to fail that nobody reads its
+    /// complaints.
     pub fn standard_error() -> Result<Self, StreamError> {
-        Self::standard(OutputFile::standard_error(), "standard error")
+        Self::standard(OutputFile::standard_error(), "standard error", OnFailure::GoOn)
     }
 
-    fn standard(file: io::Result<OutputFile>, name: &'static str) -> Result<Self, StreamError> {
+    fn standard(
+        file: io::Result<OutputFile>,
+        name: &'static str,
+        on_failure: OnFailure,
+    ) -> Result<Self, StreamError> {
         match file {
-            Ok(file) => Ok(Self { sink: Some(Sink { file, name }), ..Self::memory() }),
+            Ok(file) => Ok(Self { sink: Some(Sink { file, name, on_failure }), ..Self::memory() }),
             Err(cause) => Err(StreamError::Output { stream: name, cause, lost: 0 }),
         }
     }
@@ -120,7 +135,7 @@ impl Output {
             }
         };
         self.forget(written);
-        result.map_err(|error| self.failed(error))
+        result.or_else(|error| self.failed(error).map(|()| Flush::Done))
     }
 
     /// Writes what can be written in this time, for a run that has been stopped: a reader that does not read
@@ -132,7 +147,7 @@ impl Output {
                 self.forget(written);
                 Ok(())
             }
-            Err(error) => Err(self.failed(error)),
+            Err(error) => self.failed(error),
         }
     }
 
@@ -144,17 +159,21 @@ impl Output {
         }
     }
 
-    /// Says what a write failed of, and drops what will never be written.
-    fn failed(&mut self, cause: io::Error) -> StreamError {
+    /// Says what a write failed of, if that matters, and drops what will never be written.
+    fn failed(&mut self, cause: io::Error) -> Result<(), StreamError> {
         let lost = self.buffer.len();
         self.forget(lost);
-        let stream = self.sink.as_ref().map_or("output", |sink| sink.name);
+        let (stream, on_failure) = match &self.sink {
+            Some(sink) => (sink.name, sink.on_failure),
+            None => ("output", OnFailure::End),
+        };
         match cause.kind() {
-            io::ErrorKind::BrokenPipe => StreamError::Closed,
+            _ if on_failure == OnFailure::GoOn => Ok(()),
+            io::ErrorKind::BrokenPipe => Err(StreamError::Closed),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                StreamError::Full { stream, cause, lost }
+                Err(StreamError::Full { stream, cause, lost })
             }
-            _ => StreamError::Output { stream, cause, lost },
+            _ => Err(StreamError::Output { stream, cause, lost }),
         }
     }
 }

@@ -88,15 +88,20 @@ pub struct Frame {
 /// volume 3, section 7.12.1). `at_handler` are the registers in the handler; `read` reads RAM.
 pub fn frame(vector: u8, at_handler: Registers, read: impl Fn(u32) -> Option<u32>) -> Frame {
     let esp = at_handler.esp;
-    let error_size = if pushes_error_code(vector) { 4 } else { 0 };
     let word = |offset: u32| read(esp.wrapping_add(offset));
+    // `int n` pushes no error code, whatever n is (SDM volume 3, section 7.4.3), and is past.
+    let int_n = u32::from_le_bytes([0xcd, vector, 0, 0]);
+    let by_software =
+        word(0).and_then(|eip| read(eip.wrapping_sub(2))).is_some_and(|code| code & 0xffff == int_n);
+    let has_error_code = pushes_error_code(vector) && !by_software;
+    let error_size = if has_error_code { 4 } else { 0 };
     let (Some(eip), Some(eflags)) = (word(error_size), word(error_size + 8)) else {
         // The frame is not in RAM, so there is nothing to undo.
         return Frame { error_code: None, location: Location::Unknown, registers: at_handler };
     };
     Frame {
-        error_code: pushes_error_code(vector).then(|| word(0)).flatten(),
-        location: if is_trap(vector) { Location::EndsAt(eip) } else { Location::At(eip) },
+        error_code: has_error_code.then(|| word(0)).flatten(),
+        location: if is_trap(vector) || by_software { Location::EndsAt(eip) } else { Location::At(eip) },
         registers: Registers { eip, eflags, esp: esp.wrapping_add(error_size + 12), ..at_handler },
     }
 }
@@ -138,7 +143,11 @@ mod tests {
     #[test]
     fn frames_are_undone() {
         let stack = |words: &'static [u32]| {
-            move |address: u32| words.get((address as usize).checked_sub(0x100)? / 4).copied()
+            move |address: u32| {
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                let at = (address as usize).checked_sub(0x100)?;
+                Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+            }
         };
         let at_handler = Registers { esp: 0x100, eip: STUBS, eax: 7, ..Default::default() };
         let before = |esp| Registers { esp, eip: 0x10, eflags: 0x202, eax: 7, ..Default::default() };
@@ -153,6 +162,15 @@ mod tests {
         assert_eq!(
             frame(3, at_handler, stack(&[0x10, 8, 0x202])),
             Frame { error_code: None, location: Location::EndsAt(0x10), registers: before(0x10c) }
+        );
+        // int 13, at 0x10e
+        assert_eq!(
+            frame(13, at_handler, stack(&[0x110, 8, 0x202, 0x0dcd_9090, 0])),
+            Frame {
+                error_code: None,
+                location: Location::EndsAt(0x110),
+                registers: Registers { eip: 0x110, ..before(0x10c) }
+            }
         );
         assert_eq!(
             frame(13, at_handler, stack(&[0x30, 0x10])),
