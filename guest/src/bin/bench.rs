@@ -20,10 +20,11 @@ static mut NUMBERS: [u32; MOST] = [0; MOST];
 fn main() {
     let what = console::read_byte();
     let count = 1 << usize::from(console::read_byte());
+    let (sieve, numbers) = (&raw mut SIEVE, &raw mut NUMBERS);
     // SAFETY: there is one thread, and it is borrowed once.
-    let sieve = unsafe { &mut *(&raw mut SIEVE) };
+    let sieve = unsafe { &mut *sieve };
     // SAFETY: as above.
-    let numbers = unsafe { &mut *(&raw mut NUMBERS) };
+    let numbers = unsafe { &mut *numbers };
     print(match what {
         b's' => median(black_box(&mut numbers[..count])),
         b'h' => hash(black_box(&numbers[..count])),
