@@ -8,6 +8,7 @@ mod device;
 mod entry_state;
 mod exception_page;
 mod run_page;
+mod stopping;
 
 use std::io;
 use std::path::Path;
@@ -23,6 +24,7 @@ use super::{Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupp
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemorySize, kick};
 use exception_page::EXCEPTION_PAGE;
+use stopping::Stopping;
 
 /// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
 /// guest" (KVM API 4.13, KVM_SET_TSS_ADDR). Where QEMU, crosvm and Firecracker put them.
@@ -40,6 +42,7 @@ pub struct KvmEngine {
     memory: GuestMemoryMmap,
     ram_size: u32,
     last: LastExit,
+    stopping: Stopping,
 }
 
 /// What the last exit was, as far as it says where EIP stands.
@@ -49,6 +52,8 @@ enum LastExit {
     Before,
     /// EIP is past the instruction.
     After,
+    /// An `in`, whose data the next run takes: EIP is at it.
+    In,
     /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
     Out,
     /// A fault, with the registers as they were.
@@ -94,7 +99,14 @@ impl KvmEngine {
         entry_state::set_segments(&mut sregs);
         vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
         vcpu.set_regs(&entry_state::registers(ram)).map_err(KvmError::call("KVM_SET_REGS"))?;
-        Ok(Self { vcpu, _vm: vm, memory, ram_size: ram.bytes(), last: LastExit::Before })
+        Ok(Self {
+            vcpu,
+            _vm: vm,
+            memory,
+            ram_size: ram.bytes(),
+            last: LastExit::Before,
+            stopping: Stopping::default(),
+        })
     }
 
     fn kvm_regs(&self) -> Result<kvm_regs, EngineError> {
@@ -199,22 +211,52 @@ impl KvmEngine {
         Exit::Fault(Fault { kind, location })
     }
 
+    /// Lets KVM run the guest until it leaves it.
+    fn enter(&mut self) -> Result<Kind, EngineError> {
+        let result = {
+            let flag = run_page::immediate_exit(self.vcpu.get_kvm_run());
+            // SAFETY: the run page is mapped as long as the vCPU lives, which is longer than `_armed`.
+            let _armed = unsafe { kick::arm(flag) };
+            self.vcpu.run()
+        };
+        Ok(match result {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Kind::Io,
+            Ok(VcpuExit::Hlt) => Kind::Halt,
+            Ok(VcpuExit::MmioRead(address, _)) => Kind::Mmio(Access::Read, address),
+            Ok(VcpuExit::MmioWrite(address, _)) => Kind::Mmio(Access::Write, address),
+            Ok(VcpuExit::InternalError) => Kind::InternalError,
+            Ok(VcpuExit::Shutdown) => Kind::Shutdown,
+            Ok(VcpuExit::Debug(_)) => Kind::Debug,
+            Ok(VcpuExit::Intr) => Kind::Kicked,
+            Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}"))),
+            Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Kind::Kicked,
+            Err(errno) => return Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
+        })
+    }
+
     /// Has KVM finish the I/O of the last exit without running anything more: KVM_RUN does that first, and
     /// returns EINTR at once where `immediate_exit` is set (KVM API 4.10 and 5).
     fn finish_io(&mut self) -> Result<(), EngineError> {
         self.vcpu.set_kvm_immediate_exit(1);
-        let result = self.vcpu.run().map(|exit| format!("{exit:?}"));
+        let result = self.vcpu.run().map(|exit| match exit {
+            // The instruction is complete, and steps are wanted.
+            VcpuExit::Debug(_) => None,
+            exit => Some(format!("{exit:?}")),
+        });
         self.vcpu.set_kvm_immediate_exit(0);
         match result {
+            Ok(None) => Ok(()),
             Err(errno) if errno.errno() == nix::libc::EINTR => Ok(()),
             Err(errno) => Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
-            Ok(exit) => Err(EngineError::UnknownExit(exit)),
+            Ok(Some(exit)) => Err(EngineError::UnknownExit(exit)),
         }
     }
 }
 
 /// [`VcpuExit`] without its borrow, so that the run page can be looked at again.
+#[derive(Clone, Copy, Debug)]
 enum Kind {
+    Debug,
     Io,
     Halt,
     InternalError,
@@ -233,31 +275,14 @@ impl Engine for KvmEngine {
     }
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {
-        let result = {
-            let flag = run_page::immediate_exit(self.vcpu.get_kvm_run());
-            // SAFETY: the run page is mapped as long as the vCPU lives, which is longer than `_armed`.
-            let _armed = unsafe { kick::arm(flag) };
-            self.vcpu.run()
-        };
-        let kind = match result {
-            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Kind::Io,
-            Ok(VcpuExit::Hlt) => Kind::Halt,
-            Ok(VcpuExit::MmioRead(address, _)) => Kind::Mmio(Access::Read, address),
-            Ok(VcpuExit::MmioWrite(address, _)) => Kind::Mmio(Access::Write, address),
-            Ok(VcpuExit::InternalError) => Kind::InternalError,
-            Ok(VcpuExit::Shutdown) => Kind::Shutdown,
-            Ok(VcpuExit::Intr) => Kind::Kicked,
-            Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}"))),
-            Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Kind::Kicked,
-            Err(errno) => return Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
-        };
+        let kind = if self.stopping.is_active() { self.enter_until_stop()? } else { self.enter()? };
         match kind {
             Kind::Io => {
                 let io = run_page::io(self.vcpu.get_kvm_run());
                 let (port, width, data) = (io.port, io.width, io.data);
                 match io.direction {
                     Direction::In => {
-                        self.last = LastExit::Before;
+                        self.last = LastExit::In;
                         Ok(Exit::In { port, width, data })
                     }
                     Direction::Out => {
@@ -270,6 +295,7 @@ impl Engine for KvmEngine {
             Kind::Mmio(access, address) => self.on_mmio(access, address),
             Kind::InternalError => self.on_internal_error(),
             Kind::Shutdown => self.on_shutdown(),
+            Kind::Debug => self.on_debug(),
             Kind::Kicked => {
                 self.last = LastExit::Before;
                 Ok(Exit::Kicked)
@@ -311,14 +337,10 @@ impl Engine for KvmEngine {
     }
 
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
-        if *stops == Stops::default() {
-            return Ok(());
-        }
-        Err(Unsupported {
-            engine: "KVM",
-            what: "stop a guest at steps, breakpoints, watchpoints or a number of instructions",
-            advice: "run it with the soft engine",
-        })
+        self.stopping = Stopping::new(stops)?;
+        // Cannot fail where KVM_SET_GUEST_DEBUG is there at all, which the next run would say.
+        let _ = self.vcpu.set_guest_debug(&stopping::NOTHING);
+        Ok(())
     }
 
     fn instructions(&self) -> Option<u64> {
@@ -328,7 +350,7 @@ impl Engine for KvmEngine {
     fn location(&mut self) -> Result<Location, EngineError> {
         match self.last {
             LastExit::Fault(location, _) => Ok(location),
-            LastExit::Before => Ok(Location::At(self.kvm_regs()?.rip as u32)),
+            LastExit::Before | LastExit::In => Ok(Location::At(self.kvm_regs()?.rip as u32)),
             LastExit::After => Ok(Location::EndsAt(self.kvm_regs()?.rip as u32)),
             LastExit::Out => {
                 self.finish_io()?;

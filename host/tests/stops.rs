@@ -1,0 +1,137 @@
+//! Steps and breakpoints: what both engines can be asked, with the same answers.
+
+mod common;
+
+use common::{engines, machine_on};
+use flatland::engine::choice::Choice;
+use flatland::engine::{DebugStop, Engine, Exit, Stops, WatchKind, Watchpoint};
+
+/// Adds up 3 + 2 + 1, sends the sum, and halts.
+#[rustfmt::skip]
+const CODE: &[u8] = &[
+    0xb9, 0x03, 0x00, 0x00, 0x00, //  0: mov ecx, 3
+    0x31, 0xc0,                   //  5: xor eax, eax
+    0x01, 0xc8,                   //  7: add eax, ecx
+    0xe2, 0xfc,                   //  9: loop 7
+    0xe6, 0xe9,                   //  b: out 0xe9, al
+    0x90,                         //  d: nop
+    0xf4,                         //  e: hlt
+];
+
+/// What happened until the guest halted or faulted, and where EIP was each time.
+fn story(engine: Choice, code: &[u8], stops: &Stops) -> Vec<(String, u32)> {
+    let mut machine = machine_on(engine, code, b"");
+    let engine = machine.engine();
+    engine.set_stops(stops).expect("every engine can do that");
+    let mut story = Vec::new();
+    loop {
+        let (what, is_end) = match engine.run().expect("the engine works") {
+            Exit::Debug(stop) => (format!("{stop:?}"), false),
+            Exit::Out { port, data, .. } => (format!("out {port:#x} {data:?}"), false),
+            Exit::Halt => ("halt".into(), true),
+            Exit::Fault(fault) => (format!("{:?}", fault.kind), true),
+            other => panic!("{other:?}"),
+        };
+        // At an `out`, EIP differs between KVMs; the engine knows better.
+        let eip = if what.starts_with("out") { 0 } else { engine.registers().expect("they can be read").eip };
+        story.push((what, eip));
+        assert!(story.len() < 100, "it goes on and on: {story:?}");
+        if is_end {
+            return story;
+        }
+    }
+}
+
+fn told(story: &[(&str, u32)]) -> Vec<(String, u32)> {
+    story.iter().map(|(what, eip)| ((*what).to_owned(), *eip)).collect()
+}
+
+#[test]
+fn every_instruction_is_a_step() {
+    let stops = Stops { step: true, ..Stops::default() };
+    let mut expected = vec![("Step", 5), ("Step", 7)];
+    expected.extend([("Step", 9), ("Step", 7), ("Step", 9), ("Step", 7), ("Step", 9), ("Step", 0xb)]);
+    expected.extend([("out 0xe9 [6]", 0), ("Step", 0xd), ("Step", 0xe), ("halt", 0xf)]);
+    for engine in engines() {
+        assert_eq!(story(*engine, CODE, &stops), told(&expected), "{engine:?}");
+    }
+}
+
+#[test]
+fn breakpoints_stop_before_their_instruction_each_time() {
+    let stops = Stops { breakpoints: vec![0, 9, 0xe], ..Stops::default() };
+    let expected = [
+        ("Breakpoint", 0),
+        ("Breakpoint", 9),
+        ("Breakpoint", 9),
+        ("Breakpoint", 9),
+        ("out 0xe9 [6]", 0),
+        ("Breakpoint", 0xe),
+        ("halt", 0xf),
+    ];
+    for engine in engines() {
+        assert_eq!(story(*engine, CODE, &stops), told(&expected), "{engine:?}");
+    }
+}
+
+#[test]
+fn there_may_be_more_breakpoints_than_debug_registers() {
+    let stops = Stops { breakpoints: vec![0x5, 0x7, 0xb, 0xd, 0xe, 0x2000], ..Stops::default() };
+    let expected = [
+        ("Breakpoint", 5),
+        ("Breakpoint", 7),
+        ("Breakpoint", 7),
+        ("Breakpoint", 7),
+        ("Breakpoint", 0xb),
+        ("out 0xe9 [6]", 0),
+        ("Breakpoint", 0xd),
+        ("Breakpoint", 0xe),
+        ("halt", 0xf),
+    ];
+    for engine in engines() {
+        assert_eq!(story(*engine, CODE, &stops), told(&expected), "{engine:?}");
+    }
+}
+
+#[test]
+fn an_exception_is_no_step() {
+    // 0: nop; 1: ud2
+    let stops = Stops { step: true, ..Stops::default() };
+    let expected = [("Step", 1), ("Exception { vector: 6, error_code: None }", 1)];
+    for engine in engines() {
+        assert_eq!(story(*engine, &[0x90, 0x0f, 0x0b], &stops), told(&expected), "{engine:?}");
+    }
+}
+
+#[test]
+fn what_was_set_is_taken_back() {
+    for engine in engines() {
+        let mut machine = machine_on(*engine, CODE, b"");
+        let processor = machine.engine();
+        processor.set_stops(&Stops { step: true, ..Stops::default() }).unwrap();
+        assert!(matches!(processor.run().unwrap(), Exit::Debug(DebugStop::Step)), "{engine:?}");
+        processor.set_stops(&Stops::default()).unwrap();
+        assert!(matches!(processor.run().unwrap(), Exit::Out { .. }), "{engine:?}");
+        assert!(matches!(processor.run().unwrap(), Exit::Halt), "{engine:?}");
+    }
+}
+
+#[test]
+fn kvm_says_what_it_cannot() {
+    for engine in engines().iter().filter(|engine| **engine == Choice::Kvm) {
+        let mut machine = machine_on(*engine, CODE, b"");
+        let watch = Watchpoint { address: 0x1000, len: 4, kind: WatchKind::Write };
+        for (stops, message) in [
+            (
+                Stops { watchpoints: vec![watch], ..Stops::default() },
+                "KVM cannot watch memory: run it with the soft engine",
+            ),
+            (
+                Stops { instructions: Some(5), ..Stops::default() },
+                "KVM cannot count instructions: run it with the soft engine",
+            ),
+        ] {
+            assert_eq!(machine.engine().set_stops(&stops).unwrap_err().to_string(), message);
+        }
+    }
+}
