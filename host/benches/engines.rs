@@ -35,6 +35,17 @@ fn main() -> Result<()> {
             size_at: Some(1),
             sizes: [100_000_000, 1_000_000],
         },
+        // mov ecx, SIZE; 5: add eax, ecx; xor ebx, eax; lea edx, [eax+ebx*2+7]; cmp edx, 5; je 5; sub ecx, 1;
+        // jnz 5; hlt
+        Program {
+            name: "arithmetic",
+            code: vec![
+                0xb9, 0, 0, 0, 0, 0x01, 0xc8, 0x31, 0xc3, 0x8d, 0x54, 0x58, 0x07, 0x83, 0xfa, 0x05, 0x74,
+                0xf3, 0x83, 0xe9, 0x01, 0x75, 0xee, 0xf4,
+            ],
+            size_at: Some(1),
+            sizes: [30_000_000, 100_000],
+        },
         // mov ecx, SIZE; 5: push ecx; call 10; pop ecx; dec ecx; jnz 5; hlt
         // 10: mov eax, [esp+4]; inc dword [0x1000]; ret
         Program {
@@ -67,6 +78,7 @@ fn main() -> Result<()> {
         println!("{:>20} {soft:>10.0} {kvm:>10.1} {:>8.0}", program.name, soft / kvm);
     }
     conversation()?;
+    making()?;
     first_byte()
 }
 
@@ -110,6 +122,20 @@ fn conversation() -> Result<()> {
     };
     let (soft, kvm) = (time(Choice::Soft, 100 * BYTES)?, time(Choice::Kvm, BYTES)?);
     println!("\na byte in and a byte out: soft {soft:.3} us, kvm {kvm:.2} us, ratio {:.0}", kvm / soft);
+    Ok(())
+}
+
+/// Making an engine, and dropping it.
+fn making() -> Result<()> {
+    const COUNT: u32 = 300;
+    let time = |engine| -> Result<f64> {
+        let start = Instant::now();
+        for _ in 0..COUNT {
+            choice::open(engine, MemorySize::default(), &Stops::default())?;
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(COUNT))
+    };
+    println!("\nmaking an engine: soft {:.1} us, kvm {:.0} us", time(Choice::Soft)?, time(Choice::Kvm)?);
     Ok(())
 }
 
