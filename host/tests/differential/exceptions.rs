@@ -3,9 +3,10 @@
 //! An exception is asked for only where there is a difference, so what agrees in spite of it is compared all the
 //! same.
 
+use flatland::fault::{Access, FaultKind};
 use iced_x86::{Instruction, Mnemonic};
 
-use super::subject::{After, End};
+use super::subject::{After, End, RAM};
 use super::verdict::outside_ram;
 
 /// A difference that is known.
@@ -29,7 +30,41 @@ enum Of {
     Unicorn,
 }
 
-const KNOWN: &[Known] = &[];
+const KNOWN: &[Known] = &[
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, _, _| any(executed, &[Mnemonic::Aam, Mnemonic::Aad]),
+        reason: "KVM's instruction emulator sets SF, ZF and PF of aam and aad by something else than AL",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, _, _| any(executed, &[Mnemonic::Enter]),
+        reason: "KVM's instruction emulator pushes 4 bytes for a 2-byte enter, and does not check the new stack",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |_, ours, theirs| {
+            is_exception(ours, 6) && matches!(outside_ram(&theirs.end), Some((Access::Read, _)))
+        },
+        reason: "KVM's instruction emulator reads the operand of bytes that are no instruction",
+    },
+    Known {
+        of: Of::Kvm,
+        is_this: |_, ours, theirs| {
+            outside_ram(&ours.end).is_some() && outside_ram(&ours.end) == outside_ram(&theirs.end)
+        },
+        reason: "KVM has done part of an instruction, or all, when it tells of the access outside RAM",
+    },
+    Known {
+        of: Of::Kvm,
+        is_this: |_, ours, theirs| {
+            matches!(fault(ours), Some(FaultKind::Exception { .. }))
+                && fault(theirs) == Some(FaultKind::TripleFault)
+                && !(16..=RAM).contains(&ours.registers.esp)
+        },
+        reason: "the frame of an exception finds no RAM, so KVM tells of a triple fault only",
+    },
+];
 
 /// The reason for a difference, if it is known.
 pub fn known(subject: &str, executed: &[Instruction], ours: &After, theirs: &After) -> Option<&'static str> {
@@ -55,4 +90,15 @@ fn kvm_emulates() -> bool {
 
 fn any(executed: &[Instruction], mnemonics: &[Mnemonic]) -> bool {
     executed.iter().any(|instruction| mnemonics.contains(&instruction.mnemonic()))
+}
+
+fn fault(after: &After) -> Option<FaultKind> {
+    match after.end {
+        End::Fault(fault) => Some(fault.kind),
+        _ => None,
+    }
+}
+
+fn is_exception(after: &After, number: u8) -> bool {
+    matches!(fault(after), Some(FaultKind::Exception { vector, .. }) if vector == number)
 }
