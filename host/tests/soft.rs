@@ -642,6 +642,14 @@ fn the_local_table_at_entry_is_ram() {
 }
 
 #[test]
+fn a_shift_by_0_needs_a_segment_to_write_to() {
+    // rol dword cs:[0x100], cl; shld dword cs:[0x100], eax, cl
+    for code in [&[0x2e, 0xd3, 0x05, 0, 1, 0, 0][..], &[0x2e, 0x0f, 0xa5, 0x05, 0, 1, 0, 0]] {
+        assert_eq!(fault(&mut machine(code)).kind, exception(13, Some(0)));
+    }
+}
+
+#[test]
 fn random_bytes_never_panic() {
     let mut state = 0x9e37_79b9_u32;
     let mut random = move || {

@@ -58,11 +58,39 @@ const KNOWN: &[Known] = &[
     Known {
         of: Of::Kvm,
         is_this: |_, ours, theirs| {
-            matches!(fault(ours), Some(FaultKind::Exception { .. }))
+            ours.end != theirs.end
                 && fault(theirs) == Some(FaultKind::TripleFault)
-                && !(16..=RAM).contains(&ours.registers.esp)
+                && !(16..=RAM).contains(&theirs.registers.esp)
         },
-        reason: "the frame of an exception finds no RAM, so KVM tells of a triple fault only",
+        reason: "an exception, or a refusal of KVM, finds no RAM for its frame and is told as a triple fault",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, ours, _| {
+            is_exception(ours, 13) && any(executed, &[Mnemonic::Insb, Mnemonic::Insw, Mnemonic::Insd])
+        },
+        reason: "KVM's instruction emulator reads the port before it looks at the segment of ins",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, ours, theirs| {
+            ours.bus != theirs.bus
+                && executed.iter().any(|instruction| {
+                    instruction.mnemonic() == Mnemonic::In
+                        && (instruction.has_repne_prefix() || instruction.has_rep_prefix())
+                })
+        },
+        reason: "KVM's instruction emulator reads ahead from the port for an in with a rep prefix, which means nothing",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, _, _| any(executed, &[Mnemonic::Reservednop]),
+        reason: "KVM's instruction emulator takes the address of a hint nop for one of 32 bits",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, _, _| any(executed, &[Mnemonic::Int]),
+        reason: "KVM's instruction emulator has no int",
     },
 ];
 
