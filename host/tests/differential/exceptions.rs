@@ -25,9 +25,6 @@ enum Of {
     Kvm,
     /// KVM's own instruction emulator, where the processor has neither VMX nor SVM.
     KvmEmulator,
-    /// libunicorn 2.0.1.
-    #[cfg_attr(not(feature = "unicorn"), expect(dead_code, reason = "nobody asks it"))]
-    Unicorn,
 }
 
 const KNOWN: &[Known] = &[
@@ -99,7 +96,6 @@ pub fn known(subject: &str, executed: &[Instruction], ours: &After, theirs: &Aft
     let applies = |of| match of {
         Of::Kvm => subject == "kvm",
         Of::KvmEmulator => subject == "kvm" && kvm_emulates(),
-        Of::Unicorn => subject == "unicorn",
     };
     KNOWN
         .iter()

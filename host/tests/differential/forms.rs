@@ -11,7 +11,7 @@ fn each_form_against_kvm() {
     let Some(mut kvm) = Kvm::to_compare_with() else { return };
     let forms = forms();
     let mut tally = Tally::default();
-    for seed in seeds(4_000) {
+    for seed in seeds(1_226) {
         // One form after the other, so that none is left out.
         let form = &forms[seed as usize % forms.len()];
         tally.case(seed, &case(form, &mut Random::new(seed)), &mut Soft, &mut kvm);

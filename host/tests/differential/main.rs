@@ -1,7 +1,6 @@
 //! The soft engine beside others: the same registers, flags and memory before, the same after.
 //!
 //! - `forms`: each form of instruction with random operands, beside KVM.
-//! - `third_party`: the same beside libunicorn, with the feature `unicorn`.
 //! - `random_bytes` and `random_streams`: random code, beside KVM.
 //! - `on_purpose`: a bug put into the soft engine is found.
 //!

@@ -14,7 +14,7 @@ const BYTES: usize = 64;
 fn random_bytes_against_kvm() {
     let Some(mut kvm) = Kvm::to_compare_with() else { return };
     let mut tally = Tally::default();
-    for seed in seeds(4_000) {
+    for seed in seeds(1_000) {
         tally.case(seed, &before(&mut Random::new(seed)), &mut Soft, &mut kvm);
     }
     tally.finish("(d) sequences of random bytes, soft and KVM");

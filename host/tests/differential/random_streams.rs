@@ -55,7 +55,10 @@ fn stream(forms: &[Form], seed: u64) -> Before {
     let mut code = start.ram.clone();
     let mut undefined_flags = 0;
     let mut left = LENGTH;
-    while left > 0 && now.registers.eip < CODE_END {
+    for _ in 0..LENGTH * 50 {
+        if left == 0 || now.registers.eip >= CODE_END {
+            break;
+        }
         if let Some((next, flags)) = append(forms, &mut random, &now, undefined_flags) {
             let (from, to) = (now.registers.eip as usize, CODE_END as usize);
             code[from..to].copy_from_slice(&next.ram[from..to]);
@@ -81,6 +84,8 @@ fn append(forms: &[Form], random: &mut Random, now: &Before, undefined_flags: u3
     let mut suited = wanted;
     case::encode(form, &mut trial, &mut suited, wanted.eip)?;
     let mut code = moves(&now.registers, &suited);
+    const MOV: usize = 5; // bytes
+    let setup = code.len() / MOV;
     suited.eip += code.len() as u32;
     let instruction_at = suited.eip;
     random.choose(forms);
@@ -101,7 +106,7 @@ fn append(forms: &[Form], random: &mut Random, now: &Before, undefined_flags: u3
     engine.set_stops(&Stops { step: true, ..Stops::default() }).expect("it steps");
     let end = instruction_at + bytes.len() as u32;
     let mut bus = Bus::default();
-    while engine.registers().expect("it has registers").eip <= instruction_at {
+    for _ in 0..=setup {
         if to_the_end(&mut engine, &mut bus).is_some() {
             return None;
         }

@@ -36,20 +36,10 @@ pub struct After {
 pub enum End {
     Halt,
     Fault(Fault),
-    /// A fault of which only this is known.
-    SomeFault(FaultClass),
     /// It had not ended after [`MOST_INSTRUCTIONS`] or [`MOST_TRANSFERRED`].
     Endless,
     /// It did not come back in [`PATIENCE`].
     Lost,
-}
-
-/// Faults as a third party tells them apart.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[cfg_attr(not(feature = "unicorn"), expect(dead_code, reason = "KVM tells each fault"))]
-pub enum FaultClass {
-    Exception,
-    OutsideRam,
 }
 
 impl End {

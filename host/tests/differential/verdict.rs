@@ -7,7 +7,7 @@ use flatland::fault::{Access, Fault, FaultKind, Location};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic};
 
 use super::exceptions;
-use super::subject::{After, Before, End, FaultClass, Subject};
+use super::subject::{After, Before, End, Subject};
 use super::trace::{Trace, trace};
 
 /// What became of the cases of a test.
@@ -241,11 +241,6 @@ fn difference(ours: &After, theirs: &After, trace: &Trace) -> Option<String> {
 }
 
 fn same_end(ours: &End, theirs: &End) -> bool {
-    let class = |end: &End| match end {
-        End::Fault(Fault { kind: FaultKind::OutsideRam { .. }, .. }) => Some(FaultClass::OutsideRam),
-        End::Fault(_) => Some(FaultClass::Exception),
-        _ => None,
-    };
     match (ours, theirs) {
         (End::Fault(ours), End::Fault(theirs)) => {
             // A trap's frame tells the instruction behind it.
@@ -258,7 +253,6 @@ fn same_end(ours: &End, theirs: &End) -> bool {
             };
             ours.kind == theirs.kind && place_is_known
         }
-        (ours, End::SomeFault(theirs)) => class(ours) == Some(*theirs),
         _ => ours == theirs,
     }
 }
