@@ -9,7 +9,7 @@ use iced_x86::Mnemonic;
 use super::case::{self, CODE, DATA, STACK};
 use super::catalogue::{Form, forms};
 use super::random::{Random, seeds};
-use super::subject::{Before, Bus, End, Kvm, Soft, after, soft_engine, to_the_end};
+use super::subject::{Before, Bus, End, Kvm, Soft, Subject, after, soft_engine, to_the_end};
 use super::trace::{decode, effect};
 use super::verdict::Tally;
 
@@ -21,7 +21,12 @@ const CODE_END: u32 = DATA - 0x400;
 #[test]
 fn random_streams_against_kvm() {
     let Some(mut kvm) = Kvm::to_compare_with() else { return };
-    let forms: Vec<Form> = forms().into_iter().filter(belongs_in_a_stream).collect();
+    // One instruction that this KVM cannot run would spoil a whole stream.
+    let is_run = |form: &Form, kvm: &mut Kvm| {
+        (0..2).all(|seed| !kvm.run(&case::case(form, &mut Random::new(seed))).end.is_refusal())
+    };
+    let forms: Vec<Form> =
+        forms().into_iter().filter(|form| belongs_in_a_stream(form) && is_run(form, &mut kvm)).collect();
     let mut tally = Tally::default();
     for seed in seeds(12) {
         tally.case(seed, &stream(&forms, seed), &mut Soft, &mut kvm);

@@ -2,6 +2,7 @@
 
 use flatland::engine::soft::SoftEngine;
 use flatland::engine::{Engine, Registers, Stops};
+use flatland::fault::{Fault, FaultKind};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use super::subject::{After, Before, Bus, End, MOST_INSTRUCTIONS, after, soft_engine, to_the_end};
@@ -47,7 +48,12 @@ pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngin
         let effect = effect(&instruction, &registers);
         executed.push(instruction);
         let end = to_the_end(&mut engine, &mut bus);
-        if !matches!(end, Some(End::Fault(_))) {
+        // A trap comes when the instruction is complete.
+        let is_complete = match end {
+            Some(End::Fault(Fault { kind, .. })) => matches!(kind, FaultKind::Exception { vector: 1, .. }),
+            _ => true,
+        };
+        if is_complete {
             if effect.flags_read & undefined_flags != 0 {
                 undefined = undefined.or(Some("a flag that is undefined is used"));
             }
