@@ -96,7 +96,7 @@ fn append(forms: &[Form], random: &mut Random, now: &Before, undefined_flags: u3
     random.choose(forms);
     let mut again = suited;
     let bytes = case::encode(form, random, &mut again, instruction_at)?;
-    if moves(&suited, &again) != [] {
+    if !moves(&suited, &again).is_empty() {
         return None;
     }
     code.extend(&bytes);
