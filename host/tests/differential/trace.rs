@@ -17,6 +17,7 @@ const STATUS: [(u32, u32); 6] = [
     (RflagsBits::OF, 1 << 11),
 ];
 const CF: u32 = 1 << 0;
+const OF: u32 = 1 << 11;
 const ALL_STATUS: u32 = 0x8d5;
 
 /// A case as the soft engine steps through it.
@@ -117,8 +118,10 @@ pub fn effect(instruction: &Instruction, registers: &Registers) -> Effect {
             0 => (effect.flags_defined, effect.flags_undefined) = (0, 0),
             // CF is undefined for a count as large as the operand; of `sar` it is not (SDM volume 2, SAL/SAR/SHL/SHR).
             count if count >= size && matches!(instruction.mnemonic(), M::Shl | M::Sal | M::Shr) => {
-                effect.flags_undefined |= CF
+                effect.flags_undefined |= CF | OF
             }
+            // The decoder's tables take a whole turn for none at all.
+            count if count > 1 => effect.flags_undefined |= OF,
             _ => {}
         },
         M::Shld | M::Shrd => match count(2) {
