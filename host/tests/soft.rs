@@ -642,6 +642,26 @@ fn the_machine_runs_it() {
     assert_eq!(machine.streams().output.bytes(), b"IBM");
 }
 
+/// A processor comes out of a reset with an LDT of 64 KiB at 0 (SDM volume 3, table 11-1), as KVM does: a selector of
+/// it finds whatever descriptor RAM has there.
+#[test]
+fn the_local_table_at_entry_is_ram() {
+    // mov eax, 0x104 (entry 0x20 of the LDT); mov es, eax; mov al, es:[4]; hlt
+    let mut engine = machine(&[0xb8, 4, 1, 0, 0, 0x8e, 0xc0, 0x26, 0xa0, 4, 0, 0, 0, 0xf4]);
+    // Data from 0x200 on, writable, 4 KiB.
+    write_u32s(&mut engine, 0x100, &[0x0200_0fff, 0x0040_9200]);
+    write_u32s(&mut engine, 0x204, &[0x5a]);
+    assert_eq!(halt(&mut engine).eax & 0xff, 0x5a);
+}
+
+#[test]
+fn a_shift_by_0_needs_a_segment_to_write_to() {
+    // rol dword cs:[0x100], cl; shld dword cs:[0x100], eax, cl
+    for code in [&[0x2e, 0xd3, 0x05, 0, 1, 0, 0][..], &[0x2e, 0x0f, 0xa5, 0x05, 0, 1, 0, 0]] {
+        assert_eq!(fault(&mut machine(code)).kind, exception(13, Some(0)));
+    }
+}
+
 #[test]
 fn random_bytes_never_panic() {
     let mut state = 0x9e37_79b9_u32;

@@ -29,6 +29,33 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     show_and_run(command)
 }
 
+/// Runs all of the differential tests, of which [`test`] runs a quick slice, and shows their numbers.
+pub fn differential(workspace: &Workspace) -> Result<()> {
+    // The module of host/tests/differential, and how many cases it has.
+    const PARTS: [(&str, &str); 4] =
+        [("on_purpose", "1"), ("forms", "50000"), ("random_streams", "1000"), ("random_bytes", "100000")];
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    shell.change_dir(workspace.root());
+    for (part, cases) in PARTS {
+        let arguments = [
+            "test",
+            "--release",
+            "--package",
+            "flatland",
+            "--test",
+            "differential",
+            part,
+            "--",
+            "--nocapture",
+        ];
+        let mut command = cargo(&shell, arguments);
+        command.env("CARGO_TARGET_DIR", workspace.target());
+        command.env("FLATLAND_CASES", cases);
+        show_and_run(command)?;
+    }
+    Ok(())
+}
+
 /// Why KVM cannot be used here, as the machine itself says when it is to run one `hlt` on it.
 fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     const HLT: [u8; 1] = [0xf4];

@@ -15,6 +15,7 @@ Commands:
   build [NAME]          build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf
   list                  list the guest programs there are
   test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
+  differential          compare the soft engine with KVM in 150,000 cases (10 minutes)
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
 
@@ -35,6 +36,8 @@ pub enum Command {
     Run { name: Option<String>, profile: Profile, options: Vec<OsString> },
     /// Run the tests with these arguments of `cargo test`.
     Test { arguments: Vec<OsString> },
+    /// Run all of the differential tests.
+    Differential,
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -54,7 +57,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let asks_for_help = args[..before_dashes].iter().any(|arg| arg == "--help" || arg == "-h");
     match command.as_str() {
         "-h" | "--help" | "help" => Ok(Command::Help),
-        "build" | "run" | "list" | "lint" | "portability" if asks_for_help => Ok(Command::Help),
+        "build" | "run" | "list" | "lint" | "portability" | "differential" if asks_for_help => {
+            Ok(Command::Help)
+        }
         "run" => parse_run(args),
         "build" => {
             let (name, profile, rest) = name_and_profile(args)?;
@@ -62,6 +67,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Ok(Command::Build { name, profile })
         }
         "test" => Ok(Command::Test { arguments: args }),
+        "differential" => nothing_more("differential", &args).map(|()| Command::Differential),
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
         "list" => nothing_more("list", &args).map(|()| Command::List),

@@ -70,6 +70,10 @@ pub struct SystemSegment {
     pub limit: u32,
 }
 
+/// LDTR after a reset: all of the first 64 KiB (SDM volume 3, table 11-1). The contract says nothing of it, so it is
+/// what a processor has, and KVM.
+const LDT_RESET: SystemSegment = SystemSegment { selector: 0, base: 0, limit: 0xffff };
+
 /// The processor.
 #[derive(Debug)]
 pub struct Cpu {
@@ -142,7 +146,7 @@ impl Cpu {
             stack_mask: u32::MAX,
             gdt: ENTRY_GDT,
             idt: ENTRY_IDT,
-            ldt: SystemSegment::default(),
+            ldt: LDT_RESET,
             task: SystemSegment::default(),
             cr0: CR0_PE | CR0_ET,
             cr2: 0,

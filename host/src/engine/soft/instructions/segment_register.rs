@@ -48,8 +48,9 @@ fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break>
     let allowed = if is_stack {
         selector & 0b11 == 0 && descriptor.is_writable() && descriptor.privilege_level() == 0
     } else {
-        // The check of privilege levels fails only where both the requested and the current level are too low.
-        descriptor.is_readable()
+        // The privilege level must be no lower than the requested one (SDM volume 3, section 6.6).
+        let in_reach = descriptor.is_conforming() || (selector & 0b11) as u8 <= descriptor.privilege_level();
+        descriptor.is_readable() && in_reach
     };
     if !allowed {
         return Err(cpu.general_protection(code));

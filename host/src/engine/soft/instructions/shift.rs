@@ -140,12 +140,14 @@ fn handler<S: Shift>(instruction: &Instruction) -> Handler {
     }
 }
 
-/// A count of 0 changes nothing, but the operand must be there.
+/// A count of 0 changes nothing, but the operand must be in a segment that can be written (SDM volume 2, exceptions
+/// of SAL/SAR/SHL/SHR), so it is stored as it is.
 fn shift<S: Shift, T: Int, P: Place<T>, C: Source<u8>>(cpu: &mut Cpu, op: &Op) -> Step {
     let count = u32::from(C::read(cpu, op)?) & COUNT_MASK;
     let operand = P::read(cpu, op)?;
     if count == 0 {
-        return Ok(());
+        P::write(cpu, op, operand)?;
+        return P::finish(cpu);
     }
     let (result, flags) = S::apply::<T>(operand.zero_extend(), count, cpu.flags);
     P::write(cpu, op, T::truncate(result))?;
@@ -163,7 +165,8 @@ fn shld<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step 
     let count = double_shift_count::<BY_CL>(cpu, op);
     let operand = P::read(cpu, op)?.zero_extend();
     if count == 0 {
-        return Ok(());
+        P::write(cpu, op, T::truncate(operand))?;
+        return P::finish(cpu);
     }
     let source = cpu.reg_part::<T>(op.source).zero_extend();
     let (operand_128, source_128) = (u128::from(operand), u128::from(source));
@@ -179,7 +182,8 @@ fn shrd<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step 
     let count = double_shift_count::<BY_CL>(cpu, op);
     let operand = P::read(cpu, op)?.zero_extend();
     if count == 0 {
-        return Ok(());
+        P::write(cpu, op, T::truncate(operand))?;
+        return P::finish(cpu);
     }
     let source = cpu.reg_part::<T>(op.source).zero_extend();
     let (operand_128, source_128) = (u128::from(operand), u128::from(source));

@@ -1,0 +1,20 @@
+//! Each form of instruction with random operands, on the soft engine and on KVM.
+
+use super::case::case;
+use super::catalogue::forms;
+use super::random::{Random, seeds};
+use super::subject::{Kvm, Soft};
+use super::verdict::Tally;
+
+#[test]
+fn each_form_against_kvm() {
+    let Some(mut kvm) = Kvm::to_compare_with() else { return };
+    let forms = forms();
+    let mut tally = Tally::default();
+    for seed in seeds(1_226) {
+        // One form after the other, so that none is left out.
+        let form = &forms[seed as usize % forms.len()];
+        tally.case(seed, &case(form, &mut Random::new(seed)), &mut Soft, &mut kvm);
+    }
+    tally.finish(&format!("(a) {} forms of instructions, soft and KVM", forms.len()));
+}

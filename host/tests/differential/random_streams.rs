@@ -1,0 +1,140 @@
+//! Streams of random valid instructions, on the soft engine and on KVM.
+//!
+//! A stream is written while the soft engine executes it, so that what comes next suits what the registers hold:
+//! operands lie in RAM, nothing faults, and no undefined flag is used.
+
+use flatland::engine::{Engine, Registers, Stops};
+use iced_x86::Mnemonic;
+
+use super::case::{self, CODE, DATA, STACK};
+use super::catalogue::{Form, forms};
+use super::random::{Random, seeds};
+use super::subject::{Before, Bus, End, Kvm, Soft, Subject, after, soft_engine, to_the_end};
+use super::trace::{decode, effect};
+use super::verdict::Tally;
+
+/// Instructions of a stream, at most.
+const LENGTH: u32 = 100;
+/// Where code must end, so that a short jump from there stays below [`DATA`].
+const CODE_END: u32 = DATA - 0x400;
+
+#[test]
+fn random_streams_against_kvm() {
+    let Some(mut kvm) = Kvm::to_compare_with() else { return };
+    // One instruction that this KVM cannot run would spoil a whole stream.
+    let is_run = |form: &Form, kvm: &mut Kvm| {
+        (0..2).all(|seed| !kvm.run(&case::case(form, &mut Random::new(seed))).end.is_refusal())
+    };
+    let forms: Vec<Form> =
+        forms().into_iter().filter(|form| belongs_in_a_stream(form) && is_run(form, &mut kvm)).collect();
+    let mut tally = Tally::default();
+    for seed in seeds(12) {
+        tally.case(seed, &stream(&forms, seed), &mut Soft, &mut kvm);
+    }
+    tally.finish(&format!("(d) streams of random valid instructions of {} forms, soft and KVM", forms.len()));
+}
+
+/// Whether KVM's instruction emulator has it, too, and it leads on.
+fn belongs_in_a_stream(form: &Form) -> bool {
+    use Mnemonic as M;
+    let name = format!("{:?}", form.code);
+    let loads_selector = ["Mov_Sreg", "Popw_", "Popd_"].iter().any(|start| name.starts_with(start));
+    !loads_selector
+        && !matches!(
+            form.code.mnemonic(),
+            // Not on every KVM: see `exceptions`.
+            M::Daa | M::Das | M::Aaa | M::Aas | M::Aam | M::Aad | M::Enter | M::Into | M::Bound | M::Arpl
+            | M::Int | M::Int1 | M::Int3 | M::Iret | M::Iretd | M::Popf | M::Popfd | M::Ud0 | M::Ud1 | M::Ud2
+            // They lead to somewhere else, for which there is no code.
+            | M::Ret | M::Retf | M::Jmp | M::Call
+            // Selectors are 8 and 16.
+            | M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss | M::Lar | M::Lsl | M::Verr | M::Verw
+        )
+}
+
+/// A stream that ends with `hlt`.
+fn stream(forms: &[Form], seed: u64) -> Before {
+    let mut random = Random::new(seed);
+    let start = Before { registers: case::registers(&mut random), ram: case::ram(&mut random) };
+    let mut now = start.clone();
+    let mut code = start.ram.clone();
+    let mut undefined_flags = 0;
+    let mut left = LENGTH;
+    for _ in 0..LENGTH * 50 {
+        if left == 0 || now.registers.eip >= CODE_END {
+            break;
+        }
+        if let Some((next, flags)) = append(forms, &mut random, &now, undefined_flags) {
+            let (from, to) = (now.registers.eip as usize, CODE_END as usize);
+            code[from..to].copy_from_slice(&next.ram[from..to]);
+            now = next;
+            undefined_flags = flags;
+            left -= 1;
+        }
+    }
+    code[now.registers.eip as usize] = 0xf4; // hlt
+    Before { registers: start.registers, ram: code }
+}
+
+/// Executes one more instruction: the state after it, and the flags that are undefined then. `None` if the choice was
+/// no luck.
+fn append(forms: &[Form], random: &mut Random, now: &Before, undefined_flags: u32) -> Option<(Before, u32)> {
+    let mut wanted = now.registers;
+    if random.one_in(4) {
+        wanted.esp = STACK + random.below(16);
+    }
+    // Registers that the instruction wants to be others are loaded before it, and its own place depends on that.
+    let mut trial = random.clone();
+    let form = trial.choose(forms);
+    let mut suited = wanted;
+    case::encode(form, &mut trial, &mut suited, wanted.eip)?;
+    let mut code = moves(&now.registers, &suited);
+    const MOV: usize = 5; // bytes
+    let setup = code.len() / MOV;
+    suited.eip += code.len() as u32;
+    let instruction_at = suited.eip;
+    random.choose(forms);
+    let mut again = suited;
+    let bytes = case::encode(form, random, &mut again, instruction_at)?;
+    if !moves(&suited, &again).is_empty() {
+        return None;
+    }
+    code.extend(&bytes);
+    let instruction = decode(&bytes, instruction_at);
+    let effect = effect(&instruction, &suited);
+    if instruction.is_invalid() || effect.flags_read & undefined_flags != 0 || effect.undefined.is_some() {
+        return None;
+    }
+    let mut attempt = now.clone();
+    attempt.ram[now.registers.eip as usize..][..code.len()].copy_from_slice(&code);
+    let mut engine = soft_engine(&attempt);
+    engine.set_stops(&Stops { step: true, ..Stops::default() }).expect("it steps");
+    let end = instruction_at + bytes.len() as u32;
+    let mut bus = Bus::default();
+    for _ in 0..=setup {
+        if to_the_end(&mut engine, &mut bus).is_some() {
+            return None;
+        }
+    }
+    let next = after(&mut engine, End::Halt, bus);
+    let code_is_whole = next.ram[CODE as usize..DATA as usize] == attempt.ram[CODE as usize..DATA as usize];
+    let leads_on = (end..CODE_END).contains(&next.registers.eip);
+    // What input is, depends on how much there was before.
+    (code_is_whole && leads_on && next.bus.bytes == 0).then(|| {
+        let flags = undefined_flags & !effect.flags_defined | effect.flags_undefined;
+        (Before { registers: next.registers, ram: next.ram }, flags)
+    })
+}
+
+/// `mov` for each register that differs.
+fn moves(from: &Registers, to: &Registers) -> Vec<u8> {
+    let values = |of: &Registers| [of.eax, of.ecx, of.edx, of.ebx, of.esp, of.ebp, of.esi, of.edi];
+    let mut code = Vec::new();
+    for (number, (from, to)) in values(from).into_iter().zip(values(to)).enumerate() {
+        if from != to {
+            code.push(0xb8 | number as u8);
+            code.extend(to.to_le_bytes());
+        }
+    }
+    code
+}

@@ -1,0 +1,268 @@
+//! Whether two runs of a case are the same, and which differences are known.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use flatland::fault::{Access, Fault, FaultKind, Location};
+use iced_x86::{CpuidFeature, Instruction, Mnemonic};
+
+use super::exceptions;
+use super::subject::{After, Before, End, Subject};
+use super::trace::{Trace, trace};
+
+/// What became of the cases of a test.
+#[derive(Default)]
+pub struct Tally {
+    compared: u32,
+    left_out: BTreeMap<&'static str, u32>,
+    instructions: usize,
+    differences: u32,
+}
+
+/// More differences than this are not printed.
+const MOST_PRINTED: u32 = 20;
+
+impl Tally {
+    /// Runs a case on `ours`, and if it ends there, on `theirs`, and counts what comes of it.
+    pub fn case(&mut self, seed: u64, before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) {
+        match verdict(before, ours, theirs) {
+            Verdict::Same { instructions } => {
+                self.compared += 1;
+                self.instructions += instructions;
+            }
+            Verdict::LeftOut(reason) => self.leave_out(reason),
+            Verdict::Different(how) => {
+                self.compared += 1;
+                self.differences += 1;
+                if self.differences <= MOST_PRINTED {
+                    println!("difference, to be had again by FLATLAND_SEED={seed} FLATLAND_CASES=1:\n{how}");
+                }
+            }
+        }
+    }
+
+    /// Counts a case that cannot be compared.
+    pub fn leave_out(&mut self, reason: &'static str) {
+        *self.left_out.entry(reason).or_default() += 1;
+    }
+
+    /// How many differences there were.
+    pub fn differences(&self) -> u32 {
+        self.differences
+    }
+
+    /// Prints the numbers, and fails if there is a difference or nothing was compared.
+    pub fn finish(self, what: &str) {
+        self.print(what);
+        assert_eq!(self.differences, 0, "{what}: see the differences above");
+        assert!(self.compared > 0, "{what}: nothing was compared");
+    }
+
+    /// Prints the numbers.
+    pub fn print(&self, what: &str) {
+        let Self { compared, left_out, instructions, differences } = self;
+        println!(
+            "{what}: {differences} differences in {compared} cases compared ({instructions} instructions)"
+        );
+        for (reason, count) in left_out {
+            println!("    {count} left out: {reason}");
+        }
+    }
+}
+
+/// What comes of a case.
+enum Verdict {
+    Same { instructions: usize },
+    LeftOut(&'static str),
+    Different(String),
+}
+
+fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) -> Verdict {
+    let our_after = ours.run(before);
+    if our_after.end == End::Endless {
+        return Verdict::LeftOut("it does not end");
+    }
+    if our_after.end.is_refusal() {
+        return Verdict::LeftOut("an instruction of a unit that the soft engine does not have");
+    }
+    let trace = trace(before, |_, _| {});
+    if let Some(reason) = not_comparable(&trace.executed) {
+        return Verdict::LeftOut(reason);
+    }
+    let their_after = theirs.run(before);
+    if their_after.end.is_refusal() {
+        return Verdict::LeftOut("an instruction that this KVM cannot run");
+    }
+    let Some(mut how) = difference(&our_after, &their_after, &trace) else {
+        return Verdict::Same { instructions: trace.executed.len() };
+    };
+    if let Some(reason) = trace.undefined {
+        return Verdict::LeftOut(reason);
+    }
+    if let Some(reason) = exceptions::known(theirs.name(), &trace.executed, &our_after, &their_after) {
+        return Verdict::LeftOut(reason);
+    }
+    let _ = writeln!(how, "  before: {:x?}", before.registers);
+    for (name, after) in [(ours.name(), &our_after), (theirs.name(), &their_after)] {
+        let _ = writeln!(how, "  {name}: {:x?}\n    {:x?}", after.end, after.registers);
+    }
+    for instruction in trace.executed.iter().rev().take(8).rev() {
+        let start = instruction.ip() as usize;
+        let bytes = before.ram.get(start..start + instruction.len()).unwrap_or_default();
+        let _ = writeln!(how, "  {start:#x}: {bytes:02x?} {:?}", instruction.code());
+    }
+    Verdict::Different(how)
+}
+
+/// What reads what each processor may answer as it likes, or changes what the contract leaves to the host.
+const NOT_COMPARABLE: [(&[Mnemonic], &str); 4] = [
+    (
+        &[
+            Mnemonic::Cpuid,
+            Mnemonic::Rdtsc,
+            Mnemonic::Rdtscp,
+            Mnemonic::Rdpmc,
+            Mnemonic::Rdmsr,
+            Mnemonic::Wrmsr,
+        ],
+        "cpuid, time stamps and model-specific registers are the processor's own",
+    ),
+    (
+        &[
+            Mnemonic::Sgdt,
+            Mnemonic::Sidt,
+            Mnemonic::Sldt,
+            Mnemonic::Str,
+            Mnemonic::Lgdt,
+            Mnemonic::Lidt,
+            Mnemonic::Lldt,
+            Mnemonic::Ltr,
+            Mnemonic::Smsw,
+            Mnemonic::Lmsw,
+            Mnemonic::Clts,
+        ],
+        "system registers at entry are the host's affair",
+    ),
+    (
+        &[Mnemonic::Invd, Mnemonic::Wbinvd, Mnemonic::Invlpg, Mnemonic::Rsm],
+        "caches and system management are the host's affair",
+    ),
+    (
+        &[Mnemonic::Vmcall, Mnemonic::Vmmcall, Mnemonic::Pause],
+        "vmcall, vmmcall and pause speak to the hypervisor: KVM may never come back",
+    ),
+];
+
+/// Why code that has executed this cannot be compared, if it cannot.
+pub fn not_comparable(executed: &[Instruction]) -> Option<&'static str> {
+    executed.iter().find_map(|instruction| {
+        let mnemonic = instruction.mnemonic();
+        if touches_control_registers(instruction) {
+            return Some("control and debug registers are the host's affair");
+        }
+        if !instruction.is_invalid() && !is_of_the_i686(instruction) {
+            return Some("an instruction newer than the i686");
+        }
+        NOT_COMPARABLE.iter().find(|(mnemonics, _)| mnemonics.contains(&mnemonic)).map(|(_, reason)| *reason)
+    })
+}
+
+fn touches_control_registers(instruction: &Instruction) -> bool {
+    [instruction.op0_register(), instruction.op1_register()]
+        .iter()
+        .any(|register| register.is_cr() || register.is_dr() || register.is_tr())
+}
+
+/// Whether the Pentium Pro had it.
+fn is_of_the_i686(instruction: &Instruction) -> bool {
+    use CpuidFeature as F;
+    instruction.cpuid_features().iter().all(|feature| {
+        matches!(
+            feature,
+            F::INTEL8086
+                | F::INTEL8086_ONLY
+                | F::INTEL186
+                | F::INTEL286
+                | F::INTEL286_ONLY
+                | F::INTEL386
+                | F::INTEL386_ONLY
+                | F::INTEL486
+                | F::CMOV
+                | F::CX8
+                | F::CPUID
+                | F::TSC
+                | F::MSR
+                | F::RDPMC
+                | F::MULTIBYTENOP
+                | F::PAUSE
+                | F::SMM
+        )
+    })
+}
+
+/// Resume flag of EFLAGS.
+const RF: u32 = 1 << 16;
+
+/// The first thing in which two runs differ that the manual defines.
+fn difference(ours: &After, theirs: &After, trace: &Trace) -> Option<String> {
+    if ours.bus != theirs.bus {
+        return Some(format!("  ports: {:02x?} and {:02x?}", ours.bus, theirs.bus));
+    }
+    if !same_end(&ours.end, &theirs.end) {
+        return Some("  they end in another way\n".into());
+    }
+    let (mut registers, mut other) = (ours.registers, theirs.registers);
+    registers.eflags &= !trace.undefined_flags;
+    other.eflags &= !trace.undefined_flags;
+    if let End::Fault(fault) = theirs.end
+        && matches!(fault.location, Location::EndsAt(_))
+    {
+        // The store has been done: see `KvmEngine::on_mmio`.
+        other.eip = registers.eip;
+    }
+    if matches!(theirs.end, End::Fault(_)) {
+        // In the frame that a fault pushes RF is set, whatever it was (SDM volume 3, section 19.3.1.1).
+        registers.eflags &= !RF;
+        other.eflags &= !RF;
+    }
+    if registers != other {
+        return Some("  the registers differ\n".into());
+    }
+    if ours.ram == theirs.ram {
+        return None;
+    }
+    let frame = if matches!(ours.end, End::Fault(_)) { registers.esp } else { 0 };
+    let at = (0..ours.ram.len()).find(|&at| {
+        // KVM's exception has pushed its frame: three words, and an error code.
+        let in_frame = frame.wrapping_sub(at as u32 + 1) < 16;
+        ours.ram[at] != theirs.ram[at] && !in_frame
+    })?;
+    Some(format!("  RAM differs at {at:#x}: {:#x} and {:#x}\n", ours.ram[at], theirs.ram[at]))
+}
+
+fn same_end(ours: &End, theirs: &End) -> bool {
+    match (ours, theirs) {
+        (End::Fault(ours), End::Fault(theirs)) => {
+            // A trap's frame tells the instruction behind it.
+            let is_trap = matches!(ours.kind, FaultKind::Exception { vector: 1, .. });
+            let place_is_known = match theirs.location {
+                _ if is_trap => true,
+                Location::At(_) => theirs.location == ours.location,
+                Location::EndsAt(_) => true,
+                Location::Unknown => true,
+            };
+            ours.kind == theirs.kind && place_is_known
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Whether a fault is one of an access.
+pub fn outside_ram(end: &End) -> Option<(Access, u32)> {
+    match end {
+        End::Fault(Fault { kind: FaultKind::OutsideRam { access, address, .. }, .. }) => {
+            Some((*access, *address))
+        }
+        _ => None,
+    }
+}
