@@ -4,7 +4,7 @@
 //! same.
 
 use flatland::fault::{Access, FaultKind};
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 
 use super::subject::{After, End, RAM};
 use super::verdict::outside_ram;
@@ -41,7 +41,8 @@ const KNOWN: &[Known] = &[
     Known {
         of: Of::KvmEmulator,
         is_this: |_, ours, theirs| {
-            is_exception(ours, 6) && matches!(outside_ram(&theirs.end), Some((Access::Read, _)))
+            is_exception(ours, 6)
+                && (matches!(outside_ram(&theirs.end), Some((Access::Read, _))) || is_exception(theirs, 13))
         },
         reason: "KVM's instruction emulator reads the operand of bytes that are no instruction",
     },
@@ -86,6 +87,21 @@ const KNOWN: &[Known] = &[
     },
     Known {
         of: Of::KvmEmulator,
+        is_this: |executed, ours, theirs| {
+            let outs = [Mnemonic::Out, Mnemonic::Outsb, Mnemonic::Outsw, Mnemonic::Outsd];
+            is_exception(ours, 1)
+                && is_exception(theirs, 1)
+                && executed.last().is_some_and(|last| outs.contains(&last.mnemonic()))
+        },
+        reason: "KVM's instruction emulator takes the trap of TF one instruction late after an out",
+    },
+    Known {
+        of: Of::Kvm,
+        is_this: |executed, ours, _| executed.iter().any(|instruction| overwrites_itself(instruction, ours)),
+        reason: "KVM decodes a repeated store over its own code anew where it enters the guest again, soft when it is through",
+    },
+    Known {
+        of: Of::KvmEmulator,
         is_this: |executed, _, _| any(executed, &[Mnemonic::Int]),
         reason: "KVM's instruction emulator has no int",
     },
@@ -101,6 +117,20 @@ pub fn known(subject: &str, executed: &[Instruction], ours: &After, theirs: &Aft
         .iter()
         .find(|known| applies(known.of) && (known.is_this)(executed, ours, theirs))
         .map(|known| known.reason)
+}
+
+/// Whether this is a repeated store in whose place there is another instruction now.
+fn overwrites_itself(instruction: &Instruction, after: &After) -> bool {
+    let stores = [
+        [Mnemonic::Movsb, Mnemonic::Movsw, Mnemonic::Movsd],
+        [Mnemonic::Stosb, Mnemonic::Stosw, Mnemonic::Stosd],
+        [Mnemonic::Insb, Mnemonic::Insw, Mnemonic::Insd],
+    ];
+    let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    let Some(code) = after.ram.get(instruction.ip32() as usize..) else { return false };
+    repeated
+        && stores.as_flattened().contains(&instruction.mnemonic())
+        && Decoder::with_ip(32, code, instruction.ip(), DecoderOptions::NONE).decode() != *instruction
 }
 
 /// Whether KVM has no processor to run guests on.
