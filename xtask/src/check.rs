@@ -29,7 +29,7 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     show_and_run(command)
 }
 
-/// Runs all of the differential tests, of which [`test`] runs a quick slice, and shows their numbers.
+/// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers.
 pub fn differential(workspace: &Workspace) -> Result<()> {
     // The module of host/tests/differential, and how many cases it has.
     const PARTS: [(&str, &str); 4] =
