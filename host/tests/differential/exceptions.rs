@@ -87,13 +87,19 @@ const KNOWN: &[Known] = &[
     },
     Known {
         of: Of::KvmEmulator,
-        is_this: |executed, ours, theirs| {
+        is_this: |executed, ours, _| {
             let outs = [Mnemonic::Out, Mnemonic::Outsb, Mnemonic::Outsw, Mnemonic::Outsd];
-            is_exception(ours, 1)
-                && is_exception(theirs, 1)
-                && executed.last().is_some_and(|last| outs.contains(&last.mnemonic()))
+            is_exception(ours, 1) && executed.last().is_some_and(|last| outs.contains(&last.mnemonic()))
         },
         reason: "KVM's instruction emulator takes the trap of TF one instruction late after an out",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |executed, ours, theirs| {
+            let repeated = |last: &Instruction| last.has_rep_prefix() || last.has_repne_prefix();
+            is_exception(ours, 1) && is_exception(theirs, 1) && executed.last().is_some_and(repeated)
+        },
+        reason: "KVM's instruction emulator takes the trap of TF after many iterations of a repeated instruction",
     },
     Known {
         of: Of::Kvm,

@@ -49,9 +49,11 @@ pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngin
         let effect = effect(&instruction, &registers);
         executed.push(instruction);
         let end = to_the_end(&mut engine, &mut bus);
-        // A trap comes when the instruction is complete.
+        // A trap comes when the instruction is complete (SDM volume 3, table 7-1).
         let is_complete = match end {
-            Some(End::Fault(Fault { kind, .. })) => matches!(kind, FaultKind::Exception { vector: 1, .. }),
+            Some(End::Fault(Fault { kind, .. })) => {
+                matches!(kind, FaultKind::Exception { vector: 1 | 3 | 4, .. })
+            }
             _ => true,
         };
         if is_complete {
