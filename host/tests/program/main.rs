@@ -1,0 +1,124 @@
+//! The program `flatland` from the shell's side: exact standard output, standard error and status, with each
+//! engine.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// 0: in al, 0xe9; 2: inc al; 4: out 0xe9, al; 6: jmp 0
+const SUCCESSOR: &[u8] = &[0xe4, 0xe9, 0xfe, 0xc0, 0xe6, 0xe9, 0xeb, 0xf8];
+/// 0: hlt
+const HALT: &[u8] = &[0xf4];
+/// 0: mov al, 'A'; 2: out 0xe9, al; 4: jmp 4
+const SAY_AND_SPIN: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0xeb, 0xfe];
+/// 0: mov al, 'A'; 2: out 0xe9, al; 4: in al, 0xe9; 6: out 0xe9, al; 8: hlt
+const SAY_AND_ASK: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0xe4, 0xe9, 0xe6, 0xe9, 0xf4];
+/// 0: mov al, 'y'; 2: out 0xe9, al; 4: jmp 2
+const SAY_FOR_EVER: &[u8] = &[0xb0, b'y', 0xe6, 0xe9, 0xeb, 0xfc];
+/// 0: mov al, 'A'; 2: out 0xe9, al; 4: ud2
+const SAY_AND_FAULT: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0x0f, 0x0b];
+/// 0: mov al, 'A'; 2: out 0xea, al; 4: ud2
+const LOG_AND_FAULT: &[u8] = &[0xb0, b'A', 0xe6, 0xea, 0x0f, 0x0b];
+
+const PORTS: &str = "use one of the machine's ports, a byte at a time: 0xe9 console (in, out), 0xea \
+                     diagnostics (out), 0xeb input ready (in), 0xf4 exit (out)";
+const EXCEPTION: &str =
+    "correct the instruction there, or handle the exception with an IDT of the guest's own";
+
+/// An image file of this test's own.
+fn image(test: &str, code: &[u8]) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{number}.bin"));
+    fs::write(&path, code).expect("the folder for tests can be written");
+    path
+}
+
+fn flatland(engine: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    command.args(["--engine", engine]).stdin(Stdio::null());
+    command
+}
+
+/// A shell command with `$flatland` and `$image`.
+fn shell(engine: &str, script: &str, image: &Path) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", script]).env("image", image);
+    // Not quoted in the scripts, so that it is three words.
+    command.env("flatland", format!("{} --engine {engine}", env!("CARGO_BIN_EXE_flatland")));
+    command.stdin(Stdio::null());
+    command
+}
+
+#[track_caller]
+fn assert_ended(output: Output, status: i32, stdout: &str, stderr: &str) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let actual = (output.status.code(), text(&output.stdout), text(&output.stderr));
+    assert_eq!(actual, (Some(status), stdout.to_owned(), stderr.to_owned()));
+}
+
+/// Runs this code with no input and these options.
+#[track_caller]
+fn assert_run(
+    engine: &str,
+    test: &str,
+    code: &[u8],
+    options: &[&str],
+    status: i32,
+    stdout: &str,
+    stderr: &str,
+) {
+    let output = flatland(engine).args(options).arg(image(test, code)).output().expect("flatland starts");
+    assert_ended(output, status, stdout, stderr);
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).expect("the child is there");
+}
+
+/// Reads exactly this from the child's output, however long it takes to come.
+#[track_caller]
+fn assert_says(child: &mut Child, expected: &[u8]) {
+    let mut bytes = vec![0; expected.len()];
+    child.stdout.as_mut().expect("it is piped").read_exact(&mut bytes).expect("the child goes on");
+    assert_eq!(bytes, expected);
+}
+
+/// Makes two tests of each function: one with the engine `soft`, and one with `kvm`.
+macro_rules! on_each_engine {
+    ($($test:ident),* $(,)?) => {
+        mod soft {
+            $(#[test] fn $test() { super::$test("soft"); })*
+        }
+        mod kvm {
+            $(#[test] fn $test() {
+                if crate::common::engines().contains(&Choice::Kvm) {
+                    super::$test("kvm");
+                }
+            })*
+            use flatland::engine::choice::Choice;
+        }
+    };
+}
+
+mod command_line;
+mod engine;
+mod faults;
+mod images;
+mod limits;
+mod streams;

@@ -1,0 +1,149 @@
+//! What goes in and out: everything, in order, in time, and what happens where it cannot.
+
+use super::*;
+
+on_each_engine! {
+    input_is_answered,
+    output_is_there_before_the_guest_waits_for_input,
+    output_is_there_while_the_guest_computes,
+    the_two_output_streams_keep_their_order,
+    closed_standard_input_is_the_end_of_input,
+    closed_standard_output_is_an_error,
+    complaints_that_nobody_reads_change_nothing,
+    a_directory_is_no_input,
+    standard_input_may_be_non_blocking,
+    a_full_standard_output_is_an_error,
+    a_reader_that_leaves_ends_the_run_quietly,
+    a_message_begins_a_line,
+    megabytes_pass,
+    a_terminal_sees_output_and_message_apart,
+}
+
+fn input_is_answered(engine: &str) {
+    let mut child = spawn(flatland(engine).arg(image("answered", SUCCESSOR)));
+    child.stdin.take().unwrap().write_all(b"HAL").unwrap();
+    assert_ended(child.wait_with_output().unwrap(), 0, "IBM", "");
+}
+
+fn output_is_there_before_the_guest_waits_for_input(engine: &str) {
+    let mut child = spawn(flatland(engine).arg(image("interactive", SAY_AND_ASK)));
+    assert_says(&mut child, b"A");
+    child.stdin.take().unwrap().write_all(b"B").unwrap();
+    assert_ended(child.wait_with_output().unwrap(), 0, "B", "");
+}
+
+fn output_is_there_while_the_guest_computes(engine: &str) {
+    let mut child = spawn(flatland(engine).arg(image("computing", SAY_AND_SPIN)));
+    assert_says(&mut child, b"A");
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+}
+
+fn the_two_output_streams_keep_their_order(engine: &str) {
+    // 0: mov al, 'a'; out 0xe9; out 0xea; mov al, 'b'; out 0xea; out 0xe9; hlt
+    let code = [0xb0, b'a', 0xe6, 0xe9, 0xe6, 0xea, 0xb0, b'b', 0xe6, 0xea, 0xe6, 0xe9, 0xf4];
+    let output = shell(engine, "exec $flatland $image 2>&1", &image("order", &code)).output().unwrap();
+    assert_ended(output, 0, "aabb", "");
+}
+
+fn closed_standard_input_is_the_end_of_input(engine: &str) {
+    let output = shell(engine, "exec $flatland $image <&-", &image("closed", SUCCESSOR)).output().unwrap();
+    assert_ended(output, 0, "", "");
+}
+
+fn closed_standard_output_is_an_error(engine: &str) {
+    let output =
+        shell(engine, "exec $flatland $image >&-", &image("closed-output", SAY_AND_ASK)).output().unwrap();
+    let message =
+        "flatland: standard output is closed: redirect it to a file, or to /dev/null for no output\n";
+    assert_ended(output, 125, "", message);
+}
+
+fn complaints_that_nobody_reads_change_nothing(engine: &str) {
+    // mov al, 'd'; out 0xea, al; mov al, 7; out 0xf4, al
+    let image = image("stderr", &[0xb0, b'd', 0xe6, 0xea, 0xb0, 7, 0xe6, 0xf4]);
+    for script in ["exec $flatland $image 2> /dev/full", "exec $flatland $image 2>&-"] {
+        assert_ended(shell(engine, script, &image).output().unwrap(), 7, "", "");
+    }
+}
+
+fn a_directory_is_no_input(engine: &str) {
+    let mut command = shell(engine, "exec $flatland $image < /", &image("input-directory", SAY_AND_ASK));
+    let message = "flatland: standard input is a directory: redirect it from a file, or from /dev/null for no \
+                   input\n";
+    assert_ended(command.output().unwrap(), 125, "A", message);
+}
+
+fn standard_input_may_be_non_blocking(engine: &str) {
+    // Python leaves the pipe non-blocking for both ends' programs, and writes late.
+    let script = "(sleep 0.2; printf HAL) | python3 -c 'import os, sys; os.set_blocking(0, False); \
+                  os.execv(sys.argv[1], sys.argv[1:])' $flatland $image";
+    let output = shell(engine, script, &image("non-blocking", SUCCESSOR)).output().unwrap();
+    assert_ended(output, 0, "IBM", "");
+}
+
+fn a_full_standard_output_is_an_error(engine: &str) {
+    let mut command = shell(engine, "exec $flatland $image > /dev/full", &image("full", SAY_AND_FAULT));
+    let message = "flatland: standard output is full (No space left on device (os error 28)): make room, or \
+                   send it elsewhere; 1 bytes of output are lost\n";
+    assert_ended(command.output().unwrap(), 125, "", message);
+}
+
+fn a_reader_that_leaves_ends_the_run_quietly(engine: &str) {
+    let script = "$flatland $image | head -c1; echo ${PIPESTATUS[0]}";
+    let output = shell(engine, script, &image("reader-leaves", SAY_FOR_EVER)).output().unwrap();
+    assert_ended(output, 0, "y141\n", "");
+}
+
+fn a_message_begins_a_line(engine: &str) {
+    assert_run(
+        engine,
+        "mid-line",
+        LOG_AND_FAULT,
+        &[],
+        134,
+        "",
+        &format!("A\nflatland: invalid opcode (#UD) at 0x00000004: {EXCEPTION}\n"),
+    );
+}
+
+fn megabytes_pass(engine: &str) {
+    let input: Vec<u8> = (0..3_000_000_u32).map(|index| (index ^ index >> 8 ^ index >> 16) as u8).collect();
+    // 0: mov edx, 0xe9; 5: mov edi, 0x1000; a: mov ecx, 3000000; f: rep insb
+    // 11: mov esi, 0x1000; 16: mov ecx, 3000000; 1b: rep outsb; 1d: hlt
+    let count = (input.len() as u32).to_le_bytes();
+    let code = [
+        &[0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x10, 0, 0, 0xb9][..],
+        &count,
+        &[0xf3, 0x6c, 0xbe, 0, 0x10, 0, 0, 0xb9],
+        &count,
+        &[0xf3, 0x6e, 0xf4],
+    ]
+    .concat();
+    // A part of it out, or the test would take half a minute where each byte is an exit.
+    let part = (input.len() as u32 / 30).to_le_bytes();
+    let code = [&code[..code.len() - 7], &part, &code[code.len() - 3..]].concat();
+    let mut child = spawn(flatland(engine).arg(image("megabytes", &code)));
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = thread::spawn({
+        let input = input.clone();
+        move || stdin.write_all(&input)
+    });
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stdout == input[..input.len() / 30], "the bytes are the same");
+}
+
+fn a_terminal_sees_output_and_message_apart(engine: &str) {
+    // script(1) gives it a terminal for all three streams; lines end in \r\n there.
+    let image = image("terminal", SAY_AND_FAULT);
+    let command = format!("{} --engine {engine} {}", env!("CARGO_BIN_EXE_flatland"), image.display());
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::from(File::open("/dev/null").unwrap()))
+        .output()
+        .expect("script(1) is there");
+    let message = format!("A\r\nflatland: invalid opcode (#UD) at 0x00000004: {EXCEPTION}\r\n");
+    assert_ended(output, 134, &message, "");
+}
