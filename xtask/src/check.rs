@@ -1,4 +1,4 @@
-//! `cargo xtask test`, `cargo xtask lint` and `cargo xtask portability`.
+//! `cargo xtask test`, `differential`, `lint` and `portability`.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,0 +1,116 @@
+//! Exceptions and interrupts: through the guest's own IDT, and without one that can take them.
+
+use super::*;
+
+/// An interrupt or trap gate to the host's flat code segment.
+fn gate(handler: u32, type_: u32) -> [u32; 2] {
+    [0x0008_0000 | handler & 0xffff, handler & 0xffff_0000 | 0x8000 | type_ << 8]
+}
+
+const INTERRUPT_32: u32 = 0xe;
+const TRAP_32: u32 = 0xf;
+const INTERRUPT_16: u32 = 0x6;
+
+/// An IDT at 0x2000 with the gates given, and its description at 0x1ff0 for `lidt [0x1ff0]`.
+fn set_idt(engine: &mut SoftEngine, gates: &[(u8, [u32; 2])]) {
+    engine.write_ram(0x1ff0, &[0xff, 0x07, 0x00, 0x20, 0, 0]);
+    for (vector, gate) in gates {
+        write_u32s(engine, 0x2000 + u32::from(*vector) * 8, gate);
+    }
+}
+
+const LIDT: [u8; 7] = [0x0f, 0x01, 0x1d, 0xf0, 0x1f, 0, 0];
+
+#[test]
+fn a_fault_goes_to_the_guests_handler_and_back() {
+    // lidt [0x1ff0]; div ecx; hlt
+    let mut engine = machine(&[&LIDT[..], &[0xf7, 0xf1, 0xf4]].concat());
+    set_idt(&mut engine, &[(0, gate(0x100, INTERRUPT_32))]);
+    // inc ecx; mov eax, [esp]; iret
+    engine.write_ram(0x100, &[0x41, 0x8b, 0x04, 0x24, 0xcf]);
+    let registers = halt(&mut engine);
+    // 7 / 1, with EAX = the address of the `div`.
+    assert_eq!((registers.eax, registers.ecx, registers.esp), (7, 1, RAM));
+    // lidt, the handler's three, div, hlt
+    assert_eq!(engine.instructions(), Some(6));
+}
+
+#[test]
+fn frames_of_events() {
+    // lidt; sti; xor eax, eax; stc; int n; hlt
+    let (eflags, eflags_without_if) = (0x247, 0x047);
+    for (type_, vector, in_handler) in [(INTERRUPT_32, 0x40, eflags_without_if), (TRAP_32, 0x41, eflags)] {
+        let mut engine = machine(&[&LIDT[..], &[0xfb, 0x31, 0xc0, 0xf9, 0xcd, vector, 0xf4]].concat());
+        set_idt(&mut engine, &[(vector, gate(0x100, type_))]);
+        engine.write_ram(0x100, &[0x9c, 0xf4]); // pushf; hlt
+        halt(&mut engine);
+        let frame = [4, 8, 12, 16].map(|below| read_u32(&engine, RAM - below));
+        assert_eq!(frame, [eflags, 8, 13, in_handler]);
+    }
+}
+
+#[test]
+fn error_codes_are_pushed() {
+    // lidt; mov eax, 0x28; mov ds, ax
+    let mut engine = machine(&[&LIDT[..], &[0xb8, 0x28, 0, 0, 0, 0x8e, 0xd8]].concat());
+    set_idt(&mut engine, &[(13, gate(0x100, INTERRUPT_32))]);
+    engine.write_ram(0x100, &[0x58, 0x5b, 0xf4]); // pop eax; pop ebx; hlt
+    let registers = halt(&mut engine);
+    assert_eq!((registers.eax, registers.ebx), (0x28, 12));
+}
+
+#[test]
+fn a_16_bit_gate_pushes_words() {
+    let mut engine = machine(&[&LIDT[..], &[0xcd, 0x40, 0xf4]].concat());
+    set_idt(&mut engine, &[(0x40, gate(0x100, INTERRUPT_16))]);
+    engine.write_ram(0x100, &[0x66, 0xcf]); // iretw
+    let registers = halt(&mut engine);
+    assert_eq!((registers.eip, registers.esp), (10, RAM));
+    assert_eq!(read_u32(&engine, RAM - 6) & 0xffff, 9);
+}
+
+#[test]
+fn double_and_triple_faults() {
+    // A gate for #DF only: #GP finds none, which is #GP again.
+    let code = [&LIDT[..], &[0x0f, 0x32]].concat(); // rdmsr
+    let mut twice = machine(&code);
+    set_idt(&mut twice, &[(8, gate(0x100, INTERRUPT_32))]);
+    twice.write_ram(0x100, &[0x58, 0xf4]); // pop eax; hlt
+    assert_eq!(halt(&mut twice).eax, 0);
+    assert_eq!(read_u32(&twice, RAM - 12), 7);
+    // No gate at all.
+    let mut thrice = machine(&code);
+    set_idt(&mut thrice, &[]);
+    assert_eq!(fault(&mut thrice), Fault { kind: FaultKind::TripleFault, location: Location::At(7) });
+    // #UD is benign: what follows it is handled on its own. The missing gate of #UD is #NP with EXT.
+    let mut after_benign = machine(&[&LIDT[..], &[0x0f, 0x0b]].concat());
+    set_idt(&mut after_benign, &[(11, gate(0x100, INTERRUPT_32)), (6, [0x0008_0000, 0x0e00])]);
+    after_benign.write_ram(0x100, &[0x58, 0xf4]);
+    assert_eq!(halt(&mut after_benign).eax, 6 * 8 + 2 + 1);
+}
+
+#[test]
+fn single_step_traps() {
+    // lidt; pushf; or dword [esp], 0x100; popf; inc ebx; inc ebx; hlt
+    let code = [0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0x43, 0x43, 0xf4];
+    let mut engine = machine(&[&LIDT[..], &code].concat());
+    set_idt(&mut engine, &[(1, gate(0x100, INTERRUPT_32))]);
+    // inc ecx; mov eax, [esp]; iret
+    engine.write_ram(0x100, &[0x41, 0x8b, 0x04, 0x24, 0xcf]);
+    let registers = halt(&mut engine);
+    // A trap after each `inc ebx`, none after `popf`.
+    assert_eq!((registers.ebx, registers.ecx, registers.eax), (2, 2, 18));
+}
+
+#[test]
+fn no_single_step_trap_after_an_interrupt() {
+    // lidt; pushf; or dword [esp], 0x100; popf; int 0x40; hlt
+    let code = [0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0xcd, 0x40, 0xf4];
+    let mut engine = machine(&[&LIDT[..], &code].concat());
+    set_idt(&mut engine, &[(1, gate(0x100, INTERRUPT_32)), (0x40, gate(0x180, INTERRUPT_32))]);
+    // inc ecx; iret, for traps; inc ebx; iret, for the interrupt
+    engine.write_ram(0x100, &[0x41, 0xcf]);
+    engine.write_ram(0x180, &[0x43, 0xcf]);
+    let registers = halt(&mut engine);
+    assert_eq!((registers.ebx, registers.ecx), (1, 0));
+}
