@@ -71,7 +71,7 @@ pub enum ImageError {
     #[error("it is a directory: name the image inside it, such as target/guest/answer.bin")]
     Directory,
     /// There is not one instruction in it.
-    #[error("it is empty: a flat image begins with the instruction at address 0")]
+    #[error("it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`")]
     Empty,
     /// An ELF file, which is a container and not code.
     #[error(

@@ -19,7 +19,11 @@ fn images_that_cannot_be_run() {
     for (path, options, why) in [
         (&missing, &[][..], "there is no such file: check the path, or build it with `cargo xtask build`"),
         (&directory, &[], "it is a directory: name the image inside it, such as target/guest/answer.bin"),
-        (&image("empty", b""), &[], "it is empty: a flat image begins with the instruction at address 0"),
+        (
+            &image("empty", b""),
+            &[],
+            "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
+        ),
         (
             &large,
             &["--memory", "8K"],
