@@ -9,8 +9,11 @@
 
 #![no_std]
 
+mod clock;
 pub mod memory;
 mod port;
 pub mod status;
+pub mod test;
 
+pub use clock::Clock;
 pub use port::{Direction, Port};

@@ -306,7 +306,8 @@ mod tests {
         assert_eq!(
             port(0x3f8, 1, Direction::Out).advice(),
             "use one of the machine's ports, a byte at a time: 0xe9 console (in, out), 0xea diagnostics \
-             (out), 0xeb input ready (in), 0xf4 exit (out)"
+             (out), 0xeb input ready (in), 0xec layout (in), 0xed arguments (in), 0xee clock (in), \
+             0xef random (in), 0xf4 exit (out), 0xf5 test (in, out)"
         );
     }
 

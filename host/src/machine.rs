@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use flatland_contract::Direction;
 use flatland_contract::memory::LOAD_ADDRESS;
+use flatland_contract::test::Order;
 
 use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
 use crate::fault::Fault;
@@ -17,7 +18,7 @@ use crate::outcome::{Outcome, Stop};
 use crate::{Image, ImageError, MemorySize, StreamError, Streams};
 
 pub(crate) use limits::Limits;
-use ports::{End, Ports};
+use ports::{End, Facts, Ports};
 pub use stats::{Stats, Transfers};
 
 /// A processor with an image in its RAM, and the streams behind its ports.
@@ -55,9 +56,10 @@ impl<E: Engine> Machine<E> {
             let ram = MemorySize::from_bytes(engine.ram_size().into()).unwrap_or_default();
             return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
         }
+        let facts = Facts::new(engine.ram_size());
         Ok(Self {
             engine,
-            ports: Ports::new(streams),
+            ports: Ports::new(streams, facts),
             time_limit: None,
             instruction_limit: None,
             stats: Stats::default(),
@@ -74,6 +76,21 @@ impl<E: Engine> Machine<E> {
         self.engine.set_stops(&Stops { instructions: Some(limit), ..Stops::default() })?;
         self.instruction_limit = Some(limit);
         Ok(())
+    }
+
+    /// Sets what the guest is told as its arguments, each without a zero byte.
+    pub fn set_arguments(&mut self, arguments: impl IntoIterator<Item = Vec<u8>>) {
+        self.ports.facts().set_arguments(arguments);
+    }
+
+    /// Asks the guest to run a test.
+    pub fn set_test(&mut self, order: Order) {
+        self.ports.facts().set_order(order);
+    }
+
+    /// Whether the test that was asked for has sent its completion record.
+    pub fn test_is_complete(&mut self) -> bool {
+        self.ports.facts().is_complete()
     }
 
     /// What all runs so far have cost.
@@ -100,6 +117,7 @@ impl<E: Engine> Machine<E> {
             limit_alarm.set(deadline).map_err(RunError::Timer)?;
         }
         let start = Instant::now();
+        self.ports.facts().begin();
         let result = self.run_to_end(&limits);
         self.stats.time += start.elapsed();
         let delivered = match result {

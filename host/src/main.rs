@@ -126,6 +126,7 @@ fn machine(options: &Options) -> Result<Machine<Box<dyn Engine>>, String> {
     }
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
     let mut machine = Machine::new(chosen.engine, &image, streams).map_err(image_error)?;
+    machine.set_arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes().to_vec()));
     if let Some(limit) = options.max_instructions {
         machine.set_instruction_limit(limit).map_err(|error| error.to_string())?;
     }

@@ -12,10 +12,10 @@ use lexopt::{Arg, Parser, ValueExt};
 pub const HELP: &str = "\
 Run a flat image on a bare 32-bit processor.
 
-Usage: flatland [OPTIONS] IMAGE
+Usage: flatland [OPTIONS] IMAGE [-- ARGS]
 
 IMAGE is a file of machine code. It is put at address 0 of zeroed RAM and started there, in 32-bit protected
-mode with paging off. Its input is standard input, its output standard output.
+mode with paging off. Its input is standard input, its output standard output. ARGS are for the guest.
 
 Options:
   --engine ENGINE           kvm, soft (an interpreter), or auto: kvm where it can be used (default: auto)
@@ -31,7 +31,12 @@ Ports, one byte at a time:
   0xe9 console       in: the next byte of standard input; out: a byte to standard output
   0xea diagnostics   out: a byte to standard error
   0xeb input ready   in: how many bytes can be read without waiting, a little-endian u32 in four reads
+  0xec layout        in: the ends of heap, hole and RAM, three little-endian u32
+  0xed arguments     in: how many bytes, a little-endian u32, and ARGS, each with a zero byte behind it
+  0xee clock         in: nanoseconds since the start and since 1970, two little-endian u64
+  0xef random        in: a random byte
   0xf4 exit          out: end the run with this status
+  0xf5 test          in: which test to run; out: that it is through (for `cargo xtask test --guest`)
 
 Exit status: the guest's own (0 for `hlt`, 101 for a panic); 134 for a fault, 124 for the time limit, 125 when
 the run cannot be done, 130 after Ctrl-C, 141 when the reader of standard output has gone, 2 for a wrong
@@ -65,6 +70,8 @@ pub struct Options {
     pub max_instructions: Option<u64>,
     /// The longest the run may take.
     pub timeout: Option<Duration>,
+    /// What the guest is told as its arguments.
+    pub arguments: Vec<OsString>,
 }
 
 /// Reads the command line, without the program's name. An error is one sentence.
@@ -72,7 +79,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let mut parser = Parser::from_args(args);
     let mut options = Options::default();
     let mut image = None;
-    while let Some(arg) = next(&mut parser)? {
+    loop {
+        if let Some(mut raw) = parser.try_raw_args()
+            && raw.peek().is_some_and(|arg| arg == "--")
+        {
+            options.arguments = raw.skip(1).collect();
+            break;
+        }
+        let Some(arg) = parser.next().map_err(|error| error.to_string())? else { break };
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
@@ -116,19 +130,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     Ok(Command::Run(options))
 }
 
-/// The next argument. A `--` is for the guest's arguments, which no machine takes yet.
-fn next(parser: &mut Parser) -> Result<Option<Arg<'_>>, String> {
-    if let Some(mut raw) = parser.try_raw_args()
-        && raw.peek().is_some_and(|arg| arg == "--")
-    {
-        raw.next();
-        if raw.peek().is_some() {
-            return Err("arguments for the guest, after `--`, are not supported yet".into());
-        }
-    }
-    parser.next().map_err(|error| error.to_string())
-}
-
 fn value(parser: &mut Parser, option: &str) -> Result<OsString, String> {
     parser.value().map_err(|_| format!("{option} needs a value"))
 }
@@ -169,6 +170,7 @@ mod tests {
             engine: Choice::Soft,
             stats: true,
             max_instructions: Some(1000),
+            arguments: Vec::new(),
         };
         let line =
             "--symbols a.elf --memory 64K --engine soft --stats --max-instructions 1000 --timeout 1.5 a.bin";
@@ -178,6 +180,21 @@ mod tests {
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
+    }
+
+    #[test]
+    fn what_stands_behind_dashes_is_the_guests() {
+        for line in ["a.bin -- --stats -- b", "-- --stats -- b"] {
+            let with_image = line.starts_with("a.bin");
+            let parsed = parse_words(line);
+            if with_image {
+                let arguments = ["--stats", "--", "b"].map(OsString::from).to_vec();
+                let expected = Options { image: "a.bin".into(), arguments, ..Options::default() };
+                assert_eq!(parsed, Ok(Command::Run(expected)));
+            } else {
+                assert_eq!(parsed, Err("no image is given".into()));
+            }
+        }
     }
 
     #[test]
@@ -206,7 +223,6 @@ mod tests {
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout nan", "--timeout `nan` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout 1e99", "--timeout `1e99` is not a time: give seconds above 0, such as 10 or 0.5"),
-            ("a -- b", "arguments for the guest, after `--`, are not supported yet"),
         ] {
             assert_eq!(parse_words(line), Err(message.into()), "{line}");
         }

@@ -76,6 +76,9 @@ pub enum StreamError {
         /// Bytes that the guest had sent and nobody got.
         lost: usize,
     },
+    /// The operating system has no random bytes.
+    #[error("the system gives no random bytes ({0}): report it, with your system's version")]
+    Random(#[source] io::Error),
     /// The reader of an output has gone away.
     #[error("the reader of the output has gone away")]
     Closed,

@@ -11,7 +11,8 @@ Build guest programs, run them on the machine, and test the project.
 Usage: cargo xtask COMMAND
 
 Commands:
-  run [NAME] [OPTIONS]  build a guest program and run it (default: answer)
+  run [NAME] [OPTIONS] [-- ARGS]
+                        build a guest program and run it (default: answer); ARGS are for the guest
   build [NAME]          build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf
   list                  list the guest programs there are
   test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
@@ -77,11 +78,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
 
 fn parse_run(args: Vec<OsString>) -> Result<Command, String> {
     let (name, profile, options) = name_and_profile(args)?;
-    if let Some(dashes) = options.iter().position(|arg| arg == "--")
-        && dashes + 1 < options.len()
-    {
-        return Err("arguments for the guest, after `--`, are not supported yet".into());
-    }
     Ok(Command::Run { name, profile, options })
 }
 
@@ -135,7 +131,10 @@ mod tests {
             run(Some("answer"), Release, "--timeout 3 --memory=1M")
         );
         assert_eq!(parse_words("run --timeout 3"), run(None, Dev, "--timeout 3"));
-        assert_eq!(parse_words("run answer --"), run(Some("answer"), Dev, "--"));
+        assert_eq!(
+            parse_words("run answer --stats -- --release b"),
+            run(Some("answer"), Dev, "--stats -- --release b")
+        );
     }
 
     #[test]
@@ -159,7 +158,6 @@ mod tests {
             ("build a b", "`cargo xtask build` does not know `b`"),
             ("build --fast", "`cargo xtask build` does not know `--fast`"),
             ("list all", "`cargo xtask list` does not know `all`"),
-            ("run answer -- x", "arguments for the guest, after `--`, are not supported yet"),
         ] {
             assert_eq!(parse_words(line), Err(message.into()), "{line}");
         }

@@ -30,7 +30,8 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
         (host.join(), guest)
     });
     let large = guest?;
-    if !options.iter().any(|option| option.as_encoded_bytes().starts_with(b"--memory")) {
+    let before_dashes = options.iter().position(|option| option == "--").unwrap_or(options.len());
+    if !options[..before_dashes].iter().any(|option| option.as_encoded_bytes().starts_with(b"--memory")) {
         large.iter().for_each(|message| eprintln!("xtask: {message}"));
     }
     let flatland = host.map_err(|_| "xtask itself failed: report it")??;
@@ -67,6 +68,8 @@ pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
 /// A name behind options is taken for the value of one, and `flatland` would run `answer` with it.
 pub fn check_no_name_behind(workspace: &Workspace, options: &[OsString]) -> Result<()> {
     let programs = programs::all(workspace)?;
+    let before_dashes = options.iter().position(|option| option == "--").unwrap_or(options.len());
+    let options = &options[..before_dashes];
     let Some(name) = options
         .iter()
         .filter_map(|option| option.to_str())

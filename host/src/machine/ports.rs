@@ -1,8 +1,12 @@
 //! What each port does: the table of the contract, decided over plain data.
 
+mod facts;
+
 use std::time::{Duration, Instant};
 
 use flatland_contract::{Direction, Port};
+
+pub(crate) use facts::Facts;
 
 use super::Limits;
 use crate::fault::FaultKind;
@@ -14,8 +18,39 @@ use crate::{StreamError, Streams};
 #[derive(Debug)]
 pub(crate) struct Ports {
     streams: Streams,
-    /// The bytes of an answer at [`Port::InputReady`] that the guest has not read yet, the next one last.
-    ready_answer: Vec<u8>,
+    facts: Facts,
+    /// What the guest has not read yet of the last answer at each port, in the order of [`Port::ALL`].
+    answers: [Answer; Port::ALL.len()],
+}
+
+/// An answer of some bytes, which the guest may read in pieces.
+#[derive(Debug, Default)]
+struct Answer {
+    bytes: Vec<u8>,
+    /// How many of them the guest has had.
+    read: usize,
+}
+
+impl Answer {
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.read..]
+    }
+
+    /// Fills as much of `bytes` as there is, and returns how much that was.
+    fn take(&mut self, bytes: &mut [u8]) -> usize {
+        let unread = self.unread();
+        let len = unread.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&unread[..len]);
+        self.read += len;
+        len
+    }
+
+    /// A new answer, in place of one that was read.
+    fn set(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.read = 0;
+    }
 }
 
 /// A transfer that ends the run.
@@ -32,8 +67,12 @@ pub(crate) enum End {
 }
 
 impl Ports {
-    pub fn new(streams: Streams) -> Self {
-        Self { streams, ready_answer: Vec::with_capacity(size_of::<u32>()) }
+    pub fn new(streams: Streams, facts: Facts) -> Self {
+        Self { streams, facts, answers: Default::default() }
+    }
+
+    pub fn facts(&mut self) -> &mut Facts {
+        &mut self.facts
     }
 
     pub fn streams(&self) -> &Streams {
@@ -58,7 +97,13 @@ impl Ports {
             Port::Console => (output, diagnostics),
             Port::Diagnostics => (diagnostics, output),
             Port::Exit => return Ok(data.first().copied().map(End::Exited)),
-            Port::InputReady => unreachable!("it allows no output"),
+            Port::Test => {
+                self.facts.completed(data);
+                return Ok(None);
+            }
+            Port::InputReady | Port::Layout | Port::Arguments | Port::Clock | Port::Random => {
+                unreachable!("they allow no output")
+            }
         };
         if other.is_waiting()
             && let Flush::Stopped(stop) = other.flush(limits)?
@@ -81,10 +126,50 @@ impl Ports {
     ) -> Result<Option<End>, StreamError> {
         match known_port(port, width, Direction::In) {
             Ok(Port::Console) => self.read_console(data, limits),
-            Ok(Port::InputReady) => self.read_input_ready(data, limits),
+            Ok(Port::Random) => Facts::random(data).map(|()| None),
             Ok(Port::Diagnostics | Port::Exit) => unreachable!("they allow no input"),
+            Ok(port) => self.read_answer(port, data, limits),
             Err(kind) => Ok(Some(End::Fault(kind))),
         }
+    }
+
+    fn read_answer(
+        &mut self,
+        port: Port,
+        data: &mut [u8],
+        limits: &Limits,
+    ) -> Result<Option<End>, StreamError> {
+        let mut filled = 0;
+        loop {
+            let answer = &mut self.answers[port.index()];
+            filled += answer.take(&mut data[filled..]);
+            if filled == data.len() {
+                return Ok(None);
+            }
+            match port {
+                Port::Layout => answer.set(&self.facts.layout.to_bytes()),
+                Port::Arguments => answer.set(&self.facts.arguments()),
+                Port::Clock => answer.set(&self.facts.clock().to_bytes()),
+                Port::Test => answer.set(&self.facts.order().to_bytes()),
+                Port::InputReady => match self.input_ready(limits)? {
+                    Ok(ready) => self.answers[port.index()].set(&ready.to_le_bytes()),
+                    Err(stop) => return Ok(Some(End::Stopped(stop))),
+                },
+                Port::Console | Port::Diagnostics | Port::Random | Port::Exit => {
+                    unreachable!("they answer otherwise, or not at all")
+                }
+            }
+        }
+    }
+
+    /// How much input is ready, when there is some or the end of it.
+    fn input_ready(&mut self, limits: &Limits) -> Result<Result<u32, Stop>, StreamError> {
+        Ok(match self.refill(limits)? {
+            Refill::Stopped(stop) => Err(stop),
+            Refill::Ready | Refill::End => {
+                Ok(u32::try_from(self.streams.input.ready().len()).unwrap_or(u32::MAX))
+            }
+        })
     }
 
     fn read_console(&mut self, data: &mut [u8], limits: &Limits) -> Result<Option<End>, StreamError> {
@@ -100,20 +185,6 @@ impl Ports {
                 Refill::Stopped(stop) => return Ok(Some(End::Stopped(stop))),
             }
         }
-    }
-
-    fn read_input_ready(&mut self, data: &mut [u8], limits: &Limits) -> Result<Option<End>, StreamError> {
-        for byte in data {
-            if self.ready_answer.is_empty() {
-                if let Refill::Stopped(stop) = self.refill(limits)? {
-                    return Ok(Some(End::Stopped(stop)));
-                }
-                let ready = u32::try_from(self.streams.input.ready().len()).unwrap_or(u32::MAX);
-                self.ready_answer.extend(ready.to_le_bytes().into_iter().rev());
-            }
-            *byte = self.ready_answer.pop().expect("an answer has four bytes");
-        }
-        Ok(None)
     }
 
     /// Waits for input, after everything the guest sent is out: a person sees the question first.
@@ -158,11 +229,15 @@ fn known_port(port: u16, width: u8, direction: Direction) -> Result<Port, FaultK
 
 #[cfg(test)]
 mod tests {
+    use flatland_contract::memory::Layout;
+    use flatland_contract::test::Order;
+
     use super::*;
     use crate::Input;
 
     fn ports(input: &[u8]) -> Ports {
-        Ports::new(Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() })
+        let streams = Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() };
+        Ports::new(streams, Facts::new(16 << 20))
     }
 
     fn no_limits() -> Limits {
@@ -217,6 +292,39 @@ mod tests {
         let mut answer = [0xff; 5];
         assert_eq!(ports.input(0xeb, 1, &mut answer, &no_limits()).unwrap(), None);
         assert_eq!(answer, [0, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn answers_begin_again_behind_their_end() {
+        let mut ports = ports(b"");
+        ports.facts().set_arguments([b"a".to_vec(), b"".to_vec(), b"b c".to_vec()]);
+        let once = *b"\x07\0\0\0a\0\0b c\0";
+        let mut bytes = [0xff; 22];
+        assert_eq!(ports.input(0xed, 1, &mut bytes, &no_limits()).unwrap(), None);
+        assert_eq!(bytes, [once, once].concat()[..]);
+        let mut layout = [0; Layout::SIZE];
+        assert_eq!(ports.input(0xec, 1, &mut layout[..5], &no_limits()).unwrap(), None);
+        assert_eq!(ports.input(0xec, 1, &mut layout[5..], &no_limits()).unwrap(), None);
+        assert_eq!(Layout::from_bytes(layout).ram_end, 16 << 20);
+    }
+
+    #[test]
+    fn a_test_is_complete_with_its_token_and_nothing_else() {
+        for (sent, complete) in [
+            (&b"\x04\x03\x02\x01"[..], true),
+            (b"", false),
+            (b"\x04\x03\x02", false),
+            (b"\x04\x03\x02\x01\x00", false),
+        ] {
+            let mut ports = ports(b"");
+            let order = Order { function: 0x100, token: 0x0102_0304 };
+            ports.facts().set_order(order);
+            let mut bytes = [0; Order::SIZE];
+            assert_eq!(ports.input(0xf5, 1, &mut bytes, &no_limits()).unwrap(), None);
+            assert_eq!(Order::from_bytes(bytes), order);
+            assert_eq!(ports.output(0xf5, 1, sent, &no_limits()).unwrap(), None);
+            assert_eq!(ports.facts().is_complete(), complete, "{sent:x?}");
+        }
     }
 
     #[test]

@@ -42,13 +42,7 @@ impl Stats {
 
 /// In the order of [`Port::ALL`], in before out.
 fn index(port: Port, direction: Direction) -> usize {
-    let of_port = match port {
-        Port::Console => 0,
-        Port::Diagnostics => 1,
-        Port::InputReady => 2,
-        Port::Exit => 3,
-    };
-    2 * of_port + usize::from(direction == Direction::Out)
+    2 * port.index() + usize::from(direction == Direction::Out)
 }
 
 impl fmt::Display for Stats {
