@@ -80,7 +80,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let mut options = Options::default();
     let mut image = None;
     loop {
-        if let Some(mut raw) = parser.try_raw_args()
+        if let Some(raw) = parser.try_raw_args()
             && raw.peek().is_some_and(|arg| arg == "--")
         {
             options.arguments = raw.skip(1).collect();
