@@ -1,6 +1,7 @@
-//! The console: the host's standard input and output.
-
-use core::fmt;
+//! The console's port itself, with nothing in between: the host's standard input and output.
+//!
+//! [`io`](crate::io) is what most programs want: it reads through a buffer, and knows text. What that buffer holds
+//! is not seen here, so a program reads in the one way or in the other.
 
 use flatland_contract::Port;
 
@@ -19,9 +20,7 @@ pub fn read(bytes: &mut [u8]) {
 
 /// How many bytes of input can be read now without waiting. Waits until there is one; 0 is the end of input.
 pub fn ready() -> usize {
-    let mut answer = [0; 4];
-    port::read(Port::InputReady, &mut answer);
-    u32::from_le_bytes(answer) as usize
+    u32::from_le_bytes(port::read_array(Port::InputReady)) as usize
 }
 
 /// Sends a byte.
@@ -32,15 +31,4 @@ pub fn write_byte(byte: u8) {
 /// Sends bytes.
 pub fn write(bytes: &[u8]) {
     port::write(Port::Console, bytes);
-}
-
-/// The console as a destination for `write!`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Console;
-
-impl fmt::Write for Console {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        write(text.as_bytes());
-        Ok(())
-    }
 }

@@ -6,8 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use flatland_contract::status;
 
-use crate::diagnostics::{self, Diagnostics};
-use crate::process;
+use crate::{diagnostics, io, process};
 
 #[panic_handler]
 fn on_panic(panic: &PanicInfo) -> ! {
@@ -16,8 +15,9 @@ fn on_panic(panic: &PanicInfo) -> ! {
         // The message's own formatting panicked, and would again.
         diagnostics::write(b"\npanicked while saying why it panicked\n");
     } else {
-        // Neither the destination nor what is formatted here returns errors worth a second panic.
-        let _ = writeln!(Diagnostics, "guest {panic}");
+        // Neither the destination nor what is formatted here returns errors worth a second panic. Piece by piece, so
+        // that what comes before a second one is seen.
+        let _ = writeln!(io::stderr(), "guest {panic}");
     }
     process::exit(status::PANIC)
 }

@@ -50,6 +50,13 @@ pub fn read(port: Port, bytes: &mut [u8]) {
     }
 }
 
+/// Reads so many bytes from a port.
+pub fn read_array<const LEN: usize>(port: Port) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    read(port, &mut bytes);
+    bytes
+}
+
 /// Reads one byte from a port.
 pub fn read_byte(port: Port) -> u8 {
     let mut byte = 0;

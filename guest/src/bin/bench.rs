@@ -8,7 +8,7 @@
 
 use core::hint::black_box;
 
-use flatland_guest::{console, entry};
+use flatland_guest::{console, entry, println};
 
 entry!(main);
 
@@ -25,11 +25,12 @@ fn main() {
     let sieve = unsafe { &mut *sieve };
     // SAFETY: as above.
     let numbers = unsafe { &mut *numbers };
-    print(match what {
+    let result = match what {
         b's' => median(black_box(&mut numbers[..count])),
         b'h' => hash(black_box(&numbers[..count])),
         _ => count_primes(black_box(&mut sieve[..count]), 1),
-    });
+    };
+    println!("{result}");
 }
 
 /// Fills with pseudo-random numbers (xorshift), sorts, and returns the one in the middle.
@@ -99,18 +100,4 @@ fn count_primes(composite: &mut [u8], round: u8) -> u32 {
         }
     }
     count
-}
-
-fn print(mut number: u32) {
-    let mut digits = [b'\n'; 11];
-    let mut start = 10;
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    console::write(&digits[start..]);
 }

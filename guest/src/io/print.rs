@@ -1,0 +1,123 @@
+//! `print!` and its like.
+
+use core::fmt::{self, Write};
+
+use crate::{console, diagnostics};
+
+/// What one call of a macro prints, collected so that it goes out in as few transfers as there can be.
+struct Collector {
+    send: fn(&[u8]),
+    bytes: [u8; Self::SIZE],
+    len: usize,
+}
+
+impl Collector {
+    const SIZE: usize = 256;
+
+    fn flush(&mut self) {
+        (self.send)(&self.bytes[..self.len]);
+        self.len = 0;
+    }
+}
+
+impl Write for Collector {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.len + text.len() > Self::SIZE {
+            self.flush();
+        }
+        if text.len() > Self::SIZE {
+            (self.send)(text.as_bytes());
+        } else {
+            self.bytes[self.len..self.len + text.len()].copy_from_slice(text.as_bytes());
+            self.len += text.len();
+        }
+        Ok(())
+    }
+}
+
+fn send(send: fn(&[u8]), text: fmt::Arguments) {
+    if let Some(text) = text.as_str() {
+        return send(text.as_bytes());
+    }
+    let mut collector = Collector { send, bytes: [0; Collector::SIZE], len: 0 };
+    let result = collector.write_fmt(text);
+    collector.flush();
+    result.expect("a formatting trait implementation returned an error");
+}
+
+/// For [`print!`](crate::print).
+#[doc(hidden)]
+pub fn print(text: fmt::Arguments) {
+    send(console::write, text);
+}
+
+/// For [`eprint!`](crate::eprint).
+#[doc(hidden)]
+pub fn eprint(text: fmt::Arguments) {
+    send(diagnostics::write, text);
+}
+
+/// Prints to standard output.
+#[macro_export]
+macro_rules! print {
+    ($($arg:tt)*) => {
+        $crate::io::print(::core::format_args!($($arg)*))
+    };
+}
+
+/// Prints to standard output, and ends the line.
+#[macro_export]
+macro_rules! println {
+    () => {
+        $crate::print!("\n")
+    };
+    ($($arg:tt)*) => {
+        $crate::print!("{}\n", ::core::format_args!($($arg)*))
+    };
+}
+
+/// Prints to standard error.
+#[macro_export]
+macro_rules! eprint {
+    ($($arg:tt)*) => {
+        $crate::io::eprint(::core::format_args!($($arg)*))
+    };
+}
+
+/// Prints to standard error, and ends the line.
+#[macro_export]
+macro_rules! eprintln {
+    () => {
+        $crate::eprint!("\n")
+    };
+    ($($arg:tt)*) => {
+        $crate::eprint!("{}\n", ::core::format_args!($($arg)*))
+    };
+}
+
+/// Prints an expression, its place and its value to standard error, and returns the value.
+#[macro_export]
+macro_rules! dbg {
+    () => {
+        $crate::eprintln!("[{}:{}:{}]", ::core::file!(), ::core::line!(), ::core::column!())
+    };
+    ($value:expr $(,)?) => {
+        // A match, so that what the expression borrows lives as long as the statement around it.
+        match $value {
+            value => {
+                $crate::eprintln!(
+                    "[{}:{}:{}] {} = {:#?}",
+                    ::core::file!(),
+                    ::core::line!(),
+                    ::core::column!(),
+                    ::core::stringify!($value),
+                    &value
+                );
+                value
+            }
+        }
+    };
+    ($($value:expr),+ $(,)?) => {
+        ($($crate::dbg!($value)),+,)
+    };
+}

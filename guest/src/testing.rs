@@ -1,0 +1,83 @@
+//! Tests on the bare machine: see [`test`](macro@crate::test).
+
+use core::mem;
+
+use flatland_contract::Port;
+use flatland_contract::test::{Order, Record, Text, flag};
+
+use crate::process::{ExitCode, Termination, exit};
+use crate::{eprintln, port};
+
+/// A test, as the host finds it in the ELF file.
+#[repr(transparent)]
+pub struct Test(Record<*const u8, fn()>);
+
+// SAFETY: nobody changes what its pointers lead to, which is text in the program.
+unsafe impl Sync for Test {}
+
+/// What a test says of itself, with its attributes.
+#[expect(missing_docs, reason = "the fields of `Record`, as Rust has them")]
+pub struct Description {
+    pub name: &'static str,
+    pub file: &'static str,
+    pub line: u32,
+    pub should_panic: bool,
+    pub expected_panic: &'static str,
+    pub ignore: bool,
+    pub ignore_reason: &'static str,
+    pub time_limit: u32,
+}
+
+impl Test {
+    /// Of a test without the attribute `timeout`.
+    pub const TIME_LIMIT: u32 = flatland_contract::test::DEFAULT_TIME_LIMIT;
+
+    /// For the attribute [`test`](macro@crate::test).
+    pub const fn new(function: fn(), description: Description) -> Self {
+        let Description { name, file, line, should_panic, expected_panic, ignore, ignore_reason, time_limit } =
+            description;
+        Self(Record {
+            magic: Record::<*const u8, fn()>::MAGIC,
+            function,
+            name: text(name),
+            file: text(file),
+            line,
+            flags: if should_panic { flag::SHOULD_PANIC } else { 0 } | if ignore { flag::IGNORE } else { 0 },
+            ignore_reason: text(ignore_reason),
+            expected_panic: text(expected_panic),
+            time_limit,
+        })
+    }
+}
+
+const fn text(text: &'static str) -> Text<*const u8> {
+    Text { start: text.as_ptr(), len: text.len() as u32 }
+}
+
+/// Ends a test whose function has returned.
+pub fn finish(result: impl Termination) {
+    match result.report() {
+        ExitCode::SUCCESS => {}
+        code => exit(code.into()),
+    }
+}
+
+/// Runs the test that the host asks for, and says that it is through.
+pub fn run_test() {
+    let order = Order::from_bytes(port::read_array(Port::Test));
+    if order.function == 0 {
+        eprintln!("this program was built for its tests: run them with `cargo xtask test --guest`");
+        exit(1);
+    }
+    // SAFETY: the host has the address from a `Record` of this program, where it is that of a `fn()`.
+    let test: fn() = unsafe { mem::transmute(order.function as usize) };
+    test();
+    port::write(Port::Test, &order.token.to_le_bytes());
+    exit(0);
+}
+
+/// The entry of a program that has tests and no [`entry!`](crate::entry) (guest/flatland.ld).
+#[unsafe(no_mangle)]
+extern "C" fn __flatland_test_main() {
+    run_test();
+}

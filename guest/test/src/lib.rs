@@ -1,0 +1,63 @@
+//! What rustc's test harness is made of, for a machine where nobody calls it.
+//!
+//! Built with `--test`, a crate gets a main function that hands its tests to the crate `test`: libtest, which needs
+//! std. On the bare machine the host finds the tests in the ELF file (`flatland_contract::test`) and the program's
+//! entry runs one of them, so this main function is never called; but it is compiled, and this crate is what
+//! it is compiled with. Whoever takes the built-in `#[test]` instead of the runtime's learns of it here, and not by a
+//! test that never runs.
+
+#![no_std]
+#![allow(missing_docs, reason = "the names are libtest's")]
+#![allow(non_snake_case, reason = "the names are libtest's")]
+
+pub struct TestDescAndFn {
+    pub desc: TestDesc,
+    pub testfn: TestFn,
+}
+
+pub struct TestDesc {
+    pub name: TestName,
+    pub ignore: bool,
+    pub ignore_message: Option<&'static str>,
+    pub source_file: &'static str,
+    pub start_line: usize,
+    pub start_col: usize,
+    pub end_line: usize,
+    pub end_col: usize,
+    pub should_panic: ShouldPanic,
+    pub compile_fail: bool,
+    pub no_run: bool,
+    pub test_type: TestType,
+}
+
+pub struct TestName;
+
+pub const fn StaticTestName(_: &'static str) -> TestName {
+    panic!(
+        "this is the `#[test]` of std, which a bare machine does not have: add `use flatland_guest::test;`"
+    )
+}
+
+pub enum ShouldPanic {
+    No,
+    Yes,
+    YesWithMessage(&'static str),
+}
+
+pub enum TestType {
+    UnitTest,
+    IntegrationTest,
+    Unknown,
+}
+
+pub struct TestFn;
+
+pub const fn StaticTestFn<F: Copy>(_: F) -> TestFn {
+    TestFn
+}
+
+pub fn assert_test_result<T>(_: T) -> Result<(), &'static str> {
+    Ok(())
+}
+
+pub fn test_main_static(_: &[&TestDescAndFn]) {}
