@@ -25,6 +25,7 @@ mod memory_size;
 mod os;
 mod outcome;
 mod streams;
+pub mod suite;
 mod symbols;
 
 pub use image::{Image, ImageError};

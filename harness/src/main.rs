@@ -1,0 +1,119 @@
+//! `flatland-test`: runs the tests in guest programs, each in a fresh machine.
+//!
+//! The command line is a list of ELF files, each with its flat image beside it (`NAME.elf`, `NAME.bin`), and behind a
+//! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
+//! and only those who test need it.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use flatland::MemorySize;
+use flatland::engine::Stops;
+use flatland::engine::choice::{self, Choice};
+use flatland::suite::{Report, Suite, Test};
+use flatland_contract::status;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let Some(Command { engine, elves, libtest }) = Command::parse(env::args_os().skip(1)) else {
+        say("give the ELF files to test, such as `flatland-test [--engine ENGINE] NAME.elf -- --list`");
+        return status::USAGE.into();
+    };
+    let arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    let engine = match usable(engine) {
+        Ok(engine) => engine,
+        Err(message) => {
+            say(&message);
+            return status::HOST.into();
+        }
+    };
+    let mut trials = Vec::new();
+    for elf in &elves {
+        match Suite::open(&elf.with_extension("bin"), elf) {
+            Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
+            Err(error) => {
+                say(&error.to_string());
+                return status::HOST.into();
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// The command line.
+struct Command {
+    engine: Choice,
+    elves: Vec<PathBuf>,
+    libtest: Vec<OsString>,
+}
+
+impl Command {
+    fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Self> {
+        let mut arguments = arguments.peekable();
+        let mut engine = Choice::Auto;
+        if arguments.next_if(|argument| argument == "--engine").is_some() {
+            engine = arguments.next()?.to_str()?.parse().ok()?;
+        }
+        let elves: Vec<_> =
+            arguments.by_ref().take_while(|argument| argument != "--").map(PathBuf::from).collect();
+        let is_option = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"-");
+        if elves.is_empty() || elves.iter().any(is_option) {
+            return None;
+        }
+        Some(Self { engine, elves, libtest: arguments.collect() })
+    }
+}
+
+/// The engine that all tests run on: what can be used is asked once, and not said for each test.
+fn usable(engine: Choice) -> Result<Choice, String> {
+    let chosen =
+        choice::open(engine, MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
+    Ok(match (engine, chosen.fell_back) {
+        (Choice::Auto, Some(why)) => {
+            say(&format!("running on the soft engine, because {why}"));
+            Choice::Soft
+        }
+        (Choice::Auto, None) => Choice::Kvm,
+        (engine, _) => engine,
+    })
+}
+
+fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> {
+    let trial = |test: &Test| {
+        let (suite, test) = (suite.clone(), test.clone());
+        let (name, ignored) = (test.name.clone(), test.ignored.is_some());
+        Trial::test(name, move || run(&suite, &test, engine, no_capture)).with_ignored_flag(ignored)
+    };
+    suite.tests().iter().map(trial).collect()
+}
+
+/// Runs a test, and says why it failed.
+fn run(suite: &Suite, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
+    let chosen = choice::open(engine, MemorySize::default(), &Stops::default())?;
+    let Report { failure, output, diagnostics } = suite.run(test, chosen.engine)?;
+    if no_capture {
+        // Nobody is left to tell if that fails.
+        let _ = io::stdout().write_all(&output);
+        let _ = io::stderr().write_all(&diagnostics);
+    }
+    let Some(reason) = failure else { return Ok(()) };
+    let mut text = String::new();
+    for bytes in [output, diagnostics] {
+        if !no_capture && !bytes.is_empty() {
+            text += &String::from_utf8_lossy(&bytes);
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+    }
+    Err(Failed::from(format!("{text}the test at {}:{} {reason}", test.file, test.line)))
+}
+
+fn say(message: &str) {
+    // Nobody is left to tell if that fails.
+    let _ = writeln!(io::stderr(), "flatland: {message}");
+}

@@ -1,0 +1,206 @@
+//! Tests in the guest: found in an ELF file without running it, and each run in a fresh machine.
+//!
+//! What a test is, where it stands and when it has passed is the contract's: `flatland_contract::test`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flatland_contract::status;
+use flatland_contract::test::{Order, Record, SECTION, Text, flag};
+use object::elf::FileHeader32;
+use object::read::elf::ElfFile;
+use object::{LittleEndian, Object, ObjectSection};
+
+use crate::engine::Engine;
+use crate::{
+    Image, ImageError, Input, Machine, Outcome, Output, Place, RunError, Stop, StreamError, Streams, Symbols,
+};
+
+/// A guest program with tests.
+#[derive(Debug)]
+pub struct Suite {
+    image: Image,
+    elf: PathBuf,
+    tests: Vec<Test>,
+}
+
+/// A test of a guest program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// Its path, as in `answer::tests::the_answer`.
+    pub name: String,
+    /// The file that it stands in.
+    pub file: String,
+    /// The line.
+    pub line: u32,
+    /// What it must do to pass.
+    pub expected: Expected,
+    /// Why it runs only when asked for, if it does; it may not say why.
+    pub ignored: Option<String>,
+    /// How long it may take.
+    pub time_limit: Duration,
+    function: u32,
+}
+
+/// What a test must do to pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Come to its end.
+    Completion,
+    /// Panic, with this in the message.
+    Panic(String),
+}
+
+/// What came of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Nothing if it passed, or why it did not.
+    pub failure: Option<String>,
+    /// What it sent to the console.
+    pub output: Vec<u8>,
+    /// What it sent to diagnostics: a panic's message, for one.
+    pub diagnostics: Vec<u8>,
+}
+
+/// Why there are no tests to run.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// The ELF file cannot be read.
+    #[error("cannot read the ELF file `{0}` ({1}): build it with `cargo xtask test --guest`")]
+    Elf(PathBuf, String),
+    /// There is no flat image to run.
+    #[error("cannot run `{0}`: {1}")]
+    Image(PathBuf, #[source] ImageError),
+    /// The records are not what the contract says.
+    #[error(
+        "the tests in `{0}` are not of this version's form: build it again with `cargo xtask test --guest`"
+    )]
+    Records(PathBuf),
+}
+
+impl Suite {
+    /// The tests in this ELF file, which the flat image was made of. A program without tests has none.
+    pub fn open(image: &Path, elf: &Path) -> Result<Self, SuiteError> {
+        let broken = |error: &dyn std::error::Error| SuiteError::Elf(elf.into(), error.to_string());
+        let file = fs::read(elf).map_err(|error| broken(&error))?;
+        let parsed = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
+        let records = match parsed.section_by_name(SECTION) {
+            Some(section) => section.data().map_err(|error| broken(&error))?,
+            None => &[],
+        };
+        let image = Image::open(image, crate::MemorySize::default())
+            .map_err(|error| SuiteError::Image(image.into(), error))?;
+        let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
+        Ok(Self { image, elf: elf.into(), tests })
+    }
+
+    /// The tests, in the order of the file.
+    pub fn tests(&self) -> &[Test] {
+        &self.tests
+    }
+
+    /// Runs a test on a fresh processor.
+    pub fn run(&self, test: &Test, engine: impl Engine) -> Result<Report, RunError> {
+        let streams = Streams {
+            input: Input::from_bytes(Vec::new()),
+            output: Output::memory(),
+            diagnostics: Output::memory(),
+        };
+        let mut machine =
+            Machine::new(engine, &self.image, streams).expect("the image fits the default size");
+        let mut token = [0; 4];
+        getrandom::fill(&mut token).map_err(|error| StreamError::Random(error.into()))?;
+        machine.set_test(Order { function: test.function, token: u32::from_le_bytes(token) });
+        machine.set_time_limit(test.time_limit);
+        let outcome = machine.run()?;
+        let complete = machine.test_is_complete();
+        let diagnostics = machine.streams().diagnostics.bytes().to_vec();
+        Ok(Report {
+            failure: self.failure(test, &outcome, complete, &diagnostics),
+            output: machine.streams().output.bytes().to_vec(),
+            diagnostics,
+        })
+    }
+
+    /// Why a test that ended like this has not passed.
+    fn failure(&self, test: &Test, outcome: &Outcome, complete: bool, diagnostics: &[u8]) -> Option<String> {
+        let too_early = "before the test was through";
+        let reason = match (outcome, &test.expected) {
+            (Outcome::Exited(status::PANIC), Expected::Panic(text)) => match panic_message(diagnostics) {
+                None => format!("ended with status {} without a panic", status::PANIC),
+                Some(message) if message.contains(text.as_str()) => return None,
+                Some(_) => format!("panicked with another message than one that contains `{text}`"),
+            },
+            (Outcome::Exited(status::SUCCESS), Expected::Completion) if complete => return None,
+            (Outcome::Exited(status::SUCCESS), Expected::Panic(_)) if complete => {
+                "did not panic, and should have".into()
+            }
+            (Outcome::Exited(status::PANIC), _) if panic_message(diagnostics).is_some() => "panicked".into(),
+            (Outcome::Exited(status), _) => format!("ended the run with status {status} {too_early}"),
+            (Outcome::Halted, _) => format!("executed `hlt` {too_early}"),
+            (Outcome::EndOfInput, _) => {
+                format!("read the console, which has no input for a test, {too_early}")
+            }
+            (Outcome::Stopped(Stop::TimeLimit(limit), _), _) => format!(
+                "took longer than {} s{}: give it more with `#[timeout(SECONDS)]`",
+                limit.as_secs_f64(),
+                self.place(outcome)
+            ),
+            (outcome, _) => outcome.message(&self.place(outcome)).unwrap_or_else(|| "did not end".into()),
+        };
+        Some(reason)
+    }
+
+    /// What is known of the place where the guest was.
+    fn place(&self, outcome: &Outcome) -> Place {
+        let address = outcome.location().and_then(|location| location.inside());
+        let symbols = Symbols::open(&self.elf);
+        match (address, symbols) {
+            (Some(address), Ok(symbols)) => symbols.place(address),
+            _ => Place::default(),
+        }
+    }
+}
+
+/// The tests that these records describe, with their texts in the image.
+fn tests(records: &[u8], image: &Image) -> Option<Vec<Test>> {
+    let (records, rest) = records.as_chunks::<{ size_of::<Record<u32, u32>>() }>();
+    rest.is_empty().then(|| records.iter().map(|record| test(record, image)).collect())?
+}
+
+fn test(bytes: &[u8; size_of::<Record<u32, u32>>()], image: &Image) -> Option<Test> {
+    let mut words = [0; Record::<u32, u32>::WORDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    let record = Record::from_words(words)?;
+    let text = |text: Text<u32>| {
+        let start = usize::try_from(text.start).ok()?;
+        let bytes = image.bytes().get(start..start.checked_add(text.len as usize)?)?;
+        Some(str::from_utf8(bytes).ok()?.to_owned())
+    };
+    let reason = text(record.ignore_reason)?;
+    let expected_panic = text(record.expected_panic)?;
+    Some(Test {
+        name: text(record.name)?,
+        file: text(record.file)?,
+        line: record.line,
+        expected: if record.flags & flag::SHOULD_PANIC != 0 {
+            Expected::Panic(expected_panic)
+        } else {
+            Expected::Completion
+        },
+        ignored: (record.flags & flag::IGNORE != 0).then_some(reason),
+        time_limit: Duration::from_secs(record.time_limit.into()),
+        function: record.function,
+    })
+}
+
+/// The message of the panic that ended a run, as the guest's runtime writes it: `guest panicked at FILE:LINE:COLUMN:`,
+/// and the message from the next line on.
+fn panic_message(diagnostics: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(diagnostics);
+    let begin = text.rfind("guest panicked at ")?;
+    Some(text[begin..].split_once('\n')?.1.to_owned())
+}
