@@ -42,8 +42,8 @@ pub fn cargo(shell: &Shell, arguments: impl IntoIterator<Item = impl AsRef<OsStr
 }
 
 /// Runs a build, and hands on what cargo says to standard error except for the lines that say nothing:
-/// a build with nothing to do is silent. Returns the program that was built, if cargo was asked to say.
-pub fn build(mut command: Command) -> Result<Option<PathBuf>> {
+/// a build with nothing to do is silent. Returns the programs that were built, if cargo was asked to say.
+pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
     if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
         command.env("CARGO_TERM_COLOR", "always");
     }
@@ -71,15 +71,14 @@ pub fn build(mut command: Command) -> Result<Option<PathBuf>> {
         return Err("the build failed: correct what its messages above say, and build again".into());
     }
     let messages = messages.join().map_err(|_| "xtask itself failed: report it")?;
-    Ok(messages.ok().and_then(|messages| executable(&messages)))
+    Ok(executables(&messages.unwrap_or_default()))
 }
 
-/// The program among cargo's messages in JSON (The Cargo Book, "External tools"). The only thing wanted of them
+/// The programs in cargo's messages in JSON (The Cargo Book, "External tools"). The only thing wanted of them
 /// does not make up for a JSON parser that everybody compiles.
-fn executable(messages: &str) -> Option<PathBuf> {
-    let (_, rest) = messages.split_once("\"executable\":\"")?;
-    let (path, _) = rest.split_once('"')?;
-    Some(path.replace("\\\\", "\\").into())
+fn executables(messages: &str) -> Vec<PathBuf> {
+    let paths = messages.split("\"executable\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    paths.map(|(path, _)| path.replace("\\\\", "\\").into()).collect()
 }
 
 /// Runs a command whose output is for the person.
@@ -151,12 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn the_program_that_was_built_is_found_in_cargos_messages() {
+    fn the_programs_that_were_built_are_found_in_cargos_messages() {
         let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
                         {\"reason\":\"compiler-artifact\",\"executable\":\"/a b/release/flatland\",\"fresh\":true}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/b\",\"fresh\":true}\n\
                         {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executable(messages), Some("/a b/release/flatland".into()));
-        assert_eq!(executable(""), None);
+        assert_eq!(executables(messages), ["/a b/release/flatland", "/b"].map(PathBuf::from));
+        assert_eq!(executables(""), Vec::<PathBuf>::new());
     }
 
     #[test]

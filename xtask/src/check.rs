@@ -9,24 +9,41 @@ use xshell::Shell;
 
 use crate::cargo::{cargo, show_and_run};
 use crate::guest::{Profile, build_std, guest_cargo};
-use crate::{Result, Workspace, build, run};
+use crate::{Result, Workspace, build, guest_tests, run};
 
-/// Runs the tests of the whole project. They need the guest programs, so those are built first.
+/// Runs the tests of the whole project: the host's, which need the guest programs, and the guest's.
 pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     build::guests(workspace, None, Profile::Dev)?;
     let shell = Shell::new().map_err(|error| error.to_string())?;
     shell.change_dir(workspace.root());
-    let arguments = ["test".into(), "--workspace".into()].into_iter().chain(arguments.iter().cloned());
-    let mut command = cargo(&shell, arguments);
+    let for_cargo = ["test".into(), "--workspace".into()].into_iter().chain(arguments.iter().cloned());
+    let mut command = cargo(&shell, for_cargo);
     command.env("CARGO_TARGET_DIR", workspace.target());
-    if let Some(why) = why_no_kvm(workspace)? {
+    let without_kvm = why_no_kvm(workspace)?;
+    if let Some(why) = &without_kvm {
         eprintln!(
             "xtask: the tests that are about KVM itself are left out, and others use the soft engine: {why}"
         );
         // What the tests ask: see host/tests/common.
         command.env("FLATLAND_TEST_WITHOUT_KVM", why);
     }
-    show_and_run(command)
+    show_and_run(command)?;
+    // Options of cargo's own choose among the host's tests.
+    let dashes = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    if arguments[..dashes].iter().any(|argument| argument.as_encoded_bytes().starts_with(b"-")) {
+        return Ok(());
+    }
+    let libtest: Vec<_> = arguments.iter().filter(|argument| *argument != "--").cloned().collect();
+    eprintln!("$ cargo xtask test --guest");
+    let engine = without_kvm.is_some().then_some("soft");
+    match guest_tests::prepare(workspace, engine, &libtest)?.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => {
+            Err("tests in the guest failed, and their messages stand above: `cargo xtask test --guest`"
+                .into())
+        }
+        Err(error) => Err(format!("cannot run the guest's tests ({error}): build again")),
+    }
 }
 
 /// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers.
@@ -115,8 +132,7 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
 pub fn lint(workspace: &Workspace) -> Result<()> {
     const FORMAT: &[&str] = &["fmt", "--all", "--check"];
     const HOST_CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    // The programs have no `test` crate to be built with on a bare machine, so not `--all-targets`.
-    const GUEST_CLIPPY: &[&str] = &["clippy", "--lib", "--bins", "--", "-D", "warnings"];
+    const GUEST_CLIPPY: &[&str] = &["clippy", "--all-targets", "--", "-D", "warnings"];
     const DOCS: &[&str] = &["doc", "--workspace", "--no-deps"];
     const GUEST_DOCS: &[&str] = &["doc", "--no-deps", "--lib"];
 

@@ -1,7 +1,7 @@
 //! Building guest programs: the bare target, the standard library's source, and flat images.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flatland_contract::memory::DEFAULT_RAM_SIZE;
@@ -75,11 +75,7 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     let built = cargo_target(workspace).join("i686-bare").join(profile.folder());
     let mut large = Vec::new();
     for name in names {
-        let path = built.join(name);
-        let elf = fs::read(&path)
-            .map_err(|error| format!("cannot read {} ({error}): build again", path.display()))?;
-        let Flat { bytes: flat, end } = image::flatten(&elf)
-            .map_err(|error| format!("{} makes no flat image: {error}", path.display()))?;
+        let end = write_image(&built.join(name), &workspace.elf(name), &workspace.image(name))?;
         if end + LEAST_STACK > DEFAULT_RAM_SIZE.into() {
             large.push(format!(
                 "{name} takes {} KiB of RAM and its stack, more than the {} KiB there are: run it with --memory SIZE",
@@ -87,13 +83,42 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
                 DEFAULT_RAM_SIZE / 1024
             ));
         }
-        write_if_changed(&workspace.elf(name), &elf)?;
-        write_if_changed(&workspace.image(name), &flat)?;
     }
     Ok(large)
 }
 
-fn cargo_target(workspace: &Workspace) -> std::path::PathBuf {
+/// Builds all tests of the guest's crate and its programs. Returns their ELF files, each with its flat image beside
+/// it.
+pub fn build_tests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    const BUILD: &[&str] = &["test", "--no-run", "--message-format", "json-render-diagnostics"];
+    let built = cargo::build(guest_cargo(workspace, &shell, BUILD)?)?;
+    built.iter().map(|path| test_image(workspace, path)).collect()
+}
+
+/// Makes the flat image of a program that cargo has built for its tests. Returns its ELF file.
+pub fn test_image(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
+    let folder = workspace.images().join("tests");
+    fs::create_dir_all(&folder)
+        .map_err(|error| format!("cannot make {} ({error}): make room", folder.display()))?;
+    // cargo's own name, with its hash: a program and a file of tests may have the same.
+    let elf = folder.join(built.file_name().unwrap_or_default()).with_added_extension("elf");
+    write_image(built, &elf, &elf.with_extension("bin"))?;
+    Ok(elf)
+}
+
+/// Makes the flat image of an ELF file, and a copy of the file. Returns the end of what the program takes of RAM.
+pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u64> {
+    let elf =
+        fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
+    let Flat { bytes: flat, end } =
+        image::flatten(&elf).map_err(|error| format!("{} makes no flat image: {error}", built.display()))?;
+    write_if_changed(elf_path, &elf)?;
+    write_if_changed(image_path, &flat)?;
+    Ok(end)
+}
+
+fn cargo_target(workspace: &Workspace) -> PathBuf {
     workspace.images().join("cargo")
 }
 

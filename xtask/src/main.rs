@@ -7,7 +7,9 @@ mod build;
 mod cargo;
 mod check;
 mod guest;
+mod guest_tests;
 mod image;
+mod new;
 mod options;
 mod programs;
 mod run;
@@ -34,7 +36,8 @@ fn main() -> ExitCode {
         }
     };
     // A run that cannot begin is told apart from a guest that fails, as by `flatland` itself.
-    let failure = if matches!(command, Command::Run { .. }) { status::HOST } else { 1 };
+    let failure =
+        if matches!(command, Command::Run { .. } | Command::Exec { .. }) { status::HOST } else { 1 };
     let workspace = match Workspace::find() {
         Ok(workspace) => workspace,
         Err(message) => return fail(&message, failure),
@@ -71,6 +74,12 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Build { name, profile } => build::guests(workspace, name.as_deref(), profile),
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
         Command::Test { arguments } => check::test(workspace, &arguments),
+        Command::New { name, path: None } => print(&new::program(workspace, &name)?),
+        Command::New { name, path: Some(path) } => {
+            print(&new::package(workspace, &workspace.callers_folder().join(path), &name)?)
+        }
+        Command::TestGuest { engine, libtest } => guest_tests::run(workspace, engine.as_deref(), &libtest),
+        Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),
         Command::Differential => check::differential(workspace),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),

@@ -1,6 +1,7 @@
 //! The command line of `cargo xtask`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::guest::Profile;
 
@@ -15,7 +16,12 @@ Commands:
                         build a guest program and run it (default: answer); ARGS are for the guest
   build [NAME]          build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf
   list                  list the guest programs there are
+  new NAME              make a guest program, guest/src/bin/NAME.rs
+  new --path FOLDER NAME
+                        make a crate of its own elsewhere, with a guest program; these commands work there, too
   test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
+  test --guest [FILTER] [--engine ENGINE] [-- ARGS]
+                        run the guest's own tests, each in a fresh machine; ARGS are those of libtest, such as --list
   differential          compare the soft engine with KVM in 150,000 cases (10 minutes)
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
@@ -35,8 +41,14 @@ pub enum Command {
     Build { name: Option<String>, profile: Profile },
     /// Build a guest program and run it with these options of `flatland`.
     Run { name: Option<String>, profile: Profile, options: Vec<OsString> },
+    /// Make a guest program, here or in a crate of its own in this folder.
+    New { name: String, path: Option<PathBuf> },
     /// Run the tests with these arguments of `cargo test`.
     Test { arguments: Vec<OsString> },
+    /// Run the guest's tests on this engine, with these arguments of libtest.
+    TestGuest { engine: Option<String>, libtest: Vec<OsString> },
+    /// Run a guest program, or a guest's tests, that a plain cargo has built.
+    Exec { built: PathBuf, arguments: Vec<OsString> },
     /// Run all of the differential tests.
     Differential,
     /// Check what CI checks besides the tests.
@@ -58,7 +70,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let asks_for_help = args[..before_dashes].iter().any(|arg| arg == "--help" || arg == "-h");
     match command.as_str() {
         "-h" | "--help" | "help" => Ok(Command::Help),
-        "build" | "run" | "list" | "lint" | "portability" | "differential" if asks_for_help => {
+        "build" | "run" | "list" | "new" | "lint" | "portability" | "differential" if asks_for_help => {
             Ok(Command::Help)
         }
         "run" => parse_run(args),
@@ -67,10 +79,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             nothing_more("build", &rest)?;
             Ok(Command::Build { name, profile })
         }
+        "test" if args[..before_dashes].iter().any(|arg| arg == "--guest") => parse_test_guest(args),
         "test" => Ok(Command::Test { arguments: args }),
+        // For cargo: see guest/.cargo/config.toml.
+        "exec" if !args.is_empty() => {
+            let built = args.remove(0).into();
+            Ok(Command::Exec { built, arguments: args })
+        }
         "differential" => nothing_more("differential", &args).map(|()| Command::Differential),
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
+        "new" => parse_new(args),
         "list" => nothing_more("list", &args).map(|()| Command::List),
         other => Err(format!("there is no command `{other}`")),
     }
@@ -97,6 +116,49 @@ fn name_and_profile(mut args: Vec<OsString>) -> Result<(Option<String>, Profile,
         _ => None,
     };
     Ok((name, profile, args))
+}
+
+fn parse_new(args: Vec<OsString>) -> Result<Command, String> {
+    let mut name = None;
+    let mut path = None;
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--path") => path = Some(args.next().ok_or("--path needs a folder")?.into()),
+            Some(option) if option.starts_with("--path=") => path = Some(option["--path=".len()..].into()),
+            Some(text) if name.is_none() => name = Some(text.to_owned()),
+            _ => return Err(format!("`cargo xtask new` does not know `{}`", arg.display())),
+        }
+    }
+    let name = name.ok_or("`cargo xtask new` needs a name, such as `cargo xtask new my-kernel`")?;
+    Ok(Command::New { name, path })
+}
+
+/// A filter, the engine, and behind a `--` what else libtest knows.
+fn parse_test_guest(args: Vec<OsString>) -> Result<Command, String> {
+    let mut libtest = Vec::new();
+    let mut engine = None;
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--guest") => {}
+            Some("--") => libtest.extend(args.by_ref()),
+            Some("--engine") => {
+                let value = args.next().ok_or("--engine needs a value")?;
+                engine = Some(value.into_string().map_err(|_| "the value of --engine is not UTF-8")?);
+            }
+            Some(option) if option.starts_with('-') => match option.strip_prefix("--engine=") {
+                Some(value) => engine = Some(value.into()),
+                None => {
+                    return Err(format!(
+                        "options of libtest stand behind a `--`: `cargo xtask test --guest -- {option}`"
+                    ));
+                }
+            },
+            _ => libtest.push(arg),
+        }
+    }
+    Ok(Command::TestGuest { engine, libtest })
 }
 
 fn nothing_more(command: &str, args: &[OsString]) -> Result<(), String> {
@@ -141,6 +203,40 @@ mod tests {
     fn test_arguments_go_to_cargo() {
         let arguments = ["some_test", "--", "--nocapture"].map(OsString::from).to_vec();
         assert_eq!(parse_words("test some_test -- --nocapture"), Ok(Command::Test { arguments }));
+    }
+
+    #[test]
+    fn what_to_make() {
+        let new = |name: &str, path: Option<&str>| {
+            Ok(Command::New { name: name.into(), path: path.map(PathBuf::from) })
+        };
+        assert_eq!(parse_words("new a"), new("a", None));
+        assert_eq!(parse_words("new --path ../b a"), new("a", Some("../b")));
+        assert_eq!(parse_words("new a --path=../b"), new("a", Some("../b")));
+        assert_eq!(parse_words("new a b"), Err("`cargo xtask new` does not know `b`".into()));
+        assert_eq!(parse_words("new a --path"), Err("--path needs a folder".into()));
+        let message = "`cargo xtask new` needs a name, such as `cargo xtask new my-kernel`";
+        assert_eq!(parse_words("new"), Err(message.into()));
+    }
+
+    #[test]
+    fn arguments_of_the_guests_tests_go_to_libtest() {
+        let command = |engine: Option<&str>, libtest: &[&str]| {
+            let libtest = libtest.iter().map(OsString::from).collect();
+            Ok(Command::TestGuest { engine: engine.map(Into::into), libtest })
+        };
+        assert_eq!(parse_words("test --guest"), command(None, &[]));
+        assert_eq!(parse_words("test --guest heap"), command(None, &["heap"]));
+        assert_eq!(
+            parse_words("test heap --guest -- --exact --list"),
+            command(None, &["heap", "--exact", "--list"])
+        );
+        assert_eq!(parse_words("test --guest --engine soft"), command(Some("soft"), &[]));
+        assert_eq!(parse_words("test --guest --engine=soft"), command(Some("soft"), &[]));
+        assert_eq!(
+            parse_words("test --guest --list"),
+            Err("options of libtest stand behind a `--`: `cargo xtask test --guest -- --list`".into())
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Program {
 pub fn all(workspace: &Workspace) -> Result<Vec<Program>> {
     let folder = workspace.guest().join("src/bin");
     let entries = fs::read_dir(&folder).map_err(|error| {
-        format!("cannot list {} ({error}): restore it with `git checkout guest`", folder.display())
+        format!("cannot list {} ({error}): make a program with `cargo xtask new NAME`", folder.display())
     })?;
     let mut programs: Vec<_> = entries
         .filter_map(|entry| {
@@ -56,6 +56,21 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
             let names: Vec<_> = programs.into_iter().map(|program| program.name).collect();
             Err(format!("there is no guest program `{name}`: choose one of {}", names.join(", ")))
         }
+    }
+}
+
+/// The program that runs where nobody names one: the first session's in the README, or the only one there is.
+pub fn default(workspace: &Workspace) -> Result<Program> {
+    const FIRST: &str = "answer";
+    match <[Program; 1]>::try_from(all(workspace)?) {
+        Ok([only]) => Ok(only),
+        Err(programs) => match programs.iter().position(|program| program.name == FIRST) {
+            Some(index) => Ok(programs.into_iter().nth(index).expect("it was just found")),
+            None => {
+                let names: Vec<_> = programs.into_iter().map(|program| program.name).collect();
+                Err(format!("which program? Choose one of {}", names.join(", ")))
+            }
+        },
     }
 }
 

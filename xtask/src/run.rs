@@ -1,6 +1,5 @@
 //! `cargo xtask run`.
 
-use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -13,16 +12,13 @@ use crate::cargo::{self, cargo};
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, programs};
 
-/// The program of the first session in the README.
-const DEFAULT_PROGRAM: &str = "answer";
-
-/// Where the caller is, if that is not where cargo was called: set by guest/xtask.
-const CALLERS_FOLDER: &str = "FLATLAND_XTASK_FOLDER";
-
 /// Builds a guest program and the machine, and becomes the machine: signals, status and streams are then
 /// between it and the caller.
 pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &[OsString]) -> Result<()> {
-    let program = programs::find(workspace, name.unwrap_or(DEFAULT_PROGRAM))?;
+    let program = match name {
+        Some(name) => programs::find(workspace, name)?,
+        None => programs::default(workspace)?,
+    };
     // Side by side: two builds that have nothing to do take as long as one.
     let (host, guest) = thread::scope(|scope| {
         let host = scope.spawn(|| build_host(workspace));
@@ -36,9 +32,7 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     }
     let flatland = host.map_err(|_| "xtask itself failed: report it")??;
     let mut command = Command::new(&flatland);
-    if let Some(folder) = env::var_os(CALLERS_FOLDER) {
-        command.current_dir(folder);
-    }
+    command.current_dir(workspace.callers_folder());
     let error = command
         .arg("--symbols")
         .arg(workspace.elf(&program.name))
@@ -50,19 +44,29 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
 
 /// Builds the machine, and returns its program.
 pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
+    build_program(workspace, "flatland")
+}
+
+/// Builds the program of this name, of the package of the same name, and returns its path.
+pub fn build_program(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let shell = Shell::new().map_err(|error| error.to_string())?;
     shell.change_dir(workspace.root());
     // cargo says where the program is: a person's settings may name a target, and so another folder.
-    const BUILD: &[&str] = &[
+    let arguments = [
         "build",
         "--release",
-        "--package=flatland",
-        "--bin=flatland",
-        "--message-format=json-render-diagnostics",
+        "--package",
+        name,
+        "--bin",
+        name,
+        "--message-format",
+        "json-render-diagnostics",
     ];
-    let mut command = cargo(&shell, BUILD);
+    let mut command = cargo(&shell, arguments);
     command.env("CARGO_TARGET_DIR", workspace.target());
-    cargo::build(command)?.ok_or_else(|| "cargo does not say where it has built flatland: report it".into())
+    cargo::build(command)?
+        .pop()
+        .ok_or_else(|| format!("cargo does not say where it has built {name}: report it"))
 }
 
 /// A name behind options is taken for the value of one, and `flatland` would run `answer` with it.

@@ -1,21 +1,33 @@
 //! Where things lie in a checkout.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
 
-/// A checkout of the project.
+/// Where the guest's crate is, if it is not the one in the checkout: set by the .cargo/config.toml that
+/// `cargo xtask new --path` writes.
+const GUEST: &str = "FLATLAND_GUEST";
+
+/// Where the caller is, if that is not where cargo was called: set by guest/xtask.
+const CALLERS_FOLDER: &str = "FLATLAND_XTASK_FOLDER";
+
+/// A checkout of the project, and the guest's crate that a command is about.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: PathBuf,
+    guest: PathBuf,
 }
 
 impl Workspace {
-    /// The checkout that this program was built in.
+    /// The checkout that this program was built in, and the guest's crate of the caller.
     pub fn find() -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         match here.parent() {
-            Some(root) if root.join("i686-bare.json").exists() => Ok(Self { root: root.into() }),
+            Some(root) if root.join("i686-bare.json").exists() => {
+                let guest = env::var_os(GUEST).map_or_else(|| root.join("guest"), PathBuf::from);
+                Ok(Self { root: root.into(), guest })
+            }
             _ => Err(format!(
                 "{} is no longer in a checkout of Flatland: call `cargo xtask` from inside one",
                 here.display()
@@ -29,18 +41,30 @@ impl Workspace {
     }
 
     /// The guest's crate, a cargo workspace of its own.
-    pub fn guest(&self) -> PathBuf {
-        self.root.join("guest")
+    pub fn guest(&self) -> &Path {
+        &self.guest
     }
 
-    /// Everything that is built.
+    /// What is built of the host's workspace.
     pub fn target(&self) -> PathBuf {
         self.root.join("target")
     }
 
     /// The flat images and the ELF files they are made of.
     pub fn images(&self) -> PathBuf {
-        self.target().join("guest")
+        let is_ours = self.guest == self.root.join("guest");
+        if is_ours { self.target().join("guest") } else { self.guest.join("target/guest") }
+    }
+
+    /// Where the caller is, and paths on the command line are meant from.
+    pub fn callers_folder(&self) -> PathBuf {
+        env::var_os(CALLERS_FOLDER).map_or_else(|| env::current_dir().unwrap_or_default(), PathBuf::from)
+    }
+
+    /// A path as a person in the checkout, or in the guest's crate, would write it.
+    pub fn show(&self, path: &Path) -> String {
+        let inside = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix(&self.guest));
+        inside.unwrap_or(path).display().to_string()
     }
 
     /// A guest program's flat image.

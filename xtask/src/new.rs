@@ -1,0 +1,184 @@
+//! `cargo xtask new`: a program of its own, in this crate or in one elsewhere.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::{Result, Workspace, programs};
+
+/// Makes a guest program of this name, and returns what to say about it.
+pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
+    check_name(name)?;
+    let same = |other: &str| other.replace('-', "_") == name.replace('-', "_");
+    if let Some(taken) = programs::all(workspace)?.into_iter().find(|program| same(&program.name)) {
+        return Err(format!(
+            "there is a program `{}` already: look at {}, or choose another name",
+            taken.name,
+            workspace.show(&taken.source)
+        ));
+    }
+    let path = workspace.guest().join("src/bin").join(name).with_added_extension("rs");
+    write_new(&path, &source(name))?;
+    Ok(format!("made {}; now:\n{}", workspace.show(&path), next_commands(name)))
+}
+
+/// Makes a crate in this folder that depends on the runtime and has a program of this name, and returns what to say
+/// about it.
+pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<String> {
+    check_name(name)?;
+    match fs::read_dir(folder).map(Iterator::count) {
+        Ok(0) => {}
+        Ok(_) => return Err(format!("{} is not empty: choose a new folder", folder.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(format!("cannot look into {} ({error}): choose a new folder", folder.display()));
+        }
+    }
+    let root = workspace.root().to_str().ok_or("this checkout's path is not UTF-8: move it")?;
+    let put = |path: &str, contents: &str| {
+        let contents = contents.replace("ROOT", &root.replace('\\', "\\\\").replace('"', "\\\""));
+        write_new(&folder.join(path), &contents.replace("NAME", name))
+    };
+    put("Cargo.toml", include_str!("new/Cargo.toml.template"))?;
+    put(".cargo/config.toml", include_str!("new/config.toml.template"))?;
+    put(".gitignore", "/target\n")?;
+    write_new(&folder.join("src/bin").join(name).with_added_extension("rs"), &source(name))?;
+    let shown = fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
+    Ok(format!("made {0}; now:\n  cd {0}\n{1}", shown.display(), next_commands(name)))
+}
+
+fn source(name: &str) -> String {
+    include_str!("new/program.rs.template").replace("NAME", name)
+}
+
+fn next_commands(name: &str) -> String {
+    let commands = [
+        (format!("run {name}"), "builds it and runs it"),
+        (format!("test --guest {name}"), "runs its tests"),
+        (format!("build --release {name}"), "makes it small, as target/guest/NAME.bin"),
+    ];
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    commands.map(|(command, what)| format!("  cargo xtask {command:width$}  # {what}\n")).concat()
+}
+
+/// Says whether cargo and rustc take this name for a program.
+fn check_name(name: &str) -> Result<()> {
+    // The Rust Reference, "Keywords", and the crates that a guest has.
+    const TAKEN: [&str; 58] = [
+        "abstract",
+        "as",
+        "async",
+        "await",
+        "become",
+        "box",
+        "break",
+        "const",
+        "continue",
+        "crate",
+        "do",
+        "dyn",
+        "else",
+        "enum",
+        "extern",
+        "false",
+        "final",
+        "fn",
+        "for",
+        "gen",
+        "if",
+        "impl",
+        "in",
+        "let",
+        "loop",
+        "macro",
+        "match",
+        "mod",
+        "move",
+        "mut",
+        "override",
+        "priv",
+        "pub",
+        "ref",
+        "return",
+        "self",
+        "Self",
+        "static",
+        "struct",
+        "super",
+        "trait",
+        "true",
+        "try",
+        "type",
+        "typeof",
+        "unsafe",
+        "unsized",
+        "use",
+        "virtual",
+        "where",
+        "while",
+        "yield",
+        "core",
+        "alloc",
+        "std",
+        "test",
+        "flatland_guest",
+        "flatland-guest",
+    ];
+    // cargo's folders beside the programs.
+    const FOLDERS: [&str; 4] = ["build", "deps", "examples", "incremental"];
+    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let problem = if name.is_empty() {
+        "it is empty"
+    } else if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        "it does not begin with a letter"
+    } else if !name.chars().all(letters) {
+        "it has something else than letters, digits, `_` and `-`"
+    } else if TAKEN.contains(&name) {
+        "Rust uses it itself"
+    } else if FOLDERS.contains(&name) {
+        "cargo has a folder of that name"
+    } else {
+        return Ok(());
+    };
+    Err(format!("`{name}` is no name for a program, because {problem}: choose another, such as `my-kernel`"))
+}
+
+fn write_new(path: &Path, contents: &str) -> Result<()> {
+    let folder = path.parent().expect("it has a folder");
+    fs::create_dir_all(folder).and_then(|()| fs::write(path, contents)).map_err(|error| {
+        format!("cannot write {} ({error}): choose another folder, or mend its permissions", path.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cargo_takes() {
+        for name in ["a", "kernel", "my-kernel", "my_kernel2", "Kernel"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in [
+            "",
+            "2nd",
+            "-x",
+            "a b",
+            "a/b",
+            "../a",
+            "a.rs",
+            "ä",
+            "fn",
+            "test",
+            "core",
+            "deps",
+            "flatland-guest",
+        ] {
+            let message = check_name(name).unwrap_err();
+            assert!(
+                message.starts_with(&format!("`{name}` is no name for a program, because ")),
+                "{message}"
+            );
+        }
+    }
+}
