@@ -97,3 +97,17 @@ impl<T: Termination, E: Debug> Termination for Result<T, E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test;
+
+    #[test]
+    fn statuses_of_what_main_returns() {
+        assert_eq!(().report(), ExitCode::SUCCESS);
+        assert_eq!(Ok::<(), u8>(()).report(), ExitCode::SUCCESS);
+        assert_eq!(Err::<(), _>("why").report(), ExitCode::FAILURE);
+        assert_eq!(u8::from(Ok::<_, u8>(ExitCode::from(7)).report()), 7);
+    }
+}

@@ -8,7 +8,6 @@ use core::time::Duration;
 
 use flatland_guest::alloc::{format, string::String, vec::Vec};
 use flatland_guest::io::{self, BufRead, Read, Write};
-use flatland_guest::process::{ExitCode, Termination};
 use flatland_guest::{args, dbg, eprintln, print, println, random, test, time};
 
 #[test]
@@ -80,14 +79,6 @@ fn random_numbers_differ() {
     assert!((1..100).contains(&zeros), "{zeros} of 5000");
     assert_ne!(random::u64(), random::u64());
     assert_ne!((random::u32(), random::u32()), (random::u32(), random::u32()));
-}
-
-#[test]
-fn statuses_of_what_main_returns() {
-    assert_eq!(().report(), ExitCode::SUCCESS);
-    assert_eq!(Ok::<(), u8>(()).report(), ExitCode::SUCCESS);
-    assert_eq!(Err::<(), _>("why").report(), ExitCode::FAILURE);
-    assert_eq!(u8::from(Ok::<_, u8>(ExitCode::from(7)).report()), 7);
 }
 
 #[test]

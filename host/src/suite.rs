@@ -95,7 +95,7 @@ impl Suite {
         Ok(Self { image, elf: elf.into(), tests })
     }
 
-    /// The tests, in the order of the file.
+    /// The tests, in the order of their files.
     pub fn tests(&self) -> &[Test] {
         &self.tests
     }
@@ -137,7 +137,8 @@ impl Suite {
                 "did not panic, and should have".into()
             }
             (Outcome::Exited(status::PANIC), _) if panic_message(diagnostics).is_some() => "panicked".into(),
-            (Outcome::Exited(status), _) => format!("ended the run with status {status} {too_early}"),
+            (Outcome::Exited(status::SUCCESS), _) => format!("ended the run with status 0 {too_early}"),
+            (Outcome::Exited(status), _) => format!("ended with status {status}"),
             (Outcome::Halted, _) => format!("executed `hlt` {too_early}"),
             (Outcome::EndOfInput, _) => {
                 format!("read the console, which has no input for a test, {too_early}")
@@ -147,7 +148,13 @@ impl Suite {
                 limit.as_secs_f64(),
                 self.place(outcome)
             ),
-            (outcome, _) => outcome.message(&self.place(outcome)).unwrap_or_else(|| "did not end".into()),
+            (Outcome::Fault(_), _) => {
+                let message = outcome.message(&self.place(outcome));
+                format!("ended with a fault: {}", message.expect("there is something to say of a fault"))
+            }
+            (Outcome::Stopped(..) | Outcome::OutputClosed, _) => {
+                "was stopped from outside: run it again".into()
+            }
         };
         Some(reason)
     }
@@ -166,7 +173,10 @@ impl Suite {
 /// The tests that these records describe, with their texts in the image.
 fn tests(records: &[u8], image: &Image) -> Option<Vec<Test>> {
     let (records, rest) = records.as_chunks::<{ size_of::<Record<u32, u32>>() }>();
-    rest.is_empty().then(|| records.iter().map(|record| test(record, image)).collect())?
+    let tests: Option<Vec<_>> = records.iter().map(|record| test(record, image)).collect();
+    let mut tests = tests.filter(|_| rest.is_empty())?;
+    tests.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    Some(tests)
 }
 
 fn test(bytes: &[u8; size_of::<Record<u32, u32>>()], image: &Image) -> Option<Test> {

@@ -26,6 +26,14 @@ pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
 /// about it.
 pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<String> {
     check_name(name)?;
+    // cargo would add the settings of the folders above to those of the new crate.
+    let parents = folder.ancestors().find_map(|folder| fs::canonicalize(folder).ok());
+    if parents.is_some_and(|folder| folder.starts_with(workspace.root())) {
+        return Err(format!(
+            "{} is inside this checkout: choose a folder elsewhere, or make a program here with `cargo xtask new {name}`",
+            folder.display()
+        ));
+    }
     match fs::read_dir(folder).map(Iterator::count) {
         Ok(0) => {}
         Ok(_) => return Err(format!("{} is not empty: choose a new folder", folder.display())),

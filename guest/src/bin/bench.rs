@@ -101,3 +101,27 @@ fn count_primes(composite: &mut [u8], round: u8) -> u32 {
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use flatland_guest::test;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sorted_is_in_order() {
+        let mut numbers = [5, 3, 9, 1, 3, 8, 0, 7];
+        quicksort(&mut numbers);
+        assert_eq!(numbers, [0, 1, 3, 3, 5, 7, 8, 9]);
+    }
+
+    #[test]
+    fn there_are_168_primes_below_1000() {
+        assert_eq!(count_primes(&mut [0; 1000], 1), 168);
+    }
+
+    #[test]
+    fn the_hash_of_nothing_is_where_it_starts() {
+        assert_eq!(hash(&[]), 0x811c_9dc5);
+    }
+}

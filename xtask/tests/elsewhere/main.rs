@@ -1,0 +1,177 @@
+//! A guest's crate outside the checkout, as `cargo xtask new --path` makes it, and what becomes of a person's mistakes in
+//! it.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::{env, fs, process};
+
+/// The crate. Made anew; what is built in it stays, since building `core` takes a while.
+static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = env::temp_dir().join(format!("flatland-elsewhere-{}", process::id()));
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("elsewhere");
+    fs::create_dir_all(&built).unwrap();
+    let line = ["new", "--path", folder.to_str().expect("paths here are UTF-8"), "kernel"];
+    let output = run(Command::new(env!("CARGO_BIN_EXE_xtask")).args(line));
+    let shown = fs::canonicalize(&folder).unwrap();
+    let expected = format!(
+        "made {0}; now:\n  \
+           cd {0}\n  \
+           cargo xtask run kernel              # builds it and runs it\n  \
+           cargo xtask test --guest kernel     # runs its tests\n  \
+           cargo xtask build --release kernel  # makes it small, as target/guest/NAME.bin\n",
+        shown.display()
+    );
+    assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
+    symlink(built, folder.join("target")).unwrap();
+    fs::create_dir(folder.join("tests")).unwrap();
+    fs::write(folder.join("tests/outcomes.rs"), include_str!("outcomes.guest.rs")).unwrap();
+    folder
+});
+
+/// `cargo xtask` there, as a person types it.
+fn xtask(line: &str) -> Output {
+    run(Command::new("cargo").arg("xtask").args(line.split_whitespace()).current_dir(&*ELSEWHERE))
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("the command starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Only the tests of the whole crate build all of it, so programs that cannot be built stay out of their way.
+fn with_program(name: &str, source: &str, check: impl FnOnce(&str)) {
+    let path = ELSEWHERE.join(format!("src/bin/{name}.rs"));
+    fs::write(&path, source).unwrap();
+    let output = xtask(&format!("build {name}"));
+    fs::remove_file(path).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{name}");
+    check(&text(&output.stderr));
+}
+
+#[test]
+fn a_crate_elsewhere() {
+    // Everything in one test: the steps share the crate, and cargo would make them wait for each other.
+    it_runs();
+    programs_are_added();
+    names_are_checked();
+    tests_are_listed_and_chosen();
+    tests_end_in_each_way();
+    mistakes_are_explained();
+    fs::remove_dir_all(&*ELSEWHERE).unwrap();
+}
+
+fn it_runs() {
+    let output = xtask("run kernel");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "Hello from kernel!\n".into()));
+    // There is no other program, so it need not be named.
+    assert_eq!(text(&xtask("run").stdout), "Hello from kernel!\n");
+    let summary = "kernel  Says hello: the first sentence here is what `cargo xtask list` shows\n";
+    assert_eq!(text(&xtask("list").stdout), summary);
+}
+
+fn programs_are_added() {
+    let output = xtask("new second");
+    assert!(text(&output.stdout).starts_with("made src/bin/second.rs; now:\n  cargo xtask run second "));
+    assert_eq!(text(&xtask("run second").stdout), "Hello from second!\n");
+    let output = xtask("run");
+    let message = "xtask: which program? Choose one of kernel, second\n";
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(125), message.into()));
+    fs::remove_file(ELSEWHERE.join("src/bin/second.rs")).unwrap();
+}
+
+fn names_are_checked() {
+    let inside = format!(
+        "{}/target/x is inside this checkout: choose a folder elsewhere, or make a program here with `cargo xtask new a`",
+        ELSEWHERE.display()
+    );
+    for (line, message) in [
+        (
+            "new kernel",
+            "there is a program `kernel` already: look at src/bin/kernel.rs, or choose another name".into(),
+        ),
+        (
+            "new 2nd",
+            "`2nd` is no name for a program, because it does not begin with a letter: choose another, such as \
+             `my-kernel`"
+                .into(),
+        ),
+        ("new --path target/x a", inside),
+        ("new --path . a", format!("{}/. is not empty: choose a new folder", ELSEWHERE.display())),
+    ] {
+        let output = xtask(line);
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), format!("xtask: {message}\n")));
+    }
+}
+
+fn tests_are_listed_and_chosen() {
+    let output = xtask("test --guest kernel -- --list");
+    assert_eq!(text(&output.stdout), "kernel::tests::the_greeting_is_friendly: test\n");
+    let output = xtask("test --guest -- --exact outcomes::passes");
+    let expected = "\nrunning 1 test\ntest outcomes::passes ... ok\n\n\
+                    test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 14 filtered out; finished in ";
+    assert!(text(&output.stdout).starts_with(expected), "{}", text(&output.stdout));
+    assert_eq!(output.status.code(), Some(0));
+    // Nothing is kept back.
+    let output = xtask("test --guest outcomes::passes -- --nocapture");
+    assert!(text(&output.stdout).contains("not shown\n"));
+    let output = xtask("test --guest is_ignored -- --ignored");
+    assert!(text(&output.stdout).contains("not ignored\nthe test at tests/outcomes.rs:77 panicked\n"));
+    assert_eq!(output.status.code(), Some(101));
+}
+
+fn tests_end_in_each_way() {
+    for engine in ["", "--engine soft"] {
+        let output = xtask(&format!("test --guest outcomes {engine} -- --test-threads=1"));
+        assert_eq!(output.status.code(), Some(101));
+        let actual = text(&output.stdout);
+        let (actual, _) = actual.split_once("; finished in").expect("it ends with a summary");
+        assert_eq!(without_addresses(actual), include_str!("outcomes.expected").trim_end(), "{engine}");
+    }
+}
+
+/// Where code lies is the compiler's choice.
+fn without_addresses(text: &str) -> String {
+    const DIGITS: usize = 8;
+    let mut pieces = text.split("at 0x");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + "at ADDRESS" + &piece[DIGITS..])
+}
+
+fn mistakes_are_explained() {
+    const HEAD: &str = "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\n";
+    for (name, main, explanations) in [
+        (
+            "argument",
+            "fn main(_: u32) {}",
+            ["function is expected to take 0 arguments, but it takes 1 argument", "src/bin/argument.rs"],
+        ),
+        (
+            "number",
+            "fn main() -> u8 { 1 }",
+            [
+                "`main` and tests return nothing, an `ExitCode`, a `Result` or `!`, and not `u8`",
+                "`ExitCode` is `flatland_guest::process::ExitCode`: `ExitCode::from(7)` is status 7",
+            ],
+        ),
+        (
+            "later",
+            "async fn main() {}",
+            ["`main` and tests return nothing, an `ExitCode`, a `Result` or `!`", "src/bin/later.rs"],
+        ),
+    ] {
+        with_program(name, &format!("{HEAD}{main}\n"), |message| {
+            for explanation in explanations {
+                assert!(message.contains(explanation), "{message}");
+            }
+        });
+    }
+    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\n", |message| {
+        assert!(message.contains("flatland: the program has no main function, and no tests."), "{message}");
+        assert!(message.contains("Declare it, once: `entry!(main);`."), "{message}");
+    });
+}
