@@ -1,9 +1,9 @@
 // The yardstick: the least C that runs a flat image on KVM, as the exercise of 2011 did it.
 //
-//     yardstick IMAGE
+//     yardstick IMAGE [RUNS]
 //
 // It makes the same KVM calls as flatland does before the first instruction, and then the obvious thing: one
-// exit a byte, getchar and putchar. It checks nothing that a correct image on a working KVM does not need.
+// exit a byte, getchar and putchar. With RUNS, it does all of that so many times, each in a fresh machine. It checks nothing that a correct image on a working KVM does not need.
 // `cargo bench --package flatland --bench start` compiles it and runs the two side by side.
 
 #include <fcntl.h>
@@ -37,14 +37,8 @@ static void *map(int size, int protection, int flags, int fd) {
     return address;
 }
 
-int main(int argc, char **argv) {
-    if (argc != 2) return 2;
-    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    if (kvm < 0) {
-        perror("/dev/kvm");
-        return 125;
-    }
-    if (call(kvm, KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION") != KVM_API_VERSION) return 125;
+// Runs an image in a fresh machine, and returns its status.
+static int run_once(int kvm, const char *path) {
     int vm = call(kvm, KVM_CREATE_VM, 0, "KVM_CREATE_VM");
     call(vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000, "KVM_SET_TSS_ADDR");
 
@@ -60,11 +54,12 @@ int main(int argc, char **argv) {
     call(vm, KVM_SET_USER_MEMORY_REGION, &slots[0], "KVM_SET_USER_MEMORY_REGION");
     call(vm, KVM_SET_USER_MEMORY_REGION, &slots[1], "KVM_SET_USER_MEMORY_REGION");
 
-    int image = open(argv[1], O_RDONLY | O_CLOEXEC);
+    int image = open(path, O_RDONLY | O_CLOEXEC);
     if (image < 0 || read(image, ram, RAM_SIZE) <= 0) {
-        perror(argv[1]);
-        return 125;
+        perror(path);
+        exit(125);
     }
+    close(image);
 
     int vcpu = call(vm, KVM_CREATE_VCPU, 0, "KVM_CREATE_VCPU");
     int run_size = call(kvm, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE");
@@ -82,6 +77,7 @@ int main(int argc, char **argv) {
     struct kvm_regs regs = {.rip = 0, .rsp = RAM_SIZE, .rflags = 2};
     call(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
 
+    int status = 0;
     for (;;) {
         call(vcpu, KVM_RUN, 0, "KVM_RUN");
         if (run->exit_reason == KVM_EXIT_HLT) {
@@ -91,13 +87,13 @@ int main(int argc, char **argv) {
         }
         if (run->exit_reason != KVM_EXIT_IO) {
             fprintf(stderr, "exit %u\n", run->exit_reason);
-            return 134;
+            exit(134);
         }
         uint8_t *bytes = (uint8_t *)run + run->io.data_offset;
         if (run->io.direction == KVM_EXIT_IO_OUT) {
             if (run->io.port == 0xf4) {
-                fflush(stdout);
-                return *bytes;
+                status = *bytes;
+                break;
             }
             fwrite(bytes, run->io.size, run->io.count, stdout);
         } else {
@@ -109,5 +105,23 @@ int main(int argc, char **argv) {
         }
     }
 end:
-    return fflush(stdout) ? 125 : 0;
+    munmap(run, run_size);
+    close(vcpu);
+    close(vm);
+    munmap(page, PAGE_SIZE);
+    munmap(ram, RAM_SIZE);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2 && argc != 3) return 2;
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (kvm < 0) {
+        perror("/dev/kvm");
+        return 125;
+    }
+    if (call(kvm, KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION") != KVM_API_VERSION) return 125;
+    int status = 0;
+    for (int runs = argc == 3 ? atoi(argv[2]) : 1; runs > 0; runs--) status = run_once(kvm, argv[1]);
+    return fflush(stdout) ? 125 : status;
 }
