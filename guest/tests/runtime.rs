@@ -4,6 +4,7 @@
 #![no_main]
 
 use core::fmt;
+use core::hint::black_box;
 use core::time::Duration;
 
 use flatland_guest::alloc::{format, string::String, vec::Vec};
@@ -91,3 +92,20 @@ fn a_test_may_return_a_result() -> Result<(), core::num::ParseIntError> {
 #[test]
 #[ignore = "it is here to be listed"]
 fn an_ignored_test() {}
+
+#[test]
+fn core_is_all_there() {
+    let mut line = [0; 32];
+    line[..6].copy_from_slice(b"Arthur");
+    let copy = black_box(line);
+    let name = core::str::from_utf8(&copy[..black_box(6)]).unwrap();
+    let circle = core::f64::consts::TAU * black_box(6.0);
+    assert_eq!(
+        format!("{name} {} {circle:.3} {:?}", copy == line, 1.0f32 / 3.0),
+        "Arthur true 37.699 0.33333334"
+    );
+    assert_eq!(
+        (black_box(u64::MAX) / 7, black_box(i64::MIN) % 1_000_007),
+        (2_635_249_153_387_078_802, -459_894)
+    );
+}

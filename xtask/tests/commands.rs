@@ -80,16 +80,16 @@ fn the_answer_is_small() {
     let _lock = lock();
     assert!(xtask("build answer --release", b"").status.success());
     let size = fs::metadata(root().join("target/guest/answer.bin")).expect("the image is there").len();
-    assert!(size <= 100, "{size} bytes");
+    // It says what the runtime costs who does not use it: a byte more is linked for nothing.
+    assert_eq!(size, 68);
 }
 
 #[test]
-fn core_is_all_there() {
+fn hello() {
     let _lock = lock();
     for line in ["run hello", "run hello --release"] {
         assert!(xtask(&line.replace("run", "build"), b"").status.success());
-        assert_ended(&xtask(line, b"Arthur\nmore"), 0, b"Hello, Arthur! true 6 37.699\n", "");
-        assert_ended(&xtask(line, b""), 0, b"Hello, ! true 0 0.000\n", "");
+        assert_ended(&xtask(line, b""), 0, b"Hello, Flatland!\n", "");
     }
 }
 

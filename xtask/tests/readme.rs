@@ -46,7 +46,7 @@ fn the_sessions_are_true() {
         bash.output().expect("bash is there")
     };
     // What has to be built is said, but not in the README.
-    let built = bash("cargo xtask build && cargo xtask run");
+    let built = bash("cargo xtask build && cargo xtask run && cargo xtask test --guest -- --list");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
     for Step { command, output } in steps {
         let ran = bash(&command);
@@ -64,10 +64,13 @@ fn the_sessions_are_true() {
 }
 
 #[test]
-fn the_program_is_the_one_that_is_there() {
+fn the_programs_are_those_that_are_there() {
     let readme = include_str!("../../README.md");
-    let program = include_str!("../../guest/src/bin/shout.rs");
-    assert!(readme.contains(&format!("```rust\n{program}```\n")));
+    for program in
+        [include_str!("../../guest/src/bin/hello.rs"), include_str!("../../guest/src/bin/shout.rs")]
+    {
+        assert!(readme.contains(&format!("```rust\n{program}```\n")), "{program}");
+    }
 }
 
 #[test]
