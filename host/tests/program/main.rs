@@ -122,4 +122,5 @@ mod engine;
 mod faults;
 mod images;
 mod limits;
+mod protection;
 mod streams;
