@@ -15,7 +15,7 @@ const LENGTHS: std::ops::RangeInclusive<u32> = 2..=8;
 /// Whether the instruction that ends at `pushed` is a `call` that leads to EIP, with the registers as it has left
 /// them.
 pub fn is_behind_one(pushed: u32, registers: &Registers, read: impl Fn(u32) -> Option<u32>) -> bool {
-    LENGTHS.into_iter().filter_map(|len| Some((len, pushed.checked_sub(len)?))).any(|(len, start)| {
+    LENGTHS.filter_map(|len| Some((len, pushed.checked_sub(len)?))).any(|(len, start)| {
         let words = [0, 4].map(|at| read(start.wrapping_add(at)).unwrap_or(0).to_le_bytes());
         let code = &words.as_flattened()[..len as usize];
         let instruction = Decoder::with_ip(32, code, start.into(), DecoderOptions::NONE).decode();
