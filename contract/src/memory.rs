@@ -25,9 +25,11 @@ pub const PAGE_SIZE: u32 = 4096;
 /// catches the processor's exceptions.
 pub const MAX_RAM_SIZE: u32 = 0xf000_0000;
 
-/// The part of RAM that is the stack's where nobody asks for another size: an eighth, 2 MiB of 16.
+/// The part of RAM that is the stack's where nobody asks for another size: an eighth, 2 MiB of 16, and at least a
+/// page.
 pub const fn default_stack_size(ram_size: u32) -> u32 {
-    ram_size / 8 / PAGE_SIZE * PAGE_SIZE
+    let pages = ram_size / 8 / PAGE_SIZE;
+    if pages == 0 { PAGE_SIZE } else { pages * PAGE_SIZE }
 }
 
 /// The hole below the stack: a 256th of RAM, and at least a page. A function that takes more of the stack at
@@ -51,6 +53,13 @@ pub struct Layout {
 impl Layout {
     /// Bytes on the bus.
     pub const SIZE: usize = 12;
+
+    /// The layout of a machine with so much RAM and so large a stack, both whole pages. Where that leaves nothing
+    /// for a heap, it ends at 0.
+    pub const fn new(ram_size: u32, stack_size: u32) -> Self {
+        let stack_start = ram_size.saturating_sub(stack_size);
+        Self { heap_end: stack_start.saturating_sub(hole_size(ram_size)), stack_start, ram_end: ram_size }
+    }
 
     /// As it goes over the bus: each as a little-endian u32, in the order of the fields.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {

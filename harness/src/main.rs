@@ -93,7 +93,7 @@ fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> 
 
 /// Runs a test, and says why it failed.
 fn run(suite: &Suite, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
-    let chosen = choice::open(engine, MemorySize::default(), &Stops::default())?;
+    let chosen = choice::open(engine, suite.memory_map().clone(), &Stops::default())?;
     let Report { failure, output, diagnostics } = suite.run(test, chosen.engine)?;
     if no_capture {
         // Nobody is left to tell if that fails.

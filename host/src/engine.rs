@@ -14,6 +14,7 @@ mod stops;
 pub use registers::{Registers, SystemRegisters};
 pub use stops::{DebugStop, Stops, Unsupported, WatchKind, Watchpoint};
 
+use crate::MemoryMap;
 use crate::fault::{Fault, Location};
 
 /// Why an engine itself could not go on.
@@ -38,8 +39,13 @@ pub trait Engine {
     /// Its name: `kvm` or `soft`.
     fn name(&self) -> &'static str;
 
+    /// What lies where in RAM.
+    fn memory_map(&self) -> &MemoryMap;
+
     /// Bytes of RAM, from address 0.
-    fn ram_size(&self) -> u32;
+    fn ram_size(&self) -> u32 {
+        self.memory_map().ram().bytes()
+    }
 
     /// Runs the processor until something happens.
     ///
@@ -73,9 +79,11 @@ pub trait Engine {
     fn location(&mut self) -> Result<Location, EngineError>;
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
+    /// The hole below the stack counts as RAM here, and read-only memory is the guest's only.
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize;
 
     /// Copies `bytes` to RAM from `address` on, and returns how many of them lie in RAM.
+    /// The same holds as for [`Self::read_ram`].
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize;
 }
 
@@ -84,8 +92,8 @@ impl<E: Engine + ?Sized> Engine for Box<E> {
         (**self).name()
     }
 
-    fn ram_size(&self) -> u32 {
-        (**self).ram_size()
+    fn memory_map(&self) -> &MemoryMap {
+        (**self).memory_map()
     }
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use flatland_contract::memory::PAGE_SIZE;
 use flatland_contract::{Direction, Port};
+
+use crate::MemorySize;
 
 /// Something the processor cannot go on from, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,27 @@ pub enum FaultKind {
         /// Where RAM ends.
         ram_size: u32,
     },
+    /// A store to read-only memory.
+    ReadOnly {
+        /// The first byte that is read-only.
+        address: u32,
+    },
+    /// The stack has been used up: a push, or another access with ESP at the stack's end, went into the hole below.
+    StackOverflow {
+        /// Bytes of the stack.
+        stack_size: u32,
+    },
+    /// An access to the hole between heap and stack that is not the stack's doing.
+    Hole {
+        /// What was tried.
+        access: Access,
+        /// The first byte that is in the hole.
+        address: u32,
+        /// Where the hole begins.
+        start: u32,
+        /// Where the stack begins.
+        end: u32,
+    },
     /// A transfer at a port, of a width or in a direction that the contract does not have.
     Port {
         /// The port's number.
@@ -84,7 +108,7 @@ pub enum FaultKind {
     },
 }
 
-/// What an access outside RAM wanted.
+/// What an access wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// To load.
@@ -151,6 +175,22 @@ impl fmt::Display for FaultKind {
             FaultKind::OutsideRam { access: Access::Write, address, .. } => {
                 write!(f, "write outside RAM at {address:#010x}, by the instruction")
             }
+            FaultKind::ReadOnly { address } if is_null(address) => {
+                write!(f, "null pointer write at {address:#010x}, by the instruction")
+            }
+            FaultKind::ReadOnly { address } => {
+                write!(f, "write to read-only memory at {address:#010x}, by the instruction")
+            }
+            FaultKind::StackOverflow { .. } => write!(f, "stack overflow"),
+            FaultKind::Hole { access: Access::Execute, .. } => {
+                write!(f, "execution in the hole between heap and stack")
+            }
+            FaultKind::Hole { access: Access::Read, address, .. } => {
+                write!(f, "read in the hole between heap and stack at {address:#010x}, by the instruction")
+            }
+            FaultKind::Hole { access: Access::Write, address, .. } => {
+                write!(f, "write in the hole between heap and stack at {address:#010x}, by the instruction")
+            }
             FaultKind::Port { port, width, direction } => {
                 let bytes = if width == 1 { "byte" } else { "bytes" };
                 let direction_word = match direction {
@@ -175,7 +215,30 @@ impl fmt::Display for FaultKind {
     }
 }
 
+/// A null pointer, with the offset of a field or a small index: the first page.
+fn is_null(address: u32) -> bool {
+    address < PAGE_SIZE
+}
+
 impl FaultKind {
+    /// The same as [`fmt::Display`] has, with the name of the section that [`Self::section_address`] lies in.
+    pub fn words(&self, section: Option<&str>) -> String {
+        match (self, self.section_address(), section) {
+            (FaultKind::ReadOnly { address }, Some(_), Some(section)) => {
+                format!("write to read-only memory ({section}) at {address:#010x}, by the instruction")
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    /// An address of which it is good to know the section.
+    pub fn section_address(&self) -> Option<u32> {
+        match *self {
+            FaultKind::ReadOnly { address } if !is_null(address) => Some(address),
+            _ => None,
+        }
+    }
+
     /// What a person can do about it.
     pub fn advice(&self) -> String {
         match *self {
@@ -201,6 +264,25 @@ impl FaultKind {
             FaultKind::OutsideRam { ram_size, .. } => {
                 format!("RAM ends at {ram_size:#010x}: mend the pointer, or give more RAM with --memory SIZE")
             }
+            FaultKind::ReadOnly { address } if is_null(address) => {
+                "look for a pointer that was never set, or an offset from one".into()
+            }
+            FaultKind::ReadOnly { .. } => {
+                "mend the pointer; or run the image without --symbols, where all of RAM can be written".into()
+            }
+            FaultKind::StackOverflow { stack_size } => format!(
+                "its {} are used up: look for a recursion without end or a large local variable, or give it more \
+                 with --stack SIZE",
+                size(stack_size)
+            ),
+            FaultKind::Hole { access: Access::Execute, start, end, .. } => format!(
+                "there is no memory from {start:#010x} to {end:#010x}: look for a jump that went wrong, or code \
+                 that runs on past its end for want of a `hlt`"
+            ),
+            FaultKind::Hole { start, end, .. } => format!(
+                "there is no memory from {start:#010x} to {end:#010x}: mend the pointer, or give more RAM with \
+                 --memory SIZE"
+            ),
             FaultKind::Port { .. } => {
                 let ports = Port::ALL.map(|port| {
                     let ways = match (port.allows(Direction::In), port.allows(Direction::Out)) {
@@ -220,6 +302,11 @@ impl FaultKind {
             }
         }
     }
+}
+
+/// A number of bytes, in the largest unit that gives a whole number.
+fn size(bytes: u32) -> String {
+    MemorySize::from_bytes(bytes.into()).map_or_else(|_| format!("{bytes} bytes"), |size| size.to_string())
 }
 
 /// What an error code says that names a selector (SDM volume 3, section 7.13).
@@ -282,6 +369,7 @@ mod tests {
             FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&[0x0f, 0x58, 0xc1, 0, 0, 0]) };
         let jump =
             FaultKind::OutsideRam { access: Access::Execute, address: 0x200_0000, ram_size: 0x100_0000 };
+        let hole = |access| FaultKind::Hole { access, address: 0x3000, start: 0x2000, end: 0x4000 };
         for (kind, words) in [
             (exception(0, None), "divide error (#DE)"),
             (exception(13, Some(0)), "general protection (#GP)"),
@@ -291,6 +379,18 @@ mod tests {
             (exception(9, None), "reserved exception (vector 9)"),
             (FaultKind::TripleFault, "triple fault"),
             (jump, "execution outside RAM"),
+            (FaultKind::ReadOnly { address: 0xfff }, "null pointer write at 0x00000fff, by the instruction"),
+            (
+                FaultKind::ReadOnly { address: 0x1000 },
+                "write to read-only memory at 0x00001000, by the instruction",
+            ),
+            (FaultKind::StackOverflow { stack_size: 0x1000 }, "stack overflow"),
+            (hole(Access::Execute), "execution in the hole between heap and stack"),
+            (hole(Access::Read), "read in the hole between heap and stack at 0x00003000, by the instruction"),
+            (
+                hole(Access::Write),
+                "write in the hole between heap and stack at 0x00003000, by the instruction",
+            ),
             (port(0x3f8, 1, Direction::Out), "unknown port 0x3f8 (out, 1 byte)"),
             (port(0x3f8, 4, Direction::In), "unknown port 0x3f8 (in, 4 bytes)"),
             (port(0xf4, 1, Direction::In), "wrong direction (in) for port 0xf4, exit"),
@@ -309,6 +409,24 @@ mod tests {
              (out), 0xeb input ready (in), 0xec layout (in), 0xed arguments (in), 0xee clock (in), \
              0xef random (in), 0xf4 exit (out), 0xf5 test (in, out)"
         );
+    }
+
+    #[test]
+    fn a_section_is_named_where_that_says_more() {
+        let write = |address| FaultKind::ReadOnly { address };
+        assert_eq!(
+            write(0x1000).words(Some(".rodata")),
+            "write to read-only memory (.rodata) at 0x00001000, by the instruction"
+        );
+        assert_eq!(write(0x1000).words(None), write(0x1000).to_string());
+        assert_eq!(write(0xfff).words(Some(".text")), write(0xfff).to_string());
+        assert_eq!([write(0x1000), write(0xfff)].map(|kind| kind.section_address()), [Some(0x1000), None]);
+    }
+
+    #[test]
+    fn advice_on_a_full_stack_says_how_large_it_is() {
+        let advice = |stack_size| FaultKind::StackOverflow { stack_size }.advice();
+        assert!(advice(0x20_0000).starts_with("its 2M are used up: "), "{}", advice(0x20_0000));
     }
 
     #[test]

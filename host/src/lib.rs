@@ -16,11 +16,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod elf;
 pub mod engine;
 pub mod fault;
 mod image;
 pub mod kick;
 mod machine;
+mod memory_map;
 mod memory_size;
 mod os;
 mod outcome;
@@ -28,9 +30,11 @@ mod streams;
 pub mod suite;
 mod symbols;
 
+pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};
 pub use machine::{Machine, RunError, Stats, Transfers};
+pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
 pub use memory_size::{MemorySize, MemorySizeError};
 pub use outcome::{Outcome, Signal, Stop};
 pub use streams::{Input, Output, StreamError, Streams};
-pub use symbols::{Place, Symbols, SymbolsError};
+pub use symbols::{Names, Place, Symbols, SymbolsError};

@@ -15,7 +15,7 @@ use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
 use crate::fault::Fault;
 use crate::kick::{self, Alarm};
 use crate::outcome::{Outcome, Stop};
-use crate::{Image, ImageError, MemorySize, StreamError, Streams};
+use crate::{Image, ImageError, StreamError, Streams};
 
 pub(crate) use limits::Limits;
 use ports::{End, Facts, Ports};
@@ -53,10 +53,10 @@ impl<E: Engine> Machine<E> {
     pub fn new(mut engine: E, image: &Image, streams: Streams) -> Result<Self, ImageError> {
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
-            let ram = MemorySize::from_bytes(engine.ram_size().into()).unwrap_or_default();
+            let ram = engine.memory_map().ram();
             return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
         }
-        let facts = Facts::new(engine.ram_size());
+        let facts = Facts::new(engine.memory_map().layout());
         Ok(Self {
             engine,
             ports: Ports::new(streams, facts),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
-use flatland::{Image, Machine, Outcome, Place, StreamError, Streams, Symbols, kick};
+use flatland::{Image, Machine, MemoryMap, Names, Outcome, Segment, StreamError, Streams, Symbols, kick};
 use flatland_contract::status;
 use options::{Command, Options};
 
@@ -112,12 +112,12 @@ fn machine(options: &Options) -> Result<Machine<Box<dyn Engine>>, String> {
             format!("cannot read --symbols `{}` ({error}): check the path", symbols.display())
         })?;
     }
+    let memory = memory_map(options, &image)?;
     let stops = Stops { instructions: options.max_instructions, ..Stops::default() };
-    let chosen =
-        choice::open(options.engine, options.memory, &stops).map_err(|error| match options.engine {
-            Choice::Kvm => format!("{error}; or choose --engine soft"),
-            _ => error.to_string(),
-        })?;
+    let chosen = choice::open(options.engine, memory, &stops).map_err(|error| match options.engine {
+        Choice::Kvm => format!("{error}; or choose --engine soft"),
+        _ => error.to_string(),
+    })?;
     if let Some(why) = &chosen.fell_back {
         say(&format!("running on the soft engine, because {why}"));
     }
@@ -139,17 +139,40 @@ fn machine(options: &Options) -> Result<Machine<Box<dyn Engine>>, String> {
     Ok(machine)
 }
 
+/// What lies where in RAM: with symbols, code and constants are read-only and there is a hole below the stack.
+fn memory_map(options: &Options, image: &Image) -> Result<MemoryMap, String> {
+    let map = match options.stack {
+        Some(stack) => MemoryMap::with_stack(options.memory, stack).map_err(|error| error.to_string())?,
+        None => options.memory.into(),
+    };
+    let Some(path) = &options.symbols else { return Ok(map) };
+    match flatland::segments(path) {
+        // No ELF file: the report says so, if there is one.
+        Ok(segments) if segments.is_empty() => Ok(map),
+        Ok(mut segments) => {
+            // Should the image be that of something else, it must not lie in the hole all the same: nothing, where
+            // it ends.
+            let end = image.bytes().len() as u32;
+            segments.push(Segment { start: end, end: end.into(), writable: true });
+            map.protecting(&segments).map_err(|error| error.to_string())
+        }
+        Err(error) => {
+            say(&error.to_string());
+            Ok(map)
+        }
+    }
+}
+
 /// How the run ended, in sentences; none where there is nothing to tell.
 fn report(outcome: &Outcome, options: &Options) -> Vec<String> {
-    let address = outcome.location().and_then(|location| location.inside());
-    let (place, no_names) = match (address, &options.symbols) {
-        (Some(address), Some(path)) => match Symbols::open(path) {
-            Ok(symbols) => (symbols.place(address), None),
-            Err(error) => (Place::default(), Some(error.to_string())),
+    let (names, no_names) = match (outcome.location(), &options.symbols) {
+        (Some(_), Some(path)) => match Symbols::open(path) {
+            Ok(symbols) => (symbols.names(outcome), None),
+            Err(error) => (Names::default(), Some(error.to_string())),
         },
-        _ => (Place::default(), None),
+        _ => (Names::default(), None),
     };
-    outcome.message(&place).into_iter().chain(no_names).collect()
+    outcome.message(&names).into_iter().chain(no_names).collect()
 }
 
 /// Says something of our own: on standard error, and marked so that nobody takes it for the guest's. There

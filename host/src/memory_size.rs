@@ -77,7 +77,7 @@ pub enum MemorySizeError {
     #[error("not a size: give a number of bytes, or one with K, M or G, such as 16M")]
     NotANumber,
     /// No RAM at all.
-    #[error("no size for RAM: give at least 4K")]
+    #[error("too little: give at least 4K")]
     Zero,
     /// Above [`MAX_RAM_SIZE`].
     #[error("more than the address space leaves for RAM: give at most 3840M")]

@@ -20,9 +20,11 @@ mode with paging off. Its input is standard input, its output standard output. A
 Options:
   --engine ENGINE           kvm, soft (an interpreter), or auto: kvm where it can be used (default: auto)
   --memory SIZE             RAM in bytes, or with K, M or G (default: 16M)
+  --stack SIZE              how much of it is the stack's (default: an eighth)
   --timeout SECONDS         end a run that takes longer, with status 124
   --max-instructions COUNT  end a run that executes more, with status 124 (not with kvm)
-  --symbols ELF             the ELF file the image was made of, for names and lines in messages
+  --symbols ELF             the ELF file the image was made of: names and lines in messages, code and constants
+                            read-only, and a hole below the stack that catches its overflow
   --stats                   say in the end what the run has cost
   -h, --help                print this
   -V, --version             print the version
@@ -62,6 +64,8 @@ pub struct Options {
     pub symbols: Option<PathBuf>,
     /// RAM.
     pub memory: MemorySize,
+    /// How much of it is the stack's.
+    pub stack: Option<MemorySize>,
     /// What runs the processor.
     pub engine: Choice,
     /// Whether to say what the run has cost.
@@ -94,6 +98,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Arg::Long("memory") => {
                 let text = text(&mut parser, "--memory")?;
                 options.memory = text.parse().map_err(|error| format!("--memory `{text}` is {error}"))?;
+            }
+            Arg::Long("stack") => {
+                let text = text(&mut parser, "--stack")?;
+                let size = text.parse().map_err(|error| format!("--stack `{text}` is {error}"))?;
+                options.stack = Some(size);
             }
             Arg::Long("engine") => {
                 let text = text(&mut parser, "--engine")?;
@@ -166,17 +175,16 @@ mod tests {
             image: "a.bin".into(),
             symbols: Some("a.elf".into()),
             memory: "64K".parse().unwrap(),
+            stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
             engine: Choice::Soft,
             stats: true,
             max_instructions: Some(1000),
             arguments: Vec::new(),
         };
-        let line =
-            "--symbols a.elf --memory 64K --engine soft --stats --max-instructions 1000 --timeout 1.5 a.bin";
+        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --max-instructions 1000 --timeout 1.5 a.bin";
         assert_eq!(options(line), all);
-        let line =
-            "a.bin --timeout=1.5 --max-instructions=1000 --stats --engine=soft --memory=64K --symbols=a.elf";
+        let line = "a.bin --timeout=1.5 --max-instructions=1000 --stats --engine=soft --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
@@ -213,7 +221,8 @@ mod tests {
             ("--frob a", "there is no option `--frob`"),
             ("-x a", "there is no option `-x`"),
             ("a --memory", "--memory needs a value"),
-            ("a --memory 0", "--memory `0` is no size for RAM: give at least 4K"),
+            ("a --memory 0", "--memory `0` is too little: give at least 4K"),
+            ("a --stack 100", "--stack `100` is not whole pages: give a multiple of 4K"),
             ("a --engine fast", "--engine `fast` is not an engine: choose auto, kvm or soft"),
             (
                 "a --max-instructions few",

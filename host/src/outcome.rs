@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use flatland_contract::status;
 
+use crate::Names;
 use crate::fault::{Fault, Location};
 
 /// How a run ended.
@@ -92,12 +93,14 @@ impl Outcome {
     }
 
     /// What a person is told, or nothing where the guest ended the run itself or the reader of its output
-    /// did. `place` says more about [`Self::location`], such as the function's name.
-    pub fn message(&self, place: &dyn fmt::Display) -> Option<String> {
+    /// did. `names` are those of this outcome, as far as they are known.
+    pub fn message(&self, names: &Names) -> Option<String> {
+        let Names { place, section } = names;
         match self {
             Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
             Outcome::Fault(Fault { kind, location }) => {
-                Some(format!("{kind} {location}{place}: {}", kind.advice()))
+                let words = kind.words(section.as_deref());
+                Some(format!("{words} {location}{place}: {}", kind.advice()))
             }
             Outcome::Stopped(Stop::TimeLimit(limit), location) => Some(format!(
                 "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
@@ -120,6 +123,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Place;
     use crate::fault::FaultKind;
 
     #[test]
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn who_ends_by_itself_is_not_commented_on() {
         for outcome in [Outcome::Halted, Outcome::EndOfInput, Outcome::Exited(7), Outcome::OutputClosed] {
-            assert_eq!(outcome.message(&""), None);
+            assert_eq!(outcome.message(&Names::default()), None);
         }
     }
 
@@ -153,12 +157,19 @@ mod tests {
     fn messages() {
         let at = Location::At(0x12);
         let fault = Fault { kind: FaultKind::Exception { vector: 0, error_code: None }, location: at };
-        let place = " in main (main.rs:7)";
+        let place = Place { function: Some("main".into()), line: Some(("main.rs".into(), 7)) };
+        let names = Names { place, section: Some(".text".into()) };
+        let write = Fault { kind: FaultKind::ReadOnly { address: 0x1000 }, location: at };
         for (outcome, message) in [
             (
                 Outcome::Fault(fault),
                 "divide error (#DE) at 0x00000012 in main (main.rs:7): correct the instruction there, or \
                  handle the exception with an IDT of the guest's own",
+            ),
+            (
+                Outcome::Fault(write),
+                "write to read-only memory (.text) at 0x00001000, by the instruction at 0x00000012 in main \
+                 (main.rs:7): mend the pointer; or run the image without --symbols, where all of RAM can be written",
             ),
             (
                 Outcome::Stopped(Stop::TimeLimit(Duration::from_millis(500)), at),
@@ -171,7 +182,7 @@ mod tests {
                  a run by itself",
             ),
         ] {
-            assert_eq!(outcome.message(&place).as_deref(), Some(message));
+            assert_eq!(outcome.message(&names).as_deref(), Some(message));
         }
     }
 }

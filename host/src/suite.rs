@@ -14,13 +14,15 @@ use object::{LittleEndian, Object, ObjectSection};
 
 use crate::engine::Engine;
 use crate::{
-    Image, ImageError, Input, Machine, Outcome, Output, Place, RunError, Stop, StreamError, Streams, Symbols,
+    Image, ImageError, Input, Machine, MemoryMap, MemoryMapError, MemorySize, Names, Outcome, Output,
+    RunError, SegmentsError, Stop, StreamError, Streams, Symbols, segments,
 };
 
 /// A guest program with tests.
 #[derive(Debug)]
 pub struct Suite {
     image: Image,
+    memory_map: MemoryMap,
     elf: PathBuf,
     tests: Vec<Test>,
 }
@@ -69,6 +71,12 @@ pub enum SuiteError {
     /// The ELF file cannot be read.
     #[error("cannot read the ELF file `{0}` ({1}): build it with `cargo xtask test --guest`")]
     Elf(PathBuf, String),
+    /// The program does not fit the machine.
+    #[error(transparent)]
+    Memory(#[from] MemoryMapError),
+    /// The ELF file says nothing of what may be written.
+    #[error(transparent)]
+    Segments(#[from] SegmentsError),
     /// There is no flat image to run.
     #[error("cannot run `{0}`: {1}")]
     Image(PathBuf, #[source] ImageError),
@@ -89,10 +97,16 @@ impl Suite {
             Some(section) => section.data().map_err(|error| broken(&error))?,
             None => &[],
         };
-        let image = Image::open(image, crate::MemorySize::default())
+        let image = Image::open(image, MemorySize::default())
             .map_err(|error| SuiteError::Image(image.into(), error))?;
         let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        Ok(Self { image, elf: elf.into(), tests })
+        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf)?)?;
+        Ok(Self { image, memory_map, elf: elf.into(), tests })
+    }
+
+    /// What lies where in RAM: a test's processor is made with it.
+    pub fn memory_map(&self) -> &MemoryMap {
+        &self.memory_map
     }
 
     /// The tests, in the order of their files.
@@ -146,10 +160,10 @@ impl Suite {
             (Outcome::Stopped(Stop::TimeLimit(limit), _), _) => format!(
                 "took longer than {} s{}: give it more with `#[timeout(SECONDS)]`",
                 limit.as_secs_f64(),
-                self.place(outcome)
+                self.names(outcome).place
             ),
             (Outcome::Fault(_), _) => {
-                let message = outcome.message(&self.place(outcome));
+                let message = outcome.message(&self.names(outcome));
                 format!("ended with a fault: {}", message.expect("there is something to say of a fault"))
             }
             (Outcome::Stopped(..) | Outcome::OutputClosed, _) => {
@@ -159,14 +173,8 @@ impl Suite {
         Some(reason)
     }
 
-    /// What is known of the place where the guest was.
-    fn place(&self, outcome: &Outcome) -> Place {
-        let address = outcome.location().and_then(|location| location.inside());
-        let symbols = Symbols::open(&self.elf);
-        match (address, symbols) {
-            (Some(address), Ok(symbols)) => symbols.place(address),
-            _ => Place::default(),
-        }
+    fn names(&self, outcome: &Outcome) -> Names {
+        Symbols::open(&self.elf).map_or_else(|_| Names::default(), |symbols| symbols.names(outcome))
     }
 }
 

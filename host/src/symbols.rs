@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
 
+use crate::fault::Fault;
+use crate::{Outcome, elf};
+
 /// The names in an ELF file. Reading one takes a while: it is done when there is something to report.
 pub struct Symbols {
     elf: Loader,
+    path: PathBuf,
     /// Files below this folder are named as from here.
     here: PathBuf,
 }
@@ -20,6 +24,15 @@ pub struct Place {
     pub function: Option<String>,
     /// The source file and the line.
     pub line: Option<(String, u32)>,
+}
+
+/// What is known by name of the end of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Where the guest was.
+    pub place: Place,
+    /// The section of what it was not to write.
+    pub section: Option<String>,
 }
 
 /// ` in FUNCTION (FILE:LINE)`, as much of it as is known: to be put behind an address.
@@ -47,8 +60,21 @@ impl Symbols {
     /// Reads an ELF file.
     pub fn open(path: &Path) -> Result<Self, SymbolsError> {
         match Loader::new(path) {
-            Ok(elf) => Ok(Self { elf, here: env::current_dir().unwrap_or_default() }),
+            Ok(elf) => Ok(Self { elf, path: path.into(), here: env::current_dir().unwrap_or_default() }),
             Err(cause) => Err(SymbolsError { path: path.into(), cause: cause.to_string() }),
+        }
+    }
+
+    /// What is known of how a run ended.
+    pub fn names(&self, outcome: &Outcome) -> Names {
+        let address = outcome.location().and_then(|location| location.inside());
+        let written = match outcome {
+            Outcome::Fault(Fault { kind, .. }) => kind.section_address(),
+            _ => None,
+        };
+        Names {
+            place: address.map(|address| self.place(address)).unwrap_or_default(),
+            section: written.and_then(|address| elf::section(&self.path, address)),
         }
     }
 

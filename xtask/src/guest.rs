@@ -4,15 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flatland_contract::memory::DEFAULT_RAM_SIZE;
+use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, default_stack_size};
 use xshell::Shell;
 
 use crate::cargo::{self, cargo};
 use crate::image::Flat;
 use crate::{Result, Workspace, image, rust_source};
 
-/// A program that leaves its stack less than this is worth a word. It grows down from the end of RAM.
-const LEAST_STACK: u64 = 64 << 10;
+/// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
+const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
 
 /// How a guest program is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +76,11 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     let mut large = Vec::new();
     for name in names {
         let end = write_image(&built.join(name), &workspace.elf(name), &workspace.image(name))?;
-        if end + LEAST_STACK > DEFAULT_RAM_SIZE.into() {
+        if end > ROOM.into() {
             large.push(format!(
-                "{name} takes {} KiB of RAM and its stack, more than the {} KiB there are: run it with --memory SIZE",
+                "{name} takes {} KiB of RAM, more than the {} KiB there are below its stack: run it with --memory SIZE",
                 end.div_ceil(1024),
-                DEFAULT_RAM_SIZE / 1024
+                ROOM / 1024
             ));
         }
     }

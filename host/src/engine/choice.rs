@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::soft::SoftEngine;
 use super::{Engine, Stops, Unsupported};
-use crate::MemorySize;
+use crate::MemoryMap;
 
 /// Which engine somebody wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,24 +61,25 @@ pub struct Chosen<E = Box<dyn Engine>> {
     pub fell_back: Option<ChoiceError>,
 }
 
-/// A machine's processor and `ram` of zeroed RAM, in the contract's state at entry, that stops as it should.
-pub fn open(choice: Choice, ram: MemorySize, stops: &Stops) -> Result<Chosen, ChoiceError> {
+/// A machine's processor and zeroed RAM, in the contract's state at entry, that stops as it should.
+pub fn open(choice: Choice, memory: impl Into<MemoryMap>, stops: &Stops) -> Result<Chosen, ChoiceError> {
+    let memory = memory.into();
     let fell_back = match choice {
         Choice::Soft => None,
-        Choice::Kvm => return Ok(Chosen { engine: open_kvm(ram, stops)?, fell_back: None }),
-        Choice::Auto => match open_kvm(ram, stops) {
+        Choice::Kvm => return Ok(Chosen { engine: open_kvm(memory, stops)?, fell_back: None }),
+        Choice::Auto => match open_kvm(memory.clone(), stops) {
             Ok(engine) => return Ok(Chosen { engine, fell_back: None }),
             Err(why) => Some(why),
         },
     };
-    let mut engine = SoftEngine::new(ram);
+    let mut engine = SoftEngine::new(memory);
     engine.set_stops(stops)?;
     Ok(Chosen { engine: Box::new(engine), fell_back })
 }
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-fn open_kvm(ram: MemorySize, stops: &Stops) -> Result<Box<dyn Engine>, ChoiceError> {
-    let mut engine = super::kvm::KvmEngine::new(ram)?;
+fn open_kvm(memory: MemoryMap, stops: &Stops) -> Result<Box<dyn Engine>, ChoiceError> {
+    let mut engine = super::kvm::KvmEngine::new(memory)?;
     if *stops != Stops::default() {
         engine.set_stops(stops)?;
     }
@@ -86,6 +87,6 @@ fn open_kvm(ram: MemorySize, stops: &Stops) -> Result<Box<dyn Engine>, ChoiceErr
 }
 
 #[cfg(not(all(feature = "kvm", target_os = "linux", target_arch = "x86_64")))]
-fn open_kvm(_: MemorySize, _: &Stops) -> Result<Box<dyn Engine>, ChoiceError> {
+fn open_kvm(_: MemoryMap, _: &Stops) -> Result<Box<dyn Engine>, ChoiceError> {
     Err(ChoiceError::NoKvm)
 }

@@ -1,9 +1,12 @@
 //! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
 //!
-//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it.
+//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. Where
+//! memory is protected, RAM is several slots: what no slot has is the hole, and what is stored to a read-only one
+//! comes back as if there were none.
 //! Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or
 //! [a kick](crate::kick).
 
+mod call;
 mod device;
 mod entry_state;
 mod exception_page;
@@ -14,6 +17,7 @@ use std::io;
 use std::path::Path;
 
 use flatland_contract::Direction;
+use flatland_contract::memory::PAGE_SIZE;
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -22,7 +26,7 @@ pub use device::KvmError;
 
 use super::{Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupported};
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
-use crate::{MemorySize, kick};
+use crate::{MemoryMap, Part, kick};
 use exception_page::EXCEPTION_PAGE;
 use stopping::Stopping;
 
@@ -40,7 +44,7 @@ pub struct KvmEngine {
     vcpu: VcpuFd,
     _vm: VmFd,
     memory: GuestMemoryMmap,
-    ram_size: u32,
+    map: MemoryMap,
     last: LastExit,
     stopping: Stopping,
 }
@@ -61,13 +65,14 @@ enum LastExit {
 }
 
 impl KvmEngine {
-    /// A machine's processor and `ram` of zeroed RAM, in the contract's state at entry, on /dev/kvm.
-    pub fn new(ram: MemorySize) -> Result<Self, KvmError> {
-        Self::on_device(Path::new("/dev/kvm"), ram)
+    /// A machine's processor and zeroed RAM, in the contract's state at entry, on /dev/kvm.
+    pub fn new(memory: impl Into<MemoryMap>) -> Result<Self, KvmError> {
+        Self::on_device(Path::new("/dev/kvm"), memory.into())
     }
 
     /// The same on another device file.
-    pub fn on_device(device: &Path, ram: MemorySize) -> Result<Self, KvmError> {
+    pub fn on_device(device: &Path, map: MemoryMap) -> Result<Self, KvmError> {
+        let ram = map.ram();
         let kvm = device::open(device)?;
         let vm = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
         vm.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
@@ -80,12 +85,15 @@ impl KvmEngine {
         memory
             .write_slice(&exception_page::contents(), GuestAddress(EXCEPTION_PAGE.into()))
             .expect("the page was just mapped");
-        for (slot, ((start, size), flags)) in ranges.into_iter().zip([0, KVM_MEM_READONLY]).enumerate() {
+        let end_of_page = EXCEPTION_PAGE + exception_page::SIZE as u32;
+        let page = Part { range: EXCEPTION_PAGE..end_of_page, writable: false };
+        for (slot, Part { range, writable }) in map.parts().into_iter().chain([page]).enumerate() {
+            let start = GuestAddress(range.start.into());
             let region = kvm_userspace_memory_region {
                 slot: slot as u32,
-                flags,
+                flags: if writable { 0 } else { KVM_MEM_READONLY },
                 guest_phys_addr: start.0,
-                memory_size: size as u64,
+                memory_size: range.len() as u64,
                 userspace_addr: memory.get_host_address(start).expect("the range was just mapped") as u64,
             };
             // SAFETY: the range is mapped by `memory`, which lives as long as the VM: `Self` holds both and
@@ -99,14 +107,7 @@ impl KvmEngine {
         entry_state::set_segments(&mut sregs);
         vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
         vcpu.set_regs(&entry_state::registers(ram)).map_err(KvmError::call("KVM_SET_REGS"))?;
-        Ok(Self {
-            vcpu,
-            _vm: vm,
-            memory,
-            ram_size: ram.bytes(),
-            last: LastExit::Before,
-            stopping: Stopping::default(),
-        })
+        Ok(Self { vcpu, _vm: vm, memory, map, last: LastExit::Before, stopping: Stopping::default() })
     }
 
     fn kvm_regs(&self) -> Result<kvm_regs, EngineError> {
@@ -118,21 +119,23 @@ impl KvmEngine {
         (self.read_ram(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
     }
 
-    /// Whether an exception's frame (SDM volume 3, section 7.12.1) has room below this stack pointer.
-    fn has_stack(&self, esp: u32) -> bool {
+    /// What an exception becomes whose frame finds no memory.
+    fn frame_fault(&self, esp: u32) -> Option<FaultKind> {
+        /// With an error code, which not every exception has (SDM volume 3, section 7.12.1).
         const FRAME: u32 = 16;
-        (FRAME..=self.ram_size).contains(&esp)
+        self.map.frame_fault(esp, FRAME)
     }
 
     fn code_at(&self, address: u32) -> CodeBytes {
-        let mut bytes = [0; 15];
+        let mut bytes = [0; CodeBytes::MOST];
+        let there = self.map.end_of_run(Access::Execute, address) - address;
         let len = self.read_ram(address, &mut bytes);
-        CodeBytes::new(&bytes[..len])
+        CodeBytes::new(&bytes[..len.min(there as usize)])
     }
 
-    /// Whether the instruction there is a repeated string instruction that is not through: it is then still the
-    /// next one, also after an iteration that KVM tells of afterwards.
-    fn is_in_repetition(&self, eip: u32, ecx: u32) -> bool {
+    /// The most bytes that KVM moves at once for the repeated `ins`, `outs`, `movs` or `stos` that stands there, if
+    /// one does. Until it is through it is the next instruction, also after an iteration that KVM tells of afterwards.
+    fn repeated(&self, eip: u32) -> Option<u32> {
         let code = self.code_at(eip);
         // Prefixes (SDM volume 2, section 2.1.1).
         let is_prefix = |byte: &u8| {
@@ -140,9 +143,28 @@ impl KvmEngine {
         };
         let count = code.as_slice().iter().take_while(|byte| is_prefix(byte)).count();
         let (prefixes, rest) = code.as_slice().split_at(count);
-        let repeated = prefixes.iter().any(|byte| matches!(byte, 0xf2 | 0xf3));
-        // ins, outs, movs, stos
-        repeated && ecx != 0 && matches!(rest, [0x6c..=0x6f | 0xa4 | 0xa5 | 0xaa | 0xab, ..])
+        prefixes.iter().find(|byte| matches!(byte, 0xf2 | 0xf3))?;
+        match rest.first()? {
+            // Input comes a page at a time at most (emulate.c, pio_in_emulated).
+            0x6c..=0x6f => Some(PAGE_SIZE),
+            0xa4 | 0xaa => Some(1),
+            0xa5 | 0xab => Some(if prefixes.contains(&0x66) { 2 } else { 4 }),
+            _ => None,
+        }
+    }
+
+    /// Whether a store to this address was an iteration of the repeated instruction at EIP. KVM leaves EIP there even
+    /// after the last one, so ECX says nothing, but EDI does: it has just passed the address.
+    fn is_in_repetition(&self, registers: &Registers, address: u32) -> bool {
+        const DIRECTION: u32 = 1 << 10;
+        self.repeated(registers.eip).is_some_and(|size| {
+            if registers.eflags & DIRECTION == 0 {
+                (1..=size).contains(&registers.edi.wrapping_sub(address))
+            } else {
+                // An element lies above its address.
+                (1..2 * size).contains(&address.wrapping_sub(registers.edi))
+            }
+        })
     }
 
     /// A `hlt`: the guest's own, or one of the exception page's.
@@ -161,14 +183,16 @@ impl KvmEngine {
     fn on_internal_error(&mut self) -> Result<Exit<'_>, EngineError> {
         let suberror = run_page::suberror(self.vcpu.get_kvm_run());
         let registers = registers(&self.kvm_regs()?);
-        let (eip, ram_size) = (registers.eip, self.ram_size);
+        let (eip, esp) = (registers.eip, registers.esp);
         let code = self.code_at(eip);
-        let kind = if code.as_slice().len() < CodeBytes::MOST {
-            // RAM ends in the middle of the instruction, or before it.
-            FaultKind::OutsideRam { access: Access::Execute, address: eip.max(ram_size), ram_size }
-        } else if suberror == SUBERROR_DELIVERY || !self.has_stack(registers.esp) {
-            // An exception whose frame finds no RAM. KVM on VMX and SVM tries to emulate the instruction that
+        let kind = if let Some(refused) = self.map.refuses(Access::Execute, eip, CodeBytes::MOST as u32) {
+            // Memory ends in the middle of the instruction, or before it.
+            self.map.fault(Access::Execute, refused, esp)
+        } else if let Some(kind) = self.frame_fault(esp) {
+            // An exception whose frame finds no memory. KVM on VMX and SVM tries to emulate the instruction that
             // caused it, and blames that; a processor has no way on but a triple fault.
+            kind
+        } else if suberror == SUBERROR_DELIVERY {
             FaultKind::TripleFault
         } else {
             FaultKind::Unsupported { engine: "KVM", code }
@@ -188,21 +212,28 @@ impl KvmEngine {
         } else {
             Location::At(registers.eip)
         };
-        Ok(self.fault(FaultKind::TripleFault, location, registers))
+        let overflow = self.frame_fault(registers.esp).filter(|_| location != Location::Unknown);
+        Ok(self.fault(overflow.unwrap_or(FaultKind::TripleFault), location, registers))
     }
 
-    /// A load or store that no memory slot answers. KVM completes a load on the next run, so EIP is still
-    /// at it; a store is done, and EIP is past it (x86.c, x86_emulate_instruction).
-    fn on_mmio(&mut self, access: Access, address: u64) -> Result<Exit<'_>, EngineError> {
+    /// A load or store that no memory slot answers, or a store to a read-only one. KVM completes a load on the next
+    /// run, so EIP is still at it; a store is done, and EIP is past it (x86.c, x86_emulate_instruction). `value` is
+    /// what a store of 4 bytes wants to leave there.
+    fn on_mmio(&mut self, access: Access, address: u64, value: Option<u32>) -> Result<Exit<'_>, EngineError> {
+        // Physical addresses are 32 bits wide here: paging is off, and without long mode there are no more.
+        let address = address as u32;
         let registers = registers(&self.kvm_regs()?);
-        let location = match access {
-            Access::Write if !self.is_in_repetition(registers.eip, registers.ecx) => {
+        let called_from = value
+            .filter(|_| access == Access::Write && address == registers.esp)
+            .filter(|pushed| call::is_behind_one(*pushed, &registers, |address| self.read_u32(address)));
+        let location = match (access, called_from) {
+            (Access::Write, Some(behind)) => Location::EndsAt(behind),
+            (Access::Write, None) if !self.is_in_repetition(&registers, address) => {
                 Location::EndsAt(registers.eip)
             }
             _ => Location::At(registers.eip),
         };
-        // Physical addresses are 32 bits wide here: paging is off, and without long mode there are no more.
-        let kind = FaultKind::OutsideRam { access, address: address as u32, ram_size: self.ram_size };
+        let kind = self.map.fault(access, address, registers.esp);
         Ok(self.fault(kind, location, registers))
     }
 
@@ -222,8 +253,10 @@ impl KvmEngine {
         Ok(match result {
             Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Kind::Io,
             Ok(VcpuExit::Hlt) => Kind::Halt,
-            Ok(VcpuExit::MmioRead(address, _)) => Kind::Mmio(Access::Read, address),
-            Ok(VcpuExit::MmioWrite(address, _)) => Kind::Mmio(Access::Write, address),
+            Ok(VcpuExit::MmioRead(address, _)) => Kind::Mmio(Access::Read, address, None),
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                Kind::Mmio(Access::Write, address, data.try_into().ok().map(u32::from_le_bytes))
+            }
             Ok(VcpuExit::InternalError) => Kind::InternalError,
             Ok(VcpuExit::Shutdown) => Kind::Shutdown,
             Ok(VcpuExit::Debug(_)) => Kind::Debug,
@@ -261,7 +294,7 @@ enum Kind {
     Halt,
     InternalError,
     Shutdown,
-    Mmio(Access, u64),
+    Mmio(Access, u64, Option<u32>),
     Kicked,
 }
 
@@ -270,8 +303,8 @@ impl Engine for KvmEngine {
         "kvm"
     }
 
-    fn ram_size(&self) -> u32 {
-        self.ram_size
+    fn memory_map(&self) -> &MemoryMap {
+        &self.map
     }
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {
@@ -292,7 +325,7 @@ impl Engine for KvmEngine {
                 }
             }
             Kind::Halt => self.on_halt(),
-            Kind::Mmio(access, address) => self.on_mmio(access, address),
+            Kind::Mmio(access, address, value) => self.on_mmio(access, address, value),
             Kind::InternalError => self.on_internal_error(),
             Kind::Shutdown => self.on_shutdown(),
             Kind::Debug => self.on_debug(),
@@ -356,22 +389,20 @@ impl Engine for KvmEngine {
                 self.finish_io()?;
                 let regs = self.kvm_regs()?;
                 let eip = regs.rip as u32;
-                self.last = match self.is_in_repetition(eip, regs.rcx as u32) {
-                    true => LastExit::Before,
-                    false => LastExit::After,
-                };
+                let goes_on = regs.rcx as u32 != 0 && self.repeated(eip).is_some();
+                self.last = if goes_on { LastExit::Before } else { LastExit::After };
                 self.location()
             }
         }
     }
 
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
-        let len = bytes.len().min(self.ram_size.saturating_sub(address) as usize);
+        let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
         self.memory.read_slice(&mut bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
     }
 
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
-        let len = bytes.len().min(self.ram_size.saturating_sub(address) as usize);
+        let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
         self.memory.write_slice(&bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
     }
 }

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::{DebugStop, Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupported};
 use crate::fault::{CodeBytes, Fault, FaultKind, Location};
-use crate::{MemorySize, kick};
+use crate::{MemoryMap, kick};
 use block::{Blocks, Id};
 use cpu::{Cpu, register};
 use event::{Break, Event, EventKind, In, OutData, Problem, Request};
@@ -101,10 +101,10 @@ enum Left {
 }
 
 impl SoftEngine {
-    /// A machine's processor and `ram` of zeroed RAM, in the contract's state at entry.
-    pub fn new(ram: MemorySize) -> Self {
+    /// A machine's processor and zeroed RAM, in the contract's state at entry.
+    pub fn new(memory: impl Into<MemoryMap>) -> Self {
         Self {
-            cpu: Cpu::new(ram.bytes()),
+            cpu: Cpu::new(memory.into()),
             blocks: Blocks::default(),
             stops: Stops::default(),
             kicked: Arc::new(AtomicU8::new(0)),
@@ -285,8 +285,8 @@ impl SoftEngine {
         let location = Location::At(op.eip);
         let kind = match problem {
             Problem::Event(event) => return self.on_event(event, op.eip, op.next),
-            Problem::OutsideRam(access, address) => {
-                FaultKind::OutsideRam { access, address, ram_size: self.cpu.memory.size() }
+            Problem::Refused(access, address) => {
+                self.cpu.memory.map().fault(access, address, self.cpu.reg(register::ESP))
             }
             Problem::Unsupported => self.unsupported(op.eip),
         };
@@ -309,7 +309,10 @@ impl SoftEngine {
                 self.cpu.instructions += u64::from(software);
                 Left::InHandler
             }
-            Err(Undelivered::TripleFault) => self.fault(FaultKind::TripleFault, Location::At(eip)),
+            Err(Undelivered::TripleFault) => {
+                let kind = self.frame_overflows(event).unwrap_or(FaultKind::TripleFault);
+                self.fault(kind, Location::At(eip))
+            }
             Err(Undelivered::Unsupported) => self.fault(self.unsupported(eip), Location::At(eip)),
         }
     }
@@ -320,6 +323,9 @@ impl SoftEngine {
         const VECTORS: u8 = 32;
         const GENERAL_PROTECTION: u8 = 13;
         let Event { vector, error_code, kind } = event;
+        if let Some(overflow) = self.frame_overflows(event) {
+            return self.fault(overflow, Location::At(eip));
+        }
         if vector >= VECTORS {
             let error_code = Some(u32::from(vector) * 8 + 2);
             let kind = FaultKind::Exception { vector: GENERAL_PROTECTION, error_code };
@@ -334,9 +340,16 @@ impl SoftEngine {
         self.fault(FaultKind::Exception { vector, error_code }, location)
     }
 
+    /// Whether the event's frame (SDM volume 3, section 7.12.1) goes into the hole below the stack.
+    fn frame_overflows(&self, event: Event) -> Option<FaultKind> {
+        let frame = if event.error_code.is_some() { 16 } else { 12 };
+        let kind = self.cpu.memory.map().frame_fault(self.cpu.reg(register::ESP), frame)?;
+        matches!(kind, FaultKind::StackOverflow { .. }).then_some(kind)
+    }
+
     fn unsupported(&self, eip: u32) -> FaultKind {
         let linear = self.cpu.segment(number::CS).base.wrapping_add(eip);
-        FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(self.cpu.memory.bytes(linear, 15)) }
+        FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(self.cpu.memory.code(linear, 15)) }
     }
 
     fn fault(&mut self, kind: FaultKind, location: Location) -> Left {
@@ -391,8 +404,8 @@ impl Engine for SoftEngine {
         "soft"
     }
 
-    fn ram_size(&self) -> u32 {
-        self.cpu.memory.size()
+    fn memory_map(&self) -> &MemoryMap {
+        self.cpu.memory.map()
     }
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {

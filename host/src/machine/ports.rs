@@ -237,7 +237,7 @@ mod tests {
 
     fn ports(input: &[u8]) -> Ports {
         let streams = Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() };
-        Ports::new(streams, Facts::new(16 << 20))
+        Ports::new(streams, Facts::new(Layout::new(16 << 20, 2 << 20)))
     }
 
     fn no_limits() -> Limits {

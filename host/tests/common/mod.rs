@@ -9,7 +9,7 @@ use std::time::Duration;
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
 use flatland::fault::{Fault, Location};
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
+use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Streams};
 
 /// What a run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,17 @@ pub fn engines() -> &'static [Choice] {
 
 /// A machine on this engine with this code at 0 and this input.
 pub fn machine_on(engine: Choice, code: &[u8], input: &[u8]) -> Machine<Box<dyn Engine>> {
-    let chosen = choice::open(engine, MemorySize::default(), &Stops::default())
+    machine_with(engine, MemorySize::default(), code, input)
+}
+
+/// The same with this memory.
+pub fn machine_with(
+    engine: Choice,
+    memory: impl Into<MemoryMap>,
+    code: &[u8],
+    input: &[u8],
+) -> Machine<Box<dyn Engine>> {
+    let chosen = choice::open(engine, memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
     let streams = Streams {
@@ -41,7 +51,7 @@ pub fn machine_on(engine: Choice, code: &[u8], input: &[u8]) -> Machine<Box<dyn 
         output: Output::memory(),
         diagnostics: Output::memory(),
     };
-    let mut machine = Machine::new(chosen.engine, &image, streams).expect("the code fits 16 MiB");
+    let mut machine = Machine::new(chosen.engine, &image, streams).expect("the code fits");
     // No test runs on for ever; whoever tests the limit itself sets another.
     machine.set_time_limit(Duration::from_secs(20));
     machine
@@ -55,7 +65,12 @@ pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine<Box<d
 /// Runs this code with this input to its end on each engine, makes sure that they agree, and returns what
 /// the most exact of them says.
 pub fn run(code: &[u8], input: &[u8]) -> Run {
-    let mut runs = machines(code, input).map(finish);
+    agreed(machines(code, input), code)
+}
+
+/// The same of a machine on each engine that was made otherwise.
+pub fn agreed(machines: impl Iterator<Item = Machine<Box<dyn Engine>>>, code: &[u8]) -> Run {
+    let mut runs = machines.map(finish);
     let exact = runs.next().expect("there is an engine");
     for other in runs {
         assert_agree(&exact, &other, code);

@@ -9,7 +9,7 @@ fn wrong_command_lines() {
         (&[][..], "no image is given"),
         (&["a.bin", "b.bin"], "`b.bin` is one argument too many, after the image `a.bin`"),
         (&["--fast", "a.bin"], "there is no option `--fast`"),
-        (&["--memory", "0", "a.bin"], "--memory `0` is no size for RAM: give at least 4K"),
+        (&["--memory", "0", "a.bin"], "--memory `0` is too little: give at least 4K"),
         (
             &["--memory", "much", "a.bin"],
             "--memory `much` is not a size: give a number of bytes, or one with K, M or G, such as 16M",

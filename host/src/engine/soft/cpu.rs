@@ -9,6 +9,7 @@ use super::memory::Memory;
 use super::operation::Op;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
+use crate::MemoryMap;
 use crate::fault::Access;
 
 /// CR0.PE, protection enable (SDM volume 3, section 2.5).
@@ -128,7 +129,8 @@ pub struct Cpu {
 
 impl Cpu {
     /// The processor at the contract's entry.
-    pub fn new(ram_size: u32) -> Self {
+    pub fn new(memory: MemoryMap) -> Self {
+        let ram_size = memory.ram().bytes();
         let data = Segment::new(ENTRY_DATA, Descriptor(ENTRY_DESCRIPTORS[2]));
         let mut segments = [data; segment::COUNT];
         segments[usize::from(number::CS)] = Segment::new(ENTRY_CODE, Descriptor(ENTRY_DESCRIPTORS[1]));
@@ -139,7 +141,7 @@ impl Cpu {
             flags: Flags::from_eflags(0),
             control_flags: flags::RESERVED_1,
             eip: ENTRY,
-            memory: Memory::new(ram_size),
+            memory: Memory::new(memory),
             segments,
             readable: [0; 8],
             writable: [0; 8],
@@ -282,25 +284,25 @@ impl Cpu {
         match self.segment(segment).linear(offset, len, access) {
             None if segment == number::SS => Err(self.stack_fault(0)),
             None => Err(self.general_protection(0)),
-            Some(address) => self.in_ram(address, len, access).map(|()| address),
+            Some(address) => self.check_memory(address, len, access).map(|()| address),
         }
     }
 
-    /// Whether so many bytes are in RAM.
-    pub fn in_ram(&mut self, address: u32, len: u32, access: Access) -> Step {
-        let size = self.memory.size();
-        if u64::from(address) + u64::from(len) <= u64::from(size) {
-            return Ok(());
+    /// Fails where memory refuses one of so many bytes.
+    pub fn check_memory(&mut self, address: u32, len: u32, access: Access) -> Step {
+        match self.memory.map().refuses(access, address, len) {
+            None => Ok(()),
+            Some(refused) => Err(self.fail(Problem::Refused(access, refused))),
         }
-        Err(self.fail(Problem::OutsideRam(access, address.max(size))))
     }
 
     /// How many elements of a string can be accessed one after the other from `offset` on, at most `count`, with
-    /// nothing to look at in between: in RAM, in the segment, watched by nobody, without a wrap of the offset.
-    /// The segment must be flat.
+    /// nothing to look at in between: in memory that does not refuse it, in the segment, watched by nobody, without
+    /// a wrap of the offset. The segment must be flat.
     pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
-        count.min(ends[usize::from(segment & 7)].saturating_sub(offset) / T::BYTES)
+        let end = ends[usize::from(segment & 7)].min(self.memory.map().end_of_run(access, offset));
+        count.min(end.saturating_sub(offset) / T::BYTES)
     }
 
     /// A segment register.
@@ -419,7 +421,7 @@ impl Cpu {
         {
             return Ok(Descriptor(ENTRY_DESCRIPTORS.get(offset as usize / 8).copied().unwrap_or(0)));
         }
-        self.in_ram(address, 8, Access::Read)?;
+        self.check_memory(address, 8, Access::Read)?;
         let half = |address| u64::from(self.memory.read::<u32>(address).unwrap_or(0));
         Ok(Descriptor(half(address) | half(address + 4) << 32))
     }
@@ -441,13 +443,21 @@ impl Cpu {
     }
 
     /// Sets the accessed flag of a descriptor that has been loaded, in its table.
-    pub fn mark_accessed(&mut self, descriptor: Descriptor, address: u32) {
-        const ACCESS_BYTE: u32 = 5;
-        if descriptor.accessed() != descriptor {
-            let byte = (descriptor.accessed().0 >> (8 * ACCESS_BYTE)) as u8;
-            // The table was just read from there, unless it is the one at entry, where the flag is set.
-            let _ = self.memory.write(address.wrapping_add(ACCESS_BYTE), byte);
+    pub fn mark_accessed(&mut self, descriptor: Descriptor, address: u32) -> Step {
+        // In the table at entry, which is not in memory, the flag is set.
+        if descriptor.accessed() == descriptor {
+            return Ok(());
         }
+        self.write_access_byte(descriptor.accessed(), address)
+    }
+
+    /// Changes the byte of a descriptor in its table that says what it is and how it is used.
+    pub fn write_access_byte(&mut self, descriptor: Descriptor, address: u32) -> Step {
+        const ACCESS_BYTE: u32 = 5;
+        let address = address.wrapping_add(ACCESS_BYTE);
+        self.check_memory(address, 1, Access::Write)?;
+        let _ = self.memory.write(address, (descriptor.0 >> (8 * ACCESS_BYTE)) as u8);
+        Ok(())
     }
 
     /// Whether the guest has loaded an IDT.

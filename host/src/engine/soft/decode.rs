@@ -32,7 +32,7 @@ pub struct Decoded {
 /// instruction that cannot be executed becomes an operation that says so.
 pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) -> Decoded {
     let in_segment = room.min(MAX_LENGTH as u64) as u32;
-    let bytes = cpu.memory.bytes(linear, in_segment);
+    let bytes = cpu.memory.code(linear, in_segment);
     let bitness = if cpu.code_is_32_bit() { 32 } else { 16 };
     let mut decoder = Decoder::with_ip(bitness, bytes, eip.into(), OPTIONS);
     let mut instruction = Instruction::default();
@@ -56,7 +56,7 @@ pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) ->
         op.handler = match decoder.last_error() {
             DecoderError::NoMoreBytes if bytes.len() < in_segment as usize => {
                 op.immediate = linear.wrapping_add(bytes.len() as u32);
-                fetch_outside_ram
+                fetch_refused
             }
             DecoderError::NoMoreBytes => fetch_beyond_limit,
             _ if instruction.len() == MAX_LENGTH => fetch_beyond_limit,
@@ -272,9 +272,9 @@ fn invalid_opcode(cpu: &mut Cpu, _: &Op) -> Step {
     Err(cpu.invalid_opcode())
 }
 
-/// An instruction that begins or goes on outside RAM.
-fn fetch_outside_ram(cpu: &mut Cpu, op: &Op) -> Step {
-    Err(cpu.fail(Problem::OutsideRam(Access::Execute, op.immediate)))
+/// An instruction that begins or goes on where there is no memory.
+fn fetch_refused(cpu: &mut Cpu, op: &Op) -> Step {
+    Err(cpu.fail(Problem::Refused(Access::Execute, op.immediate)))
 }
 
 /// An instruction that goes on beyond the code segment's limit, or for more than 15 bytes.

@@ -29,8 +29,8 @@ pub type Step = Result<(), Break>;
 pub enum Problem {
     /// An exception or a software interrupt.
     Event(Event),
-    /// An access to memory that is not there; the first byte that is not.
-    OutsideRam(Access, u32),
+    /// An access that memory refuses, and the first byte that does.
+    Refused(Access, u32),
     /// The instruction is none of this engine's.
     Unsupported,
 }

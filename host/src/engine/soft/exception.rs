@@ -38,7 +38,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Undel
             Problem::Unsupported => return Err(Undelivered::Unsupported),
             // A stack or table that is not there. A processor reads and writes nothing there, and sooner or later
             // has no way on.
-            Problem::OutsideRam(..) => return Err(Undelivered::TripleFault),
+            Problem::Refused(..) => return Err(Undelivered::TripleFault),
         };
         event = match (event.vector, event.kind) {
             (DOUBLE_FAULT, EventKind::Fault) => return Err(Undelivered::TripleFault),

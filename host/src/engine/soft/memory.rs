@@ -1,4 +1,4 @@
-//! RAM, and which of it has been decoded.
+//! RAM, which of it has been decoded, and what of it is not to be written or not there.
 //!
 //! Addresses here are linear, which without paging are physical. Segments are applied before
 //! ([`segment`](super::segment)).
@@ -6,29 +6,52 @@
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
+use crate::MemoryMap;
+use crate::fault::Access;
 
-/// A line of RAM is 2^6 bytes: the unit in which stores find out that they may have changed code.
+/// A line of RAM is 2^6 bytes: the unit in which stores find out that they may have changed code, or may not be done.
 const LINE_SHIFT: u32 = 6;
+
+/// A decoded block has bytes in the line.
+const HAS_CODE: u8 = 1 << 0;
+/// The line is read-only, or in the hole.
+const NO_STORES: u8 = 1 << 1;
 
 /// RAM from address 0.
 #[derive(Debug)]
 pub struct Memory {
     ram: Vec<u8>,
-    /// For each line whether a decoded block has bytes in it, and one line more.
-    has_code: Box<[bool]>,
+    map: MemoryMap,
+    /// The hole's first byte and its size; where there is no hole, the last byte of the address space and 0.
+    hole: (u32, u32),
+    /// For each line what a store must look at, and one line more.
+    lines: Box<[u8]>,
     /// The stores to such lines that nobody has looked at yet: first byte and number of bytes.
     changes: Vec<(u32, u32)>,
 }
 
 impl Memory {
     /// Zeroed RAM of whole pages. The operating system hands it out when it is touched.
-    pub fn new(size: u32) -> Self {
+    pub fn new(map: MemoryMap) -> Self {
+        let size = map.ram().bytes();
         debug_assert!(size.is_multiple_of(PAGE_SIZE));
+        let hole = map.hole();
+        let mut lines = vec![0; (size >> LINE_SHIFT) as usize + 1].into_boxed_slice();
+        for range in map.read_only().iter().chain([&hole]) {
+            lines[(range.start >> LINE_SHIFT) as usize..(range.end >> LINE_SHIFT) as usize].fill(NO_STORES);
+        }
         Self {
             ram: zeroed(size as usize),
-            has_code: vec![false; (size >> LINE_SHIFT) as usize + 1].into_boxed_slice(),
+            hole: if hole.is_empty() { (u32::MAX, 0) } else { (hole.start, hole.end - hole.start) },
+            map,
+            lines,
             changes: Vec::new(),
         }
+    }
+
+    /// What lies where.
+    pub fn map(&self) -> &MemoryMap {
+        &self.map
     }
 
     /// Its size in bytes: the first address outside.
@@ -36,33 +59,64 @@ impl Memory {
         self.ram.len() as u32
     }
 
-    /// Reads a value, if all of it is in RAM.
+    /// Whether a value has a byte in the hole.
+    #[inline(always)]
+    fn is_in_hole<T: Int>(&self, address: u32) -> bool {
+        let (start, size) = self.hole;
+        let more = T::BYTES - 1;
+        address.wrapping_add(more).wrapping_sub(start) < size.wrapping_add(more)
+    }
+
+    /// Reads a value, if all of it is there.
     #[inline(always)]
     pub fn read<T: Int>(&self, address: u32) -> Option<T> {
+        if self.is_in_hole::<T>(address) {
+            return None;
+        }
         let start = address as usize;
         T::from_bytes(self.ram.get(start..start.wrapping_add(T::BYTES as usize))?)
     }
 
-    /// Writes a value, if all of it is in RAM.
+    /// Writes a value, if all of it is there and can be written.
     #[inline(always)]
     pub fn write<T: Int>(&mut self, address: u32, value: T) -> Option<()> {
         let start = address as usize;
-        value.to_bytes(self.ram.get_mut(start..start.wrapping_add(T::BYTES as usize))?);
-        let last = address + (T::BYTES - 1);
-        if self.line_has_code(address) | self.line_has_code(last) {
-            self.note_change(address, T::BYTES);
+        let bytes = self.ram.get_mut(start..start.wrapping_add(T::BYTES as usize))?;
+        let line = |address: u32| self.lines.get((address >> LINE_SHIFT) as usize).copied().unwrap_or(0);
+        let marks = line(address) | line(address + (T::BYTES - 1));
+        if marks != 0 {
+            return self.write_marked(address, value, marks);
         }
+        value.to_bytes(bytes);
         Some(())
     }
 
-    /// The bytes from `address` on that are in RAM, at most `len`.
+    /// Writes where there is something to look at.
+    #[cold]
+    #[inline(never)]
+    fn write_marked<T: Int>(&mut self, address: u32, value: T, marks: u8) -> Option<()> {
+        if marks & NO_STORES != 0 {
+            return None;
+        }
+        value.to_bytes(&mut self.ram[address as usize..][..T::BYTES as usize]);
+        self.note_change(address, T::BYTES);
+        Some(())
+    }
+
+    /// The bytes from `address` on that can be executed, at most `len`.
+    pub fn code(&self, address: u32, len: u32) -> &[u8] {
+        let end = self.map.end_of_run(Access::Execute, address);
+        self.bytes(address, len.min(end - address))
+    }
+
+    /// The bytes from `address` on that are in RAM or its hole, at most `len`.
     pub fn bytes(&self, address: u32, len: u32) -> &[u8] {
         let start = (address as usize).min(self.ram.len());
         let end = start + (len as usize).min(self.ram.len() - start);
         &self.ram[start..end]
     }
 
-    /// Copies `bytes` to RAM, as many as fit, and returns how many those are.
+    /// Copies `bytes` to RAM for the host, as many as fit, and returns how many those are.
     pub fn write_bytes(&mut self, address: u32, bytes: &[u8]) -> usize {
         let len = bytes.len().min(self.size().saturating_sub(address) as usize);
         if len > 0 {
@@ -73,7 +127,7 @@ impl Memory {
     }
 
     /// Copies `len` bytes inside RAM, as `movsb` with DF = 0 does it: where the destination overlaps the source
-    /// from above, what was just written is read again. Both ranges must lie in RAM.
+    /// from above, what was just written is read again. Both ranges must be there, and the destination be written.
     pub fn copy_forward(&mut self, from: u32, to: u32, len: u32) {
         let (source, destination, size) = (from as usize, to as usize, len as usize);
         if destination <= source || destination >= source + size {
@@ -86,7 +140,7 @@ impl Memory {
         self.note_changes(to, len);
     }
 
-    /// Fills `count` elements from `address` on with one value. The range must lie in RAM.
+    /// Fills `count` elements from `address` on with one value, all of which must be there to be written.
     pub fn fill<T: Int>(&mut self, address: u32, count: u32, value: T) {
         let len = count * T::BYTES;
         let range = &mut self.ram[address as usize..][..len as usize];
@@ -98,11 +152,6 @@ impl Memory {
         self.note_changes(address, len);
     }
 
-    #[inline(always)]
-    fn line_has_code(&self, address: u32) -> bool {
-        self.has_code.get((address >> LINE_SHIFT) as usize).copied().unwrap_or(false)
-    }
-
     #[cold]
     #[inline(never)]
     fn note_change(&mut self, address: u32, len: u32) {
@@ -110,7 +159,7 @@ impl Memory {
     }
 
     fn note_changes(&mut self, address: u32, len: u32) {
-        if len > 0 && lines(address, len).any(|line| self.has_code[line as usize]) {
+        if len > 0 && lines(address, len).any(|line| self.lines[line as usize] & HAS_CODE != 0) {
             self.note_change(address, len);
         }
     }
@@ -128,8 +177,8 @@ impl Memory {
 
     /// Says that these bytes have been decoded, or with `false` that nothing decoded is left in their line.
     pub fn set_line_has_code(&mut self, line: u32, has_code: bool) {
-        if let Some(entry) = self.has_code.get_mut(line as usize) {
-            *entry = has_code;
+        if let Some(entry) = self.lines.get_mut(line as usize) {
+            *entry = *entry & !HAS_CODE | if has_code { HAS_CODE } else { 0 };
         }
     }
 }
@@ -154,10 +203,50 @@ pub fn lines(address: u32, len: u32) -> std::ops::RangeInclusive<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{MemorySize, Segment};
+
+    /// RAM that is one block.
+    fn flat(size: u32) -> Memory {
+        Memory::new(MemorySize::from_bytes(size.into()).unwrap().into())
+    }
+
+    #[test]
+    fn what_is_protected_is_refused_to_the_last_byte() {
+        let map = MemoryMap::from(MemorySize::from_bytes(0x8000).unwrap());
+        let program = Segment { start: 0x1000, end: 0x1fff, writable: false };
+        // 0x6000 to 0x6fff is the hole.
+        let mut memory = Memory::new(map.protecting(&[program]).unwrap());
+        memory.set_line_has_code(0x1000 >> LINE_SHIFT, true);
+        memory.set_line_has_code(0x1000 >> LINE_SHIFT, false);
+        for (address, can_be_read, can_be_written) in [
+            (0xffc, true, true),
+            (0xffd, true, false),
+            (0x1000, true, false),
+            (0x1fff, true, false),
+            (0x2000, true, true),
+            (0x5ffc, true, true),
+            (0x5ffd, false, false),
+            (0x6000, false, false),
+            (0x6fff, false, false),
+            (0x7000, true, true),
+            (0x7ffc, true, true),
+            (0x7ffd, false, false),
+        ] {
+            assert_eq!(memory.read::<u32>(address).is_some(), can_be_read, "{address:#x}");
+            assert_eq!(memory.write::<u32>(address, 0).is_some(), can_be_written, "{address:#x}");
+        }
+        assert_eq!(memory.read::<u8>(0x5fff), Some(0));
+        assert_eq!((memory.write(0x6fff, 1_u8), memory.write(0x7000, 1_u8)), (None, Some(())));
+        assert_eq!((memory.code(0x5ffe, 15).len(), memory.code(0x6000, 15).len()), (2, 0));
+        // The host may.
+        assert_eq!((memory.write_bytes(0x6ffe, &[7; 4]), memory.bytes(0x6ffe, 4)), (4, &[7; 4][..]));
+        assert_eq!(memory.write_bytes(0x1000, &[7]), 1);
+        assert_eq!(memory.read::<u8>(0x1000), Some(7));
+    }
 
     #[test]
     fn nothing_is_done_across_the_end() {
-        let mut memory = Memory::new(PAGE_SIZE);
+        let mut memory = flat(PAGE_SIZE);
         assert_eq!(memory.write::<u32>(0xffd, 0x1234_5678), None);
         assert_eq!(memory.read::<u8>(0xffd), Some(0));
         assert_eq!(memory.write::<u32>(0xffc, 0x1234_5678), Some(()));
@@ -172,7 +261,7 @@ mod tests {
 
     #[test]
     fn stores_to_lines_with_code_are_noted() {
-        let mut memory = Memory::new(PAGE_SIZE);
+        let mut memory = flat(PAGE_SIZE);
         memory.set_line_has_code(1, true);
         memory.write::<u32>(0x3c, 1);
         memory.write::<u8>(0x80, 1);
@@ -185,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_overlapping_copy_repeats_its_start() {
-        let mut memory = Memory::new(PAGE_SIZE);
+        let mut memory = flat(PAGE_SIZE);
         memory.write_bytes(0, b"ab");
         memory.copy_forward(0, 2, 6);
         assert_eq!(memory.bytes(0, 8), b"abababab");

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use flatland_contract::Clock;
-use flatland_contract::memory::{Layout, default_stack_size, hole_size};
+use flatland_contract::memory::Layout;
 use flatland_contract::test::Order;
 
 use crate::StreamError;
@@ -23,11 +23,10 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// Of a machine with so much RAM.
-    pub fn new(ram_size: u32) -> Self {
-        let stack_start = ram_size - default_stack_size(ram_size);
+    /// Of a machine with this layout.
+    pub fn new(layout: Layout) -> Self {
         Self {
-            layout: Layout { heap_end: stack_start - hole_size(ram_size), stack_start, ram_end: ram_size },
+            layout,
             arguments: Vec::new(),
             start: Instant::now(),
             order: Order { function: 0, token: 0 },

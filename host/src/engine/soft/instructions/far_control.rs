@@ -117,7 +117,7 @@ pub fn code_segment(cpu: &mut Cpu, selector: u16, transfer: Transfer) -> Result<
     if !descriptor.is_present() {
         return Err(cpu.not_present(code));
     }
-    cpu.mark_accessed(descriptor, address);
+    cpu.mark_accessed(descriptor, address)?;
     // The selector's privilege level becomes the current one.
     Ok(Segment::new(selector & !0b11, descriptor))
 }

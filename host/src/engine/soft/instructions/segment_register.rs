@@ -58,7 +58,7 @@ fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break>
     if !descriptor.is_present() {
         return Err(if is_stack { cpu.stack_fault(code) } else { cpu.not_present(code) });
     }
-    cpu.mark_accessed(descriptor, address);
+    cpu.mark_accessed(descriptor, address)?;
     Ok(Segment::new(selector, descriptor))
 }
 

@@ -201,8 +201,7 @@ fn ltr<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
         return Err(cpu.general_protection(0));
     }
     let (descriptor, address) = system_descriptor(cpu, selector, &AVAILABLE_TSS)?;
-    // The access byte again: `find_descriptor` has just read it in RAM.
-    let _ = cpu.memory.write(address.wrapping_add(5), ((descriptor.0 | BUSY) >> 40) as u8);
+    cpu.write_access_byte(Descriptor(descriptor.0 | BUSY), address)?;
     cpu.task = SystemSegment { selector, base: descriptor.base(), limit: descriptor.limit() };
     cpu.stored()
 }

@@ -3,6 +3,7 @@
 use super::super::cpu::{Cpu, register};
 use super::super::decode::decode;
 use super::super::event::{Break, Event, Problem};
+use crate::MemorySize;
 
 /// One instruction.
 pub struct Row {
@@ -35,7 +36,7 @@ pub fn check(rows: &[Row]) {
 
 /// Executes an instruction, and returns the exception it raises.
 pub fn execute(code: &[u8], (registers, eflags): ([u32; 4], u32)) -> (Cpu, Option<Event>) {
-    let mut cpu = Cpu::new(0x1000);
+    let mut cpu = Cpu::new(MemorySize::from_bytes(0x1000).expect("it is a page").into());
     cpu.memory.write_bytes(CODE, code);
     for (number, value) in REGISTERS.into_iter().zip(registers) {
         cpu.set_reg(number, value);

@@ -1,0 +1,77 @@
+//! What an ELF file says of memory: segments and sections, read without the rest of the file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use object::elf::{self, FileHeader32};
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::{LittleEndian, ReadRef};
+
+use crate::memory_map::Segment;
+
+const LE: LittleEndian = LittleEndian;
+
+/// Why an ELF file says nothing of a guest's memory.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "memory is not protected, because {path} {why}: give --symbols the ELF file that the image was made of"
+)]
+pub struct SegmentsError {
+    path: PathBuf,
+    why: String,
+}
+
+/// What a program takes of RAM, from its ELF file; nothing where the file is none at all, which whoever wants names
+/// of it says.
+pub fn segments(path: &Path) -> Result<Vec<Segment>, SegmentsError> {
+    let failed = |why: String| SegmentsError { path: path.into(), why };
+    let file = match File::open(path) {
+        // What is read here must be there again when there is something to report.
+        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => file,
+        Ok(_) => return Ok(Vec::new()),
+        Err(error) => return Err(failed(format!("cannot be read ({error})"))),
+    };
+    let data = ReadCache::new(file);
+    match data.read_bytes_at(0, elf::ELFMAG.len() as u64) {
+        Ok(magic) if magic == elf::ELFMAG => {}
+        _ => return Ok(Vec::new()),
+    }
+    let header = header(&data).ok_or_else(|| failed("is not of a 32-bit x86 program".into()))?;
+    let broken = |error| failed(format!("is broken ({error})"));
+    let headers = header.program_headers(LE, &data).map_err(broken)?;
+    let segments: Vec<_> = headers
+        .iter()
+        .filter(|header| header.p_type(LE) == elf::PT_LOAD && header.p_memsz(LE) > 0)
+        .map(|header| Segment {
+            start: header.p_vaddr(LE),
+            end: u64::from(header.p_vaddr(LE)) + u64::from(header.p_memsz(LE)),
+            writable: header.p_flags(LE).0 & elf::PF_W.0 != 0,
+        })
+        .collect();
+    if segments.is_empty() {
+        return Err(failed("has no loadable segments".into()));
+    }
+    Ok(segments)
+}
+
+/// The name of the section that an address lies in.
+pub fn section(path: &Path, address: u32) -> Option<String> {
+    let data = ReadCache::new(File::open(path).ok()?);
+    let sections = header(&data)?.sections(LE, &data).ok()?;
+    let section = sections.iter().find(|section| {
+        let (start, size) = (section.sh_addr(LE), section.sh_size(LE));
+        section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0
+            && address.checked_sub(start).is_some_and(|at| at < size)
+    })?;
+    Some(String::from_utf8_lossy(sections.section_name(LE, section).ok()?).into_owned())
+}
+
+/// The file's header, if it is a statically linked 32-bit x86 program's.
+fn header<'a>(data: impl ReadRef<'a>) -> Option<&'a FileHeader32<LittleEndian>> {
+    let header = FileHeader32::<LittleEndian>::parse(data).ok()?;
+    let fits = header.e_ident.data == elf::ELFDATA2LSB
+        && header.e_machine.get(LE) == elf::EM_386
+        && header.e_type.get(LE) == elf::ET_EXEC;
+    fits.then_some(header)
+}

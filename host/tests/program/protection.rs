@@ -1,0 +1,229 @@
+//! Memory that the symbols protect, and what a person is told of it.
+
+use super::*;
+
+on_each_engine! {
+    writes_that_memory_refuses_are_named,
+    what_goes_into_the_hole_is_named,
+    the_stack_is_as_large_as_asked_for,
+    without_symbols_nothing_is_protected,
+    the_image_of_something_else_does_not_lie_in_the_hole,
+    files_that_say_nothing_of_memory_protect_nothing,
+}
+
+/// A segment, which is a section of this name too.
+struct Section {
+    name: &'static str,
+    start: u32,
+    size: u32,
+    writable: bool,
+}
+
+const TEXT: Section = Section { name: ".text", start: 0, size: 0x1800, writable: false };
+const RODATA: Section = Section { name: ".rodata", start: 0x2000, size: 0x10, writable: false };
+const BSS: Section = Section { name: ".bss", start: 0x3000, size: 0x10, writable: true };
+
+/// An ELF file of a 32-bit x86 program with nothing in it but what its headers say (System V ABI, chapters 4 and 5).
+fn elf(sections: &[Section]) -> Vec<u8> {
+    const HEADER: usize = 52;
+    let count = sections.len() as u16;
+    let names_at = HEADER + usize::from(count) * 32;
+    let names: Vec<u8> =
+        [0].into_iter().chain(sections.iter().flat_map(|s| [s.name.as_bytes(), &[0]].concat())).collect();
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    let halves = |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
+
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // ET_EXEC, EM_386
+    file.extend(halves(&[2, 3]));
+    let sections_at = names_at + names.len();
+    file.extend(words(&[1, 0, HEADER as u32, sections_at as u32, 0]));
+    file.extend(halves(&[HEADER as u16, 32, count, 40, count + 2, count + 1]));
+    for Section { start, size, writable, .. } in sections {
+        // PT_LOAD; PF_R, and PF_W
+        let flags = if *writable { 6 } else { 4 };
+        file.extend(words(&[1, 0, *start, *start, 0, *size, flags, 1]));
+    }
+    file.extend(&names);
+    file.extend([0; 40]);
+    let mut name = 1;
+    for Section { name: text, start, size, .. } in sections {
+        // SHT_NOBITS, SHF_ALLOC
+        file.extend(words(&[name, 8, 2, *start, 0, *size, 0, 0, 1, 0]));
+        name += text.len() as u32 + 1;
+    }
+    // SHT_STRTAB
+    file.extend(words(&[0, 3, 0, 0, names_at as u32, names.len() as u32, 0, 0, 1, 0]));
+    file
+}
+
+/// Runs this code with these options and the symbols of a program of these sections.
+#[track_caller]
+fn assert_protected(
+    engine: &str,
+    code: &[u8],
+    options: &[&str],
+    sections: &[Section],
+    status: i32,
+    stderr: &str,
+) {
+    let symbols = image("protection-elf", &elf(sections));
+    let output =
+        flatland(engine).args(options).arg("--symbols").arg(symbols).arg(image("protection", code)).output();
+    assert_ended(output.expect("flatland starts"), status, "", stderr);
+}
+
+/// The same with a fault, in this sentence.
+#[track_caller]
+fn assert_fault(engine: &str, code: &[u8], options: &[&str], message: &str) {
+    assert_protected(engine, code, options, &[TEXT, RODATA, BSS], 134, &format!("flatland: {message}\n"));
+}
+
+/// Where a store stands: KVM tells of it when it has been done.
+fn place(engine: &str, start: u32, end: u32) -> String {
+    match engine {
+        "kvm" => format!("just before {end:#010x}"),
+        _ => format!("at {start:#010x}"),
+    }
+}
+
+fn writes_that_memory_refuses_are_named(engine: &str) {
+    // 0: mov [0xc], al
+    let message = format!(
+        "null pointer write at 0x0000000c, by the instruction {}: look for a pointer that was never set, or an \
+         offset from one",
+        place(engine, 0, 5)
+    );
+    assert_fault(engine, &[0xa2, 0xc, 0, 0, 0], &[], &message);
+    for (address, section) in [(0x1234_u32, ".text"), (0x2008, ".rodata")] {
+        // 0: mov [ADDRESS], al
+        let message = format!(
+            "write to read-only memory ({section}) at {address:#010x}, by the instruction {}: mend the pointer; or \
+             run the image without --symbols, where all of RAM can be written",
+            place(engine, 0, 5)
+        );
+        assert_fault(engine, &[&[0xa2][..], &address.to_le_bytes()].concat(), &[], &message);
+    }
+    // Behind the constants, where the page is theirs and no section is. 0: mov [0x2800], al
+    let message = format!(
+        "write to read-only memory at 0x00002800, by the instruction {}: mend the pointer; or run the image without \
+         --symbols, where all of RAM can be written",
+        place(engine, 0, 5)
+    );
+    assert_fault(engine, &[0xa2, 0, 0x28, 0, 0], &[], &message);
+    // 0: mov [0x3000], al; 5: mov [0x4000], al; a: hlt
+    let code = [0xa2, 0, 0x30, 0, 0, 0xa2, 0, 0x40, 0, 0, 0xf4];
+    assert_protected(engine, &code, &[], &[TEXT, RODATA, BSS], 0, "");
+}
+
+fn overflow(size: &str) -> String {
+    format!(
+        "its {size} are used up: look for a recursion without end or a large local variable, or give it more with \
+         --stack SIZE"
+    )
+}
+
+fn what_goes_into_the_hole_is_named(engine: &str) {
+    let full = overflow("2M");
+    // 0: call 0
+    let message = format!("stack overflow {}: {full}", place(engine, 0, 5));
+    assert_fault(engine, &[0xe8, 0xfb, 0xff, 0xff, 0xff], &[], &message);
+    // 0: sub esp, 0x200004; 6: push eax
+    let message = format!("stack overflow {}: {full}", place(engine, 6, 7));
+    assert_fault(engine, &[0x81, 0xec, 4, 0, 0x20, 0, 0x50], &[], &message);
+    // 0: sub esp, 0x200000; 6: ud2
+    let message = format!("stack overflow at 0x00000006: {full}");
+    assert_fault(engine, &[0x81, 0xec, 0, 0, 0x20, 0, 0x0f, 0x0b], &[], &message);
+
+    let hole = "there is no memory from 0x00df0000 to 0x00e00000: ";
+    let pointer = "mend the pointer, or give more RAM with --memory SIZE";
+    // The heap is overrun. 0: mov ecx, 8; 5: mov edi, 0xdefff8; a: rep stosb; with the next byte
+    let message = format!(
+        "write in the hole between heap and stack at 0x00df0000, by the instruction at 0x0000000a: {hole}{pointer}"
+    );
+    assert_fault(engine, &[0xb9, 9, 0, 0, 0, 0xbf, 0xf8, 0xff, 0xde, 0, 0xf3, 0xaa], &[], &message);
+    // The stack is, downwards. 0: std; 1: mov ecx, 8; 6: mov edi, 0xe00004; b: rep stosd
+    let message = format!(
+        "write in the hole between heap and stack at 0x00dffffc, by the instruction at 0x0000000b: {hole}{pointer}"
+    );
+    assert_fault(engine, &[0xfd, 0xb9, 8, 0, 0, 0, 0xbf, 4, 0, 0xe0, 0, 0xf3, 0xab], &[], &message);
+    // 0: mov al, [0xdfffff]
+    let message = format!(
+        "read in the hole between heap and stack at 0x00dfffff, by the instruction at 0x00000000: {hole}{pointer}"
+    );
+    assert_fault(engine, &[0xa0, 0xff, 0xff, 0xdf, 0], &[], &message);
+    // 0: mov eax, 0xdf0000; 5: jmp eax
+    let message = format!(
+        "execution in the hole between heap and stack at 0x00df0000: {hole}look for a jump that went wrong, or code \
+         that runs on past its end for want of a `hlt`"
+    );
+    assert_fault(engine, &[0xb8, 0, 0, 0xdf, 0, 0xff, 0xe0], &[], &message);
+}
+
+fn the_stack_is_as_large_as_asked_for(engine: &str) {
+    // 0: sub esp, 0x3ffc; 6: push eax; 7: push eax
+    let code = [0x81, 0xec, 0xfc, 0x3f, 0, 0, 0x50, 0x50];
+    let message = format!("stack overflow {}: {}", place(engine, 7, 8), overflow("16K"));
+    assert_fault(engine, &code, &["--stack", "16K"], &message);
+    assert_fault(engine, &code, &["--stack", "16K", "--memory", "64K"], &message);
+}
+
+fn without_symbols_nothing_is_protected(engine: &str) {
+    // 0: mov [0xdf0000], al; 5: mov byte [0xc], 0xf4 (hlt); c: ud2
+    let code = [0xa2, 0, 0, 0xdf, 0, 0xc6, 0x05, 0xc, 0, 0, 0, 0xf4, 0x0f, 0x0b];
+    assert_run(engine, "unprotected", &code, &[], 0, "", "");
+    assert_run(engine, "unprotected", &code, &["--stack", "16K"], 0, "", "");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let large = Section { size: 0xdf_0000 - 0x3000, ..BSS };
+    assert_protected("soft", HALT, &[], &[TEXT, large], 0, "");
+    let too_large = || Section { size: 0xdf_0000 - 0x3000 + 1, ..BSS };
+    let message = "flatland: the program takes 14273 KiB of RAM, and below its stack there are 14272 KiB of the \
+                   machine's 16M: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+    assert_protected("soft", HALT, &[], &[TEXT, too_large()], 125, message);
+    for options in [["--memory", "17M"], ["--stack", "1M"]] {
+        assert_protected("soft", HALT, &options, &[TEXT, too_large()], 0, "");
+    }
+    let message = "flatland: the program takes 6 KiB of RAM, and below its stack there are 0 KiB of the machine's \
+                   8K: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+    assert_protected("soft", HALT, &["--memory", "8K"], &[TEXT], 125, message);
+    let message = "flatland: a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it \
+                   less with --stack SIZE, or more RAM with --memory SIZE\n";
+    assert_run("soft", "stack", HALT, &["--memory", "1M", "--stack", "1M"], 125, "", message);
+}
+
+fn the_image_of_something_else_does_not_lie_in_the_hole(engine: &str) {
+    let code = vec![0xf4; 60 << 10];
+    let message = "flatland: the program takes 60 KiB of RAM, and below its stack there are 52 KiB of the machine's \
+                   64K: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+    assert_protected(engine, &code, &["--memory", "64K"], &[TEXT], 125, message);
+    assert_protected(engine, &code, &[], &[TEXT], 0, "");
+}
+
+fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
+    // 0: mov byte [7], 0xf4 (hlt); 7: ud2
+    let code = image("odd-symbols", &[0xc6, 0x05, 7, 0, 0, 0, 0xf4, 0x0f, 0x0b]);
+    let run = |symbols: &Path| flatland(engine).arg("--symbols").arg(symbols).arg(&code).output().unwrap();
+    let mut elf_64 = elf(&[TEXT]);
+    elf_64[4] = 2;
+    let mut shared = elf(&[TEXT]);
+    shared[16] = 3;
+    let headers_elsewhere = elf(&[TEXT])[..60].to_vec();
+    for (file, why) in [
+        (elf_64, "is not of a 32-bit x86 program"),
+        (shared, "is not of a 32-bit x86 program"),
+        (headers_elsewhere, "is broken (Invalid ELF program header size or alignment)"),
+        (elf(&[]), "has no loadable segments"),
+    ] {
+        let symbols = image("odd-symbols-elf", &file);
+        let message = format!(
+            "flatland: memory is not protected, because {} {why}: give --symbols the ELF file that the image was made \
+             of\n",
+            symbols.display()
+        );
+        assert_ended(run(&symbols), 0, "", &message);
+    }
+    assert_ended(run(Path::new("/dev/null")), 0, "", "");
+}
