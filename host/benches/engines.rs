@@ -2,7 +2,8 @@
 //! first byte. Ratios of one run; the figures are this machine's. It asserts nothing: a timing is not a test.
 //!
 //! `cargo bench --package flatland --bench engines`. Where `cargo xtask build --release bench` has left its image,
-//! a compiled program that sorts, hashes and sieves is measured too.
+//! a compiled program that sorts, hashes and sieves is measured too. Where Debian's libunicorn2 is installed, the
+//! counted loop is also run by QEMU's translator.
 
 use std::error::Error;
 use std::fs;
@@ -11,8 +12,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Stops};
+use flatland::engine::{Engine, Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use unicorn::{Ports, Stop, Unicorn};
+
+#[path = "../tests/unicorn/mod.rs"]
+mod unicorn;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -77,6 +82,7 @@ fn main() -> Result<()> {
         let kvm = mips(kvm.0, count(few.1)?);
         println!("{:>20} {soft:>10.0} {kvm:>10.1} {:>8.0}", program.name, soft / kvm);
     }
+    translated(&programs[0])?;
     conversation()?;
     making()?;
     first_byte()
@@ -100,6 +106,52 @@ impl Program {
             other => Err(format!("{}: {other:?}", self.name).into()),
         }
     }
+}
+
+/// The soft engine beside Unicorn, if it is there.
+fn translated(program: &Program) -> Result<()> {
+    const RAM: usize = 64 << 10;
+    const GDT_ADDRESS: u64 = 0xfd00_0000;
+    const GDT: [u64; 3] = [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+    let (Some(at), size) = (program.size_at, program.sizes[0]) else {
+        return Err("Unicorn has no input".into());
+    };
+    let mut unicorn = match Unicorn::new(RAM, GDT_ADDRESS, &GDT) {
+        Ok(unicorn) => unicorn,
+        Err(message) => {
+            println!("\nnot compared with a translator: {message}");
+            return Ok(());
+        }
+    };
+    let mut code = program.code.clone();
+    code[at..at + 4].copy_from_slice(&size.to_le_bytes());
+    unicorn.write(0, &code);
+    unicorn.set_registers(&Registers { eflags: 2, ..Registers::default() });
+    let start = Instant::now();
+    let stop = unicorn.run(&mut NoPorts, None);
+    let translated = start.elapsed().as_secs_f64();
+    if stop != Stop::Halt || unicorn.registers().ecx != 0 {
+        return Err(format!("Unicorn does not run the {}: {stop:?}", program.name).into());
+    }
+    let (time, instructions) = program.run(Choice::Soft, size)?;
+    let instructions = instructions.ok_or("the soft engine counts")? as f64;
+    println!(
+        "\n{} translated by Unicorn: {:.0} MIPS, {:.1} times as many as soft",
+        program.name,
+        instructions / translated / 1e6,
+        time.as_secs_f64() / translated
+    );
+    Ok(())
+}
+
+struct NoPorts;
+
+impl Ports for NoPorts {
+    fn input(&mut self, _port: u16, _width: u8) -> u32 {
+        0
+    }
+
+    fn output(&mut self, _port: u16, _width: u8, _value: u32) {}
 }
 
 fn machine(engine: Choice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine<Box<dyn Engine>>> {

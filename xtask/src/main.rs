@@ -71,7 +71,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Build { name, profile } => build::guests(workspace, name.as_deref(), profile),
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
         Command::Test { arguments } => check::test(workspace, &arguments),
-        Command::Differential => check::differential(workspace),
+        Command::Differential { unicorn } => check::differential(workspace, unicorn),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),
