@@ -123,7 +123,7 @@ const KNOWN: &[Known] = &[
         reason: "KVM's instruction emulator takes the trap of TF after many iterations of a repeated instruction",
     },
     Known {
-        // A suspended repetition is fetched anew when it goes on (SDM volume 1, section 7.3.9.3), and nothing says when
+        // A suspended repetition is fetched anew when it goes on (SDM volume 2, REP), and nothing says when
         // it is suspended. Soft never does it: the new bytes are seen by the next instruction. KVM does it where it
         // enters the guest again, QEMU where it checks for interrupts.
         of: Of::Any,
