@@ -221,7 +221,7 @@ const KNOWN: &[Known] = &[
     Known {
         of: Of::Unicorn,
         is_this: |instruction, between| instruction.is_invalid() && is_exception(&between.ours, 6),
-        reason: "Unicorn runs some bytes that are no instruction, such as 8F with another reg field than 0",
+        reason: "Unicorn runs some bytes that are no instruction: 8F with another reg field than 0, lock with a register",
     },
     Known {
         of: Of::Unicorn,
