@@ -4,7 +4,7 @@
 //! same. It is asked for one instruction alone: see `verdict`.
 
 use flatland::fault::{Access, FaultKind};
-use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::subject::{After, Bus, End, RAM};
 use super::trace::{ALL_STATUS, decode};
@@ -14,6 +14,8 @@ use super::verdict::{Difference, outside_ram};
 const PF: u32 = 1 << 2;
 const ZF: u32 = 1 << 6;
 const SF: u32 = 1 << 7;
+/// Of the access byte of a descriptor.
+const ACCESSED: u8 = 1;
 
 /// A difference that is known.
 struct Known {
@@ -77,10 +79,11 @@ const KNOWN: &[Known] = &[
         of: Of::Kvm,
         is_this: |_, Difference { ours, theirs, .. }| {
             ours.end != theirs.end
-                && fault(theirs) == Some(FaultKind::TripleFault)
+                && (fault(theirs) == Some(FaultKind::TripleFault)
+                    || theirs.end == End::Lost && matches!(fault(ours), Some(FaultKind::Exception { .. })))
                 && !(16..=RAM).contains(&theirs.registers.esp)
         },
-        reason: "an exception, or a refusal of KVM, finds no RAM for its frame and is told as a triple fault",
+        reason: "an exception, or a refusal of KVM, finds no RAM for its frame: a triple fault, or KVM stays in it",
     },
     Known {
         of: Of::KvmEmulator,
@@ -139,6 +142,35 @@ const KNOWN: &[Known] = &[
             pushes && between.is_none_but(|after| after.ram[upper_half..][..2].fill(0))
         },
         reason: "a push of a segment register may leave the upper half on the stack as it was, or clear it",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |instruction, between| {
+            let is_far = matches!(
+                instruction.flow_control(),
+                FlowControl::UnconditionalBranch
+                    | FlowControl::IndirectBranch
+                    | FlowControl::Call
+                    | FlowControl::IndirectCall
+                    | FlowControl::Return
+            );
+            is_far
+                && is_exception(&between.ours, 13)
+                && between.is_none_but(|after| after.ram.iter_mut().for_each(|byte| *byte |= ACCESSED))
+        },
+        reason: "KVM's instruction emulator marks a code segment as accessed before it looks at the segment's limit",
+    },
+    Known {
+        of: Of::Qemu,
+        is_this: |instruction, between| {
+            instruction.mnemonic() == Mnemonic::Aam
+                && instruction.immediate8() >= 0x80
+                && between.is_none_but(|after| {
+                    after.registers.eax &= !0xffff;
+                    after.registers.eflags &= !ALL_STATUS;
+                })
+        },
+        reason: "QEMU takes the divisor of aam for a signed one",
     },
     Known {
         of: Of::Qemu,
@@ -219,9 +251,9 @@ const KNOWN: &[Known] = &[
         reason: "of two operands of cmps outside RAM, QEMU reads the one at EDI first",
     },
     Known {
-        of: Of::Unicorn,
+        of: Of::Qemu,
         is_this: |instruction, between| instruction.is_invalid() && is_exception(&between.ours, 6),
-        reason: "Unicorn runs some bytes that are no instruction: 8F with another reg field than 0, lock with a register",
+        reason: "QEMU runs some bytes that are no instruction: segment registers 6 and 7, 8F /1, lock with a register",
     },
     Known {
         of: Of::Unicorn,
