@@ -2,7 +2,8 @@
 //! first byte. Ratios of one run; the figures are this machine's. It asserts nothing: a timing is not a test.
 //!
 //! `cargo bench --package flatland --bench engines`. Where `cargo xtask build --release bench` has left its image,
-//! a compiled program that sorts, hashes and sieves is measured too.
+//! a compiled program that sorts, hashes and sieves is measured too. Where Debian's libunicorn2 is installed, the
+//! counted loop is also run by QEMU's translator.
 
 use std::error::Error;
 use std::fs;
@@ -11,8 +12,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Stops};
+use flatland::engine::{Engine, Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use unicorn::{Ports, Stop, Unicorn};
+
+#[path = "../tests/unicorn/mod.rs"]
+mod unicorn;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -77,6 +82,7 @@ fn main() -> Result<()> {
         let kvm = mips(kvm.0, count(few.1)?);
         println!("{:>20} {soft:>10.0} {kvm:>10.1} {:>8.0}", program.name, soft / kvm);
     }
+    translated(&programs[0])?;
     conversation()?;
     making()?;
     first_byte()
@@ -100,6 +106,65 @@ impl Program {
             other => Err(format!("{}: {other:?}", self.name).into()),
         }
     }
+}
+
+/// The soft engine beside Unicorn, if it is there: the shortest of some runs in turn.
+fn translated(program: &Program) -> Result<()> {
+    const RUNS: usize = 5;
+    let (Some(at), size) = (program.size_at, program.sizes[0]) else {
+        return Err("Unicorn has no input".into());
+    };
+    let mut code = program.code.clone();
+    code[at..at + 4].copy_from_slice(&size.to_le_bytes());
+    let mut shortest = [Duration::MAX; 2];
+    let mut instructions = None;
+    for _ in 0..RUNS {
+        let unicorn = match time_in_unicorn(&code) {
+            Ok(time) => time,
+            Err(message) => {
+                println!("\nnot compared with a translator: {message}");
+                return Ok(());
+            }
+        };
+        let (soft, count) = program.run(Choice::Soft, size)?;
+        shortest = [shortest[0].min(unicorn), shortest[1].min(soft)];
+        instructions = count;
+    }
+    let [unicorn, soft] = shortest.map(|time| time.as_secs_f64());
+    let mips = instructions.ok_or("the soft engine counts")? as f64 / 1e6;
+    println!(
+        "\n{}, MIPS: soft {:.0}, translated by Unicorn {:.0}, ratio {:.1}",
+        program.name,
+        mips / soft,
+        mips / unicorn,
+        soft / unicorn
+    );
+    Ok(())
+}
+
+/// The time to its `hlt`, the translation included. An error says what is missing.
+fn time_in_unicorn(code: &[u8]) -> std::result::Result<Duration, String> {
+    const RAM: usize = 64 << 10;
+    const GDT_ADDRESS: u64 = 0xfd00_0000;
+    const GDT: [u64; 3] = [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+    let mut unicorn = Unicorn::new(RAM, GDT_ADDRESS, &GDT)?;
+    unicorn.write(0, code);
+    unicorn.set_registers(&Registers { eflags: 2, ..Registers::default() });
+    let start = Instant::now();
+    let stop = unicorn.run(&mut NoPorts, None);
+    let time = start.elapsed();
+    assert_eq!(stop, Stop::Halt, "Unicorn runs it to its end");
+    Ok(time)
+}
+
+struct NoPorts;
+
+impl Ports for NoPorts {
+    fn input(&mut self, _port: u16, _width: u8) -> u32 {
+        0
+    }
+
+    fn output(&mut self, _port: u16, _width: u8, _value: u32) {}
 }
 
 fn machine(engine: Choice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine<Box<dyn Engine>>> {

@@ -46,14 +46,15 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     }
 }
 
-/// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers.
-pub fn differential(workspace: &Workspace) -> Result<()> {
+/// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers: those against
+/// KVM, or those against Unicorn, which nothing else runs.
+pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
     // The module of host/tests/differential, and how many cases it has.
     const PARTS: [(&str, &str); 4] =
         [("on_purpose", "1"), ("forms", "50000"), ("random_streams", "1000"), ("random_bytes", "100000")];
     let shell = Shell::new().map_err(|error| error.to_string())?;
     shell.change_dir(workspace.root());
-    for (part, cases) in PARTS {
+    for (part, cases) in PARTS.into_iter().skip(usize::from(unicorn)) {
         let arguments = [
             "test",
             "--release",
@@ -65,6 +66,8 @@ pub fn differential(workspace: &Workspace) -> Result<()> {
             "--",
             "--nocapture",
         ];
+        // They are `#[ignore]`d.
+        let arguments = arguments.into_iter().chain(unicorn.then_some("--ignored"));
         let mut command = cargo(&shell, arguments);
         command.env("CARGO_TARGET_DIR", workspace.target());
         command.env("FLATLAND_CASES", cases);

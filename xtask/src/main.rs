@@ -80,7 +80,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         }
         Command::TestGuest { engine, libtest } => guest_tests::run(workspace, engine.as_deref(), &libtest),
         Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),
-        Command::Differential => check::differential(workspace),
+        Command::Differential { unicorn } => check::differential(workspace, unicorn),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),

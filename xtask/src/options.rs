@@ -22,7 +22,8 @@ Commands:
   test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
   test --guest [FILTER] [--engine ENGINE] [-- ARGS]
                         run the guest's own tests, each in a fresh machine; ARGS are those of libtest, such as --list
-  differential          compare the soft engine with KVM in 150,000 cases (10 minutes)
+  differential          compare the soft engine with KVM in 150,000 cases (10 minutes);
+                        with --unicorn: with Debian's libunicorn2 instead (5 minutes)
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
 
@@ -49,8 +50,8 @@ pub enum Command {
     TestGuest { engine: Option<String>, libtest: Vec<OsString> },
     /// Run a guest program, or a guest's tests, that a plain cargo has built.
     Exec { built: PathBuf, arguments: Vec<OsString> },
-    /// Run all of the differential tests.
-    Differential,
+    /// Run all of the differential tests, against Unicorn if so, and otherwise KVM.
+    Differential { unicorn: bool },
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -86,7 +87,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             let built = args.remove(0).into();
             Ok(Command::Exec { built, arguments: args })
         }
-        "differential" => nothing_more("differential", &args).map(|()| Command::Differential),
+        "differential" => {
+            let unicorn = args.first().is_some_and(|arg| arg == "--unicorn");
+            nothing_more("differential", &args[usize::from(unicorn)..])?;
+            Ok(Command::Differential { unicorn })
+        }
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
         "new" => parse_new(args),
@@ -240,6 +245,12 @@ mod tests {
     }
 
     #[test]
+    fn the_third_party_is_asked_for() {
+        assert_eq!(parse_words("differential"), Ok(Command::Differential { unicorn: false }));
+        assert_eq!(parse_words("differential --unicorn"), Ok(Command::Differential { unicorn: true }));
+    }
+
+    #[test]
     fn help_everywhere() {
         for line in ["help", "--help", "-h", "run --help", "build -h", "run answer --help", "list --help"] {
             assert_eq!(parse_words(line), Ok(Command::Help), "{line}");
@@ -253,6 +264,7 @@ mod tests {
             ("frob", "there is no command `frob`"),
             ("build a b", "`cargo xtask build` does not know `b`"),
             ("build --fast", "`cargo xtask build` does not know `--fast`"),
+            ("differential --qemu", "`cargo xtask differential` does not know `--qemu`"),
             ("list all", "`cargo xtask list` does not know `all`"),
         ] {
             assert_eq!(parse_words(line), Err(message.into()), "{line}");

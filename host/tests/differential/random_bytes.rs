@@ -1,10 +1,11 @@
-//! Random bytes as code, on the soft engine and on KVM.
+//! Random bytes as code, on the soft engine and on others.
 
 use flatland::engine::Registers;
 
 use super::case::{self, CODE};
 use super::random::{Random, seeds};
-use super::subject::{Before, Kvm, RAM, Soft};
+use super::subject::{Before, Kvm, RAM, Soft, Subject};
+use super::unicorn::UnicornSubject;
 use super::verdict::Tally;
 
 /// How many bytes of it.
@@ -13,11 +14,21 @@ const BYTES: usize = 64;
 #[test]
 fn random_bytes_against_kvm() {
     let Some(mut kvm) = Kvm::to_compare_with() else { return };
+    compare_with(&mut kvm);
+}
+
+#[test]
+#[ignore = "it needs libunicorn2: `cargo xtask differential --unicorn`"]
+fn random_bytes_against_unicorn() {
+    compare_with(&mut UnicornSubject::to_compare_with());
+}
+
+fn compare_with(other: &mut impl Subject) {
     let mut tally = Tally::default();
     for seed in seeds(1_000) {
-        tally.case(seed, &before(&mut Random::new(seed)), &mut Soft, &mut kvm);
+        tally.case(seed, &before(&mut Random::new(seed)), &mut Soft, other);
     }
-    tally.finish("(d) sequences of random bytes, soft and KVM");
+    tally.finish(&format!("(d) sequences of random bytes, soft and {}", other.name()));
 }
 
 fn before(random: &mut Random) -> Before {

@@ -1,4 +1,4 @@
-//! Streams of random valid instructions, on the soft engine and on KVM.
+//! Streams of random valid instructions, on the soft engine and on others.
 //!
 //! A stream is written while the soft engine executes it, so that what comes next suits what the registers hold:
 //! operands lie in RAM, nothing faults, and no undefined flag is used.
@@ -11,7 +11,8 @@ use super::catalogue::{Form, forms};
 use super::random::{Random, seeds};
 use super::subject::{Before, Bus, End, Kvm, Soft, Subject, after, soft_engine, to_the_end};
 use super::trace::{decode, effect};
-use super::verdict::Tally;
+use super::unicorn::UnicornSubject;
+use super::verdict::{Tally, suits};
 
 /// Instructions of a stream, at most.
 const LENGTH: u32 = 100;
@@ -21,17 +22,30 @@ const CODE_END: u32 = DATA - 0x400;
 #[test]
 fn random_streams_against_kvm() {
     let Some(mut kvm) = Kvm::to_compare_with() else { return };
-    // One instruction that this KVM cannot run would spoil a whole stream.
-    let is_run = |form: &Form, kvm: &mut Kvm| {
-        (0..2).all(|seed| !kvm.run(&case::case(form, &mut Random::new(seed))).end.is_refusal())
-    };
+    compare_with(&mut kvm);
+}
+
+#[test]
+#[ignore = "it needs libunicorn2: `cargo xtask differential --unicorn`"]
+fn random_streams_against_unicorn() {
+    compare_with(&mut UnicornSubject::to_compare_with());
+}
+
+fn compare_with(other: &mut impl Subject) {
+    // One instruction that the other cannot run, or is wrong about, would spoil a whole stream.
+    let mut suits =
+        |form: &Form| (0..2).all(|seed| suits(&case::case(form, &mut Random::new(seed)), &mut Soft, other));
     let forms: Vec<Form> =
-        forms().into_iter().filter(|form| belongs_in_a_stream(form) && is_run(form, &mut kvm)).collect();
+        forms().into_iter().filter(|form| belongs_in_a_stream(form) && suits(form)).collect();
     let mut tally = Tally::default();
     for seed in seeds(12) {
-        tally.case(seed, &stream(&forms, seed), &mut Soft, &mut kvm);
+        tally.case(seed, &stream(&forms, seed), &mut Soft, other);
     }
-    tally.finish(&format!("(d) streams of random valid instructions of {} forms, soft and KVM", forms.len()));
+    tally.finish(&format!(
+        "(d) streams of random valid instructions of {} forms, soft and {}",
+        forms.len(),
+        other.name()
+    ));
 }
 
 /// Whether KVM's instruction emulator has it, too, and it leads on.

@@ -10,6 +10,7 @@ use flatland::fault::{Fault, FaultKind};
 use flatland::kick::{self, Alarm};
 
 use super::common::WITHOUT_KVM;
+use super::trace::Trace;
 
 /// RAM of every subject, small enough to be compared as a whole. All addresses of 16 bits are in it.
 pub const RAM: u32 = 64 << 10;
@@ -40,6 +41,8 @@ pub enum End {
     Endless,
     /// It did not come back in [`PATIENCE`].
     Lost,
+    /// Its process has ended.
+    Died,
 }
 
 impl End {
@@ -58,14 +61,14 @@ pub struct Bus {
 }
 
 impl Bus {
-    fn input(&mut self, port: u16, width: u8, data: &mut [u8]) {
+    pub fn input(&mut self, port: u16, width: u8, data: &mut [u8]) {
         for (index, byte) in data.iter_mut().enumerate() {
             *byte = (self.bytes + index) as u8;
         }
         self.note(port, width, true, data);
     }
 
-    fn note(&mut self, port: u16, width: u8, is_input: bool, data: &[u8]) {
+    pub fn note(&mut self, port: u16, width: u8, is_input: bool, data: &[u8]) {
         self.bytes += data.len();
         match self.transfers.last_mut() {
             Some((last_port, last_width, was_input, so_far))
@@ -81,7 +84,7 @@ impl Bus {
 /// The most instructions of a case.
 pub const MOST_INSTRUCTIONS: u64 = 4096;
 /// The most bytes of a case that go over the ports: some KVMs take 10 us for each.
-const MOST_TRANSFERRED: usize = 2048;
+pub const MOST_TRANSFERRED: usize = 2048;
 /// How long somebody else may take for as many instructions.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -89,6 +92,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub trait Subject {
     /// Its name.
     fn name(&self) -> &'static str;
+
+    /// Why it must not be given this case, whose trace this is.
+    fn refuses(&self, _trace: &Trace) -> Option<&'static str> {
+        None
+    }
 
     /// Runs a case in a fresh machine.
     fn run(&mut self, before: &Before) -> After;

@@ -18,7 +18,8 @@ const STATUS: [(u32, u32); 6] = [
 ];
 const CF: u32 = 1 << 0;
 const OF: u32 = 1 << 11;
-const ALL_STATUS: u32 = 0x8d5;
+/// All of them.
+pub const ALL_STATUS: u32 = 0x8d5;
 
 /// A case as the soft engine steps through it.
 pub struct Trace {
@@ -28,6 +29,8 @@ pub struct Trace {
     pub undefined_flags: u32,
     /// Why more than flags is undefined at the end, if it is.
     pub undefined: Option<&'static str>,
+    /// Whether segments were not those of entry when the last instruction began.
+    pub has_loaded_segments: bool,
     /// The end.
     pub after: After,
 }
@@ -40,6 +43,8 @@ pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngin
     let mut executed = Vec::new();
     let mut undefined_flags = 0;
     let mut undefined = None;
+    let at_entry = engine.system_registers().expect("it has registers");
+    let mut has_loaded_segments = false;
     let end = loop {
         if executed.len() as u64 >= MOST_INSTRUCTIONS {
             break End::Endless;
@@ -48,6 +53,7 @@ pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngin
         let instruction = at(&engine, registers.eip);
         let effect = effect(&instruction, &registers);
         executed.push(instruction);
+        has_loaded_segments = engine.system_registers().expect("it has registers") != at_entry;
         let end = to_the_end(&mut engine, &mut bus);
         // A trap comes when the instruction is complete (SDM volume 3, table 7-1).
         let is_complete = match end {
@@ -68,7 +74,7 @@ pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngin
             break end;
         }
     };
-    Trace { executed, undefined_flags, undefined, after: after(&mut engine, end, bus) }
+    Trace { executed, undefined_flags, undefined, has_loaded_segments, after: after(&mut engine, end, bus) }
 }
 
 /// The instruction at an address, as the manual has it.

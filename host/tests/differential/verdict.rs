@@ -7,7 +7,7 @@ use flatland::fault::{Access, Fault, FaultKind, Location};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic};
 
 use super::exceptions;
-use super::subject::{After, Before, End, Subject};
+use super::subject::{After, Before, Bus, End, Subject, after};
 use super::trace::{Trace, trace};
 
 /// What became of the cases of a test.
@@ -30,7 +30,7 @@ impl Tally {
                 self.compared += 1;
                 self.instructions += instructions;
             }
-            Verdict::LeftOut(reason) => self.leave_out(reason),
+            Verdict::LeftOut(reason) | Verdict::Excused(reason) => self.leave_out(reason),
             Verdict::Different(how) => {
                 self.compared += 1;
                 self.differences += 1;
@@ -72,46 +72,150 @@ impl Tally {
 
 /// What comes of a case.
 enum Verdict {
-    Same { instructions: usize },
+    Same {
+        instructions: usize,
+    },
+    /// It cannot be compared, whoever it is.
     LeftOut(&'static str),
+    /// It cannot be compared with this one: it refuses, or is known to be wrong.
+    Excused(&'static str),
     Different(String),
 }
 
+/// Whether nothing keeps a case from being compared with this one.
+pub fn suits(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) -> bool {
+    !matches!(verdict(before, ours, theirs), Verdict::Excused(_))
+}
+
 fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) -> Verdict {
+    let difference = match compare(before, ours, theirs) {
+        Compared::Same { instructions } => return Verdict::Same { instructions },
+        Compared::LeftOut(reason) => return Verdict::LeftOut(reason),
+        Compared::Refused(reason) => return Verdict::Excused(reason),
+        Compared::Different(difference) => difference,
+    };
+    // One known difference would hide all others of the case, so each instruction is compared alone, from the state
+    // in which the soft engine came to it: all of them must be the same or known, and at least one known.
+    let mut reason = None;
+    let mut unknown = None;
+    each_instruction_alone(before, |alone| {
+        let difference = match compare(alone, ours, theirs) {
+            Compared::Different(difference) => difference,
+            Compared::Refused(refusal) => return reason = reason.or(Some(refusal)),
+            _ => return,
+        };
+        if difference.trace.undefined.is_some() {
+            return;
+        }
+        match exceptions::known(theirs.name(), &difference) {
+            Some(known) => reason = reason.or(Some(known)),
+            None => unknown = unknown.take().or_else(|| Some(difference.print(alone, ours, theirs))),
+        }
+    });
+    let reason = reason.or_else(|| exceptions::known_of_all(theirs.name(), &difference));
+    match (unknown, reason, difference.trace.undefined) {
+        (Some(unknown), ..) => Verdict::Different(unknown),
+        (None, Some(reason), _) => Verdict::Excused(reason),
+        (None, None, Some(undefined)) => Verdict::LeftOut(undefined),
+        (None, None, None) => Verdict::Different(difference.print(before, ours, theirs)),
+    }
+}
+
+/// Calls `with` for each instruction of a case: the state in which the soft engine comes to it, and a `hlt` where it
+/// leads to.
+fn each_instruction_alone(before: &Before, mut with: impl FnMut(&Before)) {
+    let mut now = before.clone();
+    trace(before, |instruction, engine| {
+        let next = after(engine, End::Halt, Bus::default());
+        let (own, eip) = (instruction.ip() as usize, next.registers.eip as usize);
+        // One that faults leads nowhere, but somebody else may go on; one that leads into itself cannot be had alone.
+        let leads_to = if eip == own { own + instruction.len() } else { eip };
+        let leads_into_itself = (own..own + instruction.len()).contains(&leads_to);
+        if instruction.mnemonic() != Mnemonic::Hlt && !leads_into_itself {
+            let mut alone = now.clone();
+            // What is no instruction has no end: somebody else may find it elsewhere.
+            if !instruction.is_invalid()
+                && let Some(byte) = alone.ram.get_mut(leads_to)
+            {
+                *byte = 0xf4; // hlt
+            }
+            with(&alone);
+        }
+        now = Before { registers: next.registers, ram: next.ram };
+    });
+}
+
+/// What comes of the comparison itself.
+enum Compared {
+    Same { instructions: usize },
+    LeftOut(&'static str),
+    Refused(&'static str),
+    Different(Box<Difference>),
+}
+
+/// Two runs of a case that differ.
+pub struct Difference {
+    /// In what.
+    how: String,
+    pub trace: Trace,
+    pub ours: After,
+    pub theirs: After,
+}
+
+impl Difference {
+    /// Whether there is none after this has been done to both ends.
+    pub fn is_none_but(&self, change: impl Fn(&mut After)) -> bool {
+        let [mut ours, mut theirs] = [self.ours.clone(), self.theirs.clone()];
+        change(&mut ours);
+        change(&mut theirs);
+        difference(&ours, &theirs, &self.trace).is_none()
+    }
+
+    fn print(&self, before: &Before, ours: &impl Subject, theirs: &impl Subject) -> String {
+        let mut how = self.how.clone();
+        let _ = writeln!(how, "  before: {:x?}", before.registers);
+        for (name, after) in [(ours.name(), &self.ours), (theirs.name(), &self.theirs)] {
+            let _ = writeln!(how, "  {name}: {:x?}\n    {:x?}", after.end, after.registers);
+        }
+        for instruction in self.trace.executed.iter().rev().take(8).rev() {
+            let start = instruction.ip() as usize;
+            let bytes = before.ram.get(start..start + instruction.len()).unwrap_or_default();
+            let _ = writeln!(how, "  {start:#x}: {bytes:02x?} {:?}", instruction.code());
+        }
+        how
+    }
+}
+
+fn compare(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) -> Compared {
     let our_after = ours.run(before);
     if our_after.end == End::Endless {
-        return Verdict::LeftOut("it does not end");
+        return Compared::LeftOut("it does not end");
     }
     if our_after.end.is_refusal() {
-        return Verdict::LeftOut("an instruction of a unit that the soft engine does not have");
+        return Compared::LeftOut("an instruction of a unit that the soft engine does not have");
     }
     let trace = trace(before, |_, _| {});
     if let Some(reason) = not_comparable(&trace.executed) {
-        return Verdict::LeftOut(reason);
+        return Compared::LeftOut(reason);
+    }
+    if let Some(reason) = theirs.refuses(&trace) {
+        return Compared::Refused(reason);
     }
     let their_after = theirs.run(before);
+    if their_after.end == End::Died {
+        return Compared::Refused(
+            "Unicorn ends its process: it cannot translate a lock prefix where none is allowed",
+        );
+    }
     if their_after.end.is_refusal() {
-        return Verdict::LeftOut("an instruction that this KVM cannot run");
+        return Compared::Refused("an instruction that this KVM cannot run");
     }
-    let Some(mut how) = difference(&our_after, &their_after, &trace) else {
-        return Verdict::Same { instructions: trace.executed.len() };
-    };
-    if let Some(reason) = trace.undefined {
-        return Verdict::LeftOut(reason);
+    match difference(&our_after, &their_after, &trace) {
+        None => Compared::Same { instructions: trace.executed.len() },
+        Some(how) => {
+            Compared::Different(Box::new(Difference { how, trace, ours: our_after, theirs: their_after }))
+        }
     }
-    if let Some(reason) = exceptions::known(theirs.name(), &trace.executed, &our_after, &their_after) {
-        return Verdict::LeftOut(reason);
-    }
-    let _ = writeln!(how, "  before: {:x?}", before.registers);
-    for (name, after) in [(ours.name(), &our_after), (theirs.name(), &their_after)] {
-        let _ = writeln!(how, "  {name}: {:x?}\n    {:x?}", after.end, after.registers);
-    }
-    for instruction in trace.executed.iter().rev().take(8).rev() {
-        let start = instruction.ip() as usize;
-        let bytes = before.ram.get(start..start + instruction.len()).unwrap_or_default();
-        let _ = writeln!(how, "  {start:#x}: {bytes:02x?} {:?}", instruction.code());
-    }
-    Verdict::Different(how)
 }
 
 /// What reads what each processor may answer as it likes, or changes what the contract leaves to the host.
@@ -251,8 +355,19 @@ fn same_end(ours: &End, theirs: &End) -> bool {
                 Location::EndsAt(_) => true,
                 Location::Unknown => true,
             };
-            ours.kind == theirs.kind && place_is_known
+            same_kind(ours.kind, theirs.kind) && place_is_known
         }
+        _ => ours == theirs,
+    }
+}
+
+fn same_kind(ours: FaultKind, theirs: FaultKind) -> bool {
+    match (ours, theirs) {
+        // Unicorn does not tell error codes.
+        (
+            FaultKind::Exception { vector: ours, .. },
+            FaultKind::Exception { vector: theirs, error_code: None },
+        ) => ours == theirs,
         _ => ours == theirs,
     }
 }

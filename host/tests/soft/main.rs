@@ -338,6 +338,52 @@ fn segments_of_the_guests_own() {
     }
 }
 
+/// A descriptor is loaded at its own privilege level or, by a selector's request, at a less privileged one: never at
+/// a more privileged one than is requested (SDM volume 3, section 6.6). Conforming code has none.
+#[test]
+fn a_data_segment_is_not_loaded_for_a_lower_privilege_level_than_its_own() {
+    let flat = |rights: u32| [0x0000_ffff, 0x00cf_0000 | rights << 8];
+    const DATA_0: u32 = 0x93;
+    const DATA_3: u32 = 0xf3;
+    const CONFORMING_0: u32 = 0x9f;
+    for (rights, requested, is_loaded) in [
+        (DATA_0, 0, true),
+        (DATA_0, 1, false),
+        (DATA_0, 3, false),
+        (DATA_3, 3, true),
+        (CONFORMING_0, 3, true),
+    ] {
+        let mut engine = machine(&[]);
+        // mov eax, entry 1 of the LDT, which is at 0; mov ds, eax; hlt
+        engine.write_ram(0x40, &[0xb8, 0xc | requested, 0, 0, 0, 0x8e, 0xd8, 0xf4]);
+        write_u32s(&mut engine, 8, &flat(rights));
+        let before = Registers { eip: 0x40, eflags: 2, ..Default::default() };
+        engine.set_registers(&before).unwrap();
+        if is_loaded {
+            assert_eq!(halt(&mut engine).eip, 0x48);
+        } else {
+            let refused = Fault { kind: exception(13, Some(0xc)), location: Location::At(0x45) };
+            assert_eq!(fault(&mut engine), refused, "{rights:#x} requested at {requested}");
+        }
+    }
+}
+
+/// A code segment is not loaded, so not marked as accessed, where the target lies outside it (SDM volume 2, JMP, CALL).
+#[test]
+fn a_far_jump_that_fails_leaves_the_descriptor_alone() {
+    // jmp and call 0x0c:0x1000, by the LDT at 0
+    for opcode in [0xea, 0x9a] {
+        let mut engine = machine(&[]);
+        engine.write_ram(0x40, &[opcode, 0, 0x10, 0, 0, 0xc, 0]);
+        // Code of 4 KiB from 0, not accessed.
+        write_u32s(&mut engine, 8, &[0x0000_0fff, 0x0040_9a00]);
+        let before = Registers { eip: 0x40, esp: RAM, eflags: 2, ..Default::default() };
+        engine.set_registers(&before).unwrap();
+        assert_eq!(fault(&mut engine).kind, exception(13, Some(0)));
+        assert_eq!(read_u32(&engine, 12), 0x0040_9a00);
+    }
+}
+
 #[test]
 fn the_machine_runs_it() {
     // l: in al, 0xe9; cmp al, 42; je e; inc al; out 0xe9, al; jmp l; e: hlt

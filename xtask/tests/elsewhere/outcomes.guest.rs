@@ -47,6 +47,20 @@ fn divides_by_zero() {
 }
 
 #[test]
+fn writes_to_null() {
+    unsafe { core::ptr::null_mut::<u32>().wrapping_add(3).write_volatile(7) };
+}
+
+#[test]
+fn overflows_the_stack() {
+    #[expect(unconditional_recursion)]
+    fn deeper(depth: [u64; 100]) -> u64 {
+        core::hint::black_box(deeper(core::hint::black_box(depth))) + depth[7]
+    }
+    println!("{}", deeper([1; 100]));
+}
+
+#[test]
 #[timeout(1)]
 fn takes_too_long() {
     loop {}

@@ -86,11 +86,8 @@ fn enter_handler(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Bre
 
     let selector = (gate.0 >> 16) as u16;
     let handler = gate.0 as u32 & 0xffff | if is_32_bit { (gate.0 >> 32) as u32 & 0xffff_0000 } else { 0 };
-    let code =
-        code_segment(cpu, selector, Transfer::Into).map_err(|reason| with_external(cpu, reason, external))?;
-    if handler > code.limit {
-        return Err(cpu.general_protection(external));
-    }
+    let code = code_segment(cpu, selector, handler, Transfer::Into)
+        .map_err(|reason| with_external(cpu, reason, external))?;
     if is_32_bit {
         push_frame::<u32>(cpu, event, return_eip)
     } else {

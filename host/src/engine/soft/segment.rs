@@ -1,4 +1,4 @@
-//! Segments: descriptors, and what the processor keeps of them (SDM volume 3, sections 3.4 and 5).
+//! Segments: descriptors, and what the processor keeps of them (SDM volume 3, section 3.4 and chapter 6).
 
 use crate::fault::Access;
 

@@ -72,11 +72,7 @@ fn call<T: Int>(cpu: &mut Cpu, op: &Op, selector: u16, offset: u32) -> Step {
 
 /// The code segment and offset that a far `jmp` or `call` leads to.
 fn target(cpu: &mut Cpu, selector: u16, offset: u32) -> Result<(Segment, u32), Break> {
-    let code = code_segment(cpu, selector, Transfer::Into)?;
-    if offset > code.limit {
-        return Err(cpu.general_protection(0));
-    }
-    Ok((code, offset))
+    Ok((code_segment(cpu, selector, offset, Transfer::Into)?, offset))
 }
 
 /// How a code segment is reached, which decides what is checked.
@@ -88,8 +84,8 @@ pub enum Transfer {
     Back,
 }
 
-/// The segment that a selector loads CS with (SDM volume 2, CALL, JMP, RET and IRET).
-pub fn code_segment(cpu: &mut Cpu, selector: u16, transfer: Transfer) -> Result<Segment, Break> {
+/// The segment that a selector loads CS with, to go on at an offset in it (SDM volume 2, CALL, JMP, RET and IRET).
+pub fn code_segment(cpu: &mut Cpu, selector: u16, offset: u32, transfer: Transfer) -> Result<Segment, Break> {
     if is_null(selector) {
         return Err(cpu.general_protection(0));
     }
@@ -117,6 +113,10 @@ pub fn code_segment(cpu: &mut Cpu, selector: u16, transfer: Transfer) -> Result<
     if !descriptor.is_present() {
         return Err(cpu.not_present(code));
     }
+    // The descriptor is loaded, and marked for it, only when nothing of it stands in the way.
+    if offset > descriptor.limit() {
+        return Err(cpu.general_protection(0));
+    }
     cpu.mark_accessed(descriptor, address)?;
     // The selector's privilege level becomes the current one.
     Ok(Segment::new(selector & !0b11, descriptor))
@@ -126,10 +126,7 @@ pub fn code_segment(cpu: &mut Cpu, selector: u16, transfer: Transfer) -> Result<
 fn retf<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset = cpu.peek::<T>(0)?.zero_extend();
     let selector = cpu.peek::<T>(1)?.zero_extend() as u16;
-    let code = code_segment(cpu, selector, Transfer::Back)?;
-    if offset > code.limit {
-        return Err(cpu.general_protection(0));
-    }
+    let code = code_segment(cpu, selector, offset, Transfer::Back)?;
     cpu.drop_stack(2 * T::BYTES + op.immediate);
     cpu.set_segment(CS, code);
     cpu.branch_anew(offset)
@@ -146,10 +143,7 @@ fn iret<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     if image & VM != 0 {
         return Err(cpu.fail(Problem::Unsupported));
     }
-    let code = code_segment(cpu, selector, Transfer::Back)?;
-    if offset > code.limit {
-        return Err(cpu.general_protection(0));
-    }
+    let code = code_segment(cpu, selector, offset, Transfer::Back)?;
     cpu.drop_stack(3 * T::BYTES);
     cpu.set_segment(CS, code);
     cpu.set_eflags(eflags & !T::MASK | image);

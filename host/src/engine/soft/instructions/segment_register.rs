@@ -1,4 +1,4 @@
-//! Segment register instructions (SDM volume 1, section 5.1.12, and volume 3, section 6): `mov`, `pop` and the
+//! Segment register instructions (SDM volume 1, section 5.1.12, and volume 3, chapter 6): `mov`, `pop` and the
 //! loads of far pointers.
 
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
@@ -48,7 +48,7 @@ fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break>
     let allowed = if is_stack {
         selector & 0b11 == 0 && descriptor.is_writable() && descriptor.privilege_level() == 0
     } else {
-        // The privilege level must be no lower than the requested one (SDM volume 3, section 6.6).
+        // The descriptor's level must be no more privileged than the requested one (SDM volume 3, section 6.6).
         let in_reach = descriptor.is_conforming() || (selector & 0b11) as u8 <= descriptor.privilege_level();
         descriptor.is_readable() && in_reach
     };

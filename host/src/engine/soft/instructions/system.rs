@@ -322,7 +322,7 @@ fn is_visible(descriptor: Descriptor, selector: u16, system_types: &[u8]) -> boo
     known && in_reach
 }
 
-/// Access rights (SDM volume 2, LAR, table 3-53).
+/// Access rights (SDM volume 2, LAR).
 fn lar<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     const TYPES: [u8; 8] = [0x1, 0x2, 0x3, 0x4, 0x5, 0x9, 0xb, 0xc];
     let selector = S::read(cpu, op)?;
@@ -334,7 +334,7 @@ fn lar<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-/// The limit in bytes (SDM volume 2, LSL, table 3-56).
+/// The limit in bytes (SDM volume 2, LSL).
 fn lsl<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     const TYPES: [u8; 5] = [0x1, 0x2, 0x3, 0x9, 0xb];
     let selector = S::read(cpu, op)?;
