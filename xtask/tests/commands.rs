@@ -140,7 +140,7 @@ fn options_that_are_not_ours_go_to_flatland() {
     let _lock = lock();
     assert!(xtask("build", b"").status.success());
     let output = xtask("run answer --memory 0", b"");
-    let message = "flatland: --memory `0` is no size for RAM: give at least 4K; `flatland --help` lists what there \
+    let message = "flatland: --memory `0` is too little: give at least 4K; `flatland --help` lists what there \
                    is\n";
     assert_ended(&output, 2, b"", message);
     assert_ended(&xtask("run --memory=64K --timeout 60", b"HAL*"), 0, b"IBM", "");

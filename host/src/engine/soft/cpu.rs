@@ -90,10 +90,13 @@ pub struct Cpu {
     /// RAM.
     pub memory: Memory,
     segments: [Segment; segment::COUNT],
-    /// For each segment register the end of what a load may reach without looking further: the end of RAM, or 0
-    /// where the segment is not flat or somebody watches.
+    /// For each segment register the end of what a load may reach without looking further: the end of RAM or the
+    /// hole in it, or 0 where the segment is not flat or somebody watches.
     readable: [u32; 8],
-    /// The same for stores.
+    /// Where behind the hole a load may go on, up to the end of RAM. The end of the address space where there is no
+    /// such place.
+    readable_from: [u32; 8],
+    /// As `readable` for stores, which find what is read-only, and the hole, by themselves.
     writable: [u32; 8],
     /// 0xffff_ffff or 0xffff: which bits of ESP the stack uses.
     stack_mask: u32,
@@ -144,6 +147,7 @@ impl Cpu {
             memory: Memory::new(memory),
             segments,
             readable: [0; 8],
+            readable_from: [u32::MAX; 8],
             writable: [0; 8],
             stack_mask: u32::MAX,
             gdt: ENTRY_GDT,
@@ -235,8 +239,10 @@ impl Cpu {
     /// Loads from a segment.
     #[inline(always)]
     pub fn load<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
-        if u64::from(offset) + u64::from(T::BYTES) <= u64::from(self.readable[usize::from(segment & 7)])
-            && let Some(value) = self.memory.read(offset)
+        let index = usize::from(segment & 7);
+        let end = u64::from(offset) + u64::from(T::BYTES);
+        if (end <= u64::from(self.readable[index]) || offset >= self.readable_from[index])
+            && let Some(value) = self.memory.read_ram(offset)
         {
             return Ok(value);
         }
@@ -301,8 +307,10 @@ impl Cpu {
     /// a wrap of the offset. The segment must be flat.
     pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
-        let end = ends[usize::from(segment & 7)].min(self.memory.map().end_of_run(access, offset));
-        count.min(end.saturating_sub(offset) / T::BYTES)
+        if ends[usize::from(segment & 7)] == 0 {
+            return 0;
+        }
+        count.min((self.memory.map().end_of_run(access, offset) - offset) / T::BYTES)
     }
 
     /// A segment register.
@@ -319,11 +327,15 @@ impl Cpu {
     fn update_fast_ends(&mut self, number: u8) {
         let segment = *self.segment(number);
         let watched = self.watch.is_active();
-        let end = |access| {
-            if segment.is_flat_for(access) && !watched { self.memory.size() } else { 0 }
-        };
+        let is_fast = |access| segment.is_flat_for(access) && !watched;
+        let (size, hole) = (self.memory.size(), self.memory.map().hole());
         let index = usize::from(number) % segment::COUNT;
-        (self.readable[index], self.writable[index]) = (end(Access::Read), end(Access::Write));
+        self.writable[index] = if is_fast(Access::Write) { size } else { 0 };
+        (self.readable[index], self.readable_from[index]) = match is_fast(Access::Read) {
+            false => (0, u32::MAX),
+            true if hole.is_empty() => (size, u32::MAX),
+            true => (hole.start, hole.end),
+        };
         if number == number::SS {
             self.stack_mask = if segment.is_32_bit() { u32::MAX } else { 0xffff };
         }

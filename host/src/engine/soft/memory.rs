@@ -22,8 +22,6 @@ const NO_STORES: u8 = 1 << 1;
 pub struct Memory {
     ram: Vec<u8>,
     map: MemoryMap,
-    /// The hole's first byte and its size; where there is no hole, the last byte of the address space and 0.
-    hole: (u32, u32),
     /// For each line what a store must look at, and one line more.
     lines: Box<[u8]>,
     /// The stores to such lines that nobody has looked at yet: first byte and number of bytes.
@@ -40,13 +38,7 @@ impl Memory {
         for range in map.read_only().iter().chain([&hole]) {
             lines[(range.start >> LINE_SHIFT) as usize..(range.end >> LINE_SHIFT) as usize].fill(NO_STORES);
         }
-        Self {
-            ram: zeroed(size as usize),
-            hole: if hole.is_empty() { (u32::MAX, 0) } else { (hole.start, hole.end - hole.start) },
-            map,
-            lines,
-            changes: Vec::new(),
-        }
+        Self { ram: zeroed(size as usize), map, lines, changes: Vec::new() }
     }
 
     /// What lies where.
@@ -59,20 +51,17 @@ impl Memory {
         self.ram.len() as u32
     }
 
-    /// Whether a value has a byte in the hole.
-    #[inline(always)]
-    fn is_in_hole<T: Int>(&self, address: u32) -> bool {
-        let (start, size) = self.hole;
-        let more = T::BYTES - 1;
-        address.wrapping_add(more).wrapping_sub(start) < size.wrapping_add(more)
-    }
-
     /// Reads a value, if all of it is there.
-    #[inline(always)]
     pub fn read<T: Int>(&self, address: u32) -> Option<T> {
-        if self.is_in_hole::<T>(address) {
+        if self.map.refuses(Access::Read, address, T::BYTES).is_some() {
             return None;
         }
+        self.read_ram(address)
+    }
+
+    /// Reads a value, if all of it is in RAM or its hole.
+    #[inline(always)]
+    pub fn read_ram<T: Int>(&self, address: u32) -> Option<T> {
         let start = address as usize;
         T::from_bytes(self.ram.get(start..start.wrapping_add(T::BYTES as usize))?)
     }
