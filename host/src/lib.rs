@@ -32,7 +32,7 @@ mod symbols;
 
 pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};
-pub use machine::{Machine, RunError, Stats, Transfers};
+pub use machine::{Machine, Nobody, RunError, Stats, Transfer, Transfers, Watcher};
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
 pub use memory_size::{MemorySize, MemorySizeError};
 pub use outcome::{Outcome, Signal, Stop};

@@ -3,6 +3,7 @@
 mod limits;
 mod ports;
 mod stats;
+mod watch;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::{Image, ImageError, StreamError, Streams};
 pub(crate) use limits::Limits;
 use ports::{End, Facts, Ports};
 pub use stats::{Stats, Transfers};
+pub use watch::{Nobody, Transfer, Watcher};
 
 /// A processor with an image in its RAM, and the streams behind its ports.
 #[derive(Debug)]
@@ -110,6 +112,11 @@ impl<E: Engine> Machine<E> {
 
     /// Runs the guest to its end. Everything it sent is where it belongs before this returns.
     pub fn run(&mut self) -> Result<Outcome, RunError> {
+        self.run_watched(&mut Nobody)
+    }
+
+    /// The same with somebody watching. Where the watcher sets stops, [`Self::set_instruction_limit`] is its own to keep.
+    pub fn run_watched<W: Watcher>(&mut self, watcher: &mut W) -> Result<Outcome, RunError> {
         let limits = Limits::from_now(self.time_limit);
         // For as long as there is output to write, too.
         let mut limit_alarm = Alarm::insistent();
@@ -118,7 +125,12 @@ impl<E: Engine> Machine<E> {
         }
         let start = Instant::now();
         self.ports.facts().begin();
-        let result = self.run_to_end(&limits);
+        let mut result = self.run_to_end(&limits, watcher);
+        if let Ok(outcome) = &result
+            && let Err(error) = watcher.ended(&mut self.engine, outcome)
+        {
+            result = Err(error.into());
+        }
         self.stats.time += start.elapsed();
         let delivered = match result {
             Ok(Outcome::Stopped(..)) => self.ports.flush_within(Self::LAST_FLUSH).map(|()| None),
@@ -140,13 +152,21 @@ impl<E: Engine> Machine<E> {
         }
     }
 
-    fn run_to_end(&mut self, limits: &Limits) -> Result<Outcome, RunError> {
+    fn run_to_end<W: Watcher>(&mut self, limits: &Limits, watcher: &mut W) -> Result<Outcome, RunError> {
         let mut output_alarm = Alarm::once();
+        watcher.begins(&mut self.engine)?;
         loop {
+            let mut transfer = None;
+            let mut note = |port, width, direction, data: &[u8]| {
+                if W::WANTS_TRANSFERS {
+                    transfer = Some(Transfer { port, width, direction, data: data.to_vec() });
+                }
+            };
             let end = match self.engine.run()? {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
                     let end = self.ports.output(port, width, data, limits)?;
+                    note(port, width, Direction::Out, data);
                     if let Some(due) = self.ports.due() {
                         output_alarm.set(due).map_err(RunError::Timer)?;
                     }
@@ -154,20 +174,29 @@ impl<E: Engine> Machine<E> {
                 }
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());
-                    self.ports.input(port, width, data, limits)?
+                    let end = self.ports.input(port, width, data, limits)?;
+                    note(port, width, Direction::In, data);
+                    end
                 }
                 Exit::Halt => return Ok(Outcome::Halted),
                 Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
                 Exit::Kicked => {
                     self.stats.kicks += 1;
-                    self.on_kick(limits, &mut output_alarm)?
+                    let end = self.on_kick(limits, &mut output_alarm)?;
+                    watcher.kicked(&mut self.engine)?;
+                    end
                 }
                 Exit::Debug(DebugStop::InstructionLimit) => {
                     Some(End::Stopped(Stop::InstructionLimit(self.instruction_limit.unwrap_or_default())))
                 }
-                // Whoever sets other stops runs the engine without a machine.
-                Exit::Debug(_) => None,
+                Exit::Debug(stop) => {
+                    watcher.stopped(&mut self.engine, stop)?;
+                    None
+                }
             };
+            if let Some(transfer) = transfer {
+                watcher.transferred(&mut self.engine, &transfer)?;
+            }
             match end {
                 None => {}
                 Some(End::OfInput) => return Ok(Outcome::EndOfInput),

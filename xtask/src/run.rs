@@ -25,11 +25,8 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
         let guest = guest::build(workspace, &[&program.name], profile);
         (host.join(), guest)
     });
-    let large = guest?;
-    let before_dashes = options.iter().position(|option| option == "--").unwrap_or(options.len());
-    if !options[..before_dashes].iter().any(|option| option.as_encoded_bytes().starts_with(b"--memory")) {
-        large.iter().for_each(|message| eprintln!("xtask: {message}"));
-    }
+    // What does not fit the machine, the machine says: it knows how large it is.
+    guest?;
     let flatland = host.map_err(|_| "xtask itself failed: report it")??;
     let mut command = Command::new(&flatland);
     command.current_dir(workspace.callers_folder());
