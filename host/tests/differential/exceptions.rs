@@ -163,6 +163,26 @@ const KNOWN: &[Known] = &[
     Known {
         of: Of::Qemu,
         is_this: |instruction, between| {
+            instruction.mnemonic() == Mnemonic::Int1 && !(16..=RAM).contains(&between.ours.registers.esp)
+        },
+        reason: "an int1 that finds no RAM for its frame is lost on QEMU's processor",
+    },
+    Known {
+        of: Of::Qemu,
+        is_this: |instruction, between| {
+            let by = if instruction.op1_kind() == OpKind::Register {
+                between.ours.registers.ecx
+            } else {
+                instruction.immediate8().into()
+            };
+            let of_words = [Code::Rcl_rm16_imm8, Code::Rcl_rm16_CL, Code::Rcr_rm16_imm8, Code::Rcr_rm16_CL];
+            of_words.contains(&instruction.code()) && by & 31 == 17
+        },
+        reason: "QEMU changes something for a rotation of a word and CF by 17 bits, which is a whole turn",
+    },
+    Known {
+        of: Of::Qemu,
+        is_this: |instruction, between| {
             instruction.mnemonic() == Mnemonic::Aam
                 && instruction.immediate8() >= 0x80
                 && between.is_none_but(|after| {
