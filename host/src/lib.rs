@@ -19,6 +19,7 @@
 mod elf;
 pub mod engine;
 pub mod fault;
+pub mod gdb;
 mod image;
 pub mod kick;
 mod machine;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
+use flatland::gdb::{Address, Debugger};
 use flatland::{Image, Machine, MemoryMap, Names, Outcome, Segment, StreamError, Streams, Symbols, kick};
 use flatland_contract::status;
 use options::{Command, Options};
@@ -41,7 +42,17 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let (status, mut messages) = match machine.run() {
+    let ended = match &options.gdb {
+        None => machine.run(),
+        Some(address) => match debugger(address, options) {
+            Ok(mut debugger) => machine.run_watched(&mut debugger),
+            Err(message) => {
+                say(&message);
+                return status::HOST;
+            }
+        },
+    };
+    let (status, mut messages) = match ended {
         Ok(outcome) => (outcome.status(), report(&outcome, options)),
         Err(error) => (status::HOST, vec![error.to_string()]),
     };
@@ -54,6 +65,16 @@ fn run(options: &Options) -> u8 {
     }
     messages.iter().for_each(|message| say(message));
     status
+}
+
+/// Where gdb can connect, and a word about it.
+fn debugger(address: &Address, options: &Options) -> Result<Debugger, String> {
+    let debugger =
+        Debugger::listen(address, options.max_instructions, say).map_err(|error| error.to_string())?;
+    if let Some(address) = debugger.address() {
+        say(&format!("waiting for gdb: `target remote {address}`"));
+    }
+    Ok(debugger)
 }
 
 /// What the run has cost, in one line.

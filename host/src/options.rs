@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flatland::MemorySize;
 use flatland::engine::choice::Choice;
+use flatland::gdb::Address;
 use lexopt::{Arg, Parser, ValueExt};
 
 /// What `--help` prints.
@@ -25,6 +26,8 @@ Options:
   --max-instructions COUNT  end a run that executes more, with status 124 (not with kvm)
   --symbols ELF             the ELF file the image was made of: names and lines in messages, code and constants
                             read-only, and a hole below the stack that catches its overflow
+  --gdb[=ADDR]              let gdb connect, and wait for it: a port of this machine, such as 1234 (the default) or 0
+                            for any that is free, or a unix socket, such as unix:/tmp/gdb
   --stats                   say in the end what the run has cost
   -h, --help                print this
   -V, --version             print the version
@@ -68,6 +71,8 @@ pub struct Options {
     pub stack: Option<MemorySize>,
     /// What runs the processor.
     pub engine: Choice,
+    /// Where a debugger may connect.
+    pub gdb: Option<Address>,
     /// Whether to say what the run has cost.
     pub stats: bool,
     /// The most instructions that may be executed.
@@ -115,6 +120,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                         "--max-instructions `{text}` is not a count: give a whole number, such as 1000000"
                     )
                 })?);
+            }
+            Arg::Long("gdb") => {
+                options.gdb = Some(match parser.optional_value() {
+                    None => Address::default(),
+                    Some(value) => {
+                        let text = value.string().map_err(|_| "the value of --gdb is not UTF-8")?;
+                        text.parse().map_err(|error| format!("--gdb `{text}` is {error}"))?
+                    }
+                });
             }
             Arg::Long("stats") => options.stats = true,
             Arg::Long("timeout") => {
@@ -178,15 +192,18 @@ mod tests {
             stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
             engine: Choice::Soft,
+            gdb: Some("[::1]:99".parse().unwrap()),
             stats: true,
             max_instructions: Some(1000),
             arguments: Vec::new(),
         };
-        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --max-instructions 1000 --timeout 1.5 a.bin";
+        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --gdb=[::1]:99 --max-instructions 1000 --timeout 1.5 a.bin";
         assert_eq!(options(line), all);
-        let line = "a.bin --timeout=1.5 --max-instructions=1000 --stats --engine=soft --stack=8K --memory=64K --symbols=a.elf";
+        let line = "a.bin --timeout=1.5 --max-instructions=1000 --gdb=[::1]:99 --stats --engine=soft --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
+        let gdb = Options { image: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
+        assert_eq!(options("--gdb a.bin"), gdb);
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
     }
 
@@ -227,6 +244,12 @@ mod tests {
             (
                 "a --max-instructions few",
                 "--max-instructions `few` is not a count: give a whole number, such as 1000000",
+            ),
+            (
+                "a --gdb=0.0.0.0:1234",
+                "--gdb `0.0.0.0:1234` is not an address of this machine alone, and whoever connects owns the guest: \
+                 give a port, such as 1234, or a unix socket, such as unix:/tmp/gdb; from elsewhere, come through \
+                 ssh -L 1234:127.0.0.1:1234",
             ),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),
