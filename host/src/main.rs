@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
-use flatland::gdb::{Address, Debugger};
+use flatland::gdb::Debugger;
 use flatland::{Image, Machine, MemoryMap, Names, Outcome, Segment, StreamError, Streams, Symbols, kick};
 use flatland_contract::status;
 use options::{Command, Options};
@@ -44,10 +44,10 @@ fn run(options: &Options) -> u8 {
     };
     let ended = match &options.gdb {
         None => machine.run(),
-        Some(address) => match debugger(address, options) {
+        Some(address) => match Debugger::listen(address, options.max_instructions, say) {
             Ok(mut debugger) => machine.run_watched(&mut debugger),
-            Err(message) => {
-                say(&message);
+            Err(error) => {
+                say(&error.to_string());
                 return status::HOST;
             }
         },
@@ -65,16 +65,6 @@ fn run(options: &Options) -> u8 {
     }
     messages.iter().for_each(|message| say(message));
     status
-}
-
-/// Where gdb can connect, and a word about it.
-fn debugger(address: &Address, options: &Options) -> Result<Debugger, String> {
-    let debugger =
-        Debugger::listen(address, options.max_instructions, say).map_err(|error| error.to_string())?;
-    if let Some(address) = debugger.address() {
-        say(&format!("waiting for gdb: `target remote {address}`"));
-    }
-    Ok(debugger)
 }
 
 /// What the run has cost, in one line.
