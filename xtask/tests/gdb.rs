@@ -1,6 +1,7 @@
 //! `cargo xtask gdb`: sessions of the real gdb with the guest programs, on each engine.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
@@ -278,4 +279,72 @@ fn what_is_missing_is_said() {
     let Session { status, stdout, stderr } = run(&mut xtask(&["gdb", "answer", "--engine", "fast"]));
     assert_eq!((status, &*stdout), (Some(2), ""), "{stderr}");
     assert!(stderr.contains("flatland: --engine `fast` is not an engine"), "{stderr}");
+}
+
+/// What stands behind this name in the JSON of docs/debugging.md, each time.
+fn documented(name: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("docs/debugging.md")).expect("it is there");
+    let begin = format!("\"{name}\": \"");
+    let values = text.split(&*begin).skip(1).filter_map(|rest| rest.split_once('"'));
+    values.map(|(value, _)| value.replace("${workspaceFolder}", &root().display().to_string())).collect()
+}
+
+/// What VS Code's debug adapter for gdb does with the documented files, as far as gdb is concerned.
+#[test]
+fn the_documented_launch_json() {
+    let _lock = lock();
+    let [command] = &documented("command")[..] else { panic!("there is one task") };
+    let [program] = &documented("program")[..] else { panic!("there is one configuration") };
+    assert_eq!(documented("miDebuggerServerAddress"), ["127.0.0.1:1234"]);
+    // Whoever else tests here may have that port.
+    let task = format!("exec {} --engine soft", command.replace("--gdb", "--gdb=0"));
+    let task = task.replace("cargo xtask", env!("CARGO_BIN_EXE_xtask"));
+    let mut machine = Command::new("bash");
+    machine
+        .args(["-c", &task])
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut machine = machine.spawn().expect("bash starts");
+    let ready = documented("endsPattern").remove(0);
+    let mut told = BufReader::new(machine.stderr.take().expect("it is piped")).lines();
+    let line =
+        told.find_map(|line| line.ok().filter(|line| line.contains(&ready))).expect("it waits for gdb");
+    let address = line.rsplit(' ').next().expect("it has words").trim_end_matches('`');
+
+    let connected: Vec<_> =
+        documented("text").iter().map(|text| format!("-interpreter-exec console \"{text}\"\n")).collect();
+    let commands = format!(
+        "-gdb-set breakpoint pending on\n-file-exec-and-symbols {program}\n-target-select remote {address}\n{}\
+         -break-insert -f answer.rs:{}\n-exec-continue\n",
+        connected.concat(),
+        line_of_answer(),
+    );
+    let mut gdb = Command::new("timeout");
+    let gdb = gdb
+        .args(["20", "gdb", "-nx", "-quiet", "-interpreter=mi"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut gdb = gdb.spawn().expect("timeout (coreutils) starts");
+    let mut input = gdb.stdin.take().expect("it is piped");
+    let mut output = BufReader::new(gdb.stdout.take().expect("it is piped")).lines();
+    let mut stopped_in = |function: &str| {
+        let stop = output.find_map(|line| line.ok().filter(|line| line.starts_with("*stopped")));
+        let stop = stop.expect("these tests need gdb: install it with `apt install gdb`");
+        assert!(stop.contains(&format!("func=\"{function}\"")), "{stop}");
+    };
+    input.write_all(commands.as_bytes()).expect("gdb reads");
+    stopped_in("_start");
+    stopped_in("answer::main");
+    machine.stdin.take().expect("it is piped").write_all(b"H").expect("it is read");
+    input.write_all(b"-exec-continue\n").expect("gdb reads");
+    stopped_in("answer::main");
+    input.write_all(b"-interpreter-exec console \"kill\"\n-gdb-exit\n").expect("gdb reads");
+    assert!(gdb.wait().expect("it ends").success());
+    assert_eq!(machine.wait().expect("it ends").code(), Some(137));
+}
+
+fn line_of_answer() -> usize {
+    line("answer", "wrapping_add")
 }
