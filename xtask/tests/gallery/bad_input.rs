@@ -10,6 +10,13 @@ fn faults_are_named() {
     for (way, words, advice) in [
         ("divide", "divide error (#DE)", CORRECT),
         ("ud2", "invalid opcode (#UD)", CORRECT),
+        (
+            "null",
+            "null pointer write at 0x00000000, by the instruction",
+            "look for a pointer that was never set",
+        ),
+        ("rodata", "write to read-only memory (.rodata) at 0x", "mend the pointer"),
+        ("stack", "stack overflow", "look for a recursion without end"),
         ("read", &format!("read {OUTSIDE}"), RAM),
         ("write", &format!("write {OUTSIDE}"), RAM),
         ("jump", "execution outside RAM", RAM),
@@ -18,8 +25,6 @@ fn faults_are_named() {
         ("triple", "triple fault", "an exception found no way to its handler"),
         // The words depend on the engine.
         ("sse", "", ""),
-        // And on whether memory is protected.
-        ("stack", "", ""),
     ] {
         for on in engines() {
             let output = guest(on, "fault", &[way], b"");
