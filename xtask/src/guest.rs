@@ -93,7 +93,9 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
 /// it.
 pub fn build_tests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let shell = Shell::new().map_err(|error| error.to_string())?;
-    const BUILD: &[&str] = &["test", "--no-run", "--message-format", "json-render-diagnostics"];
+    // Without all features, cargo would leave out the programs that need one, and nobody would know.
+    const BUILD: &[&str] =
+        &["test", "--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
     let built = cargo::build(guest_cargo(workspace, &shell, BUILD)?)?;
     built.iter().map(|path| test_image(workspace, path)).collect()
 }
