@@ -167,7 +167,9 @@ impl<E: Engine> Machine<E> {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
                     let end = self.ports.output(port, width, data, limits)?;
-                    note(port, width, Direction::Out, data);
+                    if matches!(end, None | Some(End::Exited(_))) {
+                        note(port, width, Direction::Out, data);
+                    }
                     if let Some(due) = self.ports.due() {
                         output_alarm.set(due).map_err(RunError::Timer)?;
                     }
@@ -176,7 +178,9 @@ impl<E: Engine> Machine<E> {
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());
                     let end = self.ports.input(port, width, data, limits)?;
-                    note(port, width, Direction::In, data);
+                    if end.is_none() {
+                        note(port, width, Direction::In, data);
+                    }
                     end
                 }
                 Exit::Halt => return Ok(Outcome::Halted),
