@@ -41,11 +41,11 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
 
 /// Builds the machine, and returns its program.
 pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
-    build_program(workspace, "flatland")
+    build_program(workspace, "flatland", "flatland")
 }
 
-/// Builds the program of this name, of the package of the same name, and returns its path.
-pub fn build_program(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+/// Builds the program of this name in a package of the host's workspace, and returns its path.
+pub fn build_program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
     let shell = Shell::new().map_err(|error| error.to_string())?;
     shell.change_dir(workspace.root());
     // cargo says where the program is: a person's settings may name a target, and so another folder.
@@ -53,7 +53,7 @@ pub fn build_program(workspace: &Workspace, name: &str) -> Result<PathBuf> {
         "build",
         "--release",
         "--package",
-        name,
+        package,
         "--bin",
         name,
         "--message-format",
