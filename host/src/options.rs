@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flatland::MemorySize;
 use flatland::engine::choice::Choice;
+use flatland::{Backtraces, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 
 /// What `--help` prints.
@@ -26,6 +26,9 @@ Options:
   --symbols ELF             the ELF file the image was made of: names and lines in messages, code and constants
                             read-only, and a hole below the stack that catches its overflow
   --stats                   say in the end what the run has cost
+  --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
+                            there are symbols), always (with addresses, and the runtime's own), or never
+  --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
   -h, --help                print this
   -V, --version             print the version
 
@@ -70,6 +73,10 @@ pub struct Options {
     pub engine: Choice,
     /// Whether to say what the run has cost.
     pub stats: bool,
+    /// When to show the calls that led somewhere.
+    pub backtraces: Backtraces,
+    /// Where to write how the run ended.
+    pub report: Option<PathBuf>,
     /// The most instructions that may be executed.
     pub max_instructions: Option<u64>,
     /// The longest the run may take.
@@ -117,6 +124,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 })?);
             }
             Arg::Long("stats") => options.stats = true,
+            Arg::Long("backtrace") => {
+                let text = text(&mut parser, "--backtrace")?;
+                options.backtraces =
+                    text.parse().map_err(|error| format!("--backtrace `{text}` is {error}"))?;
+            }
+            Arg::Long("report") => options.report = Some(value(&mut parser, "--report")?.into()),
             Arg::Long("timeout") => {
                 let text = text(&mut parser, "--timeout")?;
                 options.timeout = Some(seconds(&text).ok_or_else(|| {
@@ -179,12 +192,14 @@ mod tests {
             timeout: Some(Duration::from_millis(1500)),
             engine: Choice::Soft,
             stats: true,
+            backtraces: Backtraces::Always,
+            report: Some("a.json".into()),
             max_instructions: Some(1000),
             arguments: Vec::new(),
         };
-        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --max-instructions 1000 --timeout 1.5 a.bin";
+        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json --max-instructions 1000 --timeout 1.5 a.bin";
         assert_eq!(options(line), all);
-        let line = "a.bin --timeout=1.5 --max-instructions=1000 --stats --engine=soft --stack=8K --memory=64K --symbols=a.elf";
+        let line = "a.bin --timeout=1.5 --max-instructions=1000 --report=a.json --backtrace=always --stats --engine=soft --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
@@ -223,6 +238,7 @@ mod tests {
             ("a --memory", "--memory needs a value"),
             ("a --memory 0", "--memory `0` is too little: give at least 4K"),
             ("a --stack 100", "--stack `100` is not whole pages: give a multiple of 4K"),
+            ("a --backtrace full", "--backtrace `full` is not a choice: give auto, always or never"),
             ("a --engine fast", "--engine `fast` is not an engine: choose auto, kvm or soft"),
             (
                 "a --max-instructions few",
