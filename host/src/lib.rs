@@ -23,6 +23,7 @@ pub mod fault;
 mod image;
 pub mod instruction;
 pub mod kick;
+pub mod listing;
 mod machine;
 mod memory_map;
 mod memory_size;
@@ -32,6 +33,7 @@ pub mod report;
 mod streams;
 pub mod suite;
 mod symbols;
+pub mod trace;
 
 pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};

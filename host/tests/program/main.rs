@@ -130,3 +130,4 @@ mod images;
 mod limits;
 mod protection;
 mod streams;
+mod traces;
