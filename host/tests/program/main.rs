@@ -128,6 +128,7 @@ mod engine;
 mod faults;
 mod images;
 mod limits;
+mod much_output;
 mod protection;
 mod streams;
 mod traces;
