@@ -34,6 +34,8 @@ pub enum Deed {
     Stack,
     /// It sent something to this port.
     Out(u16),
+    /// It asked for an exception itself.
+    Trap,
 }
 
 impl Instruction {
@@ -127,6 +129,9 @@ fn did(instruction: &iced_x86::Instruction, deed: Deed, registers: &Registers) -
             _ => false,
         },
         // A push has moved ESP by now, to where it wrote.
+        Deed::Trap => {
+            matches!(instruction.mnemonic(), Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into)
+        }
         Deed::Stack => {
             moves_stack_pointer(instruction) < 0
                 || instruction

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use flatland_contract::memory::ENTRY;
-use flatland_contract::{Direction, status};
+use flatland_contract::{Direction, Port, status};
 
 use crate::backtrace::{self, Backtrace};
 use crate::engine::{Engine, Registers};
@@ -216,23 +216,31 @@ impl Report {
         read: Read,
         symbols: Option<&Symbols>,
     ) -> Location {
-        let (Location::EndsAt(end), Outcome::Fault(fault)) = (location, &mut self.outcome) else {
-            return location;
-        };
-        let deed = match fault.kind {
-            FaultKind::Port { port, direction: Direction::Out, .. } => Deed::Out(port),
-            FaultKind::OutsideRam { access: Access::Write, address, .. }
-            | FaultKind::Hole { access: Access::Write, address, .. }
-            | FaultKind::ReadOnly { address } => Deed::Write(address),
-            FaultKind::StackOverflow { .. } => Deed::Stack,
+        let Location::EndsAt(end) = location else { return location };
+        let deed = match self.outcome {
+            Outcome::Exited(_) => Deed::Out(Port::Exit.number()),
+            Outcome::Fault(fault) => match fault.kind {
+                FaultKind::Port { port, direction: Direction::Out, .. } => Deed::Out(port),
+                FaultKind::OutsideRam { access: Access::Write, address, .. }
+                | FaultKind::Hole { access: Access::Write, address, .. }
+                | FaultKind::ReadOnly { address } => Deed::Write(address),
+                FaultKind::StackOverflow { .. } => Deed::Stack,
+                FaultKind::Exception { .. } => Deed::Trap,
+                _ => return location,
+            },
             _ => return location,
         };
         // Compilers put nothing but code between a function's start and its end. Without symbols there is only the
         // start of the image.
         let function = symbols.and_then(|symbols| symbols.function_start(end.wrapping_sub(1)));
-        if let Some(at) = instruction::ending_at(end, function.unwrap_or(ENTRY), deed, registers, read) {
-            fault.location = Location::At(at);
+        match instruction::ending_at(end, function.unwrap_or(ENTRY), deed, registers, read) {
+            Some(at) => {
+                if let Outcome::Fault(fault) = &mut self.outcome {
+                    fault.location = Location::At(at);
+                }
+                Location::At(at)
+            }
+            None => location,
         }
-        fault.location
     }
 }

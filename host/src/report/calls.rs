@@ -96,7 +96,7 @@ fn mark_machinery(calls: &mut [Call]) {
     if !calls.last().is_some_and(is_start) {
         end = calls.len();
     }
-    if begin >= end {
+    if !calls.get(begin..end).is_some_and(|left| left.iter().any(|call| call.function.name.is_some())) {
         // Something must be left to see.
         (begin, end) = (begin.min(calls.len().saturating_sub(1)), calls.len());
     }
@@ -165,5 +165,9 @@ mod tests {
         assert_left(&["rust_begin_unwind"], &["rust_begin_unwind"]);
         assert_left(&["rust_begin_unwind", "core::f", "core::g"], &["core::g"]);
         assert_left(&["core::f", "core::g"], &["core::f", "core::g"]);
+        let mut jumped = calls(&["nowhere", "_start"]);
+        jumped[0].function.name = None;
+        mark_machinery(&mut jumped);
+        assert!(jumped.iter().all(|call| !call.is_machinery));
     }
 }

@@ -166,6 +166,8 @@ fn frame(calls: &[Call]) -> &[Call] {
 }
 
 fn is_same(frame: &[Call], other: &[Call]) -> bool {
-    let functions = |calls: &[Call]| calls.iter().map(|call| call.function.clone()).collect::<Vec<_>>();
-    frame.len() == other.len() && frame[0].address == other[0].address && functions(frame) == functions(other)
+    frame.len() == other.len()
+        && frame.iter().zip(other).all(|(call, other)| {
+            call.function == other.function && (call.function.name.is_some() || call.address == other.address)
+        })
 }
