@@ -20,6 +20,7 @@ pub mod backtrace;
 mod elf;
 pub mod engine;
 pub mod fault;
+pub mod gdb;
 mod image;
 pub mod instruction;
 pub mod kick;

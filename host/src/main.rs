@@ -11,9 +11,12 @@ use std::time::Instant;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
+use flatland::gdb::{Address, Debugger};
 use flatland::report::{Paint, Report, Run};
-use flatland::trace::{self, Tracer};
-use flatland::{Image, Machine, MemoryMap, Segment, SegmentsError, StreamError, Streams, Symbols, kick};
+use flatland::trace::{self, TraceError, Tracer};
+use flatland::{
+    Image, Machine, MemoryMap, Outcome, RunError, Segment, SegmentsError, StreamError, Streams, Symbols, kick,
+};
 use flatland_contract::status;
 use options::{Command, Options};
 
@@ -47,12 +50,8 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let (ended, trace_error) = match tracer(options, given.symbols, machine.engine()) {
-        Ok(None) => (machine.run(), None),
-        Ok(Some(mut tracer)) => {
-            let ended = machine.run_watched(&mut tracer);
-            (ended, tracer.error())
-        }
+    let (ended, trace_error) = match run_to_end(options, &mut machine, given.symbols) {
+        Ok(ended) => ended,
         Err(message) => {
             say(&message);
             return status::HOST;
@@ -104,6 +103,23 @@ fn run(options: &Options) -> u8 {
     status
 }
 
+/// Runs the guest, with whoever is to watch it, and says what became of the trace.
+fn run_to_end(
+    options: &Options,
+    machine: &mut Machine<Box<dyn Engine>>,
+    symbols: Option<&Path>,
+) -> Result<(Result<Outcome, RunError>, Option<TraceError>), String> {
+    if let Some(address) = &options.gdb {
+        let mut debugger = debugger(address, options)?;
+        return Ok((machine.run_watched(&mut debugger), None));
+    }
+    let Some(mut tracer) = tracer(options, symbols, machine.engine())? else {
+        return Ok((machine.run(), None));
+    };
+    let ended = machine.run_watched(&mut tracer);
+    Ok((ended, tracer.error()))
+}
+
 /// What traces the run, if anybody asked for it.
 fn tracer(options: &Options, symbols: Option<&Path>, engine: &dyn Engine) -> Result<Option<Tracer>, String> {
     let Some(kind) = options.trace else { return Ok(None) };
@@ -131,6 +147,16 @@ fn tracer(options: &Options, symbols: Option<&Path>, engine: &dyn Engine) -> Res
         instruction_limit: options.max_instructions,
     };
     Ok(Some(Tracer::new(settings, symbols, sink, prefix)))
+}
+
+/// Where gdb can connect, and a word about it.
+fn debugger(address: &Address, options: &Options) -> Result<Debugger, String> {
+    let debugger =
+        Debugger::listen(address, options.max_instructions, say).map_err(|error| error.to_string())?;
+    if let Some(address) = debugger.address() {
+        say(&format!("waiting for gdb: `target remote {address}`"));
+    }
+    Ok(debugger)
 }
 
 /// What of the command line was found to be usable.

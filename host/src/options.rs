@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flatland::engine::choice::Choice;
+use flatland::gdb::Address;
 use flatland::trace::{self, Filter};
 use flatland::{Backtraces, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
@@ -30,6 +31,8 @@ Options:
   --trace-file FILE         write it there instead
   --trace-filter FILTER     only in functions with FILTER in their names, or at addresses 0xSTART-0xEND
   --trace-limit LINES       write no more lines than this (default: 1000000)
+  --gdb[=ADDR]              let gdb connect, and wait for it: a port of this machine, such as 1234 (the default) or 0
+                            for any that is free, or a unix socket, such as unix:/tmp/gdb
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
@@ -76,6 +79,8 @@ pub struct Options {
     pub stack: Option<MemorySize>,
     /// What runs the processor.
     pub engine: Choice,
+    /// Where a debugger may connect.
+    pub gdb: Option<Address>,
     /// Whether to say what the run has cost.
     pub stats: bool,
     /// When to show the calls that led somewhere.
@@ -157,6 +162,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                         )
                     })?);
             }
+            Arg::Long("gdb") => {
+                options.gdb = Some(match parser.optional_value() {
+                    None => Address::default(),
+                    Some(value) => {
+                        let text = value.string().map_err(|_| "the value of --gdb is not UTF-8")?;
+                        text.parse().map_err(|error| format!("--gdb `{text}` is {error}"))?
+                    }
+                });
+            }
             Arg::Long("stats") => options.stats = true,
             Arg::Long("backtrace") => {
                 let text = text(&mut parser, "--backtrace")?;
@@ -233,6 +247,7 @@ mod tests {
             stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
             engine: Choice::Soft,
+            gdb: Some("[::1]:99".parse().unwrap()),
             stats: true,
             backtraces: Backtraces::Always,
             report: Some("a.json".into()),
@@ -244,14 +259,16 @@ mod tests {
             arguments: Vec::new(),
         };
         let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
-                    --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt --trace-filter main \
-                    --trace-limit 10 a.bin";
+                    --gdb=[::1]:99 --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
+                    --trace-filter main --trace-limit 10 a.bin";
         assert_eq!(options(line), all);
         let line = "a.bin --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
-                    --max-instructions=1000 --report=a.json --backtrace=always --stats --engine=soft --stack=8K \
-                    --memory=64K --symbols=a.elf";
+                    --max-instructions=1000 --gdb=[::1]:99 --report=a.json --backtrace=always --stats --engine=soft \
+                    --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
+        let gdb = Options { image: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
+        assert_eq!(options("--gdb a.bin"), gdb);
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
     }
 
@@ -307,6 +324,12 @@ mod tests {
             (
                 "a --trace-file b",
                 "--trace-file says how to trace, and --trace KIND what: choose io, calls or insn",
+            ),
+            (
+                "a --gdb=0.0.0.0:1234",
+                "--gdb `0.0.0.0:1234` is not an address of this machine alone, and whoever connects owns the guest: \
+                 give a port, such as 1234, or a unix socket, such as unix:/tmp/gdb; from elsewhere, come through \
+                 ssh -L 1234:127.0.0.1:1234",
             ),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),

@@ -364,6 +364,11 @@ impl Engine for KvmEngine {
         }
     }
 
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
+        let is_pending = matches!(self.last, LastExit::In);
+        is_pending.then(|| run_page::io(self.vcpu.get_kvm_run())).map(|io| (io.port, io.width, io.data))
+    }
+
     fn registers(&mut self) -> Result<Registers, EngineError> {
         match self.last {
             LastExit::Fault(_, registers) => Ok(registers),
@@ -398,7 +403,8 @@ impl Engine for KvmEngine {
     }
 
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
-        self.stopping = Stopping::new(stops)?;
+        let stopping = Stopping::new(stops)?;
+        self.stopping.replace(stopping);
         if stops.each_transfer {
             self.ring.disable(&self.vm);
         }
