@@ -55,6 +55,7 @@ impl Port {
     ];
 
     /// The port's number on the bus.
+    #[inline]
     pub const fn number(self) -> u16 {
         self as u16
     }

@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use flatland::MemorySize;
 use flatland::engine::Stops;
 use flatland::engine::choice::{self, Choice};
 use flatland::suite::{Report, Suite, Test};
+use flatland::{MemorySize, Paint};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -94,7 +94,8 @@ fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> 
 /// Runs a test, and says why it failed.
 fn run(suite: &Suite, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
     let chosen = choice::open(engine, suite.memory_map().clone(), &Stops::default())?;
-    let Report { failure, output, diagnostics } = suite.run(test, chosen.engine)?;
+    let Report { failure, details, output, diagnostics } =
+        suite.run(test, chosen.engine, Paint::for_standard_error())?;
     if no_capture {
         // Nobody is left to tell if that fails.
         let _ = io::stdout().write_all(&output);
@@ -110,7 +111,11 @@ fn run(suite: &Suite, test: &Test, engine: Choice, no_capture: bool) -> Result<(
             }
         }
     }
-    Err(Failed::from(format!("{text}the test at {}:{} {reason}", test.file, test.line)))
+    let mut text = format!("{text}the test at {}:{} {reason}", test.file, test.line);
+    if !details.is_empty() {
+        text += &format!("\n{}", details.trim_end());
+    }
+    Err(Failed::from(text))
 }
 
 fn say(message: &str) {

@@ -3,29 +3,47 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::elf::{self, FileHeader32};
+use object::elf::{self, FileHeader32, ProgramHeader32};
 use object::read::ReadCache;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{LittleEndian, ReadRef};
 
+use crate::Image;
+use crate::instruction::Read;
 use crate::memory_map::Segment;
 
 const LE: LittleEndian = LittleEndian;
 
 /// Why an ELF file says nothing of a guest's memory.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "memory is not protected, because {path} {why}: give --symbols the ELF file that the image was made of"
-)]
-pub struct SegmentsError {
-    path: PathBuf,
-    why: String,
+pub enum SegmentsError {
+    /// It cannot be made sense of.
+    #[error(
+        "memory is not protected, because {path} {why}: give --symbols the ELF file that the image was made of"
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another image was made of it.
+    #[error(
+        "memory is not protected and names are left out, because {path} is the ELF file of another image (they differ \
+         at {address:#010x}): give --symbols the one that this image was made of"
+    )]
+    OfAnotherImage {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is not the image's.
+        address: u32,
+    },
 }
 
-/// What a program takes of RAM, from its ELF file; nothing where the file is none at all, which whoever wants names
+/// What this image takes of RAM, from its ELF file; nothing where the file is none at all, which whoever wants names
 /// of it says.
-pub fn segments(path: &Path) -> Result<Vec<Segment>, SegmentsError> {
-    let failed = |why: String| SegmentsError { path: path.into(), why };
+pub fn segments(path: &Path, image: &Image) -> Result<Vec<Segment>, SegmentsError> {
+    let failed = |why: String| SegmentsError::Unusable { path: path.into(), why };
     let file = match File::open(path) {
         // What is read here must be there again when there is something to report.
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => file,
@@ -40,6 +58,15 @@ pub fn segments(path: &Path) -> Result<Vec<Segment>, SegmentsError> {
     let header = header(&data).ok_or_else(|| failed("is not of a 32-bit x86 program".into()))?;
     let broken = |error| failed(format!("is broken ({error})"));
     let headers = header.program_headers(LE, &data).map_err(broken)?;
+    let read = |address: u32, to: &mut [u8]| {
+        let from = image.bytes().get(address as usize..).unwrap_or_default();
+        let len = from.len().min(to.len());
+        to[..len].copy_from_slice(&from[..len]);
+        len
+    };
+    if let Some(address) = first_difference(header, &data, &read) {
+        return Err(SegmentsError::OfAnotherImage { path: path.into(), address });
+    }
     let segments: Vec<_> = headers
         .iter()
         .filter(|header| header.p_type(LE) == elf::PT_LOAD && header.p_memsz(LE) > 0)
@@ -53,6 +80,37 @@ pub fn segments(path: &Path) -> Result<Vec<Segment>, SegmentsError> {
         return Err(failed("has no loadable segments".into()));
     }
     Ok(segments)
+}
+
+/// The first address at which the file of a 32-bit x86 program has something else than memory. Only what cannot be
+/// written counts: a program may be given other data.
+pub fn differs(path: &Path, read: Read) -> Option<u32> {
+    let data = ReadCache::new(File::open(path).ok()?);
+    first_difference(header(&data)?, &data, read)
+}
+
+fn first_difference<'a>(
+    header: &FileHeader32<LittleEndian>,
+    data: impl ReadRef<'a>,
+    read: Read,
+) -> Option<u32> {
+    let is_constant = |header: &&ProgramHeader32<LittleEndian>| {
+        header.p_type(LE) == elf::PT_LOAD && header.p_flags(LE).0 & elf::PF_W.0 == 0
+    };
+    header.program_headers(LE, data).ok()?.iter().filter(is_constant).find_map(|header| {
+        // What a broken file does not have cannot be compared.
+        let bytes = header.data(LE, data).ok()?;
+        let mut found = [0; 4096];
+        bytes.chunks(found.len()).zip((header.p_vaddr(LE)..).step_by(found.len())).find_map(
+            |(expected, start)| {
+                let there = read(start, &mut found);
+                // Behind the image RAM is zeros.
+                found[there..].fill(0);
+                let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found)?;
+                Some(start.wrapping_add(differs as u32))
+            },
+        )
+    })
 }
 
 /// The name of the section that an address lies in.

@@ -77,6 +77,12 @@ pub trait Engine {
     /// instruction counts once, when it is through; one that faults does not count.
     fn instructions(&self) -> Option<u64>;
 
+    /// Whether output may be kept back while the guest runs, until an exit or a [kick](crate::kick). What was sent is told
+    /// of before the exit that comes behind it.
+    fn holds_output(&self) -> bool {
+        false
+    }
+
     /// Where the instruction stands that the last exit came from. At a breakpoint, at the limit of instructions
     /// and after a kick it is the one to execute next.
     fn location(&mut self) -> Result<Location, EngineError>;
@@ -125,6 +131,10 @@ impl<E: Engine + ?Sized> Engine for Box<E> {
 
     fn instructions(&self) -> Option<u64> {
         (**self).instructions()
+    }
+
+    fn holds_output(&self) -> bool {
+        (**self).holds_output()
     }
 
     fn location(&mut self) -> Result<Location, EngineError> {

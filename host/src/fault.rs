@@ -5,7 +5,7 @@ use std::fmt;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_contract::{Direction, Port};
 
-use crate::MemorySize;
+use crate::{MemorySize, instruction};
 
 /// Something the processor cannot go on from, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +169,11 @@ impl fmt::Display for FaultKind {
             FaultKind::TripleFault => write!(f, "triple fault"),
             // A jump has taken place: the address is where the processor is.
             FaultKind::OutsideRam { access: Access::Execute, .. } => write!(f, "execution outside RAM"),
-            FaultKind::OutsideRam { access: Access::Read, address, .. } => {
-                write!(f, "read outside RAM at {address:#010x}, by the instruction")
+            FaultKind::OutsideRam { access: Access::Read, address, ram_size } => {
+                write!(f, "read outside RAM at {address:#x} (RAM ends at {ram_size:#x}), by the instruction")
             }
-            FaultKind::OutsideRam { access: Access::Write, address, .. } => {
-                write!(f, "write outside RAM at {address:#010x}, by the instruction")
+            FaultKind::OutsideRam { access: Access::Write, address, ram_size } => {
+                write!(f, "write outside RAM at {address:#x} (RAM ends at {ram_size:#x}), by the instruction")
             }
             FaultKind::ReadOnly { address } if is_null(address) => {
                 write!(f, "null pointer write at {address:#010x}, by the instruction")
@@ -207,10 +207,13 @@ impl fmt::Display for FaultKind {
                     }
                 }
             }
-            FaultKind::Unsupported { engine, code } => {
-                write!(f, "an instruction that {engine} cannot run, of the bytes")?;
-                code.instruction().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
-            }
+            FaultKind::Unsupported { engine, code } => match instruction::mnemonic(code.as_slice()) {
+                Some(mnemonic) => write!(f, "instruction {engine} cannot run here: {mnemonic}"),
+                None => {
+                    write!(f, "bytes {engine} cannot run here:")?;
+                    code.as_slice().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+                }
+            },
         }
     }
 }
@@ -254,16 +257,10 @@ impl FaultKind {
                 "RAM ends at {ram_size:#010x}: look for a jump that went wrong, or code that runs on past its end \
                  for want of a `hlt`"
             ),
-            FaultKind::OutsideRam { address, ram_size, .. }
-                if address >= flatland_contract::memory::MAX_RAM_SIZE =>
-            {
-                format!(
-                    "RAM ends at {ram_size:#010x}, and no machine has any there: look for a wrong pointer"
-                )
+            FaultKind::OutsideRam { address, .. } if address >= flatland_contract::memory::MAX_RAM_SIZE => {
+                "no machine has any RAM there: look for a wrong pointer".into()
             }
-            FaultKind::OutsideRam { ram_size, .. } => {
-                format!("RAM ends at {ram_size:#010x}: mend the pointer, or give more RAM with --memory SIZE")
-            }
+            FaultKind::OutsideRam { .. } => "mend the pointer, or give more RAM with --memory SIZE".into(),
             FaultKind::ReadOnly { address } if is_null(address) => {
                 "look for a pointer that was never set, or an offset from one".into()
             }
@@ -369,6 +366,8 @@ mod tests {
             FaultKind::Unsupported { engine: "KVM", code: CodeBytes::new(&[0x0f, 0x58, 0xc1, 0, 0, 0]) };
         let jump =
             FaultKind::OutsideRam { access: Access::Execute, address: 0x200_0000, ram_size: 0x100_0000 };
+        let write_outside =
+            FaultKind::OutsideRam { access: Access::Write, address: 0xb_8000, ram_size: 0x8_0000 };
         let hole = |access| FaultKind::Hole { access, address: 0x3000, start: 0x2000, end: 0x4000 };
         for (kind, words) in [
             (exception(0, None), "divide error (#DE)"),
@@ -395,7 +394,8 @@ mod tests {
             (port(0x3f8, 4, Direction::In), "unknown port 0x3f8 (in, 4 bytes)"),
             (port(0xf4, 1, Direction::In), "wrong direction (in) for port 0xf4, exit"),
             (port(0xe9, 2, Direction::Out), "wrong width (2 bytes) for port 0xe9, console"),
-            (unsupported, "an instruction that KVM cannot run, of the bytes 0f 58 c1"),
+            (unsupported, "instruction KVM cannot run here: addps"),
+            (write_outside, "write outside RAM at 0xb8000 (RAM ends at 0x80000), by the instruction"),
         ] {
             assert_eq!(kind.to_string(), words);
         }

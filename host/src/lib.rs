@@ -16,20 +16,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod backtrace;
 mod elf;
 pub mod engine;
 pub mod fault;
 pub mod gdb;
 mod image;
+pub mod instruction;
 pub mod kick;
+pub mod listing;
 mod machine;
 mod memory_map;
 mod memory_size;
 mod os;
 mod outcome;
+pub mod report;
 mod streams;
 pub mod suite;
 mod symbols;
+pub mod trace;
 
 pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};
@@ -37,5 +42,6 @@ pub use machine::{Machine, Nobody, RunError, Stats, Transfer, Transfers, Watcher
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
 pub use memory_size::{MemorySize, MemorySizeError};
 pub use outcome::{Outcome, Signal, Stop};
+pub use report::{Backtraces, Paint, Report};
 pub use streams::{Input, Output, StreamError, Streams};
-pub use symbols::{Names, Place, Symbols, SymbolsError};
+pub use symbols::{Function, Names, Place, Source, Symbols, SymbolsError};

@@ -16,7 +16,7 @@ use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
 use crate::fault::Fault;
 use crate::kick::{self, Alarm};
 use crate::outcome::{Outcome, Stop};
-use crate::{Image, ImageError, StreamError, Streams};
+use crate::{Image, ImageError, Output, StreamError, Streams};
 
 pub(crate) use limits::Limits;
 use ports::{End, Facts, Ports};
@@ -166,6 +166,7 @@ impl<E: Engine> Machine<E> {
         {
             return self.stopped(stop);
         }
+        self.set_output_alarm(&mut output_alarm)?;
         loop {
             let mut transfer = None;
             let mut note = |port, width, direction, data: &[u8]| {
@@ -177,7 +178,9 @@ impl<E: Engine> Machine<E> {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
                     let end = self.ports.output(port, width, data, limits)?;
-                    note(port, width, Direction::Out, data);
+                    if matches!(end, None | Some(End::Exited(_))) {
+                        note(port, width, Direction::Out, data);
+                    }
                     if let Some(due) = self.ports.due() {
                         output_alarm.set(due).map_err(RunError::Timer)?;
                     }
@@ -190,7 +193,9 @@ impl<E: Engine> Machine<E> {
                             self.go_on_waiting(limits, &mut output_alarm, watcher, &mut note)?
                         }
                         end => {
-                            note(port, width, Direction::In, data);
+                            if end.is_none() {
+                                note(port, width, Direction::In, data);
+                            }
                             end
                         }
                     }
@@ -270,8 +275,10 @@ impl<E: Engine> Machine<E> {
             // Nobody waits any more where the watcher has changed the registers.
             let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
             let end = self.ports.input(port, width, data, limits)?;
-            if end != Some(End::Kicked) {
+            if end.is_none() {
                 note(port, width, Direction::In, data);
+            }
+            if end != Some(End::Kicked) {
                 return Ok(end);
             }
         }
@@ -287,10 +294,22 @@ impl<E: Engine> Machine<E> {
             return Ok(None);
         }
         output_alarm.answered();
-        match self.ports.due() {
-            Some(due) if due <= Instant::now() => Ok(self.ports.flush(limits)?.map(End::Stopped)),
-            Some(due) => output_alarm.set(due).map_err(RunError::Timer).map(|()| None),
-            None => Ok(None),
+        let end = match self.ports.due() {
+            Some(due) if due <= Instant::now() || self.engine.holds_output() => {
+                self.ports.flush(limits)?.map(End::Stopped)
+            }
+            _ => None,
+        };
+        self.set_output_alarm(output_alarm)?;
+        Ok(end)
+    }
+
+    /// Sees to it that a person sees output in time: what waits to be written, and what the engine may hold.
+    fn set_output_alarm(&mut self, alarm: &mut Alarm) -> Result<(), RunError> {
+        let held = self.engine.holds_output().then(|| Instant::now() + Output::PATIENCE);
+        match self.ports.due().or(held) {
+            Some(due) => alarm.set(due).map_err(RunError::Timer),
+            None => Ok(()),
         }
     }
 

@@ -14,8 +14,8 @@ use object::{LittleEndian, Object, ObjectSection};
 
 use crate::engine::Engine;
 use crate::{
-    Image, ImageError, Input, Machine, MemoryMap, MemoryMapError, MemorySize, Names, Outcome, Output,
-    RunError, SegmentsError, Stop, StreamError, Streams, Symbols, segments,
+    Backtraces, Image, ImageError, Input, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Output,
+    Paint, RunError, SegmentsError, Stop, StreamError, Streams, report, segments,
 };
 
 /// A guest program with tests.
@@ -59,6 +59,8 @@ pub enum Expected {
 pub struct Report {
     /// Nothing if it passed, or why it did not.
     pub failure: Option<String>,
+    /// What is to be seen of a failure, in lines: the fault, the calls that led to it. It may be nothing.
+    pub details: String,
     /// What it sent to the console.
     pub output: Vec<u8>,
     /// What it sent to diagnostics: a panic's message, for one.
@@ -100,7 +102,7 @@ impl Suite {
         let image = Image::open(image, MemorySize::default())
             .map_err(|error| SuiteError::Image(image.into(), error))?;
         let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf)?)?;
+        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf, &image)?)?;
         Ok(Self { image, memory_map, elf: elf.into(), tests })
     }
 
@@ -115,7 +117,7 @@ impl Suite {
     }
 
     /// Runs a test on a fresh processor.
-    pub fn run(&self, test: &Test, engine: impl Engine) -> Result<Report, RunError> {
+    pub fn run(&self, test: &Test, engine: impl Engine, paint: Paint) -> Result<Report, RunError> {
         let streams = Streams {
             input: Input::from_bytes(Vec::new()),
             output: Output::memory(),
@@ -130,11 +132,20 @@ impl Suite {
         let outcome = machine.run()?;
         let complete = machine.test_is_complete();
         let diagnostics = machine.streams().diagnostics.bytes().to_vec();
-        Ok(Report {
-            failure: self.failure(test, &outcome, complete, &diagnostics),
-            output: machine.streams().output.bytes().to_vec(),
-            diagnostics,
-        })
+        let mut failure = self.failure(test, &outcome, complete, &diagnostics);
+        let mut details = String::new();
+        if let Some(failure) = &mut failure {
+            let seen = report::Report::new(&outcome, machine.engine(), Some(&self.elf), Backtraces::Auto);
+            details = seen.body(paint);
+            match (&seen.outcome, seen.message()) {
+                (Outcome::Fault(_), Some(message)) => *failure += &format!(": {message}"),
+                (Outcome::Stopped(Stop::TimeLimit(_), _), _) => {
+                    *failure += &format!("{}: give it more with `#[timeout(SECONDS)]`", seen.names.place);
+                }
+                _ => {}
+            }
+        }
+        Ok(Report { failure, details, output: machine.streams().output.bytes().to_vec(), diagnostics })
     }
 
     /// Why a test that ended like this has not passed.
@@ -157,24 +168,16 @@ impl Suite {
             (Outcome::EndOfInput, _) => {
                 format!("read the console, which has no input for a test, {too_early}")
             }
-            (Outcome::Stopped(Stop::TimeLimit(limit), _), _) => format!(
-                "took longer than {} s{}: give it more with `#[timeout(SECONDS)]`",
-                limit.as_secs_f64(),
-                self.names(outcome).place
-            ),
-            (Outcome::Fault(_), _) => {
-                let message = outcome.message(&self.names(outcome));
-                format!("ended with a fault: {}", message.expect("there is something to say of a fault"))
+            (Outcome::Stopped(Stop::TimeLimit(limit), _), _) => {
+                format!("took longer than {} s", limit.as_secs_f64(),)
             }
+            // The report says the rest of both.
+            (Outcome::Fault(_), _) => "ended with a fault".into(),
             (Outcome::Stopped(..) | Outcome::OutputClosed, _) => {
                 "was stopped from outside: run it again".into()
             }
         };
         Some(reason)
-    }
-
-    fn names(&self, outcome: &Outcome) -> Names {
-        Symbols::open(&self.elf).map_or_else(|_| Names::default(), |symbols| symbols.names(outcome))
     }
 }
 

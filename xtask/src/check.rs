@@ -135,7 +135,7 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
 pub fn lint(workspace: &Workspace) -> Result<()> {
     const FORMAT: &[&str] = &["fmt", "--all", "--check"];
     const HOST_CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    const GUEST_CLIPPY: &[&str] = &["clippy", "--all-targets", "--", "-D", "warnings"];
+    const GUEST_CLIPPY: &[&str] = &["clippy", "--all-targets", "--all-features", "--", "-D", "warnings"];
     const DOCS: &[&str] = &["doc", "--workspace", "--no-deps"];
     const GUEST_DOCS: &[&str] = &["doc", "--no-deps", "--lib"];
 

@@ -62,15 +62,17 @@ pub fn build_std(workspace: &Workspace, command: &mut Command) -> Result<()> {
 /// Builds these programs and leaves their flat images and ELF files in target/guest. What has not changed
 /// is not written. Returns a sentence about each program that does not fit a machine as it is by default.
 pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<Vec<String>> {
-    let mut arguments = vec!["build"];
-    if profile == Profile::Release {
-        arguments.push("--release");
+    let features = features(workspace)?;
+    let (with_a_feature, plain): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| features.iter().any(|feature| feature == *name));
+    if !plain.is_empty() {
+        call_cargo(workspace, &plain, None, profile)?;
     }
-    for name in names {
-        arguments.extend(["--bin", name]);
+    // Each by itself, as when it is the only one that is asked for: what cargo has built once is then there, the
+    // same to the byte, and no program's dependencies have features that another one asks for.
+    for name in with_a_feature {
+        call_cargo(workspace, &[name], Some(name), profile)?;
     }
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    cargo::build(guest_cargo(workspace, &shell, &arguments)?)?;
 
     let built = cargo_target(workspace).join("i686-bare").join(profile.folder());
     let mut large = Vec::new();
@@ -91,7 +93,9 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
 /// it.
 pub fn build_tests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let shell = Shell::new().map_err(|error| error.to_string())?;
-    const BUILD: &[&str] = &["test", "--no-run", "--message-format", "json-render-diagnostics"];
+    // Without all features, cargo would leave out the programs that need one, and nobody would know.
+    const BUILD: &[&str] =
+        &["test", "--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
     let built = cargo::build(guest_cargo(workspace, &shell, BUILD)?)?;
     built.iter().map(|path| test_image(workspace, path)).collect()
 }
@@ -119,6 +123,37 @@ pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u
     Ok(end)
 }
 
+fn call_cargo(workspace: &Workspace, names: &[&str], feature: Option<&str>, profile: Profile) -> Result<()> {
+    let mut arguments = vec!["build"];
+    if profile == Profile::Release {
+        arguments.push("--release");
+    }
+    arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
+    arguments.extend(names.iter().flat_map(|name| ["--bin", name]));
+    let shell = Shell::new().map_err(|error| error.to_string())?;
+    cargo::build(guest_cargo(workspace, &shell, &arguments)?).map(|_| ())
+}
+
+/// The features of the guest's crate. One that is named like a program brings this program's dependencies, which
+/// nobody else compiles (guest/README.md, "A guest with dependencies").
+fn features(workspace: &Workspace) -> Result<Vec<String>> {
+    let path = workspace.guest().join("Cargo.toml");
+    let manifest = fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {} ({error}): it names the guest's package", path.display()))?;
+    Ok(features_of(&manifest).map(Into::into).collect())
+}
+
+/// The names in the table `[features]`, each of which begins a line. All that is asked of a manifest does not make up
+/// for a TOML parser that everybody compiles.
+fn features_of(manifest: &str) -> impl Iterator<Item = &str> {
+    let lines = manifest.lines().map(str::trim);
+    let table = lines.skip_while(|line| *line != "[features]").skip(1);
+    table.take_while(|line| !line.starts_with('[')).filter_map(|line| {
+        let (name, _) = line.split_once('=')?;
+        (!name.starts_with('#')).then(|| name.trim().trim_matches('"'))
+    })
+}
+
 fn cargo_target(workspace: &Workspace) -> PathBuf {
     workspace.images().join("cargo")
 }
@@ -132,4 +167,17 @@ fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
     fs::write(&temporary, contents).and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
         format!("cannot write {} ({error}): make room, or mend the folder's permissions", path.display())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_the_names_in_their_table() {
+        let manifest = "[package]\nname = \"a\"\n\n[features]\ndefault = [\"x\"]\n# a = no\n\"b\" = []\nc-d=[\n  \"e\",\n]\n\n\
+                        [dependencies]\nf = \"1\"\n";
+        assert_eq!(features_of(manifest).collect::<Vec<_>>(), ["default", "b", "c-d"]);
+        assert_eq!(features_of("[package]\n").count(), 0);
+    }
 }

@@ -11,6 +11,7 @@ mod gdb;
 mod guest;
 mod guest_tests;
 mod image;
+mod inspect;
 mod new;
 mod options;
 mod programs;
@@ -85,6 +86,10 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
         Command::Gdb { name, profile, options } => gdb::gdb(workspace, name.as_deref(), profile, &options),
         Command::Test { arguments } => check::test(workspace, &arguments),
+        Command::Disassemble { name, profile, function } => {
+            inspect::disassemble(workspace, &name, profile, function.as_deref())
+        }
+        Command::Size { name, profile } => inspect::sizes(workspace, &name, profile),
         Command::New { name, path: None } => print(&new::program(workspace, &name)?),
         Command::New { name, path: Some(path) } => {
             print(&new::package(workspace, &workspace.callers_folder().join(path), &name)?)

@@ -19,6 +19,9 @@ Commands:
                         build a guest program and run it in gdb, stopped at its main
   build [NAME]          build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf
   list                  list the guest programs there are
+  disasm NAME [FUNCTION]
+                        list a program's instructions beside its source: of functions with FUNCTION in their names
+  size NAME             list what takes the room in a program, by section, crate and function
   new NAME              make a guest program, guest/src/bin/NAME.rs
   new --path FOLDER NAME
                         make a crate of its own elsewhere, with a guest program; these commands work there, too
@@ -30,7 +33,7 @@ Commands:
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
 
-Options of run, gdb and build:
+Options of run, gdb, build, disasm and size:
   --release             build the guest program optimized for size, without overflow checks
 
 Options of gdb, which has the terminal for itself:
@@ -50,6 +53,10 @@ pub enum Command {
     Build { name: Option<String>, profile: Profile },
     /// Build a guest program and run it with these options of `flatland`.
     Run { name: Option<String>, profile: Profile, options: Vec<OsString> },
+    /// List a program's instructions, of the functions with this in their names.
+    Disassemble { name: String, profile: Profile, function: Option<String> },
+    /// List what takes the room in a program.
+    Size { name: String, profile: Profile },
     /// Build a guest program and run it in gdb.
     Gdb { name: Option<String>, profile: Profile, options: gdb::Options },
     /// Make a guest program, here or in a crate of its own in this folder.
@@ -81,7 +88,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let asks_for_help = args[..before_dashes].iter().any(|arg| arg == "--help" || arg == "-h");
     match command.as_str() {
         "-h" | "--help" | "help" => Ok(Command::Help),
-        "build" | "run" | "gdb" | "list" | "new" | "lint" | "portability" | "differential"
+        "build" | "run" | "gdb" | "list" | "new" | "disasm" | "size" | "lint" | "portability"
+        | "differential"
             if asks_for_help =>
         {
             Ok(Command::Help)
@@ -108,6 +116,18 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
         "new" => parse_new(args),
+        "disasm" => {
+            let (name, profile, mut rest) = program("disasm", args)?;
+            let function = (!rest.is_empty()).then(|| rest.remove(0).into_string());
+            let function = function.transpose().map_err(|_| "the function's name is not UTF-8")?;
+            nothing_more("disasm", &rest)?;
+            Ok(Command::Disassemble { name, profile, function })
+        }
+        "size" => {
+            let (name, profile, rest) = program("size", args)?;
+            nothing_more("size", &rest)?;
+            Ok(Command::Size { name, profile })
+        }
         "list" => nothing_more("list", &args).map(|()| Command::List),
         other => Err(format!("there is no command `{other}`")),
     }
@@ -207,6 +227,15 @@ fn parse_test_guest(args: Vec<OsString>) -> Result<Command, String> {
     Ok(Command::TestGuest { engine, libtest })
 }
 
+/// As [`name_and_profile`], for a command that needs a name.
+fn program(command: &str, args: Vec<OsString>) -> Result<(String, Profile, Vec<OsString>), String> {
+    let (name, profile, rest) = name_and_profile(args)?;
+    let name = name.ok_or_else(|| {
+        format!("`cargo xtask {command}` needs a program, such as `cargo xtask {command} hello`")
+    })?;
+    Ok((name, profile, rest))
+}
+
 fn nothing_more(command: &str, args: &[OsString]) -> Result<(), String> {
     match args.first() {
         None => Ok(()),
@@ -268,6 +297,20 @@ mod tests {
     fn test_arguments_go_to_cargo() {
         let arguments = ["some_test", "--", "--nocapture"].map(OsString::from).to_vec();
         assert_eq!(parse_words("test some_test -- --nocapture"), Ok(Command::Test { arguments }));
+    }
+
+    #[test]
+    fn programs_to_look_into() {
+        use Profile::{Dev, Release};
+        let disassemble = |profile, function: Option<&str>| {
+            Ok(Command::Disassemble { name: "answer".into(), profile, function: function.map(Into::into) })
+        };
+        assert_eq!(parse_words("disasm answer"), disassemble(Dev, None));
+        assert_eq!(parse_words("disasm answer --release main"), disassemble(Release, Some("main")));
+        assert_eq!(parse_words("size answer"), Ok(Command::Size { name: "answer".into(), profile: Dev }));
+        let message = "`cargo xtask size` needs a program, such as `cargo xtask size hello`";
+        assert_eq!(parse_words("size"), Err(message.into()));
+        assert_eq!(parse_words("size a b"), Err("`cargo xtask size` does not know `b`".into()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The first sentence of its documentation.
+    /// The first sentence of its documentation; nothing if there is none.
     fn summary(&self) -> String {
         let text = fs::read_to_string(&self.source).unwrap_or_default();
         let lines = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
@@ -78,6 +78,6 @@ pub fn default(workspace: &Workspace) -> Result<Program> {
 pub fn list(workspace: &Workspace) -> Result<String> {
     let programs = all(workspace)?;
     let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);
-    let lines = programs.iter().map(|program| format!("{:width$}  {}\n", program.name, program.summary()));
-    Ok(lines.collect())
+    let lines = programs.iter().map(|program| format!("{:width$}  {}", program.name, program.summary()));
+    Ok(lines.map(|line| line.trim_end().to_owned() + "\n").collect())
 }

@@ -189,7 +189,8 @@ fn the_elf_file_names_functions_and_lines() {
 #[test]
 fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
-    let names = "there is no guest program `nope`: choose one of answer, bench, hello, panic, shout\n";
+    let names = "there is no guest program `nope`: choose one of answer, bench, calc, cat, echo, fault, hello, inflate, \
+                 life, misuse, nbody, panic, sha256, shout, wasm\n";
     assert_ended(&xtask("run nope", b""), 125, b"", &format!("xtask: {names}"));
     assert_ended(&xtask("build nope", b""), 1, b"", &format!("xtask: {names}"));
     let hint = "`cargo xtask --help` lists what there is\n";
@@ -201,13 +202,17 @@ fn wrong_command_lines_say_what_there_is() {
 
 #[test]
 fn programs_are_listed_with_what_they_do() {
-    let expected = "answer  Answers each byte with the next one, until it is asked for the Answer\n\
-                    bench   Sorts, hashes or sieves, as compiled programs do, for measuring engines\n\
-                    hello   Says hello to a line of input, to show that `core` is all there: formatting, floats, \
-                    copying, comparing\n\
-                    panic   Panics, to show what a panic looks like: message, place and status 101\n\
-                    shout   Sends back what it reads, in capitals\n";
-    assert_ended(&xtask("list", b""), 0, expected.as_bytes(), "");
+    let listed = xtask("list", b"");
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let expected = [
+        "answer   Answers each byte with the next one, until it is asked for the Answer",
+        "calc     Calculates each line of its input, with a parser made of the crate `winnow`",
+        // It has no documentation.
+        "hello",
+        "panic    Panics, to show what a panic looks like: message, place and status 101",
+    ];
+    let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();
+    assert_eq!(found, expected, "in this order:\n{listed}");
 }
 
 #[test]
@@ -226,4 +231,38 @@ fn cargo_xtask_works_in_every_folder() {
         let output = run(&mut command, b"");
         assert_eq!((output.status.code(), &output.stdout), (Some(0), &listed), "in {folder:?}: {output:?}");
     }
+}
+
+#[test]
+fn a_program_is_disassembled_beside_its_source() {
+    let _lock = lock();
+    let output = xtask("disasm answer --release", b"");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        text.starts_with("0x00000000 _start:\n    0x00000000  31 ed                 xor ebp, ebp\n"),
+        "{text}"
+    );
+    assert!(text.contains("guest/src/bin/answer.rs:15  match console::read_byte() {\n"), "{text}");
+    assert!(text.contains("  insb\n"), "{text}");
+    let output = xtask("disasm answer nothing_like_it", b"");
+    let message = "flatland: no function of the program has `nothing_like_it` in its name: `cargo xtask size NAME` lists \
+                   them\n";
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(125), message));
+}
+
+#[test]
+fn what_takes_the_room_adds_up() {
+    let _lock = lock();
+    let output = xtask("size answer --release", b"");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("      68  .text\n      68  bytes of RAM, of which 68 are in the image\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n      68 100.0%  by crate\n"), "{text}");
+    // Each crate's part is on a line of its own, up to the empty one.
+    let crates = text.split("by crate\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let sizes = crates.lines().map(|line| line.split_whitespace().next().unwrap().parse::<u32>().unwrap());
+    assert_eq!(sizes.sum::<u32>(), 68, "{text}");
 }

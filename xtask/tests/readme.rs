@@ -1,4 +1,4 @@
-//! Runs the sessions of README.md: every `console` block, each `$ ` line by bash, and what it prints to both
+//! Runs the sessions of README.md and guest/README.md: every `console` block, each `$ ` line by bash, and what it prints to both
 //! streams compared with the lines that follow.
 
 use std::fs;
@@ -15,11 +15,17 @@ struct Step {
 fn steps(markdown: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut in_console = false;
+    let mut indent = 0;
     for line in markdown.lines() {
-        match (in_console, line) {
-            (false, "```console") => in_console = true,
-            (true, "```") => in_console = false,
-            (true, line) => match line.strip_prefix("$ ") {
+        if !in_console {
+            // A block in a list stands farther to the right.
+            indent = line.len() - line.trim_start().len();
+            in_console = line.trim_start() == "```console";
+            continue;
+        }
+        match line.get(indent..).unwrap_or_default() {
+            "```" => in_console = false,
+            line => match line.strip_prefix("$ ") {
                 Some(command) => steps.push(Step { command: command.into(), output: String::new() }),
                 None => {
                     let step = steps.last_mut().expect("a console block begins with a command");
@@ -27,7 +33,6 @@ fn steps(markdown: &str) -> Vec<Step> {
                     step.output.push('\n');
                 }
             },
-            (false, _) => {}
         }
     }
     assert!(!in_console, "the last console block has no end");
@@ -37,9 +42,11 @@ fn steps(markdown: &str) -> Vec<Step> {
 #[test]
 fn the_sessions_are_true() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout");
-    let readme = fs::read_to_string(root.join("README.md")).expect("there is a README");
-    let steps = steps(&readme);
-    assert!(steps.len() >= 6, "the README has sessions: {steps:?}");
+    let steps = ["README.md", "guest/README.md"].map(|name| {
+        let steps = steps(&fs::read_to_string(root.join(name)).expect("there is a README"));
+        assert!(steps.len() >= 6, "{name} has sessions: {steps:?}");
+        steps
+    });
     let bash = |command: &str| {
         let mut bash = Command::new("bash");
         bash.args(["-c", &format!("{{ {command}\n}} 2>&1")]).current_dir(root).stdin(Stdio::null());
@@ -48,7 +55,7 @@ fn the_sessions_are_true() {
     // What has to be built is said, but not in the README.
     let built = bash("cargo xtask build && cargo xtask run && cargo xtask test --guest -- --list");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
-    for Step { command, output } in steps {
+    for Step { command, output } in steps.into_iter().flatten() {
         let ran = bash(&command);
         let mut printed: String = String::from_utf8_lossy(&ran.stdout)
             .split_inclusive('\n')
@@ -89,7 +96,7 @@ fn the_ports_are_those_of_the_contract() {
 
 #[test]
 fn steps_are_read() {
-    let markdown = "text\n```console\n$ a b\none\ntwo\n$ c\n```\n$ no\n```rust\n$ no\n```\n";
+    let markdown = "text\n```console\n$ a b\none\n  two\n$ c\n```\n$ no\n```rust\n$ no\n```\n1. d\n\n   ```console\n   $ e\n\n     f\n   ```\n";
     let step = |command: &str, output: &str| Step { command: command.into(), output: output.into() };
-    assert_eq!(steps(markdown), [step("a b", "one\ntwo\n"), step("c", "")]);
+    assert_eq!(steps(markdown), [step("a b", "one\n  two\n"), step("c", ""), step("e", "\n  f\n")]);
 }

@@ -1,7 +1,9 @@
-//! Sorts, hashes or sieves, as compiled programs do, for measuring engines.
+//! Sorts, hashes, sieves or copies, as compiled programs do, for measuring engines.
 //!
 //! Reads two bytes: `s`, `h` or `p`, and the power of two that says how many numbers (up to 20). Prints a number
-//! that depends on all of them, so that a wrong answer shows.
+//! that depends on all of them, so that a wrong answer shows. After `c` or `r` and any byte, it copies the rest of its
+//! input byte by byte: what `cat` is measured against. `r` asks before each byte whether there is one; `c` lets
+//! the end of input end the run.
 
 #![no_std]
 #![no_main]
@@ -19,7 +21,21 @@ static mut NUMBERS: [u32; MOST] = [0; MOST];
 
 fn main() {
     let what = console::read_byte();
-    let count = 1 << usize::from(console::read_byte());
+    let size = console::read_byte();
+    match what {
+        b'c' => loop {
+            console::write_byte(console::read_byte());
+        },
+        b'r' => {
+            while console::ready() > 0 {
+                console::write_byte(console::read_byte());
+            }
+        }
+        _ => compute(what, 1 << usize::from(size)),
+    }
+}
+
+fn compute(what: u8, count: usize) {
     let (sieve, numbers) = (&raw mut SIEVE, &raw mut NUMBERS);
     // SAFETY: there is one thread, and it is borrowed once.
     let sieve = unsafe { &mut *sieve };

@@ -57,42 +57,6 @@ pub fn eprint(text: fmt::Arguments) {
     send(diagnostics::write, text);
 }
 
-#[cfg(test)]
-mod tests {
-    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use super::*;
-    use crate::test;
-
-    static TRANSFERS: AtomicUsize = AtomicUsize::new(0);
-    static BYTES: AtomicUsize = AtomicUsize::new(0);
-
-    fn count(bytes: &[u8]) {
-        TRANSFERS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(bytes.len(), Relaxed);
-    }
-
-    fn sent(text: fmt::Arguments) -> (usize, usize) {
-        send(count, text);
-        (TRANSFERS.swap(0, Relaxed), BYTES.swap(0, Relaxed))
-    }
-
-    #[test]
-    fn a_line_of_many_pieces_is_one_transfer() {
-        let number = core::hint::black_box(7);
-        assert_eq!(sent(format_args!("{number} and {number}, {:?}\n", [number; 3])), (1, 19));
-        assert_eq!(sent(format_args!("a text\n")), (1, 7));
-    }
-
-    #[test]
-    fn what_is_longer_than_the_buffer_is_sent_in_order() {
-        let long = str::from_utf8(&[b'x'; 300]).unwrap();
-        let short = &long[..200];
-        assert_eq!(sent(format_args!("{short}{short}")), (2, 400));
-        assert_eq!(sent(format_args!("{short}{long}{short}")), (3, 700));
-    }
-}
-
 /// Prints to standard output.
 #[macro_export]
 macro_rules! print {
@@ -156,4 +120,40 @@ macro_rules! dbg {
     ($($value:expr),+ $(,)?) => {
         ($($crate::dbg!($value)),+,)
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::test;
+
+    static TRANSFERS: AtomicUsize = AtomicUsize::new(0);
+    static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+    fn count(bytes: &[u8]) {
+        TRANSFERS.fetch_add(1, Relaxed);
+        BYTES.fetch_add(bytes.len(), Relaxed);
+    }
+
+    fn sent(text: fmt::Arguments) -> (usize, usize) {
+        send(count, text);
+        (TRANSFERS.swap(0, Relaxed), BYTES.swap(0, Relaxed))
+    }
+
+    #[test]
+    fn a_line_of_many_pieces_is_one_transfer() {
+        let number = core::hint::black_box(7);
+        assert_eq!(sent(format_args!("{number} and {number}, {:?}\n", [number; 3])), (1, 19));
+        assert_eq!(sent(format_args!("a text\n")), (1, 7));
+    }
+
+    #[test]
+    fn what_is_longer_than_the_buffer_is_sent_in_order() {
+        let long = str::from_utf8(&[b'x'; 300]).unwrap();
+        let short = &long[..200];
+        assert_eq!(sent(format_args!("{short}{short}")), (2, 400));
+        assert_eq!(sent(format_args!("{short}{long}{short}")), (3, 700));
+    }
 }

@@ -10,6 +10,7 @@ mod call;
 mod device;
 mod entry_state;
 mod exception_page;
+mod ring;
 mod run_page;
 mod stopping;
 
@@ -28,6 +29,8 @@ use super::{Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupp
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemoryMap, Part, kick};
 use exception_page::EXCEPTION_PAGE;
+use ring::Ring;
+use run_page::Io;
 use stopping::Stopping;
 
 /// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
@@ -42,11 +45,14 @@ const SUBERROR_DELIVERY: u32 = 3;
 pub struct KvmEngine {
     // In the order they must be dropped: the kernel uses the memory until both descriptors are closed.
     vcpu: VcpuFd,
-    _vm: VmFd,
+    vm: VmFd,
     memory: GuestMemoryMmap,
     map: MemoryMap,
     last: LastExit,
     stopping: Stopping,
+    ring: Ring,
+    /// The exit that comes after what is in the ring.
+    pending: Option<Kind>,
 }
 
 /// What the last exit was, as far as it says where EIP stands.
@@ -107,7 +113,16 @@ impl KvmEngine {
         entry_state::set_segments(&mut sregs);
         vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
         vcpu.set_regs(&entry_state::registers(ram)).map_err(KvmError::call("KVM_SET_REGS"))?;
-        Ok(Self { vcpu, _vm: vm, memory, map, last: LastExit::Before, stopping: Stopping::default() })
+        Ok(Self {
+            vcpu,
+            vm,
+            memory,
+            map,
+            last: LastExit::Before,
+            stopping: Stopping::default(),
+            ring: Ring::new(),
+            pending: None,
+        })
     }
 
     fn kvm_regs(&self) -> Result<kvm_regs, EngineError> {
@@ -308,9 +323,22 @@ impl Engine for KvmEngine {
     }
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {
-        let kind = if self.stopping.is_active() { self.enter_until_stop()? } else { self.enter()? };
+        let kind = match self.pending.take() {
+            Some(kind) => kind,
+            None if self.stopping.is_active() => self.enter_until_stop()?,
+            None => self.enter()?,
+        };
+        if let Some(port) = self.ring.take(&mut self.vcpu)? {
+            // The exit has happened, and what it was about is still there when its turn comes.
+            self.pending = Some(kind);
+            self.last = LastExit::Before;
+            return Ok(Exit::Out { port, width: 1, data: self.ring.bytes() });
+        }
         match kind {
             Kind::Io => {
+                if let Io { direction: Direction::Out, port, .. } = run_page::io(self.vcpu.get_kvm_run()) {
+                    self.ring.count_exit(port, &self.vm, &mut self.vcpu);
+                }
                 let io = run_page::io(self.vcpu.get_kvm_run());
                 let (port, width, data) = (io.port, io.width, io.data);
                 match io.direction {
@@ -377,6 +405,9 @@ impl Engine for KvmEngine {
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
         let stopping = Stopping::new(stops)?;
         self.stopping.replace(stopping);
+        if stops.each_transfer {
+            self.ring.disable(&self.vm);
+        }
         // Cannot fail where KVM_SET_GUEST_DEBUG is there at all, which the next run would say.
         let _ = self.vcpu.set_guest_debug(&stopping::NOTHING);
         Ok(())
@@ -384,6 +415,10 @@ impl Engine for KvmEngine {
 
     fn instructions(&self) -> Option<u64> {
         None
+    }
+
+    fn holds_output(&self) -> bool {
+        self.ring.is_enabled()
     }
 
     fn location(&mut self) -> Result<Location, EngineError> {

@@ -11,6 +11,9 @@ pub struct Stops {
     pub breakpoints: Vec<u32>,
     /// After an instruction that accesses these places.
     pub watchpoints: Vec<Watchpoint>,
+    /// At each transfer at a port, when it is made, so that [`Engine::location`](super::Engine::location) is its
+    /// instruction's. It cannot be taken back.
+    pub each_transfer: bool,
     /// When so many instructions have been executed since the engine was made.
     pub instructions: Option<u64>,
 }

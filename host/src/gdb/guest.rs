@@ -82,6 +82,8 @@ impl Guest {
             step: self.resume != Resume::Continue,
             breakpoints,
             watchpoints: self.watchpoints.clone(),
+            // So that nothing is under way where the registers are changed.
+            each_transfer: true,
             instructions: self.instructions,
         }
     }

@@ -48,7 +48,7 @@ impl Output {
     /// The most that is collected, in bytes.
     const CAPACITY: usize = 64 << 10;
     /// The longest that a byte is kept while the guest computes.
-    const PATIENCE: Duration = Duration::from_millis(20);
+    pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
 
     /// The process's standard output.
     pub fn standard_output() -> Result<Self, StreamError> {

@@ -67,8 +67,8 @@ fn an_endless_image_does_not_fit() {
 fn ram_is_as_large_as_asked_for(engine: &str) {
     // 0: push 0; 2: mov eax, [0xfffc]; 7: mov al, [0x10000]
     let code = [0x6a, 0x00, 0xa1, 0xfc, 0xff, 0, 0, 0xa0, 0, 0, 1, 0];
-    let message = "flatland: read outside RAM at 0x00010000, by the instruction at 0x00000007: RAM ends at \
-                   0x00010000: mend the pointer, or give more RAM with --memory SIZE\n";
+    let message = "flatland: read outside RAM at 0x10000 (RAM ends at 0x10000), by the instruction at 0x00000007: mend \
+                   the pointer, or give more RAM with --memory SIZE\n";
     assert_run(engine, "memory", &code, &["--memory", "64K"], 134, "", message);
     // As large as can be: the last byte is there.
     let code = [0x68, 0, 0, 0, 0, 0xa0, 0xff, 0xff, 0xff, 0xef, 0xf4];

@@ -1,0 +1,31 @@
+//! Calculates each line of its input, with a parser made of the crate `winnow`.
+//!
+//! A line that is no expression, or has no result, is told on standard error; the run goes on, and ends with
+//! status 1.
+
+#![no_std]
+#![no_main]
+
+mod expression;
+
+use flatland_guest::process::ExitCode;
+use flatland_guest::{entry, eprintln, io, println};
+
+entry!(main);
+
+fn main() -> ExitCode {
+    let mut status = ExitCode::SUCCESS;
+    for (index, line) in io::stdin().lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match expression::value(&line) {
+            Ok(value) => println!("{value}"),
+            Err(error) => {
+                eprintln!("line {}: {error}", index + 1);
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    status
+}

@@ -1,0 +1,24 @@
+//! Copies its input to its output, as many bytes at once as there are.
+//!
+//! A `rep insb` fetches what is ready, and a `rep outsb` sends it: one instruction each for up to 64 KiB.
+
+#![no_std]
+#![no_main]
+
+use flatland_guest::alloc::vec;
+use flatland_guest::entry;
+use flatland_guest::io::{self, Read, Write};
+
+entry!(main);
+
+fn main() {
+    let mut input = io::stdin();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let Ok(len) = input.read(&mut buffer);
+        if len == 0 {
+            return;
+        }
+        let Ok(()) = io::stdout().write_all(&buffer[..len]);
+    }
+}

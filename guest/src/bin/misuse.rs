@@ -1,0 +1,65 @@
+//! Goes wrong in the way that its argument names, other than by a fault, to show what a person is told.
+//!
+//! `cargo xtask run misuse` lists them.
+
+#![no_std]
+#![no_main]
+
+use core::fmt;
+use core::hint::black_box;
+
+use flatland_guest::alloc::vec::Vec;
+use flatland_guest::process::ExitCode;
+use flatland_guest::{args, entry, eprintln, print, println};
+
+entry!(main);
+
+/// Why `main` did not work: what it returns is shown with `Debug`, as with std.
+#[derive(Debug)]
+enum Error {
+    #[expect(dead_code, reason = "it is shown")]
+    NotFortyTwo(u32),
+}
+
+fn main() -> Result<ExitCode, Error> {
+    match args().next().as_deref() {
+        Some("allocate") => allocate(),
+        Some("capacity") => drop(black_box(Vec::<u8>::with_capacity(usize::MAX))),
+        Some("panic") => panic!("{}", PanicsWhenShown),
+        Some("error") => return Err(Error::NotFortyTwo(41)),
+        Some("megabytes") => (0..1 << 18).for_each(|number| println!("{number:07}")),
+        Some("middle") => print!("in the middle of a line"),
+        Some("exit") => {
+            print!("in the middle of a line");
+            return Ok(ExitCode::from(7));
+        }
+        _ => {
+            eprintln!("Choose a way, as in `cargo xtask run misuse -- panic`:");
+            eprintln!("  allocate   allocates until there is no RAM left");
+            eprintln!("  capacity   allocates more than there are addresses");
+            eprintln!("  panic      panics while it says why it panics");
+            eprintln!("  error      returns an error from `main`");
+            eprintln!("  megabytes  prints 2 MiB");
+            eprintln!("  middle     ends in the middle of a line");
+            eprintln!("  exit       ends in the middle of a line, with status 7");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn allocate() {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    loop {
+        all.push(black_box(Vec::with_capacity(1 << 20)));
+    }
+}
+
+struct PanicsWhenShown;
+
+impl fmt::Display for PanicsWhenShown {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("it begins, ")?;
+        panic!("and panics")
+    }
+}

@@ -1,0 +1,76 @@
+//! Runs a WebAssembly module from its input, with the interpreter `wasmi`: a machine on a machine on a machine.
+//!
+//! `cargo xtask run wasm -- FUNCTION ARGUMENTS <MODULE.wasm` calls the function that the module exports by this name,
+//! and prints what it returns. A module may import `flatland.write`, which sends bytes of its memory to standard
+//! output. Floats are computed in software.
+
+#![no_std]
+#![no_main]
+
+mod value;
+
+use flatland_guest::alloc::string::{String, ToString};
+use flatland_guest::alloc::vec::Vec;
+use flatland_guest::alloc::{format, vec};
+use flatland_guest::process::ExitCode;
+use flatland_guest::{args, console, entry, eprintln, io, println};
+use wasmi::{Caller, Engine, Extern, Linker, Module, Store, Val};
+
+entry!(main);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(results) => {
+            results.iter().for_each(|result| println!("{}", value::Shown(result)));
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("wasm: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<Vec<Val>, String> {
+    let mut args = args();
+    let name =
+        args.next().ok_or("say which function to call: `cargo xtask run wasm -- FUNCTION ARGUMENTS`")?;
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes);
+    if !bytes.starts_with(b"\0asm") {
+        return Err("the input is no module: the binary form of one begins with `\\0asm`".into());
+    }
+
+    let engine = Engine::default();
+    let module = Module::new(&engine, &bytes).map_err(|error| format!("the module is not valid: {error}"))?;
+    let mut store = Store::new(&engine, ());
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("flatland", "write", write).map_err(|error| error.to_string())?;
+    let instance = linker.instantiate_and_start(&mut store, &module).map_err(|error| error.to_string())?;
+
+    let function =
+        instance.get_func(&store, &name).ok_or_else(|| format!("the module exports no function `{name}`"))?;
+    let of = function.ty(&store);
+    if args.len() != of.params().len() {
+        return Err(format!("`{name}` takes {} arguments, and not {}", of.params().len(), args.len()));
+    }
+    let arguments = of
+        .params()
+        .iter()
+        .zip(args)
+        .map(|(of, text)| value::parse(*of, &text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut results = vec![Val::I32(0); of.results().len()];
+    function.call(&mut store, &arguments, &mut results).map_err(|error| error.to_string())?;
+    Ok(results)
+}
+
+/// What a module imports as `flatland.write`: so many bytes of the memory it exports, from `start` on.
+fn write(caller: Caller<'_, ()>, start: u32, len: u32) -> Result<(), wasmi::Error> {
+    let memory = caller.get_export("memory").and_then(Extern::into_memory);
+    let memory = memory.ok_or_else(|| wasmi::Error::new("the module exports no `memory` to write from"))?;
+    let bytes = memory.data(&caller).get(start as usize..).and_then(|rest| rest.get(..len as usize));
+    let bytes = bytes.ok_or_else(|| wasmi::Error::new("it writes what is not in its memory"))?;
+    console::write(bytes);
+    Ok(())
+}

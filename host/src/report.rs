@@ -1,0 +1,246 @@
+//! What a person or a program is told of how a run ended.
+//!
+//! A [`Report`] is plain data: it is taken of the outcome, the processor, and the symbols if there are any, and then
+//! written as text ([`Report::message`], [`Report::body`]) or as JSON ([`Report::json`]). Where nothing went wrong there is
+//! nothing to report, and nothing is read.
+
+mod calls;
+mod json;
+mod paint;
+mod source;
+mod text;
+
+use std::path::Path;
+use std::str::FromStr;
+
+use flatland_contract::memory::ENTRY;
+use flatland_contract::{Direction, Port, status};
+
+use crate::backtrace::{self, Backtrace};
+use crate::engine::{Engine, Registers};
+use crate::fault::{Access, Fault, FaultKind, Location};
+use crate::instruction::{self, Deed, Instruction, Read, word};
+use crate::{Names, Outcome, Symbols};
+
+pub use calls::{Call, Calls};
+pub use json::Run;
+pub use paint::Paint;
+pub use source::Snippet;
+
+/// When the calls are shown that led to a fault, a panic or where the guest was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backtraces {
+    /// Where there are names for them, without what every program has.
+    #[default]
+    Auto,
+    /// All of them, with their addresses.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+impl FromStr for Backtraces {
+    type Err = UnknownBacktraces;
+
+    fn from_str(text: &str) -> Result<Self, UnknownBacktraces> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err(UnknownBacktraces),
+        }
+    }
+}
+
+/// It is none of the words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a choice: give auto, always or never")]
+pub struct UnknownBacktraces;
+
+/// How a run ended, as far as it is of interest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// How it ended. Where the engine knew only where an instruction ended, and it was found, it is told exactly.
+    pub outcome: Outcome,
+    /// What is known by name.
+    pub names: Names,
+    /// Whether the guest panicked.
+    pub is_panic: bool,
+    /// The source of where the guest was.
+    pub snippet: Option<Snippet>,
+    /// The processor, where it could not go on.
+    pub processor: Option<Processor>,
+    /// The calls that led there.
+    pub calls: Option<Calls>,
+    /// What else is to be said, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// What the processor was about to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processor {
+    /// The instruction. None where it is not known, or where no memory is.
+    pub instruction: Option<Instruction>,
+    /// The registers, before it was executed as far as the engine keeps that.
+    pub registers: Registers,
+    /// What ESP points to: words from there on, as far as there is memory.
+    pub stack: Vec<u32>,
+}
+
+/// The flag by which a processor says to itself that an instruction is being resumed (SDM volume 1, section 3.4.3).
+const RESUME: u32 = 1 << 16;
+
+/// How many words of the stack are shown.
+const STACK_WORDS: u32 = 16;
+
+impl Report {
+    /// Looks at how a run ended. Names come from this ELF file.
+    pub fn new(
+        outcome: &Outcome,
+        engine: &mut dyn Engine,
+        symbols: Option<&Path>,
+        backtraces: Backtraces,
+    ) -> Self {
+        let mut report = Self { outcome: outcome.clone(), ..Self::without_outcome() };
+        let location = match *outcome {
+            Outcome::Fault(Fault { location, .. }) | Outcome::Stopped(_, location) => Ok(location),
+            // The runtime ends so in a panic, which its calls show, and for which they need names.
+            Outcome::Exited(status::PANIC) if symbols.is_some() || backtraces == Backtraces::Always => {
+                engine.location()
+            }
+            _ => return report,
+        };
+        match location.and_then(|location| Ok((location, engine.registers()?))) {
+            Ok((location, registers)) => report.read(location, registers, engine, symbols, backtraces),
+            // What is known without the processor is told all the same.
+            Err(error) => report.notes.push(error.to_string()),
+        }
+        report
+    }
+
+    /// Of a run that the host could not bring to an end.
+    pub fn without_outcome() -> Self {
+        Self {
+            outcome: Outcome::Halted,
+            names: Names::default(),
+            is_panic: false,
+            snippet: None,
+            processor: None,
+            calls: None,
+            notes: Vec::new(),
+        }
+    }
+
+    fn read(
+        &mut self,
+        location: Location,
+        registers: Registers,
+        engine: &dyn Engine,
+        symbols: Option<&Path>,
+        backtraces: Backtraces,
+    ) {
+        let read = |address: u32, to: &mut [u8]| {
+            let there = engine.memory_map().end_of_run(Access::Read, address) - address;
+            engine.read_ram(address, to).min(there as usize)
+        };
+        let symbols = symbols.and_then(|path| match Symbols::open(path, &read) {
+            Ok(symbols) => Some(symbols),
+            Err(error) => {
+                self.notes.push(error.to_string());
+                None
+            }
+        });
+        self.look(location, registers, &read, symbols.as_ref(), backtraces);
+    }
+
+    fn look(
+        &mut self,
+        location: Location,
+        mut registers: Registers,
+        read: Read,
+        symbols: Option<&Symbols>,
+        backtraces: Backtraces,
+    ) {
+        let exact = self.exactly(location, &registers, read, symbols);
+        self.names = symbols.map(|symbols| symbols.names(&self.outcome)).unwrap_or_default();
+        let Some(inside) = exact.inside() else {
+            // The registers are not the guest's any more.
+            self.notes.push(
+                "registers and calls are not known, because KVM resets the processor at a triple fault: run it with \
+                 --engine soft to see them"
+                    .into(),
+            );
+            return;
+        };
+        let mut instruction = None;
+        if let Location::At(address) = exact {
+            instruction = Instruction::at(address, read);
+            registers.eip = address;
+        }
+        registers.eflags &= !RESUME;
+        if let (Location::EndsAt(_), Some(pushed)) = (location, &instruction) {
+            // KVM tells of it when ESP has moved.
+            let by = pushed.moves_stack_pointer().min(0);
+            registers.esp = registers.esp.wrapping_sub(by as u32);
+        }
+        let start = backtrace::Start {
+            eip: inside,
+            esp: registers.esp,
+            ebp: registers.ebp,
+            function: symbols.and_then(|symbols| symbols.function_start(inside)),
+        };
+        let calls = Calls::new(&Backtrace::walk(&start, read), symbols);
+        if let Outcome::Exited(_) = self.outcome {
+            self.is_panic = calls.is_panic();
+        } else {
+            self.snippet = calls.of_the_guest().find_map(Snippet::read);
+        }
+        if let Outcome::Fault(_) = self.outcome {
+            let word_at = |index| word(read, registers.esp.checked_add(4 * index)?);
+            let stack = (0..STACK_WORDS).map_while(word_at).collect();
+            self.processor = Some(Processor { instruction, registers, stack });
+        }
+        let is_told = self.is_panic || !matches!(self.outcome, Outcome::Exited(_));
+        self.calls = match backtraces {
+            Backtraces::Never => None,
+            Backtraces::Auto => Some(calls.short()).filter(|calls| is_told && calls.have_names()),
+            Backtraces::Always => Some(calls),
+        };
+    }
+
+    /// Finds the instruction where the engine knows only its end, and puts it into the outcome.
+    fn exactly(
+        &mut self,
+        location: Location,
+        registers: &Registers,
+        read: Read,
+        symbols: Option<&Symbols>,
+    ) -> Location {
+        let Location::EndsAt(end) = location else { return location };
+        let deed = match self.outcome {
+            Outcome::Exited(_) => Deed::Out(Port::Exit.number()),
+            Outcome::Fault(fault) => match fault.kind {
+                FaultKind::Port { port, direction: Direction::Out, .. } => Deed::Out(port),
+                FaultKind::OutsideRam { access: Access::Write, address, .. }
+                | FaultKind::Hole { access: Access::Write, address, .. }
+                | FaultKind::ReadOnly { address } => Deed::Write(address),
+                FaultKind::StackOverflow { .. } => Deed::Stack,
+                FaultKind::Exception { .. } => Deed::Trap,
+                _ => return location,
+            },
+            _ => return location,
+        };
+        // Compilers put nothing but code between a function's start and its end. Without symbols there is only the
+        // start of the image.
+        let function = symbols.and_then(|symbols| symbols.function_start(end.wrapping_sub(1)));
+        match instruction::ending_at(end, function.unwrap_or(ENTRY), deed, registers, read) {
+            Some(at) => {
+                if let Outcome::Fault(fault) = &mut self.outcome {
+                    fault.location = Location::At(at);
+                }
+                Location::At(at)
+            }
+            None => location,
+        }
+    }
+}

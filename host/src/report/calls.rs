@@ -1,0 +1,173 @@
+//! A backtrace with names.
+
+use crate::Symbols;
+use crate::backtrace::{Backtrace, Broken};
+use crate::symbols::Function;
+
+/// The calls that led somewhere, from the innermost on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// One for each function, also for those that the compiler has inlined.
+    pub calls: Vec<Call>,
+    /// How many frames were left out, and behind how many of the calls.
+    pub left_out: Option<(usize, u64)>,
+    /// Why they do not lead to the start of the program.
+    pub broken: Option<Broken>,
+    /// Whether they are only those that tell something.
+    pub is_short: bool,
+}
+
+/// A function that was called, and where in it the next one was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// An address inside the instruction.
+    pub address: u32,
+    /// What is known of it.
+    pub function: Function,
+    /// Whether it is inlined in the next one, and so of the same frame.
+    pub is_inlined: bool,
+    /// Whether every panic or every program has it: the way from a panic to the end of the run, and the runtime's start.
+    pub is_machinery: bool,
+}
+
+impl Calls {
+    /// Names the calls.
+    pub fn new(backtrace: &Backtrace, symbols: Option<&Symbols>) -> Self {
+        let mut calls = Vec::new();
+        let mut left_out = None;
+        for (index, address) in backtrace.addresses.iter().copied().enumerate() {
+            if let Some((behind, count)) = backtrace.left_out
+                && behind == index
+            {
+                left_out = Some((calls.len(), count));
+            }
+            let mut functions = symbols.map(|symbols| symbols.functions(address)).unwrap_or_default();
+            if functions.is_empty() {
+                functions.push(Function::default());
+            }
+            let outermost = functions.len() - 1;
+            calls.extend(functions.into_iter().enumerate().map(|(depth, function)| Call {
+                address,
+                function,
+                is_inlined: depth < outermost,
+                is_machinery: false,
+            }));
+        }
+        mark_machinery(&mut calls);
+        Self { calls, left_out, broken: backtrace.broken, is_short: false }
+    }
+
+    /// Without what every panic and every program has.
+    pub fn short(self) -> Self {
+        let left_out = self.left_out.map(|(behind, count)| {
+            (self.calls[..behind].iter().filter(|call| !call.is_machinery).count(), count)
+        });
+        let calls = self.calls.into_iter().filter(|call| !call.is_machinery).collect();
+        Self { calls, left_out, is_short: true, ..self }
+    }
+
+    /// Whether they lead through the panic handler.
+    pub fn is_panic(&self) -> bool {
+        self.calls.iter().any(is_panic_handler)
+    }
+
+    /// Whether any function is known.
+    pub fn have_names(&self) -> bool {
+        self.calls.iter().any(|call| call.function.name.is_some())
+    }
+
+    /// Those whose source is a person's own, and not the standard library's.
+    pub fn of_the_guest(&self) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(|call| !call.function.is_of_the_standard_library())
+    }
+}
+
+/// Marks what leads from a panic to the end of the run, with the parts of the standard library that found the reason for
+/// it, and what leads from the start of the program to `main`.
+fn mark_machinery(calls: &mut [Call]) {
+    let mut begin = 0;
+    if let Some(handler) = calls.iter().rposition(is_panic_handler) {
+        let behind =
+            calls[handler + 1..].iter().take_while(|call| call.function.is_of_the_standard_library()).count();
+        begin = handler + 1 + behind;
+    }
+    let is_outer = |call: &Call| is_start(call) || call.function.is_of_the_standard_library();
+    let mut end = calls.len() - calls.iter().rev().take_while(|call| is_outer(call)).count();
+    if !calls.last().is_some_and(is_start) {
+        end = calls.len();
+    }
+    if !calls.get(begin..end).is_some_and(|left| left.iter().any(|call| call.function.name.is_some())) {
+        // Something must be left to see.
+        (begin, end) = (begin.min(calls.len().saturating_sub(1)), calls.len());
+    }
+    for (index, call) in calls.iter_mut().enumerate() {
+        call.is_machinery = !(begin..end).contains(&index);
+    }
+}
+
+/// What `#[panic_handler]` becomes for the linker, whatever it is called in the guest.
+fn is_panic_handler(call: &Call) -> bool {
+    name(call) == "rust_begin_unwind" || name(call).ends_with("::rust_begin_unwind")
+}
+
+/// What the runtime has before `main`.
+fn is_start(call: &Call) -> bool {
+    let of_the_runtime = ["flatland_guest::start::", "flatland_guest::testing::"];
+    matches!(name(call), "_start" | "__flatland_main" | "__flatland_test_main")
+        || of_the_runtime.iter().any(|module| name(call).starts_with(module))
+}
+
+fn name(call: &Call) -> &str {
+    call.function.name.as_deref().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(names: &[&str]) -> Vec<Call> {
+        let call = |name: &&str| Call {
+            address: 0,
+            function: Function { name: Some((*name).into()), source: None },
+            is_inlined: false,
+            is_machinery: false,
+        };
+        names.iter().map(call).collect()
+    }
+
+    #[track_caller]
+    fn assert_left(names: &[&str], left: &[&str]) {
+        let mut calls = calls(names);
+        mark_machinery(&mut calls);
+        let all = Calls { calls, left_out: Some((names.len(), 7)), ..Calls::default() };
+        let short = all.short();
+        assert_eq!(short.calls.iter().map(name).collect::<Vec<_>>(), left);
+        assert_eq!(short.left_out, Some((left.len(), 7)));
+    }
+
+    #[test]
+    fn what_every_panic_and_every_program_has_is_left_out() {
+        let start = ["flatland_guest::start::run", "__flatland_main", "_start"];
+        let panic =
+            ["flatland_guest::process::exit", "__rustc::rust_begin_unwind", "core::panicking::panic_fmt"];
+        assert_left(&[&["a::f", "a::main"][..], &start].concat(), &["a::f", "a::main"]);
+        assert_left(
+            &[&panic[..], &["a::f", "core::ops::call", "a::main"], &start].concat(),
+            &["a::f", "core::ops::call", "a::main"],
+        );
+        assert_left(&[&["a::main", "core::ops::call"][..], &start].concat(), &["a::main"]);
+    }
+
+    #[test]
+    fn something_is_always_left() {
+        assert_left(&["_start"], &["_start"]);
+        assert_left(&["__flatland_main", "_start"], &["__flatland_main", "_start"]);
+        assert_left(&["rust_begin_unwind"], &["rust_begin_unwind"]);
+        assert_left(&["rust_begin_unwind", "core::f", "core::g"], &["core::g"]);
+        assert_left(&["core::f", "core::g"], &["core::f", "core::g"]);
+        let mut jumped = calls(&["nowhere", "_start"]);
+        jumped[0].function.name = None;
+        mark_machinery(&mut jumped);
+        assert!(jumped.iter().all(|call| !call.is_machinery));
+    }
+}

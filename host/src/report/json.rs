@@ -1,0 +1,196 @@
+//! A report for programs: one JSON object. Its form is described in docs/report.md, which a test holds against this.
+
+use std::path::Path;
+use std::time::Duration;
+
+use flatland_contract::{Direction, Port};
+use serde_json::{Map, Value, json};
+
+use super::{Calls, Report};
+use crate::engine::{Engine, Registers};
+use crate::fault::{Access, Fault, FaultKind, Location};
+use crate::symbols::Source;
+use crate::{Outcome, Stats, Stop, Transfers};
+
+/// What there is to say of a run besides how it ended.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// The flat image.
+    pub image: &'a Path,
+    /// Where names come from.
+    pub symbols: Option<&'a Path>,
+    /// What the run has cost.
+    pub stats: Stats,
+    /// From the start of the program to now.
+    pub total: Duration,
+    /// Why the host could not do its work, if it could not.
+    pub failure: Option<String>,
+}
+
+/// The version of the form. It grows when a program that knows the old one could misunderstand the new one.
+const VERSION: u32 = 1;
+
+impl Report {
+    /// One object, in lines. The processor is as it was at the end.
+    pub fn json(&self, run: &Run, engine: &dyn Engine) -> String {
+        let Run { image, symbols, stats, total, failure } = run;
+        let layout = engine.memory_map().layout();
+        let location = self.outcome.location();
+        let value = json!({
+            "version": VERSION,
+            "image": image.to_string_lossy(),
+            "symbols": symbols.map(|path| path.to_string_lossy()),
+            "engine": engine.name(),
+            "outcome": if failure.is_some() { "host-error" } else { self.outcome_name() },
+            "status": if failure.is_some() { flatland_contract::status::HOST } else { self.outcome.status() },
+            "message": failure.clone().or_else(|| self.outcome.message(&self.names)),
+            "notes": self.notes,
+            "fault": fault(&self.outcome),
+            "address": location.and_then(Location::inside),
+            "exact": location.map(|location| matches!(location, Location::At(_))),
+            "symbol": self.names.place.function,
+            "file": self.names.place.line.as_ref().map(|(file, _)| file),
+            "line": self.names.place.line.as_ref().map(|(_, line)| line),
+            "instruction": self.processor.as_ref().and_then(|processor| processor.instruction.as_ref()).map(
+                |instruction| json!({
+                    "address": instruction.address,
+                    "bytes": instruction.bytes,
+                    "text": instruction.text,
+                }),
+            ),
+            "registers": self.processor.as_ref().map(|processor| registers(&processor.registers)),
+            "stack": self.processor.as_ref().map(|processor| &processor.stack),
+            "backtrace": self.calls.as_ref().map(backtrace),
+            "backtrace_broken": self.calls.as_ref().and_then(|calls| Some(calls.broken?.to_string())),
+            "backtrace_left_out": self.calls.as_ref().and_then(|calls| calls.left_out).map(|(_, count)| count),
+            "memory": {
+                "ram": layout.ram_end,
+                "heap_end": layout.heap_end,
+                "stack_start": layout.stack_start,
+                "peak_stack": peak_stack(engine),
+            },
+            "instructions": engine.instructions(),
+            "exits": exits(stats),
+            "kicks": stats.kicks,
+            "seconds": { "run": stats.time.as_secs_f64(), "total": total.as_secs_f64() },
+        });
+        format!("{value:#}\n")
+    }
+
+    fn outcome_name(&self) -> &'static str {
+        match self.outcome {
+            Outcome::Exited(_) if self.is_panic => "panic",
+            Outcome::Halted => "halted",
+            Outcome::EndOfInput => "end-of-input",
+            Outcome::Exited(_) => "exited",
+            Outcome::Fault(_) => "fault",
+            Outcome::Stopped(Stop::TimeLimit(_), _) => "time-limit",
+            Outcome::Stopped(Stop::InstructionLimit(_), _) => "instruction-limit",
+            Outcome::Stopped(Stop::Signal(_), _) => "signal",
+            Outcome::Stopped(Stop::Debugger, _) => "killed",
+            Outcome::OutputClosed => "output-closed",
+        }
+    }
+}
+
+/// A fault in numbers. Each kind has the keys that it needs.
+fn fault(outcome: &Outcome) -> Value {
+    let Outcome::Fault(Fault { kind, .. }) = outcome else { return Value::Null };
+    let access = |access| match access {
+        Access::Read => "read",
+        Access::Write => "write",
+        Access::Execute => "execute",
+    };
+    let own = match *kind {
+        FaultKind::Exception { vector, error_code } => {
+            json!({ "kind": "exception", "vector": vector, "error_code": error_code })
+        }
+        FaultKind::TripleFault => json!({ "kind": "triple-fault" }),
+        FaultKind::OutsideRam { access: what, address, .. } => {
+            json!({ "kind": "outside-ram", "access": access(what), "target": address })
+        }
+        FaultKind::ReadOnly { address } => {
+            json!({ "kind": "read-only", "access": access(Access::Write), "target": address })
+        }
+        FaultKind::StackOverflow { stack_size } => {
+            json!({ "kind": "stack-overflow", "stack_size": stack_size })
+        }
+        FaultKind::Hole { access: what, address, .. } => {
+            json!({ "kind": "hole", "access": access(what), "target": address })
+        }
+        FaultKind::Port { port, width, direction } => {
+            json!({ "kind": "port", "port": port, "width": width, "direction": way(direction) })
+        }
+        FaultKind::Unsupported { code, .. } => {
+            json!({ "kind": "unsupported", "code": code.instruction() })
+        }
+    };
+    let mut fault = json!({ "words": kind.to_string() });
+    if let (Value::Object(fault), Value::Object(own)) = (&mut fault, own) {
+        fault.extend(own);
+    }
+    fault
+}
+
+fn registers(registers: &Registers) -> Value {
+    let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = registers;
+    json!({
+        "eax": eax, "ebx": ebx, "ecx": ecx, "edx": edx, "esi": esi, "edi": edi, "ebp": ebp, "esp": esp,
+        "eip": eip, "eflags": eflags,
+    })
+}
+
+fn backtrace(calls: &Calls) -> Value {
+    let calls = calls.calls.iter().map(|call| {
+        let source = call.function.source.as_ref();
+        json!({
+            "address": call.address,
+            "symbol": call.function.name,
+            "file": source.map(|Source { shown, .. }| shown),
+            "line": source.map(|Source { line, .. }| line),
+            "column": source.and_then(|Source { column, .. }| *column),
+            "inlined": call.is_inlined,
+        })
+    });
+    calls.collect()
+}
+
+fn exits(stats: &Stats) -> Value {
+    let mut ports = Map::new();
+    for port in Port::ALL {
+        for direction in [Direction::In, Direction::Out] {
+            let Transfers { exits, bytes } = stats.transfers(port, direction);
+            if exits > 0 {
+                let name = format!("{} {}", port.name(), way(direction));
+                ports.insert(name, json!({ "port": port.number(), "exits": exits, "bytes": bytes }));
+            }
+        }
+    }
+    Value::Object(ports)
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "in",
+        Direction::Out => "out",
+    }
+}
+
+/// How many bytes of the stack were used at least: from the lowest one that is not zero, as RAM is at the start. A guest
+/// whose deepest frames held nothing but zeros has used more.
+fn peak_stack(engine: &dyn Engine) -> u32 {
+    let layout = engine.memory_map().layout();
+    let mut bytes = [0; 4096];
+    let mut at = layout.stack_start;
+    while at < layout.ram_end {
+        let there = engine.read_ram(at, &mut bytes);
+        if let Some(used) = bytes[..there].iter().position(|byte| *byte != 0) {
+            return layout.ram_end - (at + used as u32) / 4 * 4;
+        }
+        if there < bytes.len() {
+            break;
+        }
+        at += there as u32;
+    }
+    0
+}

@@ -1,0 +1,55 @@
+//! Colours, where there is somebody to see them.
+
+use std::env;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+
+use anstyle::{AnsiColor, Style};
+
+/// Whether text has colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Paint {
+    is_on: bool,
+}
+
+/// What went wrong, and where.
+const FAULT: Style = AnsiColor::Red.on_default().bold();
+/// What helps to find one's way.
+const FRAME: Style = AnsiColor::Blue.on_default().bold();
+/// Names.
+const NAME: Style = Style::new().bold();
+
+impl Paint {
+    /// Plain text.
+    pub const PLAIN: Self = Self { is_on: false };
+    /// With colours.
+    pub const COLOURED: Self = Self { is_on: true };
+
+    /// With colours if standard error is a terminal that has them, and nobody has said NO_COLOR (no-color.org).
+    pub fn for_standard_error() -> Self {
+        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+        Self { is_on: !is_set("NO_COLOR") && !is_dumb && io::stderr().is_terminal() }
+    }
+
+    pub(super) fn fault(self, text: impl Display) -> String {
+        self.with(FAULT, text)
+    }
+
+    pub(super) fn frame(self, text: impl Display) -> String {
+        self.with(FRAME, text)
+    }
+
+    pub(super) fn name(self, text: impl Display) -> String {
+        self.with(NAME, text)
+    }
+
+    /// The word that marks what is ours and not the guest's.
+    pub fn mark(self, text: impl Display) -> String {
+        self.with(FAULT, text)
+    }
+
+    fn with(self, style: Style, text: impl Display) -> String {
+        if self.is_on { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+}

@@ -1,0 +1,106 @@
+//! `fault`, `misuse` and `panic`: what goes wrong has its words and its status.
+
+use super::{On, assert_ended, engines, guest};
+
+#[test]
+fn faults_are_named() {
+    const OUTSIDE: &str = "outside RAM at 0xf8000000, by the instruction";
+    const RAM: &str = "RAM ends at 0x01000000";
+    const CORRECT: &str = "correct the instruction there";
+    for (way, words, advice) in [
+        ("divide", "divide error (#DE)", CORRECT),
+        ("ud2", "invalid opcode (#UD)", CORRECT),
+        (
+            "null",
+            "null pointer write at 0x00000000, by the instruction",
+            "look for a pointer that was never set",
+        ),
+        ("rodata", "write to read-only memory (.rodata) at 0x", "mend the pointer"),
+        ("stack", "stack overflow", "look for a recursion without end"),
+        ("read", &format!("read {OUTSIDE}"), RAM),
+        ("write", &format!("write {OUTSIDE}"), RAM),
+        ("jump", "execution outside RAM", RAM),
+        ("port", "unknown port 0x80 (out, 1 byte)", "use one of the machine's ports"),
+        ("gp", "general protection (#GP, selector 0x1230)", CORRECT),
+        ("triple", "triple fault", "an exception found no way to its handler"),
+        // The words depend on the engine.
+        ("sse", "", ""),
+    ] {
+        for on in engines() {
+            let output = guest(on, "fault", &[way], b"");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(134), &b""[..]), "{way}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{way}: {stderr}");
+            assert!(stderr.starts_with(&format!("flatland: {words}")), "{way} on {on:?}: {stderr}");
+            // The instruction's place, or the one just behind it where the engine does not know more.
+            let place = match way {
+                // The processor is there already.
+                "jump" => " at 0xf8000000: ".into(),
+                // On some processors the address is not kept.
+                "triple" => " at ".into(),
+                _ => format!(" in fault::{way}"),
+            };
+            let line = if ["jump", "triple"].contains(&way) { "" } else { " (guest/src/bin/fault.rs:" };
+            for part in [&place, line, advice] {
+                assert!(stderr.contains(part), "{way} on {on:?}: {part:?} is not in {stderr}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ways_to_fault_and_to_go_wrong_are_listed() {
+    for (program, first, ways) in [
+        ("fault", "Choose a fault, as in `cargo xtask run fault -- divide`:\n", 12),
+        ("misuse", "Choose a way, as in `cargo xtask run misuse -- panic`:\n", 7),
+    ] {
+        for arguments in [&[][..], &["nothing"]] {
+            let output = guest(On::Soft, program, arguments, b"");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]));
+            assert!(stderr.starts_with(first), "{stderr}");
+            assert_eq!(stderr.lines().count(), 1 + ways, "{stderr}");
+        }
+    }
+}
+
+/// A panic's message without its place, where that lies in the library, whose source may be anywhere.
+fn panic_message(stderr: &[u8]) -> String {
+    let stderr = String::from_utf8_lossy(stderr);
+    let (place, message) = stderr.split_once('\n').expect("the place stands in a line of its own");
+    assert!(place.starts_with("guest panicked at ") && place.ends_with(':'), "{stderr}");
+    message.to_owned()
+}
+
+#[test]
+fn what_cannot_be_allocated_is_a_panic() {
+    for on in engines() {
+        for (way, message) in
+            [("allocate", "memory allocation of 1048576 bytes failed\n"), ("capacity", "capacity overflow\n")]
+        {
+            let output = guest(on, "misuse", &[way], b"");
+            assert_eq!((output.status.code(), &output.stdout[..]), (Some(101), &b""[..]), "{way}");
+            assert_eq!(panic_message(&output.stderr), message);
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_a_panic_is_told() {
+    for on in engines() {
+        let output = guest(on, "misuse", &["panic"], b"");
+        assert_eq!((output.status.code(), &output.stdout[..]), (Some(101), &b""[..]));
+        assert_eq!(panic_message(&output.stderr), "it begins, \npanicked while saying why it panicked\n");
+    }
+}
+
+#[test]
+fn ends_of_main_and_of_output() {
+    for on in engines() {
+        assert_ended(&guest(on, "misuse", &["error"], b""), 1, b"", "Error: NotFortyTwo(41)\n");
+        assert_ended(&guest(on, "misuse", &["middle"], b""), 0, b"in the middle of a line", "");
+        assert_ended(&guest(on, "misuse", &["exit"], b""), 7, b"in the middle of a line", "");
+    }
+    let megabytes: String = (0..1 << 18).map(|number| format!("{number:07}\n")).collect();
+    assert_ended(&guest(On::Soft, "misuse", &["megabytes"], b""), 0, megabytes.as_bytes(), "");
+}
