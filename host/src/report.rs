@@ -20,7 +20,7 @@ use crate::backtrace::{self, Backtrace};
 use crate::engine::{Engine, Registers};
 use crate::fault::{Access, Fault, FaultKind, Location};
 use crate::instruction::{self, Deed, Instruction, Read, word};
-use crate::{Names, Outcome, Symbols};
+use crate::{Names, Outcome, Stop, Symbols};
 
 pub use calls::{Call, Calls};
 pub use json::Run;
@@ -103,6 +103,8 @@ impl Report {
     ) -> Self {
         let mut report = Self { outcome: outcome.clone(), ..Self::without_outcome() };
         let location = match *outcome {
+            // Who did it has seen all there is.
+            Outcome::Stopped(Stop::Debugger, _) => return report,
             Outcome::Fault(Fault { location, .. }) | Outcome::Stopped(_, location) => Ok(location),
             // The runtime ends so in a panic, which its calls show, and for which they need names.
             Outcome::Exited(status::PANIC) if symbols.is_some() || backtraces == Backtraces::Always => {
