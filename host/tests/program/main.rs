@@ -129,4 +129,5 @@ mod faults;
 mod images;
 mod limits;
 mod protection;
+mod reports;
 mod streams;
