@@ -18,5 +18,7 @@ pub const FAULT: u8 = 134;
 pub const SIGNAL: u8 = 128;
 /// The reader of standard output has gone away.
 pub const OUTPUT_CLOSED: u8 = SIGNAL + 13;
+/// The debugger has ended the run, as SIGKILL would (9).
+pub const KILLED: u8 = SIGNAL + 9;
 /// Ctrl-C.
 pub const INTERRUPTED: u8 = SIGNAL + 2;

@@ -53,6 +53,9 @@ pub trait Engine {
     /// [`Exit::Fault`] the processor cannot go on, and the engine is for looking at only.
     fn run(&mut self) -> Result<Exit<'_>, EngineError>;
 
+    /// What the last exit was, if that was an [`Exit::In`] that can still be filled: its port, width and data.
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])>;
+
     /// The registers as the last exit left them. At a fault they are those of the instruction that
     /// faulted, before anything was pushed.
     fn registers(&mut self) -> Result<Registers, EngineError>;
@@ -104,6 +107,10 @@ impl<E: Engine + ?Sized> Engine for Box<E> {
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {
         (**self).run()
+    }
+
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
+        (**self).pending_input()
     }
 
     fn registers(&mut self) -> Result<Registers, EngineError> {

@@ -48,6 +48,9 @@ pub enum RunError {
 }
 
 impl<E: Engine> Machine<E> {
+    /// How long a reader that does not read delays a watcher that may hold the guest.
+    const FLUSH_BEFORE_HOLDING: Duration = Duration::from_millis(100);
+
     /// How long a run that was stopped waits for a reader that does not read.
     const LAST_FLUSH: Duration = Duration::from_secs(1);
 
@@ -117,7 +120,10 @@ impl<E: Engine> Machine<E> {
 
     /// The same with somebody watching. Where the watcher sets stops, [`Self::set_instruction_limit`] is its own to keep.
     pub fn run_watched<W: Watcher>(&mut self, watcher: &mut W) -> Result<Outcome, RunError> {
-        let limits = Limits::from_now(self.time_limit);
+        let mut limits = Limits::from_now(self.time_limit);
+        if W::HOLDS {
+            limits = limits.coming_back();
+        }
         // For as long as there is output to write, too.
         let mut limit_alarm = Alarm::insistent();
         if let Some(deadline) = limits.deadline() {
@@ -125,13 +131,14 @@ impl<E: Engine> Machine<E> {
         }
         let start = Instant::now();
         self.ports.facts().begin();
-        let mut result = self.run_to_end(&limits, watcher);
+        let mut result = self.run_to_end(&mut limits, watcher);
         if let Ok(outcome) = &result
-            && let Err(error) = watcher.ended(&mut self.engine, outcome)
+            && let Err(error) =
+                self.watched(&mut limits, watcher, |watcher, engine| watcher.ended(engine, outcome))
         {
-            result = Err(error.into());
+            result = Err(error);
         }
-        self.stats.time += start.elapsed();
+        self.stats.time += start.elapsed().saturating_sub(limits.held());
         let delivered = match result {
             Ok(Outcome::Stopped(..)) => self.ports.flush_within(Self::LAST_FLUSH).map(|()| None),
             _ => self.ports.flush(&limits),
@@ -152,9 +159,13 @@ impl<E: Engine> Machine<E> {
         }
     }
 
-    fn run_to_end<W: Watcher>(&mut self, limits: &Limits, watcher: &mut W) -> Result<Outcome, RunError> {
+    fn run_to_end<W: Watcher>(&mut self, limits: &mut Limits, watcher: &mut W) -> Result<Outcome, RunError> {
         let mut output_alarm = Alarm::once();
-        watcher.begins(&mut self.engine)?;
+        if let Some(End::Stopped(stop)) =
+            self.watched(limits, watcher, |watcher, engine| watcher.begins(engine))?
+        {
+            return self.stopped(stop);
+        }
         self.set_output_alarm(&mut output_alarm)?;
         loop {
             let mut transfer = None;
@@ -177,39 +188,98 @@ impl<E: Engine> Machine<E> {
                 }
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());
-                    let end = self.ports.input(port, width, data, limits)?;
-                    if end.is_none() {
-                        note(port, width, Direction::In, data);
+                    match self.ports.input(port, width, data, limits)? {
+                        Some(End::Kicked) => {
+                            self.go_on_waiting(limits, &mut output_alarm, watcher, &mut note)?
+                        }
+                        end => {
+                            if end.is_none() {
+                                note(port, width, Direction::In, data);
+                            }
+                            end
+                        }
                     }
-                    end
                 }
                 Exit::Halt => return Ok(Outcome::Halted),
                 Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
                 Exit::Kicked => {
                     self.stats.kicks += 1;
-                    let end = self.on_kick(limits, &mut output_alarm)?;
-                    watcher.kicked(&mut self.engine)?;
-                    end
+                    self.on_watched_kick(limits, &mut output_alarm, watcher)?
                 }
                 Exit::Debug(DebugStop::InstructionLimit) => {
                     Some(End::Stopped(Stop::InstructionLimit(self.instruction_limit.unwrap_or_default())))
                 }
                 Exit::Debug(stop) => {
-                    watcher.stopped(&mut self.engine, stop)?;
-                    None
+                    self.watched(limits, watcher, |watcher, engine| watcher.stopped(engine, stop))?
                 }
             };
             if let Some(transfer) = transfer {
                 watcher.transferred(&mut self.engine, &transfer)?;
             }
             match end {
-                None => {}
+                None | Some(End::Kicked) => {}
                 Some(End::OfInput) => return Ok(Outcome::EndOfInput),
                 Some(End::Exited(status)) => return Ok(Outcome::Exited(status)),
                 Some(End::Stopped(stop)) => return self.stopped(stop),
                 Some(End::Fault(kind)) => {
                     return Ok(Outcome::Fault(Fault { kind, location: self.engine.location()? }));
                 }
+            }
+        }
+    }
+
+    /// Calls the watcher, which may hold the guest and may end the run. What it holds has sent what it had to send.
+    fn watched<W: Watcher>(
+        &mut self,
+        limits: &mut Limits,
+        watcher: &mut W,
+        call: impl FnOnce(&mut W, &mut E) -> Result<(), EngineError>,
+    ) -> Result<Option<End>, RunError> {
+        if W::HOLDS {
+            self.ports.flush_within(Self::FLUSH_BEFORE_HOLDING)?;
+            let start = Instant::now();
+            let result = call(watcher, &mut self.engine);
+            limits.add_held(start.elapsed());
+            result?;
+        } else {
+            call(watcher, &mut self.engine)?;
+        }
+        Ok(watcher.ends().then_some(End::Stopped(Stop::Debugger)))
+    }
+
+    fn on_watched_kick<W: Watcher>(
+        &mut self,
+        limits: &mut Limits,
+        output_alarm: &mut Alarm,
+        watcher: &mut W,
+    ) -> Result<Option<End>, RunError> {
+        match self.on_kick(limits, output_alarm)? {
+            None => self.watched(limits, watcher, |watcher, engine| watcher.kicked(engine)),
+            end => Ok(end),
+        }
+    }
+
+    /// A wait for input was interrupted for the watcher: lets it look, and waits again.
+    fn go_on_waiting<W: Watcher>(
+        &mut self,
+        limits: &mut Limits,
+        output_alarm: &mut Alarm,
+        watcher: &mut W,
+        note: &mut impl FnMut(u16, u8, Direction, &[u8]),
+    ) -> Result<Option<End>, RunError> {
+        loop {
+            let end = self.on_watched_kick(limits, output_alarm, watcher)?;
+            if end.is_some() {
+                return Ok(end);
+            }
+            // Nobody waits any more where the watcher has changed the registers.
+            let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
+            let end = self.ports.input(port, width, data, limits)?;
+            if end.is_none() {
+                note(port, width, Direction::In, data);
+            }
+            if end != Some(End::Kicked) {
+                return Ok(end);
             }
         }
     }

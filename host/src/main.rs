@@ -4,15 +4,19 @@ mod options;
 
 use std::env;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
+use flatland::gdb::{Address, Debugger};
 use flatland::report::{Paint, Report, Run};
-use flatland::{Image, Machine, MemoryMap, Segment, SegmentsError, StreamError, Streams, kick};
+use flatland::trace::{self, TraceError, Tracer};
+use flatland::{
+    Image, Machine, MemoryMap, Outcome, RunError, Segment, SegmentsError, StreamError, Streams, Symbols, kick,
+};
 use flatland_contract::status;
 use options::{Command, Options};
 
@@ -46,7 +50,13 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let ended = machine.run();
+    let (ended, trace_error) = match run_to_end(options, &mut machine, given.symbols) {
+        Ok(ended) => ended,
+        Err(message) => {
+            say(&message);
+            return status::HOST;
+        }
+    };
     let (report, failure) = match &ended {
         Ok(outcome) => (Report::new(outcome, machine.engine(), given.symbols, options.backtraces), None),
         Err(error) => (Report::without_outcome(), Some(error.to_string())),
@@ -61,6 +71,9 @@ fn run(options: &Options) -> u8 {
     text += &report.body(paint);
     for note in &report.notes {
         text += &line(paint, note);
+    }
+    if let Some(error) = trace_error {
+        text += &line(paint, &error.to_string());
     }
     if let Some((mut file, path)) = given.report {
         let run = Run {
@@ -88,6 +101,62 @@ fn run(options: &Options) -> u8 {
     // As in `say`, nobody is left to tell if that fails.
     let _ = io::stderr().write_all(text.as_bytes());
     status
+}
+
+/// Runs the guest, with whoever is to watch it, and says what became of the trace.
+fn run_to_end(
+    options: &Options,
+    machine: &mut Machine<Box<dyn Engine>>,
+    symbols: Option<&Path>,
+) -> Result<(Result<Outcome, RunError>, Option<TraceError>), String> {
+    if let Some(address) = &options.gdb {
+        let mut debugger = debugger(address, options)?;
+        return Ok((machine.run_watched(&mut debugger), None));
+    }
+    let Some(mut tracer) = tracer(options, symbols, machine.engine())? else {
+        return Ok((machine.run(), None));
+    };
+    let ended = machine.run_watched(&mut tracer);
+    Ok((ended, tracer.error()))
+}
+
+/// What traces the run, if anybody asked for it.
+fn tracer(options: &Options, symbols: Option<&Path>, engine: &dyn Engine) -> Result<Option<Tracer>, String> {
+    let Some(kind) = options.trace else { return Ok(None) };
+    let read = |address: u32, bytes: &mut [u8]| engine.read_ram(address, bytes);
+    let symbols = match symbols.map(|path| Symbols::open(path, &read)) {
+        Some(Err(error)) => {
+            say(&error.to_string());
+            None
+        }
+        symbols => symbols.and_then(Result::ok),
+    };
+    let (sink, prefix): (Box<dyn Write>, _) = match &options.trace_file {
+        None => (Box::new(io::stderr()), "trace: "),
+        Some(path) => {
+            let file = File::create(path).map_err(|error| {
+                format!("cannot write --trace-file `{}` ({error}): choose another place", path.display())
+            })?;
+            (Box::new(BufWriter::new(file)), "")
+        }
+    };
+    let settings = trace::Settings {
+        kind,
+        filter: options.trace_filter.clone(),
+        most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
+        instruction_limit: options.max_instructions,
+    };
+    Ok(Some(Tracer::new(settings, symbols, sink, prefix)))
+}
+
+/// Where gdb can connect, and a word about it.
+fn debugger(address: &Address, options: &Options) -> Result<Debugger, String> {
+    let debugger =
+        Debugger::listen(address, options.max_instructions, say).map_err(|error| error.to_string())?;
+    if let Some(address) = debugger.address() {
+        say(&format!("waiting for gdb: `target remote {address}`"));
+    }
+    Ok(debugger)
 }
 
 /// What of the command line was found to be usable.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use flatland::engine::choice::Choice;
+use flatland::gdb::Address;
+use flatland::trace::{self, Filter};
 use flatland::{Backtraces, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -25,6 +27,12 @@ Options:
   --max-instructions COUNT  end a run that executes more, with status 124 (not with kvm)
   --symbols ELF             the ELF file the image was made of: names and lines in messages, code and constants
                             read-only, and a hole below the stack that catches its overflow
+  --trace KIND              write what the guest does: io, calls or insn (instructions), to standard error
+  --trace-file FILE         write it there instead
+  --trace-filter FILTER     only in functions with FILTER in their names, or at addresses 0xSTART-0xEND
+  --trace-limit LINES       write no more lines than this (default: 1000000)
+  --gdb[=ADDR]              let gdb connect, and wait for it: a port of this machine, such as 1234 (the default) or 0
+                            for any that is free, or a unix socket, such as unix:/tmp/gdb
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
@@ -55,7 +63,7 @@ pub enum Command {
     /// Print the version.
     Version,
     /// Run an image.
-    Run(Options),
+    Run(Box<Options>),
 }
 
 /// How to run an image.
@@ -71,6 +79,8 @@ pub struct Options {
     pub stack: Option<MemorySize>,
     /// What runs the processor.
     pub engine: Choice,
+    /// Where a debugger may connect.
+    pub gdb: Option<Address>,
     /// Whether to say what the run has cost.
     pub stats: bool,
     /// When to show the calls that led somewhere.
@@ -81,6 +91,14 @@ pub struct Options {
     pub max_instructions: Option<u64>,
     /// The longest the run may take.
     pub timeout: Option<Duration>,
+    /// What to write of what the guest does.
+    pub trace: Option<trace::Kind>,
+    /// Where to.
+    pub trace_file: Option<PathBuf>,
+    /// What of it.
+    pub trace_filter: Option<Filter>,
+    /// How many lines of it.
+    pub trace_limit: Option<u64>,
     /// What the guest is told as its arguments.
     pub arguments: Vec<OsString>,
 }
@@ -123,6 +141,36 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                     )
                 })?);
             }
+            Arg::Long("trace") => {
+                let text = text(&mut parser, "--trace")?;
+                options.trace = Some(text.parse().map_err(|error| format!("--trace `{text}` is {error}"))?);
+            }
+            Arg::Long("trace-file") => {
+                options.trace_file = Some(value(&mut parser, "--trace-file")?.into());
+            }
+            Arg::Long("trace-filter") => {
+                let text = text(&mut parser, "--trace-filter")?;
+                options.trace_filter =
+                    Some(text.parse().map_err(|error| format!("--trace-filter `{text}` is {error}"))?);
+            }
+            Arg::Long("trace-limit") => {
+                let text = text(&mut parser, "--trace-limit")?;
+                options.trace_limit =
+                    Some(text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+                        format!(
+                            "--trace-limit `{text}` is no number of lines: give a whole number, such as 1000"
+                        )
+                    })?);
+            }
+            Arg::Long("gdb") => {
+                options.gdb = Some(match parser.optional_value() {
+                    None => Address::default(),
+                    Some(value) => {
+                        let text = value.string().map_err(|_| "the value of --gdb is not UTF-8")?;
+                        text.parse().map_err(|error| format!("--gdb `{text}` is {error}"))?
+                    }
+                });
+            }
             Arg::Long("stats") => options.stats = true,
             Arg::Long("backtrace") => {
                 let text = text(&mut parser, "--backtrace")?;
@@ -149,7 +197,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         }
     }
     options.image = image.ok_or("no image is given")?.into();
-    Ok(Command::Run(options))
+    let of_trace = [
+        ("--trace-file", options.trace_file.is_some()),
+        ("--trace-filter", options.trace_filter.is_some()),
+        ("--trace-limit", options.trace_limit.is_some()),
+    ];
+    if let Some((option, _)) = of_trace.into_iter().find(|(_, given)| *given && options.trace.is_none()) {
+        return Err(format!("{option} says how to trace, and --trace KIND what: choose io, calls or insn"));
+    }
+    Ok(Command::Run(options.into()))
 }
 
 fn value(parser: &mut Parser, option: &str) -> Result<OsString, String> {
@@ -177,7 +233,7 @@ mod tests {
 
     fn options(line: &str) -> Options {
         match parse_words(line) {
-            Ok(Command::Run(options)) => options,
+            Ok(Command::Run(options)) => *options,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -191,17 +247,28 @@ mod tests {
             stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
             engine: Choice::Soft,
+            gdb: Some("[::1]:99".parse().unwrap()),
             stats: true,
             backtraces: Backtraces::Always,
             report: Some("a.json".into()),
             max_instructions: Some(1000),
+            trace: Some(trace::Kind::Calls),
+            trace_file: Some("a.txt".into()),
+            trace_filter: Some(Filter::Function("main".into())),
+            trace_limit: Some(10),
             arguments: Vec::new(),
         };
-        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json --max-instructions 1000 --timeout 1.5 a.bin";
+        let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
+                    --gdb=[::1]:99 --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
+                    --trace-filter main --trace-limit 10 a.bin";
         assert_eq!(options(line), all);
-        let line = "a.bin --timeout=1.5 --max-instructions=1000 --report=a.json --backtrace=always --stats --engine=soft --stack=8K --memory=64K --symbols=a.elf";
+        let line = "a.bin --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
+                    --max-instructions=1000 --gdb=[::1]:99 --report=a.json --backtrace=always --stats --engine=soft \
+                    --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
+        let gdb = Options { image: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
+        assert_eq!(options("--gdb a.bin"), gdb);
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
     }
 
@@ -213,7 +280,7 @@ mod tests {
             if with_image {
                 let arguments = ["--stats", "--", "b"].map(OsString::from).to_vec();
                 let expected = Options { image: "a.bin".into(), arguments, ..Options::default() };
-                assert_eq!(parsed, Ok(Command::Run(expected)));
+                assert_eq!(parsed, Ok(Command::Run(expected.into())));
             } else {
                 assert_eq!(parsed, Err("no image is given".into()));
             }
@@ -243,6 +310,26 @@ mod tests {
             (
                 "a --max-instructions few",
                 "--max-instructions `few` is not a count: give a whole number, such as 1000000",
+            ),
+            ("a --trace all", "--trace `all` is no trace: choose io, calls or insn"),
+            (
+                "a --trace io --trace-filter 0x2-0x1",
+                "--trace-filter `0x2-0x1` is no filter: give part of a function's name, or addresses such as \
+                 0x100-0x200",
+            ),
+            (
+                "a --trace io --trace-limit 0",
+                "--trace-limit `0` is no number of lines: give a whole number, such as 1000",
+            ),
+            (
+                "a --trace-file b",
+                "--trace-file says how to trace, and --trace KIND what: choose io, calls or insn",
+            ),
+            (
+                "a --gdb=0.0.0.0:1234",
+                "--gdb `0.0.0.0:1234` is not an address of this machine alone, and whoever connects owns the guest: \
+                 give a port, such as 1234, or a unix socket, such as unix:/tmp/gdb; from elsewhere, come through \
+                 ssh -L 1234:127.0.0.1:1234",
             ),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),

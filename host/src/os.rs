@@ -18,6 +18,8 @@ pub use portable::*;
 
 use std::io;
 
+#[cfg(doc)]
+use crate::machine::Limits;
 use crate::outcome::Stop;
 
 /// What came of reading or writing.
@@ -27,6 +29,8 @@ pub(crate) enum Transfer {
     Bytes(usize),
     /// None, because the run must stop.
     Stopped(Stop),
+    /// None, because somebody wants attention. Only where a wait for input comes back for it: see [`Limits`].
+    Kicked,
 }
 
 pub(crate) type TransferResult = io::Result<Transfer>;

@@ -34,6 +34,8 @@ pub enum Stop {
     InstructionLimit(u64),
     /// One of the signals that end programs.
     Signal(Signal),
+    /// The debugger: it said so, or it has gone without a word.
+    Debugger,
 }
 
 /// A signal that ends programs (signal(7)).
@@ -80,6 +82,7 @@ impl Outcome {
             Outcome::Fault(_) => status::FAULT,
             Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => status::TIME_LIMIT,
             Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal.number(),
+            Outcome::Stopped(Stop::Debugger, _) => status::KILLED,
             Outcome::OutputClosed => status::OUTPUT_CLOSED,
         }
     }
@@ -113,6 +116,8 @@ impl Outcome {
             Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
                 "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
             )),
+            // Who did it knows.
+            Outcome::Stopped(Stop::Debugger, _) => None,
             Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
                 "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
             )),
@@ -140,6 +145,7 @@ mod tests {
             (Outcome::Stopped(Stop::InstructionLimit(9), at), 124),
             (Outcome::Stopped(Stop::Signal(Signal::Interrupt), at), 130),
             (Outcome::Stopped(Stop::Signal(Signal::Terminate), at), 143),
+            (Outcome::Stopped(Stop::Debugger, at), 137),
             (Outcome::OutputClosed, 141),
         ] {
             assert_eq!(outcome.status(), status, "{outcome:?}");

@@ -9,7 +9,7 @@ use xshell::Shell;
 
 use crate::cargo::{self, cargo};
 use crate::image::Flat;
-use crate::{Result, Workspace, image, rust_source};
+use crate::{Result, Workspace, dropped, image, rust_source};
 
 /// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
@@ -111,12 +111,13 @@ pub fn test_image(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
     Ok(elf)
 }
 
-/// Makes the flat image of an ELF file, and a copy of the file. Returns the end of what the program takes of RAM.
+/// Makes the flat image of an ELF file, and a copy of the file without what it says of dropped functions. Returns the end of what the program takes of RAM.
 pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u64> {
-    let elf =
+    let mut elf =
         fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
     let Flat { bytes: flat, end } =
         image::flatten(&elf).map_err(|error| format!("{} makes no flat image: {error}", built.display()))?;
+    dropped::remove(&mut elf);
     write_if_changed(elf_path, &elf)?;
     write_if_changed(image_path, &flat)?;
     Ok(end)

@@ -54,7 +54,7 @@ fn become_it(mut command: Command) -> Result<()> {
 }
 
 fn build_runner(workspace: &Workspace) -> Result<PathBuf> {
-    run::build_program(workspace, "flatland-test")
+    run::build_program(workspace, "flatland-test", "flatland-test")
 }
 
 fn command(runner: &Path, engine: Option<&str>, tests: &[PathBuf], libtest: &[OsString]) -> Command {

@@ -6,9 +6,12 @@
 mod build;
 mod cargo;
 mod check;
+mod dropped;
+mod gdb;
 mod guest;
 mod guest_tests;
 mod image;
+mod inspect;
 mod new;
 mod options;
 mod programs;
@@ -36,14 +39,22 @@ fn main() -> ExitCode {
         }
     };
     // A run that cannot begin is told apart from a guest that fails, as by `flatland` itself.
-    let failure =
-        if matches!(command, Command::Run { .. } | Command::Exec { .. }) { status::HOST } else { 1 };
+    let failure = if matches!(command, Command::Run { .. } | Command::Gdb { .. } | Command::Exec { .. }) {
+        status::HOST
+    } else {
+        1
+    };
     let workspace = match Workspace::find() {
         Ok(workspace) => workspace,
         Err(message) => return fail(&message, failure),
     };
-    if let Command::Run { name: None, options, .. } = &command
-        && let Err(message) = run::check_no_name_behind(&workspace, options)
+    let nameless = match &command {
+        Command::Run { name: None, options, .. } => Some(("run", options)),
+        Command::Gdb { name: None, options, .. } => Some(("gdb", &options.flatland)),
+        _ => None,
+    };
+    if let Some((word, options)) = nameless
+        && let Err(message) = run::check_no_name_behind(&workspace, word, options)
     {
         return fail(&message, status::USAGE);
     }
@@ -73,7 +84,12 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Help => print(&format!("{HELP}\n")),
         Command::Build { name, profile } => build::guests(workspace, name.as_deref(), profile),
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
+        Command::Gdb { name, profile, options } => gdb::gdb(workspace, name.as_deref(), profile, &options),
         Command::Test { arguments } => check::test(workspace, &arguments),
+        Command::Disassemble { name, profile, function } => {
+            inspect::disassemble(workspace, &name, profile, function.as_deref())
+        }
+        Command::Size { name, profile } => inspect::sizes(workspace, &name, profile),
         Command::New { name, path: None } => print(&new::program(workspace, &name)?),
         Command::New { name, path: Some(path) } => {
             print(&new::package(workspace, &workspace.callers_folder().join(path), &name)?)

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::gdb;
 use crate::guest::Profile;
 
 /// What `--help` prints.
@@ -14,8 +15,13 @@ Usage: cargo xtask COMMAND
 Commands:
   run [NAME] [OPTIONS] [-- ARGS]
                         build a guest program and run it (default: answer); ARGS are for the guest
+  gdb [NAME] [OPTIONS] [-- ARGS]
+                        build a guest program and run it in gdb, stopped at its main
   build [NAME]          build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf
   list                  list the guest programs there are
+  disasm NAME [FUNCTION]
+                        list a program's instructions beside its source: of functions with FUNCTION in their names
+  size NAME             list what takes the room in a program, by section, crate and function
   new NAME              make a guest program, guest/src/bin/NAME.rs
   new --path FOLDER NAME
                         make a crate of its own elsewhere, with a guest program; these commands work there, too
@@ -27,10 +33,15 @@ Commands:
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
 
-Options of run and build:
+Options of run, gdb, build, disasm and size:
   --release             build the guest program optimized for size, without overflow checks
 
-The other options of run go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and
+Options of gdb, which has the terminal for itself:
+  --input FILE          where the guest's input comes from (default: /dev/null)
+  --output FILE         where its output goes: a file, or another terminal (default: target/guest/NAME.output)
+  -x FILE, --batch      gdb's own: commands to begin with, and to end when they are through
+
+The other options of run and gdb go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and
 whatever else `target/release/flatland --help` lists.";
 
 /// What the command line asks for.
@@ -42,6 +53,12 @@ pub enum Command {
     Build { name: Option<String>, profile: Profile },
     /// Build a guest program and run it with these options of `flatland`.
     Run { name: Option<String>, profile: Profile, options: Vec<OsString> },
+    /// List a program's instructions, of the functions with this in their names.
+    Disassemble { name: String, profile: Profile, function: Option<String> },
+    /// List what takes the room in a program.
+    Size { name: String, profile: Profile },
+    /// Build a guest program and run it in gdb.
+    Gdb { name: Option<String>, profile: Profile, options: gdb::Options },
     /// Make a guest program, here or in a crate of its own in this folder.
     New { name: String, path: Option<PathBuf> },
     /// Run the tests with these arguments of `cargo test`.
@@ -71,10 +88,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let asks_for_help = args[..before_dashes].iter().any(|arg| arg == "--help" || arg == "-h");
     match command.as_str() {
         "-h" | "--help" | "help" => Ok(Command::Help),
-        "build" | "run" | "list" | "new" | "lint" | "portability" | "differential" if asks_for_help => {
+        "build" | "run" | "gdb" | "list" | "new" | "disasm" | "size" | "lint" | "portability"
+        | "differential"
+            if asks_for_help =>
+        {
             Ok(Command::Help)
         }
         "run" => parse_run(args),
+        "gdb" => parse_gdb(args),
         "build" => {
             let (name, profile, rest) = name_and_profile(args)?;
             nothing_more("build", &rest)?;
@@ -95,6 +116,18 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
         "new" => parse_new(args),
+        "disasm" => {
+            let (name, profile, mut rest) = program("disasm", args)?;
+            let function = (!rest.is_empty()).then(|| rest.remove(0).into_string());
+            let function = function.transpose().map_err(|_| "the function's name is not UTF-8")?;
+            nothing_more("disasm", &rest)?;
+            Ok(Command::Disassemble { name, profile, function })
+        }
+        "size" => {
+            let (name, profile, rest) = program("size", args)?;
+            nothing_more("size", &rest)?;
+            Ok(Command::Size { name, profile })
+        }
         "list" => nothing_more("list", &args).map(|()| Command::List),
         other => Err(format!("there is no command `{other}`")),
     }
@@ -103,6 +136,34 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
 fn parse_run(args: Vec<OsString>) -> Result<Command, String> {
     let (name, profile, options) = name_and_profile(args)?;
     Ok(Command::Run { name, profile, options })
+}
+
+/// What is not ours nor gdb's is for `flatland`. Values of its options are not told from ours, which have other names.
+fn parse_gdb(args: Vec<OsString>) -> Result<Command, String> {
+    let (name, profile, args) = name_and_profile(args)?;
+    let mut options = gdb::Options::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let mut file = |option| args.next().ok_or(format!("{option} needs a file"));
+        match arg.to_str() {
+            Some("--") => {
+                options.flatland.push(arg);
+                options.flatland.extend(args.by_ref());
+            }
+            Some("--input") => options.input = Some(file("--input")?.into()),
+            Some("--output") => options.output = Some(file("--output")?.into()),
+            Some("-x") => options.gdb.extend(["-x".into(), file("-x")?]),
+            Some("--batch") => options.gdb.push(arg),
+            Some(option) if option.starts_with("--input=") => {
+                options.input = Some(option["--input=".len()..].into());
+            }
+            Some(option) if option.starts_with("--output=") => {
+                options.output = Some(option["--output=".len()..].into());
+            }
+            _ => options.flatland.push(arg),
+        }
+    }
+    Ok(Command::Gdb { name, profile, options })
 }
 
 /// Takes out what is ours: `--release` anywhere before a `--`, and a name in front. What is left may hold
@@ -166,6 +227,15 @@ fn parse_test_guest(args: Vec<OsString>) -> Result<Command, String> {
     Ok(Command::TestGuest { engine, libtest })
 }
 
+/// As [`name_and_profile`], for a command that needs a name.
+fn program(command: &str, args: Vec<OsString>) -> Result<(String, Profile, Vec<OsString>), String> {
+    let (name, profile, rest) = name_and_profile(args)?;
+    let name = name.ok_or_else(|| {
+        format!("`cargo xtask {command}` needs a program, such as `cargo xtask {command} hello`")
+    })?;
+    Ok((name, profile, rest))
+}
+
 fn nothing_more(command: &str, args: &[OsString]) -> Result<(), String> {
     match args.first() {
         None => Ok(()),
@@ -205,9 +275,42 @@ mod tests {
     }
 
     #[test]
+    fn gdb_has_files_for_the_guest_and_options_for_three_programs() {
+        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        let options = gdb::Options {
+            input: Some("in".into()),
+            output: Some("/dev/pts/3".into()),
+            gdb: words("--batch -x script"),
+            flatland: words("--engine soft -- --input a"),
+        };
+        let line = "gdb answer --input in --batch --engine soft --output=/dev/pts/3 -x script --release -- --input a";
+        let command = Command::Gdb { name: Some("answer".into()), profile: Profile::Release, options };
+        assert_eq!(parse_words(line), Ok(command));
+        let options = gdb::Options::default();
+        assert_eq!(parse_words("gdb"), Ok(Command::Gdb { name: None, profile: Profile::Dev, options }));
+        for option in ["--input", "--output", "-x"] {
+            assert_eq!(parse_words(&format!("gdb answer {option}")), Err(format!("{option} needs a file")));
+        }
+    }
+
+    #[test]
     fn test_arguments_go_to_cargo() {
         let arguments = ["some_test", "--", "--nocapture"].map(OsString::from).to_vec();
         assert_eq!(parse_words("test some_test -- --nocapture"), Ok(Command::Test { arguments }));
+    }
+
+    #[test]
+    fn programs_to_look_into() {
+        use Profile::{Dev, Release};
+        let disassemble = |profile, function: Option<&str>| {
+            Ok(Command::Disassemble { name: "answer".into(), profile, function: function.map(Into::into) })
+        };
+        assert_eq!(parse_words("disasm answer"), disassemble(Dev, None));
+        assert_eq!(parse_words("disasm answer --release main"), disassemble(Release, Some("main")));
+        assert_eq!(parse_words("size answer"), Ok(Command::Size { name: "answer".into(), profile: Dev }));
+        let message = "`cargo xtask size` needs a program, such as `cargo xtask size hello`";
+        assert_eq!(parse_words("size"), Err(message.into()));
+        assert_eq!(parse_words("size a b"), Err("`cargo xtask size` does not know `b`".into()));
     }
 
     #[test]

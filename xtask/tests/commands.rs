@@ -235,3 +235,37 @@ fn cargo_xtask_works_in_every_folder() {
         assert_eq!((output.status.code(), &output.stdout), (Some(0), &listed), "in {folder:?}: {output:?}");
     }
 }
+
+#[test]
+fn a_program_is_disassembled_beside_its_source() {
+    let _lock = lock();
+    let output = xtask("disasm answer --release", b"");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        text.starts_with("0x00000000 _start:\n    0x00000000  31 ed                 xor ebp, ebp\n"),
+        "{text}"
+    );
+    assert!(text.contains("guest/src/bin/answer.rs:15  match console::read_byte() {\n"), "{text}");
+    assert!(text.contains("  insb\n"), "{text}");
+    let output = xtask("disasm answer nothing_like_it", b"");
+    let message = "flatland: no function of the program has `nothing_like_it` in its name: `cargo xtask size NAME` lists \
+                   them\n";
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(125), message));
+}
+
+#[test]
+fn what_takes_the_room_adds_up() {
+    let _lock = lock();
+    let output = xtask("size answer --release", b"");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("      68  .text\n      68  bytes of RAM, of which 68 are in the image\n"),
+        "{text}"
+    );
+    assert!(text.contains("\n      68 100.0%  by crate\n"), "{text}");
+    // Each crate's part is on a line of its own, up to the empty one.
+    let crates = text.split("by crate\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let sizes = crates.lines().map(|line| line.split_whitespace().next().unwrap().parse::<u32>().unwrap());
+    assert_eq!(sizes.sum::<u32>(), 68, "{text}");
+}

@@ -30,6 +30,7 @@ use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemoryMap, Part, kick};
 use exception_page::EXCEPTION_PAGE;
 use ring::Ring;
+use run_page::Io;
 use stopping::Stopping;
 
 /// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
@@ -107,12 +108,11 @@ impl KvmEngine {
                 .map_err(KvmError::call("KVM_SET_USER_MEMORY_REGION"))?;
         }
 
-        let mut vcpu = vm.create_vcpu(0).map_err(KvmError::call("KVM_CREATE_VCPU"))?;
+        let vcpu = vm.create_vcpu(0).map_err(KvmError::call("KVM_CREATE_VCPU"))?;
         let mut sregs = vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?;
         entry_state::set_segments(&mut sregs);
         vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
         vcpu.set_regs(&entry_state::registers(ram)).map_err(KvmError::call("KVM_SET_REGS"))?;
-        let ring = Ring::new(&kvm, &vm, &mut vcpu)?;
         Ok(Self {
             vcpu,
             vm,
@@ -120,7 +120,7 @@ impl KvmEngine {
             map,
             last: LastExit::Before,
             stopping: Stopping::default(),
-            ring,
+            ring: Ring::new(),
             pending: None,
         })
     }
@@ -336,6 +336,9 @@ impl Engine for KvmEngine {
         }
         match kind {
             Kind::Io => {
+                if let Io { direction: Direction::Out, port, .. } = run_page::io(self.vcpu.get_kvm_run()) {
+                    self.ring.count_exit(port, &self.vm, &mut self.vcpu);
+                }
                 let io = run_page::io(self.vcpu.get_kvm_run());
                 let (port, width, data) = (io.port, io.width, io.data);
                 match io.direction {
@@ -359,6 +362,11 @@ impl Engine for KvmEngine {
                 Ok(Exit::Kicked)
             }
         }
+    }
+
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
+        let is_pending = matches!(self.last, LastExit::In);
+        is_pending.then(|| run_page::io(self.vcpu.get_kvm_run())).map(|io| (io.port, io.width, io.data))
     }
 
     fn registers(&mut self) -> Result<Registers, EngineError> {
@@ -395,7 +403,8 @@ impl Engine for KvmEngine {
     }
 
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
-        self.stopping = Stopping::new(stops)?;
+        let stopping = Stopping::new(stops)?;
+        self.stopping.replace(stopping);
         if stops.each_transfer {
             self.ring.disable(&self.vm);
         }

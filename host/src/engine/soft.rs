@@ -437,6 +437,10 @@ impl Engine for SoftEngine {
         })
     }
 
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
+        self.input.as_ref().map(|input| (input.port, input.width, &mut self.input_data[..]))
+    }
+
     fn registers(&mut self) -> Result<Registers, EngineError> {
         let cpu = &self.cpu;
         Ok(Registers {

@@ -62,6 +62,9 @@ pub(crate) enum End {
     Exited(u8),
     /// While the machine waited, the run was stopped from outside.
     Stopped(Stop),
+    /// While it waited for input, somebody wanted attention. It is no end: the transfer is to be tried again, from its
+    /// beginning.
+    Kicked,
     /// The contract has no such transfer.
     Fault(FaultKind),
 }
@@ -153,7 +156,11 @@ impl Ports {
                 Port::Test => answer.set(&self.facts.order().to_bytes()),
                 Port::InputReady => match self.input_ready(limits)? {
                     Ok(ready) => self.answers[port.index()].set(&ready.to_le_bytes()),
-                    Err(stop) => return Ok(Some(End::Stopped(stop))),
+                    Err(end) => {
+                        // What was read of the last answer is its rest, or all of several.
+                        self.answers[port.index()].set(&data[..filled]);
+                        return Ok(Some(end));
+                    }
                 },
                 Port::Console | Port::Diagnostics | Port::Random | Port::Exit => {
                     unreachable!("they answer otherwise, or not at all")
@@ -163,9 +170,10 @@ impl Ports {
     }
 
     /// How much input is ready, when there is some or the end of it.
-    fn input_ready(&mut self, limits: &Limits) -> Result<Result<u32, Stop>, StreamError> {
+    fn input_ready(&mut self, limits: &Limits) -> Result<Result<u32, End>, StreamError> {
         Ok(match self.refill(limits)? {
-            Refill::Stopped(stop) => Err(stop),
+            Refill::Stopped(stop) => Err(End::Stopped(stop)),
+            Refill::Kicked => Err(End::Kicked),
             Refill::Ready | Refill::End => {
                 Ok(u32::try_from(self.streams.input.ready().len()).unwrap_or(u32::MAX))
             }
@@ -183,6 +191,10 @@ impl Ports {
                 Refill::Ready => {}
                 Refill::End => return Ok(Some(End::OfInput)),
                 Refill::Stopped(stop) => return Ok(Some(End::Stopped(stop))),
+                Refill::Kicked => {
+                    self.streams.input.put_back(&data[..filled]);
+                    return Ok(Some(End::Kicked));
+                }
             }
         }
     }

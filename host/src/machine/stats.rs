@@ -26,7 +26,7 @@ pub struct Transfers {
 
 impl Stats {
     /// Counts an exit with transfers at a port; unknown ports end the run and are told otherwise.
-    pub(super) fn count(&mut self, port: u16, direction: Direction, bytes: usize) {
+    pub(crate) fn count(&mut self, port: u16, direction: Direction, bytes: usize) {
         if let Some(port) = Port::from_number(port) {
             let transfers = &mut self.transfers[index(port, direction)];
             transfers.exits += 1;
@@ -45,18 +45,26 @@ fn index(port: Port, direction: Direction) -> usize {
     2 * port.index() + usize::from(direction == Direction::Out)
 }
 
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl Stats {
+    /// The part of it that is about transfers.
+    pub(crate) fn transfers_in_words(&self) -> String {
         let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();
-        write!(f, "{all} exits for I/O")?;
+        let mut words = format!("{all} exits for I/O");
         for port in Port::ALL {
             for (direction, way) in [(Direction::In, "in"), (Direction::Out, "out")] {
                 let Transfers { exits, bytes } = self.transfers(port, direction);
                 if exits > 0 {
-                    write!(f, ", {} {way} {exits} ({bytes} bytes)", port.name())?;
+                    words += &format!(", {} {way} {exits} ({bytes} bytes)", port.name());
                 }
             }
         }
+        words
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.transfers_in_words())?;
         write!(f, ", {} kicks, {:.3} ms", self.kicks, self.time.as_secs_f64() * 1e3)
     }
 }

@@ -10,6 +10,10 @@ pub trait Watcher {
     /// Whether [`Self::transferred`] wants to be told.
     const WANTS_TRANSFERS: bool = false;
 
+    /// Whether a call may take as long as a person thinks. Then the time it takes does not count for the time limit,
+    /// what the guest has sent until then is written first, and a wait for input comes back at each kick.
+    const HOLDS: bool = false;
+
     /// The run is about to begin: the place to set stops.
     fn begins(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError>;
 
@@ -24,6 +28,11 @@ pub trait Watcher {
     /// The clock or a signal has fetched the processor. Not for each kick is there something to do.
     fn kicked(&mut self, _: &mut dyn Engine) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    /// Whether the run is to end here. Asked after each call.
+    fn ends(&self) -> bool {
+        false
     }
 
     /// The run has ended like this, and the processor is as it was then.

@@ -6,6 +6,6 @@ mod files;
 mod termination;
 
 pub use alarm::Alarm;
-pub use bell::{Armed, answer, arm};
+pub use bell::{Armed, answer, arm, is_rung};
 pub(crate) use files::{InputFile, OutputFile};
 pub use termination::{on_termination_signals, terminated_by};

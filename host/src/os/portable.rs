@@ -10,7 +10,7 @@ use std::io;
 use crate::outcome::Signal;
 
 pub use alarm::Alarm;
-pub use bell::{Armed, answer, arm};
+pub use bell::{Armed, answer, arm, is_rung};
 pub(crate) use files::{InputFile, OutputFile};
 
 /// Does nothing here: the operating system's own way to end a program stays.

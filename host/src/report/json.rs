@@ -87,6 +87,7 @@ impl Report {
             Outcome::Stopped(Stop::TimeLimit(_), _) => "time-limit",
             Outcome::Stopped(Stop::InstructionLimit(_), _) => "instruction-limit",
             Outcome::Stopped(Stop::Signal(_), _) => "signal",
+            Outcome::Stopped(Stop::Debugger, _) => "killed",
             Outcome::OutputClosed => "output-closed",
         }
     }

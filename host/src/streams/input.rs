@@ -27,6 +27,8 @@ pub(crate) enum Refill {
     End,
     /// The run must stop.
     Stopped(Stop),
+    /// Somebody wants attention before there is any.
+    Kicked,
 }
 
 impl Input {
@@ -63,6 +65,17 @@ impl Input {
         len
     }
 
+    /// Puts back what was taken last, when nothing is ready any more.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        debug_assert!(self.unread.is_empty());
+        match self.buffer.get_mut(..bytes.len()) {
+            Some(room) => room.copy_from_slice(bytes),
+            // It came in many pieces.
+            None => self.buffer = bytes.into(),
+        }
+        self.unread = 0..bytes.len();
+    }
+
     /// Waits until something is ready.
     pub(crate) fn refill(&mut self, limits: &Limits) -> Result<Refill, StreamError> {
         const SIZE: usize = 64 << 10;
@@ -83,6 +96,7 @@ impl Input {
                 Ok(Refill::Ready)
             }
             Ok(Transfer::Stopped(stop)) => Ok(Refill::Stopped(stop)),
+            Ok(Transfer::Kicked) => Ok(Refill::Kicked),
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(StreamError::InputIsDirectory),
             Err(error) => Err(StreamError::Input(error)),
         }

@@ -131,6 +131,7 @@ impl Output {
                     }
                 }
                 Ok(Transfer::Stopped(stop)) => break Ok(Flush::Stopped(stop)),
+                Ok(Transfer::Kicked) => {}
                 Err(error) => break Err(error),
             }
         };

@@ -128,6 +128,8 @@ mod engine;
 mod faults;
 mod images;
 mod limits;
+mod much_output;
 mod protection;
 mod reports;
 mod streams;
+mod traces;

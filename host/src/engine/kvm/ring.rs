@@ -4,56 +4,78 @@
 //! Whoever waits for something else, or for too long, must look here first: a [kick](crate::kick) brings KVM back.
 
 use flatland_contract::Port;
-use kvm_ioctls::{Cap, IoEventAddress, Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, IoEventAddress, VcpuFd, VmFd};
 
-use super::{EngineError, KvmError};
+use super::EngineError;
 
 /// The ports that take output and answer nothing.
 const PORTS: [Port; 2] = [Port::Console, Port::Diagnostics];
 
+/// After so many output exits KVM is asked to collect. Asking costs nothing, but a VM that was asked takes about as long
+/// to close (an SRCU grace period, 13 ms) as so many exits take: a guest with little to say is done sooner without.
+const EXITS_UNTIL_ENABLED: u32 = 1000;
+
 /// What was taken out of the ring, and handed over piece by piece.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ring {
-    is_mapped: bool,
-    enabled: bool,
+    state: State,
     bytes: Vec<u8>,
     /// The byte that ended the last piece, because it went elsewhere.
     next: Option<(u16, u8)>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// KVM has not been asked yet, after so many exits that it could have spared us.
+    Waiting(u32),
+    /// KVM collects.
+    Enabled,
+    /// It did, and what it has collected may still be there.
+    Disabled,
+    /// It cannot, or is not to.
+    Never,
+}
+
 impl Ring {
-    /// Has KVM collect output, if it can.
-    pub fn new(kvm: &Kvm, vm: &VmFd, vcpu: &mut VcpuFd) -> Result<Self, KvmError> {
-        if !kvm.check_extension(Cap::CoalescedPio) {
-            return Ok(Self::default());
-        }
-        vcpu.map_coalesced_mmio_ring().map_err(KvmError::call("mmap of the ring"))?;
-        for port in PORTS {
-            // A zone for each: one of two bytes would take a transfer of that width, too.
-            vm.register_coalesced_mmio(address(port), 1)
-                .map_err(KvmError::call("KVM_REGISTER_COALESCED_MMIO"))?;
-        }
-        Ok(Self { is_mapped: true, enabled: true, ..Self::default() })
+    pub fn new() -> Self {
+        Self { state: State::Waiting(0), bytes: Vec::new(), next: None }
     }
 
-    /// Whether there may be output here that nobody has been told of.
-    pub fn is_enabled(&self) -> bool {
-        self.enabled
-    }
-
-    /// From now on each transfer is an exit of its own. What was collected is still here.
-    pub fn disable(&mut self, vm: &VmFd) {
-        if std::mem::take(&mut self.enabled) {
-            for port in PORTS {
-                // It was registered, so this cannot fail.
-                let _ = vm.unregister_coalesced_mmio(address(port), 1);
+    /// There was an exit for output at this port. Has KVM collect what comes from now on, if it is time and KVM can.
+    pub fn count_exit(&mut self, port: u16, vm: &VmFd, vcpu: &mut VcpuFd) {
+        if let State::Waiting(exits) = &mut self.state
+            && PORTS.into_iter().any(|known| known.number() == port)
+        {
+            *exits += 1;
+            if *exits == EXITS_UNTIL_ENABLED {
+                self.state = if enable(vm, vcpu) { State::Enabled } else { State::Never };
             }
         }
     }
 
+    /// Whether there may be output here that nobody has been told of.
+    pub fn is_enabled(&self) -> bool {
+        self.state == State::Enabled
+    }
+
+    /// From now on each transfer is an exit of its own. What was collected is still here.
+    pub fn disable(&mut self, vm: &VmFd) {
+        self.state = match self.state {
+            State::Enabled => {
+                for port in PORTS {
+                    // It was registered, so this cannot fail.
+                    let _ = vm.unregister_coalesced_mmio(address(port), 1);
+                }
+                State::Disabled
+            }
+            State::Waiting(_) => State::Never,
+            state => state,
+        };
+    }
+
     /// Takes the next bytes that went to one port, for [`Self::bytes`], and returns that port.
     pub fn take(&mut self, vcpu: &mut VcpuFd) -> Result<Option<u16>, EngineError> {
-        if !self.is_mapped {
+        if !matches!(self.state, State::Enabled | State::Disabled) {
             return Ok(None);
         }
         let mut read = || {
@@ -81,6 +103,24 @@ impl Ring {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// Whether KVM collects now. Where it cannot, each transfer goes on being an exit.
+fn enable(vm: &VmFd, vcpu: &mut VcpuFd) -> bool {
+    if !vm.check_extension(Cap::CoalescedPio) || vcpu.map_coalesced_mmio_ring().is_err() {
+        return false;
+    }
+    // A zone for each: one of two bytes would take a transfer of that width, too.
+    let Some(failed) =
+        PORTS.into_iter().position(|port| vm.register_coalesced_mmio(address(port), 1).is_err())
+    else {
+        return true;
+    };
+    for port in &PORTS[..failed] {
+        // It was registered, so this cannot fail.
+        let _ = vm.unregister_coalesced_mmio(address(*port), 1);
+    }
+    false
 }
 
 fn address(port: Port) -> IoEventAddress {

@@ -42,6 +42,11 @@ impl Stopping {
         Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), reported: None })
     }
 
+    /// Takes these in place of what was set before. Where the last stop was, is known all the same.
+    pub fn replace(&mut self, other: Self) {
+        *self = Self { reported: self.reported, ..other };
+    }
+
     /// Whether anything of it is set.
     pub fn is_active(&self) -> bool {
         self.step || !self.breakpoints.is_empty()
@@ -99,6 +104,11 @@ impl KvmEngine {
             set.map_err(|errno| EngineError::Call { call: "KVM_SET_GUEST_DEBUG", cause: errno.into() })?;
             match self.enter()? {
                 Kind::Debug => {}
+                Kind::Kicked if at_breakpoint => {
+                    // Before the instruction was executed, as it is a single one.
+                    self.stopping.reported = Some(eip);
+                    return Ok(Kind::Kicked);
+                }
                 kind => return Ok(kind),
             }
             let eip = self.kvm_regs()?.rip as u32;

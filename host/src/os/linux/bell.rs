@@ -34,6 +34,11 @@ pub fn answer() -> bool {
     BELL.with(|bell| bell.rung.swap(false, Ordering::Relaxed))
 }
 
+/// The same, without an answer.
+pub fn is_rung() -> bool {
+    BELL.with(|bell| bell.rung.load(Ordering::Relaxed))
+}
+
 /// As long as it lives, a ring of this thread's bell sets `engine_flag` to 1; if the bell has been rung
 /// already, the flag is set at once. The flag is cleared in the end.
 ///

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll, ppoll};
 
+use super::bell::is_rung;
 use super::termination::Held;
 use crate::machine::Limits;
 use crate::os::{Transfer, TransferResult};
@@ -31,8 +32,10 @@ impl InputFile {
     /// Waits until there is something, and reads it.
     pub fn read(&mut self, buffer: &mut [u8], limits: &Limits) -> TransferResult {
         loop {
-            if let Some(stop) = wait(self.0.as_fd(), PollFlags::POLLIN, limits)? {
-                return Ok(Transfer::Stopped(stop));
+            match wait(self.0.as_fd(), PollFlags::POLLIN, limits, limits.comes_back())? {
+                Waited::Ready => {}
+                Waited::Stopped(stop) => return Ok(Transfer::Stopped(stop)),
+                Waited::Kicked => return Ok(Transfer::Kicked),
             }
             match self.0.read(buffer) {
                 Ok(len) => return Ok(Transfer::Bytes(len)),
@@ -70,7 +73,10 @@ impl OutputFile {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => limits.stop(),
                 // Whoever opened it made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(self.0.as_fd(), PollFlags::POLLOUT, limits)?
+                    match wait(self.0.as_fd(), PollFlags::POLLOUT, limits, false)? {
+                        Waited::Stopped(stop) => Some(stop),
+                        Waited::Ready | Waited::Kicked => None,
+                    }
                 }
                 Err(error) => return Err(error),
             };
@@ -109,19 +115,29 @@ fn is_to_be_tried_again(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
+/// What came of waiting.
+enum Waited {
+    Ready,
+    Stopped(Stop),
+    Kicked,
+}
+
 /// Waits until the descriptor is ready, or has failed so that a read or write will say how; or until the run
-/// must stop.
-fn wait(fd: BorrowedFd, events: PollFlags, limits: &Limits) -> io::Result<Option<Stop>> {
+/// must stop; or for a kick, if that is wanted.
+fn wait(fd: BorrowedFd, events: PollFlags, limits: &Limits, comes_back: bool) -> io::Result<Waited> {
     loop {
         let held = Held::new()?;
         if let Some(stop) = limits.stop() {
-            return Ok(Some(stop));
+            return Ok(Waited::Stopped(stop));
+        }
+        if comes_back && is_rung() {
+            return Ok(Waited::Kicked);
         }
         let timeout = limits.remaining().map(Into::into);
         match ppoll(&mut [PollFd::new(fd, events)], timeout, Some(held.mask())) {
             // On a time-out the next look at the limits stops the run.
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(None),
+            Ok(_) => return Ok(Waited::Ready),
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -47,6 +47,11 @@ pub fn answer() -> bool {
     Bell::of_this_thread().rung.swap(false, Ordering::Relaxed)
 }
 
+/// The same, without an answer.
+pub fn is_rung() -> bool {
+    Bell::of_this_thread().rung.load(Ordering::Relaxed)
+}
+
 /// As long as it lives, a ring of this thread's bell sets `engine_flag` to 1; if the bell has been rung
 /// already, the flag is set at once. The flag is cleared in the end.
 ///

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use super::bell::is_rung;
 use crate::machine::Limits;
 use crate::os::{Transfer, TransferResult};
 
@@ -52,6 +53,9 @@ impl InputFile {
             }
             if let Some(stop) = limits.stop() {
                 return Ok(Transfer::Stopped(stop));
+            }
+            if limits.comes_back() && is_rung() {
+                return Ok(Transfer::Kicked);
             }
             let patience = limits.remaining().unwrap_or(Self::PATIENCE).min(Self::PATIENCE);
             let Some(pieces) = &self.pieces else { return Ok(Transfer::Bytes(0)) };

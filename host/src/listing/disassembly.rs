@@ -1,0 +1,103 @@
+//! A program's instructions, each below the line of the source that it was made of.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use iced_x86::OpKind;
+
+use super::{ListingError, Program, Symbol};
+use crate::instruction::{self, Instruction};
+use crate::symbols::Source;
+use crate::{Image, Symbols};
+
+/// The functions whose names contain this, or all of them.
+pub fn disassembly(image: &Image, elf: &Path, part: Option<&str>) -> Result<String, ListingError> {
+    let program = Program::open(elf)?;
+    let read = |address: u32, bytes: &mut [u8]| {
+        let there = image.bytes().get(address as usize..).unwrap_or_default();
+        let len = there.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&there[..len]);
+        len
+    };
+    let symbols =
+        Symbols::open(elf, &read).map_err(|error| ListingError::Elf(elf.into(), error.to_string()))?;
+    let wanted = |symbol: &&Symbol| symbol.is_code && part.is_none_or(|part| symbol.name.contains(part));
+    let functions: Vec<_> = program.symbols.iter().filter(wanted).collect();
+    if let (true, Some(part)) = (functions.is_empty(), part) {
+        return Err(ListingError::NoFunction(part.into()));
+    }
+    let mut listing =
+        Listing { program: &program, symbols: &symbols, files: HashMap::new(), text: String::new() };
+    for function in functions {
+        listing.function(function);
+    }
+    Ok(listing.text)
+}
+
+struct Listing<'a> {
+    program: &'a Program,
+    symbols: &'a Symbols,
+    /// The lines of source files; none of those that are not there.
+    files: HashMap<PathBuf, Vec<String>>,
+    text: String,
+}
+
+impl Listing<'_> {
+    fn function(&mut self, function: &Symbol) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        let _ = writeln!(self.text, "{:#010x} {}:", function.address, function.name);
+        let mut last = None;
+        let mut address = function.address;
+        while address - function.address < function.size {
+            let innermost = self.symbols.functions(address).into_iter().next();
+            let source = innermost.and_then(|function| function.source);
+            if let Some(source) = &source
+                && last.as_ref() != Some(&(source.path.clone(), source.line))
+            {
+                self.source_line(source);
+                last = Some((source.path.clone(), source.line));
+            }
+            address += self.instruction(address, function);
+        }
+    }
+
+    fn source_line(&mut self, source: &Source) {
+        let lines = self.files.entry(source.path.clone()).or_insert_with(|| {
+            fs::read_to_string(&source.path).unwrap_or_default().lines().map(Into::into).collect()
+        });
+        let line = lines.get((source.line - 1) as usize).map_or("", |line| line.trim());
+        let _ = writeln!(self.text, "  {}:{}  {line}", source.shown, source.line);
+    }
+
+    /// Lists an instruction, or a byte that is none, and returns its length.
+    fn instruction(&mut self, address: u32, function: &Symbol) -> u32 {
+        let read = |address: u32, bytes: &mut [u8]| self.program.read(address, bytes);
+        let Some(instruction) = Instruction::at(address, &read) else {
+            let _ = writeln!(self.text, "    {address:#010x}  no instruction");
+            return 1;
+        };
+        let bytes: Vec<_> = instruction.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut line = format!("    {address:#010x}  {:20}  {}", bytes.join(" "), instruction.text);
+        if let Some(target) = target(address, &read).filter(|target| !contains(function, *target))
+            && let Some(callee) = self.program.symbols.iter().find(|symbol| contains(symbol, target))
+        {
+            let _ = write!(line, "  ; {}", callee.name);
+        }
+        let _ = writeln!(self.text, "{line}");
+        instruction.bytes.len() as u32
+    }
+}
+
+/// Where a call or a jump leads, if its bytes say so.
+fn target(address: u32, read: instruction::Read) -> Option<u32> {
+    let (decoded, _) = instruction::decode(address, read)?;
+    (decoded.op0_kind() == OpKind::NearBranch32).then(|| decoded.near_branch_target() as u32)
+}
+
+fn contains(symbol: &Symbol, address: u32) -> bool {
+    symbol.is_code && address.checked_sub(symbol.address).is_some_and(|offset| offset < symbol.size)
+}

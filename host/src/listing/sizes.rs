@@ -1,0 +1,98 @@
+//! What takes the room in a program, by section, by crate and by function.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{ListingError, Program};
+
+/// Functions and variables that take less than this part of all of them are told of together.
+const LEAST_PART: u32 = 200;
+
+/// Bytes of RAM, in tables.
+pub fn sizes(elf: &Path) -> Result<String, ListingError> {
+    let program = Program::open(elf)?;
+    let mut text = String::new();
+    let image: u32 = program.sections.iter().map(|section| section.bytes.len() as u32).sum();
+    let ram: u32 = program.sections.iter().map(|section| section.size).sum();
+    for section in &program.sections {
+        let _ = writeln!(text, "{:>8}  {}", section.size, section.name);
+    }
+    let _ = writeln!(text, "{ram:>8}  bytes of RAM, of which {image} are in the image\n");
+
+    let all: u32 = program.symbols.iter().map(|symbol| symbol.size).sum();
+    let mut crates: HashMap<&str, u32> = HashMap::new();
+    for symbol in &program.symbols {
+        *crates.entry(crate_of(&symbol.name)).or_default() += symbol.size;
+    }
+    let unnamed = ram.saturating_sub(all);
+    if unnamed > 0 {
+        crates.insert("(constants and gaps without a name)", unnamed);
+    }
+    table(
+        &mut text,
+        "by crate",
+        crates.into_iter().map(|(name, size)| (name.to_owned(), size)).collect(),
+        ram,
+        0,
+    );
+    let symbols = program.symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size)).collect();
+    text.push('\n');
+    table(&mut text, "by function and variable", symbols, ram, ram / LEAST_PART);
+    Ok(text)
+}
+
+/// The largest first. What is below `least` bytes is one row.
+fn table(text: &mut String, title: &str, mut rows: Vec<(String, u32)>, all: u32, least: u32) {
+    rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let mut row = |size: u32, name: &str| {
+        let percent = f64::from(size) * 100.0 / f64::from(all.max(1));
+        let _ = writeln!(text, "{size:>8} {percent:>5.1}%  {name}");
+    };
+    let small = rows.iter().position(|(_, size)| *size < least).unwrap_or(rows.len());
+    row(rows.iter().map(|(_, size)| size).sum(), title);
+    for (name, size) in &rows[..small] {
+        row(*size, name);
+    }
+    let rest = &rows[small..];
+    if !rest.is_empty() {
+        row(rest.iter().map(|(_, size)| size).sum(), &format!("({} smaller ones)", rest.len()));
+    }
+}
+
+/// The crate that a name belongs to: the first part of its path, in `<T as Trait>::f` that of `T`.
+fn crate_of(name: &str) -> &str {
+    let start = name.trim_start_matches(['<', '&', '*', '[', '(']).trim_start_matches("mut ");
+    let end = start.find("::").unwrap_or(0);
+    let first = &start[..end];
+    let is_path = !first.is_empty() && first.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_path { first } else { "(assembly, C and the compiler)" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_belong_to_crates() {
+        for (name, of) in [
+            ("core::fmt::write", "core"),
+            ("<answer::A as core::fmt::Display>::fmt", "answer"),
+            ("<&mut alloc::string::String as core::fmt::Write>::write_str", "alloc"),
+            ("<() as flatland_guest::process::Termination>::report", "(assembly, C and the compiler)"),
+            ("memcpy", "(assembly, C and the compiler)"),
+        ] {
+            assert_eq!(crate_of(name), of, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_largest_come_first_and_the_small_ones_together() {
+        let mut text = String::new();
+        let rows = [("b", 10), ("a", 10), ("c", 79), ("d", 1)].map(|(name, size)| (name.to_owned(), size));
+        table(&mut text, "all", rows.into(), 100, 5);
+        let expected = "     100 100.0%  all\n      79  79.0%  c\n      10  10.0%  a\n      10  10.0%  b\n       1   1.0%  \
+                        (1 smaller ones)\n";
+        assert_eq!(text, expected);
+    }
+}

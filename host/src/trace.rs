@@ -1,0 +1,233 @@
+//! Traces: what a guest did, a line for each thing it did.
+//!
+//! A [`Tracer`] watches a run, on either engine. Transfers are told of as they are made; calls and instructions are found
+//! by stepping. Nothing of the guest is changed by that but its speed.
+
+mod calls;
+mod instructions;
+mod lines;
+mod names;
+mod transfers;
+
+use std::io::Write;
+use std::ops::Range;
+use std::str::FromStr;
+
+use crate::engine::{DebugStop, Engine, EngineError, Stops};
+use crate::{Outcome, Symbols, Transfer, Watcher};
+
+use calls::Calls;
+use instructions::Instructions;
+use lines::Lines;
+pub use lines::TraceError;
+use names::Names;
+use transfers::Transfers;
+
+/// What is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Each transfer at a port.
+    Io,
+    /// Each function's entry and return.
+    Calls,
+    /// Each instruction, with the registers it changed.
+    Instructions,
+}
+
+impl FromStr for Kind {
+    type Err = UnknownKind;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKind> {
+        match name {
+            "io" => Ok(Self::Io),
+            "calls" => Ok(Self::Calls),
+            "insn" => Ok(Self::Instructions),
+            _ => Err(UnknownKind),
+        }
+    }
+}
+
+/// There is no such trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no trace: choose io, calls or insn")]
+pub struct UnknownKind;
+
+/// Where a guest must be for a line to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// In a function whose name contains this.
+    Function(String),
+    /// At one of these addresses.
+    Addresses(Range<u32>),
+}
+
+impl FromStr for Filter {
+    type Err = WrongFilter;
+
+    /// `START-END` in hexadecimal, or part of a function's name.
+    fn from_str(text: &str) -> Result<Self, WrongFilter> {
+        let address = |text: &str| u32::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+        match text.split_once('-') {
+            Some((start, end)) if start.starts_with("0x") => match (address(start), address(end)) {
+                (Some(start), Some(end)) if start < end => Ok(Self::Addresses(start..end)),
+                _ => Err(WrongFilter),
+            },
+            _ if text.is_empty() => Err(WrongFilter),
+            _ => Ok(Self::Function(text.into())),
+        }
+    }
+}
+
+/// There is no such filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no filter: give part of a function's name, or addresses such as 0x100-0x200")]
+pub struct WrongFilter;
+
+/// What to trace, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What.
+    pub kind: Kind,
+    /// Where; everywhere, if it does not say.
+    pub filter: Option<Filter>,
+    /// The most lines. The run goes on behind them, untraced.
+    pub most_lines: u64,
+    /// The limit of instructions of the run, if it has one.
+    pub instruction_limit: Option<u64>,
+}
+
+/// The most lines where nobody asks for another number: so many can be looked at, and do not fill a disk.
+pub const MOST_LINES: u64 = 1_000_000;
+
+/// Traces a run.
+pub struct Tracer {
+    settings: Settings,
+    names: Names,
+    lines: Lines,
+    what: What,
+}
+
+enum What {
+    Transfers(Transfers),
+    Calls(Calls),
+    Instructions(Instructions),
+}
+
+impl Tracer {
+    /// Writes to this sink, with this before each line.
+    pub fn new(
+        settings: Settings,
+        symbols: Option<Symbols>,
+        sink: Box<dyn Write>,
+        prefix: &'static str,
+    ) -> Self {
+        let what = match settings.kind {
+            Kind::Io => What::Transfers(Transfers::default()),
+            Kind::Calls => What::Calls(Calls::default()),
+            Kind::Instructions => What::Instructions(Instructions::default()),
+        };
+        let names = Names::new(symbols, settings.filter.clone());
+        let lines = Lines::new(sink, prefix, settings.most_lines);
+        Self { settings, names, lines, what }
+    }
+
+    /// Why there are no more lines than there are, if one could not be written.
+    pub fn error(&mut self) -> Option<TraceError> {
+        self.lines.error()
+    }
+
+    /// Lets the guest run on undisturbed, if there are lines enough.
+    fn stop_if_full(&mut self, engine: &mut dyn Engine) {
+        if self.lines.just_ended() {
+            let stops = Stops { instructions: self.settings.instruction_limit, ..Stops::default() };
+            set_stops(engine, &stops);
+        }
+    }
+}
+
+impl Watcher for Tracer {
+    const WANTS_TRANSFERS: bool = true;
+
+    fn begins(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
+        let stops = Stops {
+            instructions: self.settings.instruction_limit,
+            each_transfer: true,
+            step: self.settings.kind != Kind::Io,
+            ..Stops::default()
+        };
+        set_stops(engine, &stops);
+        let Self { names, lines, what, .. } = self;
+        match what {
+            What::Transfers(_) => Ok(()),
+            What::Calls(calls) => calls.begin(engine, names, lines),
+            What::Instructions(instructions) => instructions.begin(engine, names),
+        }
+    }
+
+    fn stopped(&mut self, engine: &mut dyn Engine, stop: DebugStop) -> Result<(), EngineError> {
+        if stop == DebugStop::Step && !self.lines.is_full() {
+            let Self { names, lines, what, .. } = self;
+            match what {
+                What::Transfers(_) => {}
+                What::Calls(calls) => calls.stepped(engine, names, lines)?,
+                What::Instructions(instructions) => instructions.stepped(engine, names, lines)?,
+            }
+            self.stop_if_full(engine);
+        }
+        Ok(())
+    }
+
+    fn transferred(&mut self, engine: &mut dyn Engine, transfer: &Transfer) -> Result<(), EngineError> {
+        if let Self { names, lines, what: What::Transfers(transfers), .. } = self
+            && !lines.is_full()
+        {
+            transfers.transferred(engine, transfer, names, lines)?;
+            self.stop_if_full(engine);
+        }
+        Ok(())
+    }
+
+    fn kicked(&mut self, _: &mut dyn Engine) -> Result<(), EngineError> {
+        if let Self { lines, what: What::Transfers(transfers), .. } = self {
+            transfers.flush(lines);
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), EngineError> {
+        let Self { names, lines, what, .. } = self;
+        match what {
+            What::Transfers(transfers) => transfers.flush(lines),
+            What::Calls(_) => {}
+            What::Instructions(instructions) => instructions.end(engine, lines)?,
+        }
+        let place = match outcome.location().and_then(|location| location.inside()) {
+            Some(address) => format!(" at {address:#010x}{}", names.get(address).place),
+            None => String::new(),
+        };
+        lines.write(&format!("end: {}{place}", names::of_outcome(outcome)));
+        lines.finish();
+        Ok(())
+    }
+}
+
+/// A tracer asks for nothing that an engine could not do: the limit of instructions has been asked for before.
+fn set_stops(engine: &mut dyn Engine, stops: &Stops) {
+    engine.set_stops(stops).expect("every engine steps, and comes back at each transfer");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        let function = |name: &str| Ok(Filter::Function(name.into()));
+        assert_eq!("main".parse(), function("main"));
+        assert_eq!("my-kernel::main".parse(), function("my-kernel::main"));
+        assert_eq!("0x100-0x200".parse(), Ok(Filter::Addresses(0x100..0x200)));
+        for wrong in ["", "0x200-0x100", "0x1-", "0x-0x2", "0x1-5"] {
+            assert_eq!(wrong.parse::<Filter>(), Err(WrongFilter), "{wrong}");
+        }
+    }
+}
