@@ -179,7 +179,7 @@ pub struct EngineSnapshot(pub(crate) EngineState);
 /// Each engine's own.
 #[derive(Clone, Debug)]
 pub(crate) enum EngineState {
-    Soft(soft::State),
+    Soft(Box<soft::State>),
     #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
     Kvm(kvm::State),
 }

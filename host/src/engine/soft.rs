@@ -525,7 +525,7 @@ impl Engine for SoftEngine {
         }
         let memory = self.cpu.memory.snapshot();
         let state = State { cpu: self.cpu.state(), memory, map: self.cpu.memory.map().clone() };
-        Ok(EngineSnapshot(EngineState::Soft(state)))
+        Ok(EngineSnapshot(EngineState::Soft(state.into())))
     }
 
     fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {

@@ -320,6 +320,38 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_transfer_that_was_interrupted_can_be_tried_again_from_its_beginning() {
+        use std::io::Write;
+
+        use crate::kick::{self, Alarm};
+
+        let limits = no_limits().coming_back();
+        for (port, sent, expected) in [(0xe9, &b"abc"[..], &b"abcd"[..]), (0xeb, b"abc", b"\x03\0\0\0\x03\0")]
+        {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let input = Input::from_file(std::os::fd::OwnedFd::from(reader).into());
+            let mut ports =
+                Ports::new(Streams { input, ..Streams::none() }, Facts::new(Layout::new(16 << 20, 2 << 20)));
+            let mut alarm = Alarm::once();
+            let mut data = vec![0xff; expected.len()];
+            // Part of it is there, and then nothing comes before the bell.
+            if port == 0xe9 {
+                writer.write_all(sent).unwrap();
+            }
+            for _ in 0..2 {
+                alarm.set(Instant::now() + Duration::from_millis(5)).unwrap();
+                assert_eq!(ports.input(port, 1, &mut data, &limits).unwrap(), Some(End::Kicked));
+                assert!(kick::answer());
+                alarm.answered();
+            }
+            writer.write_all(if port == 0xe9 { b"d" } else { sent }).unwrap();
+            assert_eq!(ports.input(port, 1, &mut data, &limits).unwrap(), None);
+            assert_eq!(data, expected, "{port:#x}");
+        }
+    }
+
+    #[test]
     fn answers_begin_again_behind_their_end() {
         let mut ports = ports(b"");
         ports.facts().set_arguments([b"a".to_vec(), b"".to_vec(), b"b c".to_vec()]);
