@@ -110,8 +110,8 @@ fn run_to_end(
     symbols: Option<&Path>,
 ) -> Result<(Result<Outcome, RunError>, Option<TraceError>), String> {
     if let Some(address) = &options.gdb {
-        let mut debugger =
-            Debugger::listen(address, options.max_instructions, say).map_err(|error| error.to_string())?;
+        let debugger = Debugger::listen(address, options.max_instructions, say);
+        let mut debugger = debugger.map_err(|error| error.to_string())?;
         return Ok((machine.run_watched(&mut debugger), None));
     }
     let Some(mut tracer) = tracer(options, symbols, machine.engine())? else {

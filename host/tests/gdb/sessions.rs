@@ -173,7 +173,8 @@ fn a_fault_can_be_looked_at() {
             let ended = waiting.end();
             assert_eq!(ended.status, Some(134), "{said}");
             // gdb shows the sentence, too.
-            assert!(said.contains(ended.stderr.trim_end()), "{ended:?}: {said}");
+            let sentence = ended.stderr.lines().next().expect("there is one");
+            assert!(said.contains(sentence), "{ended:?}: {said}");
             assert!(
                 ended.stderr.starts_with("flatland: ") && !ended.stderr.starts_with(outside),
                 "{ended:?}"
