@@ -291,7 +291,7 @@ fn signal(outcome: &Outcome) -> Option<Signal> {
         },
         Outcome::Exited(status::PANIC) => Signal::SIGABRT,
         Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => Signal::SIGXCPU,
-        Outcome::Stopped(Stop::Signal(_) | Stop::Debugger, _)
+        Outcome::Stopped(Stop::Signal(_) | Stop::Debugger | Stop::Input, _)
         | Outcome::Halted
         | Outcome::EndOfInput
         | Outcome::Exited(_)

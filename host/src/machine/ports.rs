@@ -20,12 +20,15 @@ pub(crate) struct Ports {
     streams: Streams,
     facts: Facts,
     /// What the guest has not read yet of the last answer at each port, in the order of [`Port::ALL`].
-    answers: [Answer; Port::ALL.len()],
+    answers: Answers,
 }
 
+/// What the guest has not read yet of the last answer at each port, in the order of [`Port::ALL`].
+pub(crate) type Answers = [Answer; Port::ALL.len()];
+
 /// An answer of some bytes, which the guest may read in pieces.
-#[derive(Debug, Default)]
-struct Answer {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
     bytes: Vec<u8>,
     /// How many of them the guest has had.
     read: usize,
@@ -72,6 +75,16 @@ pub(crate) enum End {
 impl Ports {
     pub fn new(streams: Streams, facts: Facts) -> Self {
         Self { streams, facts, answers: Default::default() }
+    }
+
+    pub fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Begins anew with these streams, and with what the guest has not read of these answers.
+    pub fn restore(&mut self, answers: &Answers, streams: Streams) {
+        self.answers.clone_from(answers);
+        self.streams = streams;
     }
 
     pub fn facts(&mut self) -> &mut Facts {
