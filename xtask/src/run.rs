@@ -89,8 +89,7 @@ pub fn build_program(workspace: &Workspace, package: &str, name: &str) -> Result
 fn has_static_libc() -> bool {
     const FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
     let is_there = |folder: &&str| Path::new(folder).join("libc.a").exists();
-    cfg!(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))
-        && FOLDERS.iter().any(is_there)
+    cfg!(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")) && FOLDERS.iter().any(is_there)
 }
 
 /// A name behind options is taken for the value of one, and `flatland` would run `answer` with it.
