@@ -7,7 +7,7 @@ use std::fmt;
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
-use crate::instruction::{self, Read, word};
+use crate::instruction::{self, LARGEST_FUNCTION, Read, word};
 
 /// Where the walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,8 @@ fn caller(start: &Start, read: Read) -> Caller {
         // else, in most cases not behind a call.
         return Caller::At(esp);
     }
-    let Some(function) = function else {
+    // As far as it is sensible to decode.
+    let Some(function) = function.filter(|function| eip.wrapping_sub(*function) < LARGEST_FUNCTION) else {
         // What can be seen from here alone.
         let is_at = |address: u32, code: &[u8]| {
             let mut bytes = [0; 3];
@@ -213,3 +214,6 @@ fn caller(start: &Start, read: Read) -> Caller {
 fn is_immediate(kind: OpKind) -> bool {
     matches!(kind, OpKind::Immediate8to32 | OpKind::Immediate32)
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,11 @@ pub enum EngineError {
         #[source]
         cause: std::io::Error,
     },
+    /// A snapshot of something else.
+    #[error(
+        "the snapshot is of a machine with another engine or another memory: take one in a machine like this"
+    )]
+    ForeignSnapshot,
     /// The engine said something that this program does not know.
     #[error("KVM ended the run for a reason unknown to this program ({0}): report it, with the image")]
     UnknownExit(String),
@@ -87,6 +92,14 @@ pub trait Engine {
     /// and after a kick it is the one to execute next.
     fn location(&mut self) -> Result<Location, EngineError>;
 
+    /// The state as it is, for [`Self::restore`]. What an [`Exit::In`] waits for is given up: its instruction is the next
+    /// one.
+    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError>;
+
+    /// Puts the state back: RAM, registers, all that a guest can see but the time. Only pages that were written since
+    /// are touched if this snapshot was the last one to be taken or restored.
+    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError>;
+
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
     /// The hole below the stack counts as RAM here, and read-only memory is the guest's only.
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize;
@@ -141,6 +154,14 @@ impl<E: Engine + ?Sized> Engine for Box<E> {
         (**self).location()
     }
 
+    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
+        (**self).snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
+        (**self).restore(snapshot)
+    }
+
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
         (**self).read_ram(address, bytes)
     }
@@ -148,6 +169,19 @@ impl<E: Engine + ?Sized> Engine for Box<E> {
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
         (**self).write_ram(address, bytes)
     }
+}
+
+/// The state of an engine at some time. It may be restored in any machine of the same engine and the same
+/// [`MemoryMap`], and as often as one likes.
+#[derive(Clone, Debug)]
+pub struct EngineSnapshot(pub(crate) EngineState);
+
+/// Each engine's own.
+#[derive(Clone, Debug)]
+pub(crate) enum EngineState {
+    Soft(Box<soft::State>),
+    #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
+    Kvm(kvm::State),
 }
 
 /// What happened.

@@ -83,16 +83,11 @@ impl Debugger {
         })
     }
 
-    /// Where it listens, for as long as nobody has connected.
-    pub fn address(&self) -> Option<Address> {
-        self.listener.as_ref().and_then(|listener| listener.address().ok())
-    }
-
     /// Waits for somebody to connect.
     fn accept(&mut self) {
         // After the first one, nobody is let in.
         let Some(listener) = self.listener.take() else { return };
-        match listener.accept() {
+        match listener.accept(self.say) {
             Ok(Some(connection)) => {
                 let stub = GdbStub::new(connection).run_state_machine(&mut self.guest);
                 match stub {
@@ -296,7 +291,7 @@ fn signal(outcome: &Outcome) -> Option<Signal> {
         },
         Outcome::Exited(status::PANIC) => Signal::SIGABRT,
         Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => Signal::SIGXCPU,
-        Outcome::Stopped(Stop::Signal(_) | Stop::Debugger, _)
+        Outcome::Stopped(Stop::Signal(_) | Stop::Debugger | Stop::Input, _)
         | Outcome::Halted
         | Outcome::EndOfInput
         | Outcome::Exited(_)

@@ -14,6 +14,9 @@ pub fn word(read: Read, address: u32) -> Option<u32> {
     (read(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
 }
 
+/// No function is larger, or so large that it should be decoded.
+pub const LARGEST_FUNCTION: u32 = 1 << 20;
+
 /// An instruction in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -80,9 +83,7 @@ pub fn mnemonic(code: &[u8]) -> Option<String> {
 /// astray, and then nothing is found. The instruction must be one that can have done the deed with these registers,
 /// which are as it left them.
 pub fn ending_at(end: u32, start: u32, deed: Deed, registers: &Registers, read: Read) -> Option<u32> {
-    /// As far as it is sensible to decode: a large function.
-    const FARTHEST: u32 = 1 << 20;
-    if end.checked_sub(start)? > FARTHEST {
+    if end.checked_sub(start)? > LARGEST_FUNCTION {
         return None;
     }
     let mut at = start;

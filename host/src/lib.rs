@@ -38,7 +38,7 @@ pub mod trace;
 
 pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};
-pub use machine::{Machine, Nobody, RunError, Stats, Transfer, Transfers, Watcher};
+pub use machine::{Machine, Nobody, RunError, Snapshot, Stats, Transfer, Transfers, Watcher};
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
 pub use memory_size::{MemorySize, MemorySizeError};
 pub use outcome::{Outcome, Signal, Stop};

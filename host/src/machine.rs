@@ -2,15 +2,16 @@
 
 mod limits;
 mod ports;
+mod snapshot;
 mod stats;
 mod watch;
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use flatland_contract::Direction;
 use flatland_contract::memory::LOAD_ADDRESS;
 use flatland_contract::test::Order;
+use flatland_contract::{Direction, Port};
 
 use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
 use crate::fault::Fault;
@@ -20,6 +21,7 @@ use crate::{Image, ImageError, Output, StreamError, Streams};
 
 pub(crate) use limits::Limits;
 use ports::{End, Facts, Ports};
+pub use snapshot::Snapshot;
 pub use stats::{Stats, Transfers};
 pub use watch::{Nobody, Transfer, Watcher};
 
@@ -30,6 +32,8 @@ pub struct Machine<E> {
     ports: Ports,
     time_limit: Option<Duration>,
     instruction_limit: Option<u64>,
+    /// Whether the run is to stop where the guest asks for input.
+    pause_at_input: bool,
     stats: Stats,
 }
 
@@ -67,6 +71,7 @@ impl<E: Engine> Machine<E> {
             ports: Ports::new(streams, facts),
             time_limit: None,
             instruction_limit: None,
+            pause_at_input: false,
             stats: Stats::default(),
         })
     }
@@ -185,6 +190,15 @@ impl<E: Engine> Machine<E> {
                         output_alarm.set(due).map_err(RunError::Timer)?;
                     }
                     end
+                }
+                Exit::In { port, width: 1, .. }
+                    if self.pause_at_input
+                        && [Port::Console, Port::InputReady].map(Port::number).contains(&port) =>
+                {
+                    // Its instruction is to be the next one.
+                    let registers = self.engine.registers()?;
+                    self.engine.set_registers(&registers)?;
+                    Some(End::Stopped(Stop::Input))
                 }
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());

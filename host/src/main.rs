@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
-use flatland::gdb::{Address, Debugger};
+use flatland::gdb::Debugger;
 use flatland::report::{Paint, Report, Run};
 use flatland::trace::{self, TraceError, Tracer};
 use flatland::{
@@ -110,7 +110,8 @@ fn run_to_end(
     symbols: Option<&Path>,
 ) -> Result<(Result<Outcome, RunError>, Option<TraceError>), String> {
     if let Some(address) = &options.gdb {
-        let mut debugger = debugger(address, options)?;
+        let debugger = Debugger::listen(address, options.max_instructions, say);
+        let mut debugger = debugger.map_err(|error| error.to_string())?;
         return Ok((machine.run_watched(&mut debugger), None));
     }
     let Some(mut tracer) = tracer(options, symbols, machine.engine())? else {
@@ -147,16 +148,6 @@ fn tracer(options: &Options, symbols: Option<&Path>, engine: &dyn Engine) -> Res
         instruction_limit: options.max_instructions,
     };
     Ok(Some(Tracer::new(settings, symbols, sink, prefix)))
-}
-
-/// Where gdb can connect, and a word about it.
-fn debugger(address: &Address, options: &Options) -> Result<Debugger, String> {
-    let debugger =
-        Debugger::listen(address, options.max_instructions, say).map_err(|error| error.to_string())?;
-    if let Some(address) = debugger.address() {
-        say(&format!("waiting for gdb: `target remote {address}`"));
-    }
-    Ok(debugger)
 }
 
 /// What of the command line was found to be usable.

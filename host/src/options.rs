@@ -197,6 +197,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         }
     }
     options.image = image.ok_or("no image is given")?.into();
+    if options.gdb.is_some() && options.trace.is_some() {
+        return Err("--gdb and --trace exclude each other, as one looks at a run: choose one of them".into());
+    }
     let of_trace = [
         ("--trace-file", options.trace_file.is_some()),
         ("--trace-filter", options.trace_filter.is_some()),
@@ -247,7 +250,7 @@ mod tests {
             stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
             engine: Choice::Soft,
-            gdb: Some("[::1]:99".parse().unwrap()),
+            gdb: None,
             stats: true,
             backtraces: Backtraces::Always,
             report: Some("a.json".into()),
@@ -259,16 +262,18 @@ mod tests {
             arguments: Vec::new(),
         };
         let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
-                    --gdb=[::1]:99 --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
+                    --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
                     --trace-filter main --trace-limit 10 a.bin";
         assert_eq!(options(line), all);
         let line = "a.bin --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
-                    --max-instructions=1000 --gdb=[::1]:99 --report=a.json --backtrace=always --stats --engine=soft \
+                    --max-instructions=1000 --report=a.json --backtrace=always --stats --engine=soft \
                     --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
         assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
         let gdb = Options { image: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
         assert_eq!(options("--gdb a.bin"), gdb);
+        let gdb = Options { gdb: Some("[::1]:99".parse().unwrap()), ..gdb };
+        assert_eq!(options("--gdb=[::1]:99 a.bin"), gdb);
         assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
     }
 
@@ -330,6 +335,10 @@ mod tests {
                 "--gdb `0.0.0.0:1234` is not an address of this machine alone, and whoever connects owns the guest: \
                  give a port, such as 1234, or a unix socket, such as unix:/tmp/gdb; from elsewhere, come through \
                  ssh -L 1234:127.0.0.1:1234",
+            ),
+            (
+                "a --gdb --trace io",
+                "--gdb and --trace exclude each other, as one looks at a run: choose one of them",
             ),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),

@@ -36,6 +36,8 @@ pub enum Stop {
     Signal(Signal),
     /// The debugger: it said so, or it has gone without a word.
     Debugger,
+    /// The guest asks for input, which is where [`Machine::run_until_input`](crate::Machine::run_until_input) ends.
+    Input,
 }
 
 /// A signal that ends programs (signal(7)).
@@ -83,6 +85,7 @@ impl Outcome {
             Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => status::TIME_LIMIT,
             Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal.number(),
             Outcome::Stopped(Stop::Debugger, _) => status::KILLED,
+            Outcome::Stopped(Stop::Input, _) => status::SUCCESS,
             Outcome::OutputClosed => status::OUTPUT_CLOSED,
         }
     }
@@ -117,7 +120,7 @@ impl Outcome {
                 "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
             )),
             // Who did it knows.
-            Outcome::Stopped(Stop::Debugger, _) => None,
+            Outcome::Stopped(Stop::Debugger | Stop::Input, _) => None,
             Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
                 "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
             )),

@@ -4,7 +4,11 @@ mod common;
 
 use common::{engines, machine_on};
 use flatland::engine::choice::Choice;
+use std::thread;
+use std::time::Instant;
+
 use flatland::engine::{DebugStop, Engine, Exit, Stops, WatchKind, Watchpoint};
+use flatland::kick::{Alarm, answer, is_rung};
 
 /// Adds up 3 + 2 + 1, sends the sum, and halts.
 #[rustfmt::skip]
@@ -133,5 +137,27 @@ fn kvm_says_what_it_cannot() {
         ] {
             assert_eq!(machine.engine().set_stops(&stops).unwrap_err().to_string(), message);
         }
+    }
+}
+
+#[test]
+fn a_breakpoint_that_was_told_is_not_told_again_after_a_kick_or_other_stops() {
+    for engine in engines() {
+        let mut machine = machine_on(*engine, CODE, b"");
+        let processor = machine.engine();
+        let stops = Stops { breakpoints: vec![9], ..Stops::default() };
+        processor.set_stops(&stops).unwrap();
+        assert!(matches!(processor.run().unwrap(), Exit::Debug(DebugStop::Breakpoint)), "{engine:?}");
+        processor.set_stops(&stops).unwrap();
+        let mut alarm = Alarm::once();
+        alarm.set(Instant::now()).expect("there are timers");
+        while !is_rung() {
+            thread::yield_now();
+        }
+        assert!(matches!(processor.run().unwrap(), Exit::Kicked), "{engine:?}");
+        assert!(answer());
+        assert!(matches!(processor.run().unwrap(), Exit::Debug(DebugStop::Breakpoint)), "{engine:?}");
+        // It is the next time around.
+        assert_eq!(processor.registers().unwrap().ecx, 2, "{engine:?}");
     }
 }

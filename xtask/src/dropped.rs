@@ -210,7 +210,7 @@ fn find_sequences(lines: &[u8], start: usize, sequences: &mut Vec<(usize, usize)
     // minimum_instruction_length, maximum_operations_per_instruction, default_is_stmt, line_base, line_range
     cursor.skip(5)?;
     let opcode_base = cursor.number::<1>()?;
-    let operands = lines.get(cursor.at..cursor.at + (opcode_base as usize).checked_sub(1)?)?;
+    let operands = lines.get(cursor.at..cursor.at.checked_add((opcode_base as usize).checked_sub(1)?)?)?;
     cursor.at = program;
     let mut sequence = (program, false);
     while cursor.at < lines.len() {
@@ -240,4 +240,93 @@ fn find_sequences(lines: &[u8], start: usize, sequences: &mut Vec<(usize, usize)
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A unit with its length before it.
+    fn unit(body: &[u8]) -> Vec<u8> {
+        [&(body.len() as u32).to_le_bytes(), body].concat()
+    }
+
+    /// Abbreviation 1: low_pc addr, high_pc data4; 2: low_pc addr, udata; 3: nothing but a block.
+    #[rustfmt::skip]
+    const ABBREVIATIONS: &[u8] = &[
+        1, 0x2e, 1, 0x11, 0x01, 0x12, 0x06, 0, 0,
+        2, 0x0a, 0, 0x11, 0x01, 0x58, 0x0f, 0, 0,
+        3, 0x34, 0, 0x02, 0x18, 0, 0,
+        0,
+    ];
+
+    fn info(entries: &[u8]) -> Vec<u8> {
+        unit(&[&[4, 0, 0, 0, 0, 0, 4], entries].concat())
+    }
+
+    #[test]
+    fn ranges_that_begin_nowhere_become_empty_and_nothing_else_changes() {
+        #[rustfmt::skip]
+        let entries = |dead: u8| [
+            1, 0, 0, 0, 0xf0, dead, 0, 0, 0,
+            2, 0, 0, 0, 0xf0, 0x87, 0x01,
+            3, 5, 0, 0, 0, 0xf0, 9,
+            1, 0x10, 0, 0, 0, 9, 0, 0, 0,
+            0,
+            1, 0, 0, 0, 0xf0, dead, 0, 0, 0,
+            0,
+        ];
+        let mut both = [info(&entries(9)), info(&entries(7))].concat();
+        remove_ranges(&mut both, ABBREVIATIONS);
+        assert_eq!(both, [info(&entries(0)), info(&entries(0))].concat());
+    }
+
+    /// A line program with an opcode_base of 10.
+    fn line_program(sequences: &[&[u8]]) -> Vec<u8> {
+        let header = [&[1, 1, 1, 0xfb, 14, 10][..], &[0, 1, 1, 1, 1, 0, 0, 0, 1], &[0, 0]].concat();
+        let len = (header.len() as u32).to_le_bytes();
+        unit(&[&[4, 0][..], &len, &header, &sequences.concat()].concat())
+    }
+
+    #[test]
+    fn rows_that_begin_nowhere_become_nothing() {
+        // copy, advance_pc, fixed_advance_pc, a special one
+        let rows = [1, 2, 0x80, 0x01, 9, 0, 1, 0x20];
+        let sequence =
+            |address: u32| [&[5, 7][..], &[0, 5, 2], &address.to_le_bytes(), &rows, &[0, 1, 1]].concat();
+        let (live, dead) = (sequence(0x1000), sequence(NOWHERE));
+        let nothing = vec![7; dead.len()];
+        let mut lines = [line_program(&[&live, &dead, &live]), line_program(&[&dead])].concat();
+        remove_rows(&mut lines);
+        assert_eq!(lines, [line_program(&[&live, &nothing, &live]), line_program(&[&nothing])].concat());
+    }
+
+    #[test]
+    fn what_is_not_understood_stays_as_it_is_and_is_no_panic() {
+        let whole = info(&[1, 0, 0, 0, 0xf0, 9, 0, 0, 0, 0]);
+        let lines = line_program(&[&[0, 5, 2, 0, 0, 0, 0xf0, 1, 0, 1, 1]]);
+        for bytes in [&whole, &lines] {
+            for len in 0..bytes.len() {
+                let mut cut = bytes[..len].to_vec();
+                remove_ranges(&mut cut, ABBREVIATIONS);
+                remove_rows(&mut cut);
+                assert_eq!(cut, bytes[..len]);
+            }
+            // Each byte spoiled: some change something, none panics.
+            for at in 0..bytes.len() {
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut spoiled = bytes.clone();
+                    spoiled[at] = value;
+                    remove_ranges(&mut spoiled, ABBREVIATIONS);
+                    remove_rows(&mut spoiled);
+                    assert_eq!(spoiled.len(), bytes.len());
+                }
+            }
+        }
+        for len in 0..ABBREVIATIONS.len() {
+            remove_ranges(&mut whole.clone(), &ABBREVIATIONS[..len]);
+        }
+        remove(&mut []);
+        remove(&mut [0x7f, b'E', b'L', b'F']);
+    }
 }

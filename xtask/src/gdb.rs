@@ -53,8 +53,10 @@ pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     }
     let mut command = Command::new(&debugger);
     command.arg("-quiet").current_dir(&folder);
-    // A function that is not there is no question to be asked.
-    let begin = ["set pagination off", "set breakpoint pending off"].map(String::from);
+    // A function that is not there is no question to be asked. And gdb finds those that exist inlined only, as `main`
+    // mostly does, when it has read all there is.
+    let begin =
+        ["set pagination off", "set breakpoint pending off", "maint expand-symtabs"].map(String::from);
     let connect = format!("target remote {}", socket.path.display());
     let main = format!("tbreak {}::main", built.name.replace('-', "_"));
     for line in begin.iter().chain([&connect, &main]) {

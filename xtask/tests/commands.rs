@@ -130,7 +130,10 @@ fn a_panic_is_told_and_ends_with_101() {
     let _lock = lock();
     assert!(xtask("build panic", b"").status.success());
     let message = "guest panicked at src/bin/panic.rs:14:25:\n\
-                   index out of bounds: the len is 3 but the index is 7\n";
+                   index out of bounds: the len is 3 but the index is 7\n\
+                   flatland: the calls that led to the panic:\n   \
+                   0: panic::main\n             \
+                   at guest/src/bin/panic.rs:14:25\n";
     assert_ended(&xtask("run panic", &[7]), 101, b"so far, so good\n", message);
     assert_ended(&xtask("run panic", &[2]), 0, b"so far, so good\n*", "");
 }

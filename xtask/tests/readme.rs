@@ -66,8 +66,18 @@ fn the_sessions_are_true() {
         if !printed.is_empty() && !printed.ends_with('\n') {
             printed.push('\n');
         }
-        assert_eq!(printed, output, "$ {command}");
+        assert_eq!(without_addresses(&printed), without_addresses(&output), "$ {command}");
     }
+}
+
+/// Where a function lies is the compiler's choice, and changes with every other one: ` at 0x000000ab in NAME`.
+fn without_addresses(text: &str) -> String {
+    let mut pieces = text.split(" at 0x");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| match piece.split_once(" in ") {
+        Some((address, rest)) if address.len() == 8 => text + " at ADDRESS in " + rest,
+        _ => text + " at 0x" + piece,
+    })
 }
 
 #[test]

@@ -12,10 +12,13 @@ mod entry_state;
 mod exception_page;
 mod ring;
 mod run_page;
+mod snapshot;
 mod stopping;
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use flatland_contract::Direction;
 use flatland_contract::memory::PAGE_SIZE;
@@ -25,12 +28,13 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 pub use device::KvmError;
 
-use super::{Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupported};
+use super::{Engine, EngineError, EngineSnapshot, Exit, Registers, Stops, SystemRegisters, Unsupported};
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemoryMap, Part, kick};
 use exception_page::EXCEPTION_PAGE;
 use ring::Ring;
 use run_page::Io;
+pub use snapshot::State;
 use stopping::Stopping;
 
 /// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
@@ -53,6 +57,8 @@ pub struct KvmEngine {
     ring: Ring,
     /// The exit that comes after what is in the ring.
     pending: Option<Kind>,
+    /// The snapshot whose RAM lies under this one's, if there is one.
+    base: Option<Arc<File>>,
 }
 
 /// What the last exit was, as far as it says where EIP stands.
@@ -122,6 +128,7 @@ impl KvmEngine {
             stopping: Stopping::default(),
             ring: Ring::new(),
             pending: None,
+            base: None,
         })
     }
 
@@ -415,6 +422,14 @@ impl Engine for KvmEngine {
 
     fn instructions(&self) -> Option<u64> {
         None
+    }
+
+    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
+        self.take_snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
+        self.restore_snapshot(snapshot)
     }
 
     fn holds_output(&self) -> bool {

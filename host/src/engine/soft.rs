@@ -24,7 +24,10 @@ mod stop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::{DebugStop, Engine, EngineError, Exit, Registers, Stops, SystemRegisters, Unsupported};
+use super::{
+    DebugStop, Engine, EngineError, EngineSnapshot, EngineState, Exit, Registers, Stops, SystemRegisters,
+    Unsupported,
+};
 use crate::fault::{CodeBytes, Fault, FaultKind, Location};
 use crate::{MemoryMap, kick};
 use block::{Blocks, Id};
@@ -64,6 +67,14 @@ pub struct SoftEngine {
     aftermath: Option<Aftermath>,
     /// A breakpoint that has been reported.
     reported: Option<u32>,
+}
+
+/// A soft engine's state.
+#[derive(Clone, Debug)]
+pub struct State {
+    cpu: cpu::State,
+    memory: memory::Contents,
+    map: MemoryMap,
 }
 
 /// What an instruction that was executed on its own leaves to be done.
@@ -505,6 +516,28 @@ impl Engine for SoftEngine {
 
     fn location(&mut self) -> Result<Location, EngineError> {
         Ok(self.location)
+    }
+
+    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
+        if self.input.is_some() {
+            let registers = self.registers()?;
+            self.set_registers(&registers)?;
+        }
+        let memory = self.cpu.memory.snapshot();
+        let state = State { cpu: self.cpu.state(), memory, map: self.cpu.memory.map().clone() };
+        Ok(EngineSnapshot(EngineState::Soft(state.into())))
+    }
+
+    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
+        let state = match &snapshot.0 {
+            EngineState::Soft(state) if state.map == *self.cpu.memory.map() => state,
+            _ => return Err(EngineError::ForeignSnapshot),
+        };
+        self.cpu.memory.restore(&state.memory);
+        self.cpu.set_state(&state.cpu);
+        (self.input, self.aftermath, self.reported) = (None, None, None);
+        self.location = Location::At(self.cpu.eip);
+        Ok(())
     }
 
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {

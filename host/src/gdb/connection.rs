@@ -7,13 +7,16 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Address;
+use super::{Address, Say};
 use crate::kick;
 
 /// The longest time without a look at the signals that end programs.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A wait that somebody wonders about.
+const LONG: Duration = Duration::from_secs(2);
 
 /// How long a debugger may take to read an answer.
 const LONGEST_WRITE: Duration = Duration::from_secs(5);
@@ -62,7 +65,7 @@ impl Listener {
     }
 
     /// Where it listens: the port, too, where the system has chosen one.
-    pub fn address(&self) -> io::Result<Address> {
+    fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
             #[cfg(unix)]
@@ -70,14 +73,24 @@ impl Listener {
         }
     }
 
-    /// Waits until somebody connects; `None` if a signal ends the program before that.
-    pub fn accept(&self) -> io::Result<Option<Connection>> {
+    /// Waits until somebody connects; `None` if a signal ends the program before that. Who gave the name of a socket may
+    /// be on the way, and is told of the wait only if it gets long; a port is told at once.
+    pub fn accept(&self, say: Say) -> io::Result<Option<Connection>> {
+        let mut told_at = match self {
+            Self::Tcp(_) => Some(Instant::now()),
+            #[cfg(unix)]
+            Self::Unix(..) => Some(Instant::now() + LONG),
+        };
         while kick::terminated_by().is_none() {
             let accepted = match self {
                 Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
                 #[cfg(unix)]
                 Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
             };
+            if told_at.is_some_and(|at| Instant::now() >= at) {
+                say(&format!("waiting for gdb: `target remote {}`", self.address()?));
+                told_at = None;
+            }
             match accepted {
                 Ok(stream) => return Connection::new(stream).map(Some),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PATIENCE / 5),
@@ -130,7 +143,7 @@ impl Connection {
         each!(&stream, inner => {
             inner.set_nonblocking(false)?;
             inner.set_read_timeout(Some(PATIENCE))?;
-            inner.set_write_timeout(Some(LONGEST_WRITE))?;
+            inner.set_write_timeout(Some(PATIENCE))?;
         });
         if let Stream::Tcp(stream) = &stream {
             // Packets are small, and each is waited for.
@@ -180,19 +193,28 @@ impl gdbstub::conn::Connection for Connection {
     type Error = io::Error;
 
     fn write(&mut self, byte: u8) -> io::Result<()> {
+        const ENOUGH: usize = 64 << 10;
         self.output.push(byte);
-        Ok(())
+        if self.output.len() < ENOUGH { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let output = std::mem::take(&mut self.output);
         let mut rest = &output[..];
+        // The system's own limit begins again after each signal, and the alarm of a time limit does not stop ringing.
+        let mut end = Instant::now() + LONGEST_WRITE;
         while !rest.is_empty() {
             match each!(&mut self.stream, stream => Write::write(stream, rest)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(len) => rest = &rest[len..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Ok(len) => {
+                    rest = &rest[len..];
+                    end = Instant::now() + LONGEST_WRITE;
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+                        if Instant::now() < end && kick::terminated_by().is_none() => {}
+                    _ => return Err(error),
+                },
             }
         }
         Ok(())

@@ -20,12 +20,15 @@ pub(crate) struct Ports {
     streams: Streams,
     facts: Facts,
     /// What the guest has not read yet of the last answer at each port, in the order of [`Port::ALL`].
-    answers: [Answer; Port::ALL.len()],
+    answers: Answers,
 }
 
+/// What the guest has not read yet of the last answer at each port, in the order of [`Port::ALL`].
+pub(crate) type Answers = [Answer; Port::ALL.len()];
+
 /// An answer of some bytes, which the guest may read in pieces.
-#[derive(Debug, Default)]
-struct Answer {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
     bytes: Vec<u8>,
     /// How many of them the guest has had.
     read: usize,
@@ -72,6 +75,16 @@ pub(crate) enum End {
 impl Ports {
     pub fn new(streams: Streams, facts: Facts) -> Self {
         Self { streams, facts, answers: Default::default() }
+    }
+
+    pub fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Begins anew with these streams, and with what the guest has not read of these answers.
+    pub fn restore(&mut self, answers: &Answers, streams: Streams) {
+        self.answers.clone_from(answers);
+        self.streams = streams;
     }
 
     pub fn facts(&mut self) -> &mut Facts {
@@ -304,6 +317,38 @@ mod tests {
         let mut answer = [0xff; 5];
         assert_eq!(ports.input(0xeb, 1, &mut answer, &no_limits()).unwrap(), None);
         assert_eq!(answer, [0, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_transfer_that_was_interrupted_can_be_tried_again_from_its_beginning() {
+        use std::io::Write;
+
+        use crate::kick::{self, Alarm};
+
+        let limits = no_limits().coming_back();
+        for (port, sent, expected) in [(0xe9, &b"abc"[..], &b"abcd"[..]), (0xeb, b"abc", b"\x03\0\0\0\x03\0")]
+        {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let input = Input::from_file(std::os::fd::OwnedFd::from(reader).into());
+            let mut ports =
+                Ports::new(Streams { input, ..Streams::none() }, Facts::new(Layout::new(16 << 20, 2 << 20)));
+            let mut alarm = Alarm::once();
+            let mut data = vec![0xff; expected.len()];
+            // Part of it is there, and then nothing comes before the bell.
+            if port == 0xe9 {
+                writer.write_all(sent).unwrap();
+            }
+            for _ in 0..2 {
+                alarm.set(Instant::now() + Duration::from_millis(5)).unwrap();
+                assert_eq!(ports.input(port, 1, &mut data, &limits).unwrap(), Some(End::Kicked));
+                assert!(kick::answer());
+                alarm.answered();
+            }
+            writer.write_all(if port == 0xe9 { b"d" } else { sent }).unwrap();
+            assert_eq!(ports.input(port, 1, &mut data, &limits).unwrap(), None);
+            assert_eq!(data, expected, "{port:#x}");
+        }
     }
 
     #[test]

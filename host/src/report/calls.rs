@@ -114,6 +114,8 @@ fn is_panic_handler(call: &Call) -> bool {
 fn is_start(call: &Call) -> bool {
     let of_the_runtime = ["flatland_guest::start::", "flatland_guest::testing::"];
     matches!(name(call), "_start" | "__flatland_main" | "__flatland_test_main")
+        // What the attribute `test` puts beside a test.
+        || name(call).ends_with("::_::call")
         || of_the_runtime.iter().any(|module| name(call).starts_with(module))
 }
 

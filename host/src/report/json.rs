@@ -88,6 +88,7 @@ impl Report {
             Outcome::Stopped(Stop::InstructionLimit(_), _) => "instruction-limit",
             Outcome::Stopped(Stop::Signal(_), _) => "signal",
             Outcome::Stopped(Stop::Debugger, _) => "killed",
+            Outcome::Stopped(Stop::Input, _) => "input",
             Outcome::OutputClosed => "output-closed",
         }
     }

@@ -141,7 +141,7 @@ impl Calls {
 
     fn write_frame(&self, text: &mut String, number: u64, frame: &[Call], paint: Paint) -> std::fmt::Result {
         for (depth, call) in frame.iter().enumerate() {
-            let label = if depth == 0 { format!("{number:4}:") } else { "     ".into() };
+            let label = if depth == 0 { format!(" {number:3}:") } else { "     ".into() };
             let address = if depth == 0 { format!("{:#010x}", call.address) } else { " ".repeat(10) };
             let name = call.function.name.as_ref();
             match (self.is_short, name) {

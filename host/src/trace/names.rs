@@ -109,6 +109,7 @@ pub fn of_outcome(outcome: &Outcome) -> String {
         Outcome::Stopped(Stop::TimeLimit(_), _) => "time limit".into(),
         Outcome::Stopped(Stop::InstructionLimit(_), _) => "limit of instructions".into(),
         Outcome::Stopped(Stop::Signal(signal), _) => signal.to_string(),
+        Outcome::Stopped(Stop::Input, _) => "the guest asks for input".into(),
         Outcome::Stopped(Stop::Debugger, _) => "killed by the debugger".into(),
         Outcome::OutputClosed => "the reader of the output has gone away".into(),
     }

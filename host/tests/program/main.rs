@@ -130,5 +130,6 @@ mod images;
 mod limits;
 mod much_output;
 mod protection;
+mod reports;
 mod streams;
 mod traces;

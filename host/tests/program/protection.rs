@@ -12,19 +12,19 @@ on_each_engine! {
 }
 
 /// A segment, which is a section of this name too.
-struct Section {
+pub struct Section {
     name: &'static str,
     start: u32,
     size: u32,
     writable: bool,
 }
 
-const TEXT: Section = Section { name: ".text", start: 0, size: 0x1800, writable: false };
+pub const TEXT: Section = Section { name: ".text", start: 0, size: 0x1800, writable: false };
 const RODATA: Section = Section { name: ".rodata", start: 0x2000, size: 0x10, writable: false };
-const BSS: Section = Section { name: ".bss", start: 0x3000, size: 0x10, writable: true };
+pub const BSS: Section = Section { name: ".bss", start: 0x3000, size: 0x10, writable: true };
 
 /// An ELF file of a 32-bit x86 program with nothing in it but what its headers say (System V ABI, chapters 4 and 5).
-fn elf(sections: &[Section]) -> Vec<u8> {
+pub fn elf(sections: &[Section]) -> Vec<u8> {
     const HEADER: usize = 52;
     let count = sections.len() as u16;
     let names_at = HEADER + usize::from(count) * 32;

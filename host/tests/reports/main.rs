@@ -86,7 +86,7 @@ fn expected(name: &str, engine: Choice) -> Vec<&'static str> {
     let section = |title: &str| {
         let begin = EXPECTED.find(&format!("== {title}\n"))?;
         let text = &EXPECTED[begin..].split_once('\n')?.1;
-        Some(&text[..text.find("== ").unwrap_or(text.len())])
+        Some(&text[..text.find("\n== ").map_or(text.len(), |end| end + 1)])
     };
     let kvms = ["kvm", "kvm by its emulator", "kvm by the processor", "kvm by QEMU's processor"];
     let of_kvm: Vec<_> = kvms

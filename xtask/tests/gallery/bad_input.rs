@@ -4,8 +4,7 @@ use super::{On, assert_ended, engines, guest};
 
 #[test]
 fn faults_are_named() {
-    const OUTSIDE: &str = "outside RAM at 0xf8000000, by the instruction";
-    const RAM: &str = "RAM ends at 0x01000000";
+    const OUTSIDE: &str = "outside RAM at 0xf8000000 (RAM ends at 0x1000000), by the instruction";
     const CORRECT: &str = "correct the instruction there";
     for (way, words, advice) in [
         ("divide", "divide error (#DE)", CORRECT),
@@ -17,9 +16,9 @@ fn faults_are_named() {
         ),
         ("rodata", "write to read-only memory (.rodata) at 0x", "mend the pointer"),
         ("stack", "stack overflow", "look for a recursion without end"),
-        ("read", &format!("read {OUTSIDE}"), RAM),
-        ("write", &format!("write {OUTSIDE}"), RAM),
-        ("jump", "execution outside RAM", RAM),
+        ("read", &format!("read {OUTSIDE}"), "look for a wrong pointer"),
+        ("write", &format!("write {OUTSIDE}"), "look for a wrong pointer"),
+        ("jump", "execution outside RAM", "RAM ends at 0x01000000"),
         ("port", "unknown port 0x80 (out, 1 byte)", "use one of the machine's ports"),
         ("gp", "general protection (#GP, selector 0x1230)", CORRECT),
         ("triple", "triple fault", "an exception found no way to its handler"),
@@ -30,7 +29,8 @@ fn faults_are_named() {
             let output = guest(on, "fault", &[way], b"");
             let stderr = String::from_utf8_lossy(&output.stderr);
             assert_eq!((output.status.code(), &output.stdout[..]), (Some(134), &b""[..]), "{way}: {stderr}");
-            assert_eq!(stderr.lines().count(), 1, "{way}: {stderr}");
+            let (stderr, report) = stderr.split_once('\n').expect("there is a line");
+            assert!(report.lines().all(|line| line.starts_with(' ')), "{way}: {report}");
             assert!(stderr.starts_with(&format!("flatland: {words}")), "{way} on {on:?}: {stderr}");
             // The instruction's place, or the one just behind it where the engine does not know more.
             let place = match way {
@@ -69,6 +69,9 @@ fn panic_message(stderr: &[u8]) -> String {
     let stderr = String::from_utf8_lossy(stderr);
     let (place, message) = stderr.split_once('\n').expect("the place stands in a line of its own");
     assert!(place.starts_with("guest panicked at ") && place.ends_with(':'), "{stderr}");
+    let (message, calls) =
+        message.split_once("flatland: the calls that led to the panic:\n").expect("they are told");
+    assert!(calls.contains(" misuse::main\n"), "{stderr}");
     message.to_owned()
 }
 

@@ -5,6 +5,7 @@
 mod bad_input;
 mod computing;
 mod copying;
+mod reports;
 mod wasm;
 
 use std::env;

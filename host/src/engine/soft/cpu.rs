@@ -130,7 +130,89 @@ pub struct Cpu {
     pub watch: Watch,
 }
 
+/// The processor's state without RAM, for a [snapshot](crate::Snapshot).
+#[derive(Clone, Debug)]
+pub struct State {
+    registers: [u32; 16],
+    flags: Flags,
+    control_flags: u32,
+    eip: u32,
+    segments: [Segment; segment::COUNT],
+    stack_mask: u32,
+    tables: (Table, Table, SystemSegment, SystemSegment),
+    control: [u32; 4],
+    debug: [u32; 8],
+    stack_segment_loaded: bool,
+}
+
 impl Cpu {
+    /// The state, while no instruction is being executed.
+    pub fn state(&self) -> State {
+        // All of the fields by name: who adds one decides here whether it belongs to the state.
+        let Self {
+            registers,
+            flags,
+            control_flags,
+            eip,
+            memory: _,
+            segments,
+            readable: _,
+            readable_from: _,
+            writable: _,
+            stack_mask,
+            gdt,
+            idt,
+            ldt,
+            task,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
+            debug,
+            instructions: _,
+            problem: _,
+            request: _,
+            stack_segment_loaded,
+            watch: _,
+        } = *self;
+        let tables = (gdt, idt, ldt, task);
+        let control = [cr0, cr2, cr3, cr4];
+        State {
+            registers,
+            flags,
+            control_flags,
+            eip,
+            segments,
+            stack_mask,
+            tables,
+            control,
+            debug,
+            stack_segment_loaded,
+        }
+    }
+
+    /// Puts the state back.
+    pub fn set_state(&mut self, state: &State) {
+        let State {
+            registers,
+            flags,
+            control_flags,
+            eip,
+            segments,
+            stack_mask,
+            tables,
+            control,
+            debug,
+            stack_segment_loaded,
+        } = *state;
+        (self.registers, self.flags, self.control_flags, self.eip) = (registers, flags, control_flags, eip);
+        (self.segments, self.stack_mask, self.debug) = (segments, stack_mask, debug);
+        (self.gdt, self.idt, self.ldt, self.task) = tables;
+        [self.cr0, self.cr2, self.cr3, self.cr4] = control;
+        self.stack_segment_loaded = stack_segment_loaded;
+        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+    }
+
     /// The processor at the contract's entry.
     pub fn new(memory: MemoryMap) -> Self {
         let ram_size = memory.ram().bytes();

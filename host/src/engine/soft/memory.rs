@@ -3,6 +3,9 @@
 //! Addresses here are linear, which without paging are physical. Segments are applied before
 //! ([`segment`](super::segment)).
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
@@ -16,6 +19,8 @@ const LINE_SHIFT: u32 = 6;
 const HAS_CODE: u8 = 1 << 0;
 /// The line is read-only, or in the hole.
 const NO_STORES: u8 = 1 << 1;
+/// The line is as the last snapshot has it.
+const UNTOUCHED: u8 = 1 << 2;
 
 /// RAM from address 0.
 #[derive(Debug)]
@@ -24,9 +29,17 @@ pub struct Memory {
     map: MemoryMap,
     /// For each line what a store must look at, and one line more.
     lines: Box<[u8]>,
-    /// The stores to such lines that nobody has looked at yet: first byte and number of bytes.
+    /// The stores to lines with code that nobody has looked at yet: first byte and number of bytes.
     changes: Vec<(u32, u32)>,
+    /// The snapshot that RAM is compared with, if there is one.
+    base: Option<Contents>,
+    /// The lines that are no longer as it has them.
+    touched: Vec<u32>,
 }
+
+/// What lies in RAM. Pages of zeros take no room.
+#[derive(Clone, Debug)]
+pub struct Contents(Arc<BTreeMap<u32, Box<[u8]>>>);
 
 impl Memory {
     /// Zeroed RAM of whole pages. The operating system hands it out when it is touched.
@@ -38,7 +51,8 @@ impl Memory {
         for range in map.read_only().iter().chain([&hole]) {
             lines[(range.start >> LINE_SHIFT) as usize..(range.end >> LINE_SHIFT) as usize].fill(NO_STORES);
         }
-        Self { ram: zeroed(size as usize), map, lines, changes: Vec::new() }
+        let ram = zeroed(size as usize);
+        Self { ram, map, lines, changes: Vec::new(), base: None, touched: Vec::new() }
     }
 
     /// What lies where.
@@ -88,7 +102,7 @@ impl Memory {
             return None;
         }
         value.to_bytes(&mut self.ram[address as usize..][..T::BYTES as usize]);
-        self.note_change(address, T::BYTES);
+        self.note_changes(address, T::BYTES);
         Some(())
     }
 
@@ -141,16 +155,70 @@ impl Memory {
         self.note_changes(address, len);
     }
 
-    #[cold]
-    #[inline(never)]
-    fn note_change(&mut self, address: u32, len: u32) {
-        self.changes.push((address, len));
+    fn note_changes(&mut self, address: u32, len: u32) {
+        if len == 0 {
+            return;
+        }
+        let mut has_code = false;
+        for line in lines(address, len) {
+            let marks = &mut self.lines[line as usize];
+            has_code |= *marks & HAS_CODE != 0;
+            if *marks & UNTOUCHED != 0 {
+                *marks &= !UNTOUCHED;
+                self.touched.push(line);
+            }
+        }
+        if has_code {
+            self.changes.push((address, len));
+        }
     }
 
-    fn note_changes(&mut self, address: u32, len: u32) {
-        if len > 0 && lines(address, len).any(|line| self.lines[line as usize] & HAS_CODE != 0) {
-            self.note_change(address, len);
+    /// What lies in RAM now. From here on it is known which lines are written.
+    pub fn snapshot(&mut self) -> Contents {
+        const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
+        let pages = self.ram.chunks_exact(ZEROS.len()).zip(0..).filter(|(page, _)| *page != ZEROS);
+        let contents = Contents(Arc::new(pages.map(|(page, number)| (number, page.into())).collect()));
+        self.compare_with(&contents);
+        contents
+    }
+
+    /// Puts RAM back. If this is the last snapshot, or the last that was restored, only what was written is touched.
+    pub fn restore(&mut self, contents: &Contents) {
+        match &self.base {
+            Some(base) if Arc::ptr_eq(&base.0, &contents.0) => {
+                for line in std::mem::take(&mut self.touched) {
+                    self.restore_line(line, contents);
+                }
+            }
+            _ => {
+                for line in 0..self.size() >> LINE_SHIFT {
+                    self.restore_line(line, contents);
+                }
+                self.compare_with(contents);
+            }
         }
+    }
+
+    fn restore_line(&mut self, line: u32, Contents(pages): &Contents) {
+        const SIZE: usize = 1 << LINE_SHIFT;
+        let start = line << LINE_SHIFT;
+        let now = &mut self.ram[start as usize..][..SIZE];
+        let before = pages
+            .get(&(start / PAGE_SIZE))
+            .map_or(&[0; SIZE][..], |page| &page[(start % PAGE_SIZE) as usize..][..SIZE]);
+        if now != before {
+            now.copy_from_slice(before);
+            if self.lines[line as usize] & HAS_CODE != 0 {
+                self.changes.push((start, SIZE as u32));
+            }
+        }
+        self.lines[line as usize] |= UNTOUCHED;
+    }
+
+    fn compare_with(&mut self, contents: &Contents) {
+        self.base = Some(contents.clone());
+        self.touched.clear();
+        self.lines.iter_mut().for_each(|marks| *marks |= UNTOUCHED);
     }
 
     /// Whether decoded code may have changed since [`Self::take_changes`].

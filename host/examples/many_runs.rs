@@ -1,0 +1,48 @@
+//! Runs a guest 10,000 times on different inputs, without a new machine for each: how a fuzzer or a runner of tests does
+//! it.
+//!
+//! `cargo run --release --package flatland --example many_runs [RUNS]`
+
+use std::error::Error;
+use std::time::Instant;
+
+use flatland::engine::Stops;
+use flatland::engine::choice::{self, Choice};
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
+
+/// Divides 100 by each byte of its input, and sends the quotient back: it faults where the byte is 0.
+///
+/// 0: in al, 0xe9; 2: mov cl, al; 4: mov ax, 100; 8: div cl; a: out 0xe9, al; c: jmp 0
+const GUEST: [u8; 14] = [0xe4, 0xe9, 0x88, 0xc1, 0x66, 0xb8, 100, 0, 0xf6, 0xf1, 0xe6, 0xe9, 0xeb, 0xf2];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let runs: u32 = std::env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
+    let chosen = choice::open(Choice::Auto, MemorySize::default(), &Stops::default())?;
+    let mut machine = Machine::new(chosen.engine, &Image::from_bytes(GUEST.to_vec())?, Streams::none())?;
+
+    // Whatever a guest does before it asks for the first byte is done once.
+    if let Some(outcome) = machine.run_until_input()? {
+        return Err(format!("the guest ended before it asked for input: {outcome:?}").into());
+    }
+    let asking = machine.snapshot()?;
+
+    let start = Instant::now();
+    let mut faults = 0;
+    for run in 0..runs {
+        let input = run.to_le_bytes().map(|byte| byte ^ 0x5a);
+        let streams =
+            Streams { input: Input::from_bytes(input.to_vec()), output: Output::memory(), ..Streams::none() };
+        machine.restore(&asking, streams)?;
+        let outcome = machine.run()?;
+        let good: Vec<u8> = input.iter().take_while(|byte| **byte != 0).map(|byte| 100 / byte).collect();
+        assert_eq!(machine.streams().output.bytes(), good, "what the guest sent");
+        faults += u32::from(matches!(outcome, Outcome::Fault(_)));
+    }
+    let time = start.elapsed();
+    println!(
+        "{runs} runs in {:.3} s, {:.1} us each; {faults} faults",
+        time.as_secs_f64(),
+        time.as_secs_f64() * 1e6 / f64::from(runs.max(1))
+    );
+    Ok(())
+}

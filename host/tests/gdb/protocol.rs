@@ -1,0 +1,257 @@
+//! A debugger that does not speak the protocol, or goes away: the run ends with a sentence, or goes on where it was told
+//! to. Never a panic, never a hang.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{Ended, Waiting};
+
+/// 0: jmp 0
+const SPIN: &[u8] = &[0xeb, 0xfe];
+/// 0: mov al, 7; 2: out 0xf4, al
+const SEVEN: &[u8] = &[0xb0, 7, 0xe6, 0xf4];
+
+const GONE: &str = "flatland: the run has ended, because the debugger is gone (";
+
+fn packet(body: &[u8]) -> Vec<u8> {
+    let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    [b"$", body, format!("#{sum:02x}").as_bytes()].concat()
+}
+
+fn soft(code: &[u8]) -> (Waiting, UnixStream) {
+    // The code may become an endless loop by what is written to it, and be let go.
+    let waiting = Waiting::new(code, &["--engine", "soft", "--timeout", "3"]);
+    let stream = UnixStream::connect(&waiting.socket).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
+    (waiting, stream)
+}
+
+/// Reads until this has come.
+fn read_until(stream: &mut UnixStream, what: &str) -> String {
+    let mut text = String::new();
+    let mut byte = [0];
+    while !text.contains(what) {
+        assert_eq!(stream.read(&mut byte).expect("it comes"), 1, "the end, after {text:?}");
+        text.push(byte[0].into());
+    }
+    text
+}
+
+#[track_caller]
+fn assert_gone(ended: &Ended) {
+    assert_eq!(ended.status, Some(137), "{ended:?}");
+    assert!(ended.stderr.starts_with(GONE), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+}
+
+#[test]
+fn who_goes_without_a_word_ends_the_run() {
+    for sent in [&b""[..], b"$", b"$qSupp", b"$g#67", b"+", b"$g#6"] {
+        let (waiting, mut stream) = soft(SPIN);
+        stream.write_all(sent).expect("it is read");
+        drop(stream);
+        assert_gone(&waiting.end());
+    }
+    // While the guest runs.
+    let (waiting, mut stream) = soft(SPIN);
+    stream.write_all(&packet(b"c")).expect("it is read");
+    read_until(&mut stream, "+");
+    thread::sleep(Duration::from_millis(100));
+    drop(stream);
+    assert_gone(&waiting.end());
+}
+
+#[test]
+fn what_is_no_packet_ends_the_run() {
+    let long = [b"$", &[b'a'; 20_000][..], b"#00"].concat();
+    for sent in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\0", b"-", b"$g#00", b"$g#xx", &packet(b"\xff\xfe"), &long]
+    {
+        let (waiting, mut stream) = soft(SPIN);
+        // It may have gone before it has read everything.
+        let _ = stream.write_all(sent);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        drop(stream);
+        assert_gone(&waiting.end());
+    }
+}
+
+#[test]
+fn packets_at_random_are_no_panic_and_no_hang() {
+    // xorshift, as reproducible as it is random.
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let beginnings: [&[u8]; 30] = [
+        b"",
+        b"?",
+        b"g",
+        b"G",
+        b"p",
+        b"P1=",
+        b"m",
+        b"M0,4:",
+        b"X0,2:",
+        b"Z0,",
+        b"z1,",
+        b"Z2,",
+        b"vCont",
+        b"vCont;r",
+        b"c",
+        b"s",
+        b"H",
+        b"T",
+        b"D",
+        b"q",
+        b"Q",
+        b"qRcmd,",
+        b"qXfer:features:read:target.xml:",
+        b"qSupported:",
+        b"vKill;",
+        b"vRun;",
+        b"vAttach;",
+        b"vFile:",
+        b"R",
+        b"!",
+    ];
+    const CASES: usize = 300;
+    for case in 0..CASES {
+        let (waiting, mut stream) = soft(SEVEN);
+        let mut sent = Vec::new();
+        for _ in 0..random() % 8 {
+            let mut body = beginnings[random() as usize % beginnings.len()].to_vec();
+            for _ in 0..random() % 12 {
+                let digits = b"0123456789abcdef,;:=-f";
+                let byte = random();
+                body.push(if byte & 7 == 0 {
+                    (byte >> 8) as u8
+                } else {
+                    digits[(byte >> 8) as usize % digits.len()]
+                });
+            }
+            body.retain(|byte| !matches!(byte, b'$' | b'#'));
+            sent.extend(packet(&body));
+        }
+        let _ = stream.write_all(&sent);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        drop(stream);
+        let sent = String::from_utf8_lossy(&sent);
+        println!("case {case}: {sent:?}");
+        let ended = waiting.end();
+        assert!(matches!(ended.status, Some(137 | 124 | 7 | 134)), "case {case}, {sent}: {ended:?}");
+        assert!(!ended.stderr.contains("panicked"), "case {case}, {sent}: {ended:?}");
+    }
+    println!("{CASES} conversations");
+}
+
+#[test]
+fn who_asks_for_more_than_they_read_is_let_go() {
+    let (waiting, mut stream) = soft(SPIN);
+    stream.write_all(&packet(b"m0,ffffff")).expect("it is read");
+    assert_gone(&waiting.end());
+    drop(stream);
+}
+
+#[test]
+fn detach_and_kill_without_gdb() {
+    let (waiting, mut stream) = soft(SEVEN);
+    stream.write_all(&packet(b"D")).expect("it is read");
+    read_until(&mut stream, "$OK#9a");
+    assert_eq!(waiting.end(), Ended { status: Some(7), stdout: String::new(), stderr: String::new() });
+    let (waiting, mut stream) = soft(SEVEN);
+    stream.write_all(&packet(b"vKill;1")).expect("it is read");
+    read_until(&mut stream, "$OK#9a");
+    assert_eq!(waiting.end(), Ended { status: Some(137), stdout: String::new(), stderr: String::new() });
+}
+
+#[test]
+fn signals_end_the_run_whoever_holds_it() {
+    // While nobody has connected, while the guest is held, and while it runs.
+    for state in 0..3 {
+        let waiting = Waiting::new(SPIN, &["--engine", "soft"]);
+        let stream = (state > 0).then(|| {
+            let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
+            stream.write_all(&packet(if state == 1 { b"?" } else { b"c" })).expect("it is read");
+            read_until(&mut stream, "+");
+            stream
+        });
+        thread::sleep(Duration::from_millis(100));
+        let start = Instant::now();
+        kill(Pid::from_raw(waiting.child.id() as i32), Signal::SIGTERM).expect("it is there");
+        let ended = waiting.end();
+        assert!(start.elapsed() < Duration::from_secs(2), "{state}");
+        assert_eq!(ended.status, Some(143), "{state}: {ended:?}");
+        assert!(ended.stderr.starts_with("flatland: ended by SIGTERM, the guest at 0x00000000"), "{ended:?}");
+        drop(stream);
+    }
+}
+
+#[test]
+fn one_debugger_at_a_time_and_no_file_is_overwritten() {
+    let (waiting, stream) = soft(SPIN);
+    // The first one has been let in, and the door is closed.
+    let start = Instant::now();
+    while waiting.socket.exists() {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(UnixStream::connect(&waiting.socket).is_err());
+    drop(stream);
+    assert_gone(&waiting.end());
+
+    let file = std::env::temp_dir().join(format!("flatland-test-file-{}", std::process::id()));
+    fs::write(&file, "precious").expect("it can be written");
+    let output = Command::new(env!("CARGO_BIN_EXE_flatland"))
+        .arg(format!("--gdb=unix:{}", file.display()))
+        .args(["--engine", "soft"])
+        .arg(image())
+        .output()
+        .expect("flatland starts");
+    assert_eq!(fs::read_to_string(&file).expect("it is there"), "precious");
+    fs::remove_file(&file).expect("it is there");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{stderr}");
+    let message = format!("flatland: nobody can connect to `{}` (entity already exists): ", file.display());
+    assert!(stderr.starts_with(&message), "{stderr}");
+}
+
+#[test]
+fn a_port_is_told_and_is_this_machines_own() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_flatland"))
+        .args(["--gdb=0", "--engine", "soft"])
+        .arg(image())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("flatland starts");
+    let mut told = String::new();
+    let mut stderr = child.stderr.take().expect("it is piped");
+    let mut byte = [0];
+    while !told.ends_with('\n') && stderr.read(&mut byte).is_ok_and(|len| len == 1) {
+        told.push(byte[0].into());
+    }
+    let address = told.strip_prefix("flatland: waiting for gdb: `target remote ").expect("it is told");
+    let address = address.trim_end().trim_end_matches('`');
+    assert!(address.starts_with("127.0.0.1:"), "{told}");
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    stream.write_all(&packet(b"D")).expect("it is read");
+    assert_eq!(child.wait().expect("it ends").code(), Some(7));
+}
+
+fn image() -> std::path::PathBuf {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("gdb-seven.bin");
+    fs::write(&path, SEVEN).expect("it can be written");
+    path
+}

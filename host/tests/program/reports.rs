@@ -1,0 +1,197 @@
+//! What `--backtrace` and `--report` change. The reports themselves are the subject of `tests/reports`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::*;
+
+const FORM: &str = include_str!("../../../docs/report.md");
+
+on_each_engine! {
+    a_report_for_programs_is_one_object,
+    each_end_has_its_name,
+    a_backtrace_is_shown_when_asked_for,
+}
+
+/// Runs this code and returns the status and the object.
+fn report(engine: &str, test: &str, code: &[u8], options: &[&str]) -> (i32, Value) {
+    let file = image(&format!("{test}-report"), b"of the last run");
+    let output =
+        flatland(engine).args(options).arg("--report").arg(&file).arg(image(test, code)).output().unwrap();
+    let text = fs::read_to_string(&file).expect("there is a report");
+    (output.status.code().expect("it was not killed"), serde_json::from_str(&text).expect("it is JSON"))
+}
+
+fn a_report_for_programs_is_one_object(engine: &str) {
+    // 0: mov al, 'A'; 2: out 0xe9, al; 4: push 1; 6: xor ecx, ecx; 8: div ecx
+    let code = [0xb0, b'A', 0xe6, 0xe9, 0x6a, 1, 0x31, 0xc9, 0xf7, 0xf1];
+    let (status, report) = report(engine, "json", &code, &["--memory", "64K", "--backtrace=always"]);
+    assert_eq!(status, 134);
+    let message = "divide error (#DE) at 0x00000008: correct the instruction there, or handle the exception with an IDT \
+                   of the guest's own";
+    for (pointer, expected) in [
+        ("/version", Value::from(1)),
+        ("/engine", engine.into()),
+        ("/outcome", "fault".into()),
+        ("/status", 134.into()),
+        ("/message", message.into()),
+        ("/notes", Value::Array(Vec::new())),
+        ("/fault/kind", "exception".into()),
+        ("/fault/words", "divide error (#DE)".into()),
+        ("/fault/vector", 0.into()),
+        ("/address", 8.into()),
+        ("/exact", true.into()),
+        ("/symbol", Value::Null),
+        ("/instruction/text", "div ecx".into()),
+        ("/instruction/bytes/1", 0xf1.into()),
+        ("/registers/eax", 0x41.into()),
+        ("/registers/esp", 0xfffc.into()),
+        ("/stack/0", 1.into()),
+        ("/backtrace/0/address", 8.into()),
+        ("/backtrace_broken", Value::Null),
+        ("/memory/ram", 0x1_0000.into()),
+        // KVM has the processor push the exception's frame: three words.
+        ("/memory/peak_stack", if engine == "soft" { 4.into() } else { 16.into() }),
+        ("/exits/console out/port", 0xe9.into()),
+        ("/exits/console out/bytes", 1.into()),
+        ("/instructions", if engine == "soft" { 4.into() } else { Value::Null }),
+    ] {
+        assert_eq!(report.pointer(pointer), Some(&expected), "{pointer} of {report:#}");
+    }
+    let seconds = |of: &str| report["seconds"][of].as_f64().expect("it is a number");
+    assert!(0.0 < seconds("run") && seconds("run") < seconds("total"), "{report:#}");
+
+    let mut keys = BTreeSet::new();
+    collect(&report, "", &mut keys);
+    assert_eq!(keys, documented());
+}
+
+/// The keys of an object, as the documentation writes them: what a fault has is in a table of its own.
+fn collect(value: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
+    let Value::Object(object) = value else { return };
+    for (key, value) in object {
+        let path = format!("{prefix}{key}");
+        match (key.as_str(), value) {
+            ("fault", _) => {}
+            ("exits", Value::Object(ports)) if prefix.is_empty() => {
+                ports.values().for_each(|port| collect(port, "exits{}.", keys));
+            }
+            (_, Value::Array(values)) => {
+                values.iter().for_each(|value| collect(value, &format!("{path}[]."), keys))
+            }
+            (_, Value::Object(_)) => {
+                collect(value, &format!("{path}."), keys);
+                continue;
+            }
+            _ => {}
+        }
+        keys.insert(path);
+    }
+}
+
+/// The keys in the first table.
+fn documented() -> BTreeSet<String> {
+    let table = FORM.split("| key |").nth(1).expect("there is a table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_kind_of_fault_has_what_is_documented() {
+    let table = FORM.split("| `kind` |").nth(1).expect("there is a table");
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), 8);
+    let symbols = image("kinds-elf", &protection::elf(&[protection::TEXT, protection::BSS]));
+    let symbols = ["--symbols", symbols.to_str().unwrap()];
+    for (kind, code, options) in [
+        ("exception", &[0x0f, 0x0b][..], &[][..]),
+        // 0: lidt [0x100]; 7: ud2
+        ("triple-fault", &[0x0f, 0x01, 0x1d, 0, 1, 0, 0, 0x0f, 0x0b], &[]),
+        ("outside-ram", &[0xa2, 0, 0, 0, 2], &[]),
+        ("read-only", &[0xa2, 0, 0, 0, 0], &symbols),
+        // 0: mov [0xdf0000], al
+        ("hole", &[0xa2, 0, 0, 0xdf, 0], &symbols),
+        // 0: call 0
+        ("stack-overflow", &[0xe8, 0xfb, 0xff, 0xff, 0xff], &symbols),
+        ("port", &[0xe6, 0x80], &[]),
+        // 0: fld1
+        ("unsupported", &[0xd9, 0xe8], &[]),
+    ] {
+        let (_, report) = report("soft", "kinds", code, options);
+        let mut actual: BTreeSet<_> =
+            report["fault"].as_object().expect("it is a fault").keys().cloned().collect();
+        assert_eq!(report["fault"]["kind"], kind);
+        assert!(actual.remove("kind") && actual.remove("words"));
+        let row =
+            rows.iter().find(|row| row.starts_with(&format!("| `{kind}` |"))).expect("it is documented");
+        for key in &actual {
+            assert!(row.contains(&format!("`{key}`")), "{key} of {kind} is not documented");
+        }
+        let values = ["read", "write", "execute", "in", "out"];
+        let named = row.split('`').skip(3).step_by(2).filter(|word| !values.contains(word));
+        assert_eq!(named.map(str::to_owned).collect::<BTreeSet<_>>(), actual, "{kind}");
+    }
+}
+
+fn each_end_has_its_name(engine: &str) {
+    for (name, status, code, options) in [
+        ("halted", 0, HALT, &[][..]),
+        ("end-of-input", 0, SUCCESSOR, &[]),
+        // 0: mov al, 7; 2: out 0xf4, al
+        ("exited", 7, &[0xb0, 7, 0xe6, 0xf4], &[]),
+        ("exited", 101, &[0xb0, 101, 0xe6, 0xf4], &[]),
+        ("fault", 134, SAY_AND_FAULT, &[]),
+        ("time-limit", 124, SAY_AND_SPIN, &["--timeout", "0.1"]),
+    ] {
+        let (actual, report) = report(engine, name, code, options);
+        assert_eq!((actual, &report["outcome"]), (status, &Value::from(name)));
+        assert_eq!(report["status"], status);
+        assert_eq!(report["message"].is_null(), status != 134 && status != 124, "{report:#}");
+        assert!(FORM.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
+fn ends_that_need_more() {
+    let (status, limit) = report("soft", "limit", SAY_FOR_EVER, &["--max-instructions", "9"]);
+    assert_eq!((status, &limit["outcome"]), (124, &Value::from("instruction-limit")));
+    // Standard output is full.
+    let file = image("host-error-report", b"");
+    let script = format!("exec $flatland --report {} $image > /dev/full", file.display());
+    let output = shell("soft", &script, &image("host-error", SAY_AND_ASK)).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let error: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((&error["outcome"], &error["status"]), (&Value::from("host-error"), &Value::from(125)));
+    assert!(error["message"].as_str().unwrap().starts_with("standard output is full"), "{error:#}");
+    // A signal.
+    let mut command = flatland("soft");
+    let mut child = spawn(command.arg("--report").arg(&file).arg(image("signal", SAY_AND_SPIN)));
+    assert_says(&mut child, b"A");
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let ended: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((&ended["outcome"], &ended["status"]), (&Value::from("signal"), &Value::from(143)));
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_told() {
+    let message = "flatland: cannot write --report `/no/such/folder` (No such file or directory (os error 2)): give \
+                   another place\n";
+    assert_run("soft", "no-report", SAY_AND_FAULT, &["--report", "/no/such/folder"], 125, "", message);
+    let message = "flatland: cannot write --report `/dev/full` (No space left on device (os error 28)): give another \
+                   place\n";
+    assert_run("soft", "full-report", HALT, &["--report", "/dev/full"], 125, "", message);
+}
+
+fn a_backtrace_is_shown_when_asked_for(engine: &str) {
+    let stderr = |options: &[&str]| {
+        let output = flatland(engine).args(options).arg(image("backtrace", SAY_AND_FAULT)).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(stderr(&["--backtrace", "always"]).ends_with("  backtrace\n   0: 0x00000004 - <unknown>\n"));
+    for options in [&[][..], &["--backtrace", "auto"], &["--backtrace=never"]] {
+        assert!(stderr(options).ends_with("  stack        01000000  (no memory)\n"), "{options:?}");
+    }
+}

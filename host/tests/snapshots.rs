@@ -1,0 +1,220 @@
+//! Machines that have run, put back: to the start, to where the guest asks for input, whatever came between. The proof is
+//! a comparison with a fresh machine, of all registers and all of RAM, and that it runs as one.
+
+mod common;
+
+use common::engines;
+use flatland::engine::choice::{self, Choice};
+use flatland::engine::{Engine, EngineError, Registers, Stops, SystemRegisters};
+use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams};
+
+type Any = Machine<Box<dyn Engine>>;
+
+fn memory() -> MemorySize {
+    "1M".parse().expect("it is a size")
+}
+
+fn machine_on(engine: Choice, memory: impl Into<MemoryMap>, code: &[u8], input: &[u8]) -> Any {
+    let chosen = choice::open(engine, memory, &Stops::default())
+        .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
+    let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
+    let mut machine = Machine::new(chosen.engine, &image, streams(input)).expect("the code fits");
+    machine.set_time_limit(std::time::Duration::from_millis(300));
+    machine
+}
+
+fn streams(input: &[u8]) -> Streams {
+    Streams {
+        input: Input::from_bytes(input.to_vec()),
+        output: Output::memory(),
+        diagnostics: Output::memory(),
+    }
+}
+
+/// All that can be seen of a machine's processor and RAM.
+#[derive(PartialEq)]
+struct State {
+    registers: Registers,
+    system: SystemRegisters,
+    ram: Vec<u8>,
+}
+
+fn state(machine: &mut Any) -> State {
+    let engine = machine.engine();
+    let mut ram = vec![0; engine.ram_size() as usize];
+    assert_eq!(engine.read_ram(0, &mut ram), ram.len());
+    State { registers: engine.registers().unwrap(), system: engine.system_registers().unwrap(), ram }
+}
+
+#[track_caller]
+fn assert_same(actual: &State, expected: &State, what: &str) {
+    assert_eq!((actual.registers, actual.system), (expected.registers, expected.system), "{what}");
+    let different = (0..expected.ram.len()).find(|&at| actual.ram[at] != expected.ram[at]);
+    assert_eq!(different, None, "{what}: where RAM differs");
+}
+
+/// Guests that leave as much behind as they can, and how each ends.
+const GUESTS: &[(&str, &[u8])] = &[
+    // mov eax, 0x12345678; mov [0x8000], eax; push eax; std; stc; mov ebp, 7; hlt
+    (
+        "registers, memory and flags",
+        &[0xb8, 0x78, 0x56, 0x34, 0x12, 0xa3, 0x00, 0x80, 0, 0, 0x50, 0xfd, 0xf9, 0xbd, 7, 0, 0, 0, 0xf4],
+    ),
+    // mov edi, 0x1000; mov ecx, 0x20000; mov al, 7; rep stosb; hlt
+    ("128 KiB", &[0xbf, 0, 0x10, 0, 0, 0xb9, 0, 0, 2, 0, 0xb0, 7, 0xf3, 0xaa, 0xf4]),
+    // mov byte [0x8], 0x43 (inc ebx); 7: nop; 8: inc eax; hlt
+    ("its own code", &[0xc6, 0x05, 8, 0, 0, 0, 0x43, 0x90, 0x40, 0xf4]),
+    // xor eax, eax; mov ds, ax; mov es, ax; div ecx
+    ("segments, and an exception", &[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xf7, 0xf1]),
+    // mov eax, [0xb0000000]; hlt
+    ("a read outside RAM", &[0xa1, 0, 0, 0, 0xb0, 0xf4]),
+    // mov [0xb0000000], eax; hlt
+    ("a write outside RAM", &[0xa3, 0, 0, 0, 0xb0, 0xf4]),
+    // mov eax, [0xffffd]; hlt
+    ("a read of the last bytes of RAM and behind", &[0xa1, 0xfd, 0xff, 0x0f, 0, 0xf4]),
+    // mov dword [0x9000], 0; lidt [0x9000]; ud2
+    ("a triple fault", &[0xc7, 0x05, 0, 0x90, 0, 0, 0, 0, 0, 0, 0x0f, 0x01, 0x1d, 0, 0x90, 0, 0, 0x0f, 0x0b]),
+    // out 0x80, al
+    ("an unknown port", &[0xe6, 0x80]),
+    // in ax, 0xe9
+    ("an unknown width", &[0x66, 0xe5, 0xe9]),
+    // inc eax; in al, 0xe9; jmp 0
+    ("the end of input", &[0x40, 0xe4, 0xe9, 0xeb, 0xfb]),
+    // mov edi, 0x2000; mov ecx, 5000; mov dx, 0xe9; rep insb
+    (
+        "the end of input in the middle of a repetition",
+        &[0xbf, 0, 0x20, 0, 0, 0xb9, 0x88, 0x13, 0, 0, 0x66, 0xba, 0xe9, 0, 0xf3, 0x6c],
+    ),
+    // mov al, 'x'; mov ecx, 3000; 7: out 0xe9, al; loop 7; mov al, 9; out 0xf4, al
+    (
+        "much output, and a status",
+        &[0xb0, b'x', 0xb9, 0xb8, 0x0b, 0, 0, 0xe6, 0xe9, 0xe2, 0xfc, 0xb0, 9, 0xe6, 0xf4],
+    ),
+    // in al, 0xeb; inc ecx; jmp 3
+    ("an answer that was read in part, and no end", &[0xe4, 0xeb, 0x41, 0xeb, 0xfd]),
+    // jmp 0xb0000000
+    ("execution outside RAM", &[0xe9, 0xfb, 0xff, 0xff, 0xaf]),
+];
+
+/// How a run ended, and what it said.
+fn finish(machine: &mut Any) -> (Outcome, Vec<u8>) {
+    let outcome = machine.run().expect("the host can do its work");
+    (outcome, machine.streams().output.bytes().to_vec())
+}
+
+#[test]
+fn a_machine_put_back_to_its_start_is_a_fresh_one() {
+    for &engine in engines() {
+        for (name, code) in GUESTS {
+            let name = format!("{engine:?}, {name}");
+            let fresh = state(&mut machine_on(engine, memory(), code, b""));
+            let mut machine = machine_on(engine, memory(), code, b"abc");
+            let start = machine.snapshot().unwrap();
+            let first = finish(&mut machine);
+            let end = state(&mut machine);
+            for round in 0..3 {
+                machine.restore(&start, streams(b"abc")).unwrap();
+                assert_same(&state(&mut machine), &fresh, &format!("{name}, round {round}"));
+                let again = finish(&mut machine);
+                // A guest without an end is somewhere else when the time is over.
+                if !matches!(first.0, Outcome::Stopped(Stop::TimeLimit(_), _)) {
+                    assert_eq!(again, first, "{name}, round {round}");
+                    assert_same(&state(&mut machine), &end, &format!("{name}, end of round {round}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_guest_goes_on_from_where_it_asks_with_any_input() {
+    // 0: inc byte [0x4000]; 6: mov al, 'A'; 8: out 0xe9, al; a: in al, 0xe9; c: add al, [0x4000]; 12: out 0xe9, al;
+    // 14: jmp a
+    let code = [
+        0xfe, 0x05, 0, 0x40, 0, 0, 0xb0, b'A', 0xe6, 0xe9, 0xe4, 0xe9, 0x02, 0x05, 0, 0x40, 0, 0, 0xe6, 0xe9,
+        0xeb, 0xf4,
+    ];
+    for &engine in engines() {
+        let mut machine = machine_on(engine, memory(), &code, b"");
+        assert_eq!(machine.run_until_input().unwrap(), None);
+        assert_eq!(machine.streams().output.bytes(), b"A");
+        let asking = machine.snapshot().unwrap();
+        for (input, output) in [(&b"HAL"[..], &b"IBM"[..]), (b"", b""), (b"0", b"1"), (b"HAL", b"IBM")] {
+            machine.restore(&asking, streams(input)).unwrap();
+            assert_eq!(finish(&mut machine), (Outcome::EndOfInput, output.to_vec()), "{engine:?}");
+        }
+        // Without having been put back, too.
+        machine.restore(&asking, streams(b"x")).unwrap();
+        assert_eq!(machine.run_until_input().unwrap(), None);
+        assert_eq!(finish(&mut machine), (Outcome::EndOfInput, b"y".to_vec()), "{engine:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_never_asks_ends() {
+    for &engine in engines() {
+        let mut machine = machine_on(engine, memory(), &[0xf4], b"");
+        assert_eq!(machine.run_until_input().unwrap(), Some(Outcome::Halted));
+    }
+}
+
+#[test]
+fn a_repetition_that_waits_for_input_begins_again() {
+    // mov edi, 0x2000; mov ecx, 3; mov dx, 0xe9; rep insb; mov esi, 0x2000; mov cl, 3; rep outsb; hlt
+    let code = [
+        0xbf, 0, 0x20, 0, 0, 0xb9, 3, 0, 0, 0, 0x66, 0xba, 0xe9, 0, 0xf3, 0x6c, 0xbe, 0, 0x20, 0, 0, 0xb1, 3,
+        0xf3, 0x6e, 0xf4,
+    ];
+    for &engine in engines() {
+        let mut machine = machine_on(engine, memory(), &code, b"");
+        assert_eq!(machine.run_until_input().unwrap(), None);
+        let asking = machine.snapshot().unwrap();
+        for input in [b"abc", b"xyz"] {
+            machine.restore(&asking, streams(input)).unwrap();
+            assert_eq!(finish(&mut machine), (Outcome::Halted, input.to_vec()), "{engine:?}");
+        }
+    }
+}
+
+#[test]
+fn several_snapshots_of_one_machine_and_one_in_several() {
+    // inc dword [0x4000]; in al, 0xe9; jmp 0
+    let code = [0xff, 0x05, 0, 0x40, 0, 0, 0xe4, 0xe9, 0xeb, 0xf6];
+    let count = |machine: &mut Any| {
+        let mut word = [0; 4];
+        machine.engine().read_ram(0x4000, &mut word);
+        u32::from_le_bytes(word)
+    };
+    for &engine in engines() {
+        let mut machine = machine_on(engine, memory(), &code, b"");
+        let mut snapshots = Vec::new();
+        for length in 0..3 {
+            snapshots.push(machine.snapshot().unwrap());
+            let start = snapshots[0].clone();
+            machine.restore(&start, streams(&vec![0; length])).unwrap();
+            machine.run().unwrap();
+            assert_eq!(count(&mut machine), length as u32 + 1);
+        }
+        let mut other = machine_on(engine, memory(), &[0xf4], b"");
+        for (index, expected) in [(0, 0), (1, 1), (2, 2), (1, 1), (1, 1), (0, 0)] {
+            for machine in [&mut machine, &mut other] {
+                machine.restore(&snapshots[index], streams(b"")).unwrap();
+                assert_eq!(count(machine), expected, "{engine:?}");
+                assert_eq!(machine.run().unwrap(), Outcome::EndOfInput);
+                assert_eq!(count(machine), expected + u32::from(index == 0), "{engine:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_machine_is_refused() {
+    for &engine in engines() {
+        let mut machine = machine_on(engine, memory(), &[0xf4], b"");
+        let smaller: MemorySize = "64K".parse().unwrap();
+        let foreign = machine_on(engine, smaller, &[0xf4], b"").snapshot().unwrap();
+        let error = machine.restore(&foreign, streams(b"")).unwrap_err();
+        assert!(matches!(error, EngineError::ForeignSnapshot), "{engine:?}");
+        assert_eq!(machine.run().unwrap(), Outcome::Halted);
+    }
+}

@@ -1,0 +1,350 @@
+//! `cargo xtask gdb`: sessions of the real gdb with the guest programs, on each engine.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The sessions share target/guest.
+static TARGET: Mutex<()> = Mutex::new(());
+
+fn lock() -> MutexGuard<'static, ()> {
+    TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn engines() -> &'static [&'static str] {
+    if std::env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() { &["soft"] } else { &["soft", "kvm"] }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}
+
+fn file(name: &str, contents: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, contents).expect("the folder for tests can be written");
+    path
+}
+
+/// What there was to see.
+struct Session {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Has gdb do this in a session with a program, its input and these options.
+fn session(program: &str, input: &[u8], options: &str, commands: &str) -> Session {
+    let script = file("script.gdb", commands.as_bytes());
+    let input = file("input", input);
+    let mut command = Command::new("timeout");
+    command.arg("60").args([env!("CARGO_BIN_EXE_xtask"), "gdb", program, "--batch", "-x"]).arg(script);
+    command.arg("--input").arg(input).args(options.split_whitespace());
+    run(command.env_remove("GDB"))
+}
+
+fn run(command: &mut Command) -> Session {
+    let output =
+        command.current_dir(root()).stdin(Stdio::null()).output().expect("timeout (coreutils) starts");
+    let text = |bytes| String::from_utf8(bytes).expect("it is UTF-8");
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(!stderr.contains("there is no `gdb`"), "these tests need gdb: install it with `apt install gdb`");
+    Session { status: output.status.code(), stdout, stderr }
+}
+
+/// The same in each checkout, with each compiler: no addresses, and no folders of the standard library.
+fn normalized(output: &str) -> String {
+    let mut text = String::new();
+    let mut rest = output;
+    while let Some((before, behind)) = rest.split_once("0x") {
+        text += before;
+        text += "0x?";
+        rest = behind.trim_start_matches(|digit: char| digit.is_ascii_hexdigit());
+    }
+    text += rest;
+    let line = |line: &str| match (line.find(" at /"), line.find(" file /"), line.rfind("/library/")) {
+        (Some(at), _, Some(library)) => format!("{} at LIBRARY{}", &line[..at], &line[library + 8..]),
+        (_, Some(at), Some(library)) => format!("{} file LIBRARY{}", &line[..at], &line[library + 8..]),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Waits until the guest, which may run on after gdb, has written this to the file of its output.
+#[track_caller]
+fn assert_output(program: &str, expected: &str) {
+    let path = root().join(format!("target/guest/{program}.output"));
+    let start = Instant::now();
+    loop {
+        let output = fs::read_to_string(&path).expect("there is a file");
+        if output == expected {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{output:?} is not {expected:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The number of the first line of a program that has this.
+fn line(program: &str, text: &str) -> usize {
+    let source = fs::read_to_string(root().join(format!("guest/src/bin/{program}.rs"))).expect("it is there");
+    1 + source.lines().position(|line| line.contains(text)).expect("the line is there")
+}
+
+const PRIMES_BELOW_32: &[u8] = &[b'p', 5];
+
+#[test]
+fn a_session() {
+    let _lock = lock();
+    let last = line("bench", "println!");
+    let commands = format!(
+        "next\nprint what\nstep\nbacktrace\nfinish\nbreak bench::count_primes\nbreak bench.rs:{last}\nbreak bench::hash\n\
+         break bench::median\nbreak bench::quicksort\nbreak flatland_guest::process::exit\ncontinue\nbacktrace\n\
+         print round\nprint composite.length\nset var $old = $edx\nset var $edx = 7\nprint $edx\n\
+         set var $edx = $old\nset var bench::SIEVE[31] = 1\ndelete 2\n\
+         continue\ndetach\n"
+    );
+    let main = line("bench", "let what");
+    let expected = format!(
+        "0x? in _start ()
+Temporary breakpoint 1 at 0x?: file src/bin/bench.rs, line {main}.
+
+Temporary breakpoint 1, bench::main () at src/bin/bench.rs:{main}
+{main}\t    let what = console::read_byte();
+{next}\t    let count = 1 << usize::from(console::read_byte());
+$1 = 112
+flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:62
+62\t    let mut byte = 0;
+#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:62
+#1  flatland_guest::console::read_byte () at src/console.rs:13
+#2  0x? in bench::main () at src/bin/bench.rs:{next}
+#3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
+#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
+#5  bench::__flatland_main () at src/start.rs:43
+#6  0x? in _start ()
+flatland_guest::console::read_byte () at src/console.rs:14
+14\t}}
+Breakpoint 2 at 0x?: file src/bin/bench.rs, line 89.
+Breakpoint 3 at 0x?: file src/bin/bench.rs, line {last}.
+Breakpoint 4 at 0x?: file LIBRARY/core/src/ptr/mut_ptr.rs, line 957.
+Breakpoint 5 at 0x?: file LIBRARY/core/src/num/uint_macros.rs, line 3051.
+Breakpoint 6 at 0x?: file src/bin/bench.rs, line 50.
+Breakpoint 7 at 0x?: file src/process.rs, line 12.
+
+Breakpoint 2, bench::count_primes (composite=..., round=1) at src/bin/bench.rs:89
+89\t    for number in 2..composite.len() {{
+#0  bench::count_primes (composite=..., round=1) at src/bin/bench.rs:89
+#1  bench::main () at src/bin/bench.rs:31
+#2  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
+#3  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
+#4  bench::__flatland_main () at src/start.rs:43
+#5  0x? in _start ()
+$2 = 1
+$3 = 32
+$4 = 7
+
+Breakpoint 3, bench::main () at src/bin/bench.rs:{last}
+{last}\t    println!(\"{{result}}\");
+[Inferior 1 (process 1) detached]",
+        next = main + 1,
+    );
+    for engine in engines() {
+        let Session { stdout, stderr, status } =
+            session("bench", PRIMES_BELOW_32, &format!("--engine {engine}"), &commands);
+        assert_eq!(normalized(&stdout), expected, "{engine}: {stderr}");
+        assert_eq!(status, Some(0), "{stderr}");
+        assert!(
+            stderr.contains("xtask: the guest's output goes to target/guest/bench.output: --output"),
+            "{stderr}"
+        );
+        // 31 was marked as composite by hand.
+        assert_output("bench", "10\n");
+    }
+}
+
+#[test]
+fn watchpoints_on_soft_and_what_kvm_says() {
+    let _lock = lock();
+    let commands = "watch bench::SIEVE[16]\ncontinue\nprint multiple\nkill\n";
+    let soft = session("bench", PRIMES_BELOW_32, "--engine soft", commands);
+    for line in ["Hardware watchpoint 2: bench::SIEVE[16]", "Old value = 0", "New value = 1"] {
+        assert!(soft.stdout.lines().any(|other| other == line), "{line}: {}{}", soft.stdout, soft.stderr);
+    }
+    assert!(soft.stdout.contains("bench::count_primes ("), "{}", soft.stdout);
+    if engines().contains(&"kvm") {
+        let kvm = session("bench", PRIMES_BELOW_32, "--engine kvm", commands);
+        let refusal = "flatland: KVM cannot watch memory: run it with the soft engine (--engine soft); or";
+        assert!(kvm.stderr.contains(refusal), "{}", kvm.stderr);
+        assert!(kvm.stderr.contains("Could not insert hardware watchpoint 2."), "{}", kvm.stderr);
+    }
+}
+
+#[test]
+fn a_panic_can_be_looked_at() {
+    let _lock = lock();
+    for engine in engines() {
+        let commands = "continue\nbacktrace\ncontinue\n";
+        let Session { stdout, stderr, .. } = session("panic", &[7], &format!("--engine {engine}"), commands);
+        let place = format!(" in panic::main () at src/bin/panic.rs:{}", line("panic", "answers[usize"));
+        for part in [
+            "\nProgram received signal SIGABRT, Aborted.\n",
+            " in flatland_guest::panic::on_panic (",
+            &place,
+            "[Inferior 1 (process 1) exited with code 0145]",
+        ] {
+            assert!(stdout.contains(part), "{engine}, {part}: {stdout}{stderr}");
+        }
+        assert!(stderr.contains("index out of bounds: the len is 3 but the index is 7\n"), "{stderr}");
+        assert_output("panic", "so far, so good\n");
+    }
+}
+
+#[test]
+fn it_begins_at_main_however_it_was_built() {
+    let _lock = lock();
+    for (program, text) in
+        [("hello", "println!"), ("shout", "console::write_byte"), ("answer", "match console")]
+    {
+        for profile in ["", "--release"] {
+            let Session { stdout, stderr, .. } = session(program, b"", profile, "");
+            let stopped = format!(
+                "\nTemporary breakpoint 1, {program}::main () at src/bin/{program}.rs:{}\n",
+                line(program, text)
+            );
+            assert!(stdout.contains(&stopped), "{profile}: {stdout}{stderr}");
+        }
+        let mut build = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        assert_eq!(run(build.args(["build", program])).status, Some(0));
+    }
+}
+
+#[test]
+fn functions_that_were_dropped_are_nowhere() {
+    let _lock = lock();
+    // Inlined wherever it is called; the copy that nobody calls was dropped.
+    let Session { stdout, stderr, .. } = session(
+        "answer",
+        b"HAL*",
+        "--engine soft",
+        "break flatland_guest::port::read_byte\ncontinue\nprint $eip < 0x1000\n",
+    );
+    assert!(stdout.contains("\nBreakpoint 2, flatland_guest::port::read_byte ("), "{stdout}{stderr}");
+    assert!(stdout.contains("\n$1 = true\n"), "{stdout}{stderr}");
+}
+
+#[test]
+fn ctrl_c_at_a_terminal_is_for_the_guest() {
+    let _lock = lock();
+    // gdb reads its commands from a terminal, and one of them is Ctrl-C. The input is a pipe that nobody writes to.
+    let fifo = file("fifo", b"");
+    fs::remove_file(&fifo).expect("it was just made");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo (coreutils) starts").success());
+    let open = fs::File::options().read(true).write(true).open(&fifo).expect("it was just made");
+    let keys = "(sleep 3; echo continue; sleep 1; printf '\\003'; sleep 1; echo 'print 6 * 7'; sleep 1; echo kill; echo y; \
+                sleep 1; echo quit; sleep 1)";
+    let session =
+        format!("{} gdb answer --engine soft --input {}", env!("CARGO_BIN_EXE_xtask"), fifo.display());
+    let script = format!("{keys} | timeout 40 script -qec '{session}' /dev/null");
+    let mut command = Command::new("bash");
+    let Session { stdout, stderr, .. } = run(command.args(["-c", &script]));
+    for part in ["Program received signal SIGINT", "$1 = 42", "[Inferior 1 (process 1) killed]"] {
+        assert!(stdout.contains(part), "{part}: {stdout}{stderr}");
+    }
+    drop(open);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let _lock = lock();
+    let xtask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(arguments).env("GDB", "gdb");
+        command
+    };
+    let Session { status, stderr, .. } = run(xtask(&["gdb", "answer"]).env("GDB", "/nowhere/gdb"));
+    assert_eq!(status, Some(125));
+    let message = "xtask: there is no `/nowhere/gdb`: install it with `apt install gdb` or `dnf install gdb`, or name another \
+                   one in the variable GDB\n";
+    assert_eq!(stderr, message);
+    let Session { status, stderr, .. } = run(&mut xtask(&["gdb", "answer", "--input", "/nowhere/input"]));
+    assert_eq!(status, Some(125));
+    assert!(
+        stderr.contains("xtask: cannot read --input `/nowhere/input` (No such file or directory"),
+        "{stderr}"
+    );
+    // What flatland refuses, it says itself, and there is no gdb then.
+    let Session { status, stdout, stderr } = run(&mut xtask(&["gdb", "answer", "--engine", "fast"]));
+    assert_eq!((status, &*stdout), (Some(2), ""), "{stderr}");
+    assert!(stderr.contains("flatland: --engine `fast` is not an engine"), "{stderr}");
+}
+
+/// What stands behind this name in the JSON of docs/debugging.md, each time.
+fn documented(name: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("docs/debugging.md")).expect("it is there");
+    let begin = format!("\"{name}\": \"");
+    let values = text.split(&*begin).skip(1).filter_map(|rest| rest.split_once('"'));
+    values.map(|(value, _)| value.replace("${workspaceFolder}", &root().display().to_string())).collect()
+}
+
+/// What VS Code's debug adapter for gdb does with the documented files, as far as gdb is concerned.
+#[test]
+fn the_documented_launch_json() {
+    let _lock = lock();
+    let [command] = &documented("command")[..] else { panic!("there is one task") };
+    let [program] = &documented("program")[..] else { panic!("there is one configuration") };
+    assert_eq!(documented("miDebuggerServerAddress"), ["127.0.0.1:1234"]);
+    // Whoever else tests here may have that port.
+    let task = format!("exec {} --engine soft", command.replace("--gdb", "--gdb=0"));
+    let task = task.replace("cargo xtask", env!("CARGO_BIN_EXE_xtask"));
+    let mut machine = Command::new("bash");
+    machine
+        .args(["-c", &task])
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut machine = machine.spawn().expect("bash starts");
+    let ready = documented("endsPattern").remove(0);
+    let mut told = BufReader::new(machine.stderr.take().expect("it is piped")).lines();
+    let line =
+        told.find_map(|line| line.ok().filter(|line| line.contains(&ready))).expect("it waits for gdb");
+    let address = line.rsplit(' ').next().expect("it has words").trim_end_matches('`');
+
+    let connected: Vec<_> =
+        documented("text").iter().map(|text| format!("-interpreter-exec console \"{text}\"\n")).collect();
+    let commands = format!(
+        "-gdb-set breakpoint pending on\n-file-exec-and-symbols {program}\n-target-select remote {address}\n{}\
+         -break-insert -f answer.rs:{}\n-exec-continue\n",
+        connected.concat(),
+        line_of_answer(),
+    );
+    let mut gdb = Command::new("timeout");
+    let gdb = gdb
+        .args(["20", "gdb", "-nx", "-quiet", "-interpreter=mi"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut gdb = gdb.spawn().expect("timeout (coreutils) starts");
+    let mut input = gdb.stdin.take().expect("it is piped");
+    let mut output = BufReader::new(gdb.stdout.take().expect("it is piped")).lines();
+    let mut stopped_in = |function: &str| {
+        let stop = output.find_map(|line| line.ok().filter(|line| line.starts_with("*stopped")));
+        let stop = stop.expect("these tests need gdb: install it with `apt install gdb`");
+        assert!(stop.contains(&format!("func=\"{function}\"")), "{stop}");
+    };
+    input.write_all(commands.as_bytes()).expect("gdb reads");
+    stopped_in("_start");
+    stopped_in("answer::main");
+    machine.stdin.take().expect("it is piped").write_all(b"H").expect("it is read");
+    input.write_all(b"-exec-continue\n").expect("gdb reads");
+    stopped_in("answer::main");
+    input.write_all(b"-interpreter-exec console \"kill\"\n-gdb-exit\n").expect("gdb reads");
+    assert!(gdb.wait().expect("it ends").success());
+    assert_eq!(machine.wait().expect("it ends").code(), Some(137));
+}
+
+fn line_of_answer() -> usize {
+    line("answer", "wrapping_add")
+}

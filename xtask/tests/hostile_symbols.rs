@@ -1,0 +1,121 @@
+//! Broken ELF files as symbols: cut off, with other bytes, or of another program. A report tells what it can, and the host
+//! neither panics nor hangs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use flatland::engine::Engine;
+use flatland::engine::soft::SoftEngine;
+use flatland::{Backtraces, Image, Input, Machine, MemorySize, Outcome, Paint, Report, Streams};
+
+/// A program's image and ELF file.
+struct Program {
+    image: PathBuf,
+    elf: PathBuf,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}
+
+fn built(name: &str) -> Program {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["build", name]).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = |suffix: &str| root().join("target/guest").join(format!("{name}.{suffix}"));
+    Program { image: file("bin"), elf: file("elf") }
+}
+
+/// A run of `panic` that has panicked.
+fn panicked(image: &Image) -> (Machine<SoftEngine>, Outcome) {
+    let engine = SoftEngine::new(MemorySize::default());
+    let streams = Streams { input: Input::from_bytes(b"*".to_vec()), ..Streams::none() };
+    let mut machine = Machine::new(engine, image, streams).expect("it fits");
+    let outcome = machine.run().expect("the host can do its work");
+    assert_eq!(outcome, Outcome::Exited(101));
+    (machine, outcome)
+}
+
+/// Reports with this ELF file, and returns whether the panic was found.
+fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outcome: &Outcome) -> bool {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}.elf"));
+    fs::write(&path, elf).expect("the folder for tests can be written");
+    let start = Instant::now();
+    // What it says of memory may be anything, but not a panic.
+    let _ = flatland::segments(&path, image);
+    let report = Report::new(outcome, engine, Some(&path), Backtraces::Always);
+    let body = report.body(Paint::PLAIN);
+    assert!(body.lines().count() < 1000, "{name}: {body}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
+    report.is_panic
+}
+
+#[test]
+fn a_file_that_is_cut_off() {
+    let program = built("panic");
+    let image = Image::open(&program.image, MemorySize::default()).expect("it was built");
+    let elf = fs::read(&program.elf).expect("it was built");
+    let (mut machine, outcome) = panicked(&image);
+    assert!(reports("whole", &elf, &image, machine.engine(), &outcome));
+    for part in 0..50 {
+        let elf = &elf[..elf.len() * part / 50];
+        assert!(!reports("cut", elf, &image, machine.engine(), &outcome), "{part} of 50");
+    }
+}
+
+#[test]
+fn a_file_with_other_bytes() {
+    const COUNT: u64 = 400;
+    let program = built("panic");
+    let image = Image::open(&program.image, MemorySize::default()).expect("it was built");
+    let elf = fs::read(&program.elf).expect("it was built");
+    let (mut machine, outcome) = panicked(&image);
+    let mut found = 0;
+    // Marsaglia's xorshift (2003).
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    for number in 0..COUNT {
+        let mut broken = elf.clone();
+        // The headers matter most, and are small.
+        let reach = if number.is_multiple_of(4) { 0x100 } else { broken.len() as u64 };
+        for _ in 0..1 + next() % 8 {
+            let at = (next() % reach) as usize;
+            broken[at] = next() as u8;
+        }
+        found += u64::from(reports("other", &broken, &image, machine.engine(), &outcome));
+    }
+    println!("{COUNT} ELF files with other bytes: the panic was found with {found}");
+    // Otherwise nothing but the headers was tested.
+    assert!((COUNT / 10..COUNT).contains(&found), "{found}");
+}
+
+#[test]
+fn a_file_of_another_program() {
+    let [panic, answer] = ["panic", "answer"].map(built);
+    let flatland = {
+        let line = ["build", "--quiet", "--package", "flatland", "--bin", "flatland"];
+        assert!(
+            Command::new("cargo").args(line).current_dir(root()).status().expect("cargo is there").success()
+        );
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        target.join("debug/flatland")
+    };
+    let mut child = Command::new(flatland);
+    child.args(["--engine", "soft", "--symbols"]).arg(&answer.elf).arg(&panic.image).stdin(Stdio::null());
+    let output = child.output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let begin = format!(
+        "flatland: memory is not protected and names are left out, because {} is the ELF file of another image (they \
+         differ at 0x",
+        answer.elf.display()
+    );
+    assert!(stderr.starts_with(&begin), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(output.status.code(), Some(0));
+}
