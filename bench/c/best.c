@@ -3,11 +3,13 @@
 //     best IMAGE [RUNS]
 //
 // Only the KVM calls that these images need; input read and output written in large pieces; a `rep insb` served by
-// one copy; and from the 1000th output exit on KVM collects output in a ring, with no exits (coalesced PIO). Not from
-// the first on: a VM with a ring takes 13 ms to close. With RUNS, it runs so many machines, one after the other.
+// one copy; what is left of a `rep outsb` after its first byte taken from RAM by another; and from the 1000th output exit
+// on KVM collects output in a ring, with no exits (coalesced PIO). Not from the first on: a VM with a ring takes 13 ms to
+// close. With RUNS, it runs so many machines, one after the other.
 //
-// It is what a monitor can reach, and none to use: it names no fault, has no limits, knows one port for input and
-// output, and a guest that computes is not seen to have sent anything until it asks or ends.
+// It is what a monitor can reach, and none to use: it names no fault, has no limits, trusts segments to be flat and
+// addresses to lie in RAM, knows one port for input and output, and a guest that computes is not seen to have sent
+// anything until it asks or ends.
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -83,6 +85,25 @@ static int receive(uint8_t *bytes, size_t len) {
     return 1;
 }
 
+// After an exit for output: if it was one of a `rep outsb`, does the rest of it. EIP may be past an `out` only when it
+// is finished, which KVM_RUN does first.
+static int finish_output(int vcpu, struct kvm_run *run, const uint8_t *ram) {
+    struct kvm_regs regs;
+    run->immediate_exit = 1;
+    ioctl(vcpu, KVM_RUN, 0);
+    run->immediate_exit = 0;
+    call(vcpu, KVM_GET_REGS, &regs);
+    if (memcmp(ram + regs.rip, "\xf3\x6e", 2) != 0 || regs.rcx == 0) return 0;
+    for (; regs.rcx > 0;) {
+        size_t piece = regs.rcx < BUFFER_SIZE ? regs.rcx : BUFFER_SIZE;
+        send(ram + regs.rsi, piece);
+        regs.rsi += piece, regs.rcx -= piece;
+    }
+    regs.rip += 2;
+    call(vcpu, KVM_SET_REGS, &regs);
+    return 1;
+}
+
 // Runs an image in a fresh machine, and returns its status.
 static int run_once(int kvm, const char *path, int run_size, int may_collect) {
     int vm = call(kvm, KVM_CREATE_VM, 0);
@@ -110,8 +131,8 @@ static int run_once(int kvm, const char *path, int run_size, int may_collect) {
     call(vcpu, KVM_SET_REGS, &regs);
 
     struct kvm_coalesced_mmio_ring *ring = NULL;
-    int status = 0;
-    for (int exits = 0;;) {
+    int status = 0, exits = 0, in_a_row = 0, enough = 2;
+    for (;;) {
         call(vcpu, KVM_RUN, 0);
         if (ring) drain(ring);
         if (run->exit_reason == KVM_EXIT_HLT) break;
@@ -119,6 +140,7 @@ static int run_once(int kvm, const char *path, int run_size, int may_collect) {
         uint8_t *bytes = (uint8_t *)run + run->io.data_offset;
         size_t len = run->io.size * run->io.count;
         if (run->io.direction == KVM_EXIT_IO_IN) {
+            in_a_row = 0;
             if (!receive(bytes, len)) break;
         } else if (run->io.port == EXIT) {
             status = *bytes;
@@ -129,6 +151,11 @@ static int run_once(int kvm, const char *path, int run_size, int may_collect) {
                 struct kvm_coalesced_mmio_zone zone = {.addr = CONSOLE, .size = 1, .pio = 1};
                 call(vm, KVM_REGISTER_COALESCED_MMIO, &zone);
                 ring = (void *)((uint8_t *)run + KVM_COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE);
+            }
+            // To look costs as much as two exits: seldom, where it is for nothing.
+            if (++in_a_row >= enough) {
+                enough = finish_output(vcpu, run, ram) ? 1 : enough < 256 ? enough * 2 : 256;
+                in_a_row = 0;
             }
         }
     }

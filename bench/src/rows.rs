@@ -12,6 +12,7 @@ use crate::{Options, Result, machines};
 pub const PLAIN: &str = "plain C";
 pub const BEST: &str = "best C";
 pub const OURS: &str = "flatland";
+const PUT_BACK: &str = "flatland, put back";
 const FLOOR: &str = "/bin/true";
 
 /// What it takes to measure one contender once.
@@ -183,8 +184,10 @@ pub fn fresh_machines(
         measures.push((name, Box::new(measure)));
     }
     measures.push((OURS, Box::new(|| machines::fresh(MACHINES))));
+    measures.push((PUT_BACK, Box::new(|| machines::put_back(MACHINES))));
     let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row { id: "machine", title: title.into(), unit: "us", contenders, demands: Vec::new() })
+    let demands = vec![Demand { of: PUT_BACK, against: OURS, most: Most::Times(0.25) }];
+    Ok(Row { id: "machine", title: title.into(), unit: "us", contenders, demands })
 }
 
 pub fn memory(programs: &Programs, images: &Images, progress: &mut Progress) -> Result<Row> {
