@@ -50,6 +50,8 @@ pub struct Row {
     /// The first is what the others are compared with.
     pub contenders: Vec<Contender>,
     pub demands: Vec<Demand>,
+    /// What there are so many of in a second, where a unit is a microsecond.
+    pub rate_of: Option<&'static str>,
 }
 
 /// What is asked of a contender: at most so many times, or so much more than, another one.
@@ -76,6 +78,16 @@ impl Row {
     /// What the ratios are to.
     pub fn baseline(&self) -> Quantiles {
         Quantiles::of(self.contenders.first().map_or(&[], |first| &first.samples))
+    }
+
+    /// How many there are in a second, by the median, of all but the first contender.
+    pub fn rates(&self) -> Vec<String> {
+        let rate = |contender: &Contender, what: &str| {
+            let median = Quantiles::of(&contender.samples).median;
+            format!("{}: {} {what} a second", contender.name, short(1e6 / median))
+        };
+        let others = self.contenders.iter().skip(1);
+        self.rate_of.map_or(Vec::new(), |what| others.map(|contender| rate(contender, what)).collect())
     }
 
     /// Whether the minimum and the 10th percentile both reach it.
@@ -148,6 +160,9 @@ pub fn table(rows: &[Row]) -> String {
             }
             text += "\n";
         }
+        for rate in row.rates() {
+            text += &format!("    {rate}\n");
+        }
         for demand in &row.demands {
             text += &format!("    asked of {}\n", row.judge(demand));
         }
@@ -172,6 +187,7 @@ pub mod tests {
                 Contender { name: "flatland", samples: samples(1.0) },
             ],
             demands: vec![Demand { of: "flatland", against: "plain C", most: Most::Times(0.5) }],
+            rate_of: Some("things"),
         }
     }
 
@@ -221,6 +237,7 @@ pub mod tests {
             table.contains("plain C                        2.00     6.00     22.0        1.00"),
             "{table}"
         );
+        assert!(table.contains("    flatland: 90909 things a second\n"), "{table}");
         assert!(table.contains("asked of flatland: at most 0.500"), "{table}");
     }
 }

@@ -46,7 +46,7 @@ fn host() -> String {
 fn text(rows: &[Row], syscalls: &std::result::Result<Counts, String>, host: &str) -> String {
     let mut text = format!("{HEAD}\nMeasured on: {host}\n");
     for row in rows {
-        text += &format!("\n## {}{}\n\n", row.title[..1].to_uppercase(), &row.title[1..]);
+        text += &format!("\n## {}\n\n", heading(&row.title));
         text += &format!("| {} | minimum | 10th percentile | median | ratios | |\n", row.unit);
         text += "|---|---:|---:|---:|---:|---|\n";
         let baseline = row.baseline();
@@ -59,6 +59,9 @@ fn text(rows: &[Row], syscalls: &std::result::Result<Counts, String>, host: &str
             text +=
                 &format!("| {name} | {minimum} | {tenth} | {median} | {ratios} | {} |\n", count(runs, "run"));
         }
+        for rate in row.rates() {
+            text += &format!("\n{rate}.\n");
+        }
         for demand in &row.demands {
             text += &format!("\nAsked of {}.\n", row.judge(demand));
         }
@@ -69,6 +72,14 @@ fn text(rows: &[Row], syscalls: &std::result::Result<Counts, String>, host: &str
         Ok(counts) => text += &calls(counts),
     }
     text
+}
+
+/// A sentence begins with a capital letter, and a command does not.
+fn heading(title: &str) -> String {
+    match title.strip_prefix("cargo ") {
+        Some(command) => format!("`cargo {command}`"),
+        None => title[..1].to_uppercase() + &title[1..],
+    }
 }
 
 fn calls(counts: &Counts) -> String {
@@ -104,6 +115,7 @@ mod tests {
             page.contains("| flatland | 1.00 | 3.00 | 11.0 | 0.500 / 0.500 / 0.500 | 20 runs |"),
             "{page}"
         );
+        assert!(page.contains("flatland: 90909 things a second."), "{page}");
         assert!(page.contains("Not counted: strace is not installed."), "{page}");
     }
 

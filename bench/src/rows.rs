@@ -89,7 +89,14 @@ pub fn start(programs: &Programs, images: &Images, rounds: usize, progress: &mut
     }
     measures.push((FLOOR, Box::new(|| Ok(time(&mut Command::new("/bin/true"))? * 1e6))));
     let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row { id: "start", title: title.into(), unit: "us", contenders, demands: vec![at_most(1.15, PLAIN)] })
+    Ok(Row {
+        id: "start",
+        title: title.into(),
+        unit: "us",
+        contenders,
+        demands: vec![at_most(1.15, PLAIN)],
+        rate_of: None,
+    })
 }
 
 pub fn first_byte(
@@ -106,7 +113,14 @@ pub fn first_byte(
     }
     measures.push((FLOOR, Box::new(|| Ok(time_to_first_byte(&mut Command::new("/bin/true"))? * 1e6))));
     let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row { id: "first-byte", title: title.into(), unit: "us", contenders, demands: Vec::new() })
+    Ok(Row {
+        id: "first-byte",
+        title: title.into(),
+        unit: "us",
+        contenders,
+        demands: Vec::new(),
+        rate_of: None,
+    })
 }
 
 pub fn conversation(
@@ -131,7 +145,7 @@ pub fn conversation(
     }
     let contenders = in_turns(progress, title, rounds, measures)?;
     let demands = vec![at_most(0.65, PLAIN)];
-    Ok(Row { id: "conversation", title: title.into(), unit: "us", contenders, demands })
+    Ok(Row { id: "conversation", title: title.into(), unit: "us", contenders, demands, rate_of: None })
 }
 
 /// The plain monitor leaves the guest for each byte, and would take half a minute for as much as the others.
@@ -163,7 +177,7 @@ pub fn copy(
     copies("flatland, the guest cat", &programs.flatland, cat, BYTES);
     let contenders = in_turns(progress, title, rounds, measures)?;
     let demands = vec![at_most(1.0 / 25.0, PLAIN), at_most(1.2, BEST)];
-    Ok(Row { id: "copy", title: title.into(), unit: "ns", contenders, demands })
+    Ok(Row { id: "copy", title: title.into(), unit: "ns", contenders, demands, rate_of: None })
 }
 
 pub fn fresh_machines(
@@ -187,7 +201,7 @@ pub fn fresh_machines(
     measures.push((PUT_BACK, Box::new(|| machines::put_back(MACHINES))));
     let contenders = in_turns(progress, title, rounds, measures)?;
     let demands = vec![Demand { of: PUT_BACK, against: OURS, most: Most::Times(0.25) }];
-    Ok(Row { id: "machine", title: title.into(), unit: "us", contenders, demands })
+    Ok(Row { id: "machine", title: title.into(), unit: "us", contenders, demands, rate_of: Some("runs") })
 }
 
 pub fn memory(programs: &Programs, images: &Images, progress: &mut Progress) -> Result<Row> {
@@ -199,7 +213,7 @@ pub fn memory(programs: &Programs, images: &Images, progress: &mut Progress) -> 
     }
     let contenders = in_turns(progress, title, 2, measures)?;
     let demands = vec![Demand { of: OURS, against: PLAIN, most: Most::More(2048.0) }];
-    Ok(Row { id: "memory", title: title.into(), unit: "KiB", contenders, demands })
+    Ok(Row { id: "memory", title: title.into(), unit: "KiB", contenders, demands, rate_of: None })
 }
 
 pub fn tests(
@@ -227,7 +241,7 @@ pub fn tests(
     measures.push(("flatland-test", Box::new(run(&[]))));
     measures.push(("flatland-test, one thread", Box::new(run(&["--test-threads=1"]))));
     let contenders = in_turns(progress, &title, rounds, measures)?;
-    Ok(Row { id: "tests", title, unit: "us", contenders, demands: Vec::new() })
+    Ok(Row { id: "tests", title, unit: "us", contenders, demands: Vec::new(), rate_of: Some("tests") })
 }
 
 pub fn edit(root: &Path, rounds: usize, progress: &mut Progress) -> Result<Row> {
@@ -249,12 +263,12 @@ pub fn edit(root: &Path, rounds: usize, progress: &mut Progress) -> Result<Row> 
         ),
     ];
     let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row { id: "edit", title: title.into(), unit: "s", contenders, demands: Vec::new() })
+    Ok(Row { id: "edit", title: title.into(), unit: "s", contenders, demands: Vec::new(), rate_of: None })
 }
 
 pub fn cold(root: &Path, folder: &Path, progress: &mut Progress) -> Result<Row> {
     let title = "the first cargo xtask run hello in a new checkout (everything is compiled)";
     progress.next(title);
     let contenders = vec![Contender { name: OURS, samples: vec![crate::cargo::cold(root, folder)?] }];
-    Ok(Row { id: "cold", title: title.into(), unit: "s", contenders, demands: Vec::new() })
+    Ok(Row { id: "cold", title: title.into(), unit: "s", contenders, demands: Vec::new(), rate_of: None })
 }
