@@ -3,6 +3,7 @@
 //! Everybody compiles this program first, so it has few dependencies. It knows cargo and where files lie;
 //! what a machine is, the host knows.
 
+mod bench;
 mod build;
 mod cargo;
 mod check;
@@ -97,6 +98,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::TestGuest { engine, libtest } => guest_tests::run(workspace, engine.as_deref(), &libtest),
         Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),
         Command::Differential { unicorn } => check::differential(workspace, unicorn),
+        Command::Bench { options } => bench::bench(workspace, &options),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),

@@ -30,6 +30,8 @@ Commands:
                         run the guest's own tests, each in a fresh machine; ARGS are those of libtest, such as --list
   differential          compare the soft engine with KVM in 150,000 cases (10 minutes);
                         with --unicorn: with Debian's libunicorn2 instead (5 minutes)
+  bench [--quick]       measure speed beside monitors in C, and print a table (4 minutes; --quick: one);
+                        --json: for programs; --page: write docs/speed.md and its picture
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
 
@@ -69,6 +71,8 @@ pub enum Command {
     Exec { built: PathBuf, arguments: Vec<OsString> },
     /// Run all of the differential tests, against Unicorn if so, and otherwise KVM.
     Differential { unicorn: bool },
+    /// Measure, with these options of flatland-bench.
+    Bench { options: Vec<OsString> },
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -89,7 +93,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     match command.as_str() {
         "-h" | "--help" | "help" => Ok(Command::Help),
         "build" | "run" | "gdb" | "list" | "new" | "disasm" | "size" | "lint" | "portability"
-        | "differential"
+        | "differential" | "bench"
             if asks_for_help =>
         {
             Ok(Command::Help)
@@ -112,6 +116,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             let unicorn = args.first().is_some_and(|arg| arg == "--unicorn");
             nothing_more("differential", &args[usize::from(unicorn)..])?;
             Ok(Command::Differential { unicorn })
+        }
+        "bench" => {
+            let known = |arg: &OsString| ["--quick", "--json", "--page"].iter().any(|known| arg == known);
+            let (options, unknown) = args.into_iter().partition::<Vec<_>, _>(known);
+            nothing_more("bench", &unknown)?;
+            Ok(Command::Bench { options })
         }
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
@@ -351,6 +361,13 @@ mod tests {
     fn the_third_party_is_asked_for() {
         assert_eq!(parse_words("differential"), Ok(Command::Differential { unicorn: false }));
         assert_eq!(parse_words("differential --unicorn"), Ok(Command::Differential { unicorn: true }));
+    }
+
+    #[test]
+    fn what_to_measure() {
+        let options = ["--quick", "--json"].map(OsString::from).to_vec();
+        assert_eq!(parse_words("bench --quick --json"), Ok(Command::Bench { options }));
+        assert_eq!(parse_words("bench --fast"), Err("`cargo xtask bench` does not know `--fast`".into()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::Result;
 
@@ -33,6 +34,16 @@ impl Workspace {
                 here.display()
             )),
         }
+    }
+
+    /// The checkout alone, with its own guests.
+    pub fn without_guest(&self) -> Self {
+        Self { root: self.root.clone(), guest: self.root.join("guest") }
+    }
+
+    /// For a command that calls `cargo xtask` in turn: it is to find what it is about by itself.
+    pub fn forget_guest(command: &mut Command) -> &mut Command {
+        command.env_remove(GUEST).env_remove(CALLERS_FOLDER)
     }
 
     /// The checkout's top folder.

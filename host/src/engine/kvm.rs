@@ -6,6 +6,7 @@
 //! Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or
 //! [a kick](crate::kick).
 
+mod burst;
 mod call;
 mod device;
 mod entry_state;
@@ -31,6 +32,7 @@ pub use device::KvmError;
 use super::{Engine, EngineError, EngineSnapshot, Exit, Registers, Stops, SystemRegisters, Unsupported};
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemoryMap, Part, kick};
+use burst::Burst;
 use exception_page::EXCEPTION_PAGE;
 use ring::Ring;
 use run_page::Io;
@@ -55,6 +57,7 @@ pub struct KvmEngine {
     last: LastExit,
     stopping: Stopping,
     ring: Ring,
+    burst: Burst,
     /// The exit that comes after what is in the ring.
     pending: Option<Kind>,
     /// The snapshot whose RAM lies under this one's, if there is one.
@@ -127,6 +130,7 @@ impl KvmEngine {
             last: LastExit::Before,
             stopping: Stopping::default(),
             ring: Ring::new(),
+            burst: Burst::new(),
             pending: None,
             base: None,
         })
@@ -333,7 +337,10 @@ impl Engine for KvmEngine {
         let kind = match self.pending.take() {
             Some(kind) => kind,
             None if self.stopping.is_active() => self.enter_until_stop()?,
-            None => self.enter()?,
+            None => match self.take_burst()? {
+                Some(port) => return Ok(Exit::Out { port, width: 1, data: self.burst.bytes() }),
+                None => self.enter()?,
+            },
         };
         if let Some(port) = self.ring.take(&mut self.vcpu)? {
             // The exit has happened, and what it was about is still there when its turn comes.
@@ -343,8 +350,12 @@ impl Engine for KvmEngine {
         }
         match kind {
             Kind::Io => {
-                if let Io { direction: Direction::Out, port, .. } = run_page::io(self.vcpu.get_kvm_run()) {
-                    self.ring.count_exit(port, &self.vm, &mut self.vcpu);
+                match run_page::io(self.vcpu.get_kvm_run()) {
+                    Io { direction: Direction::Out, port, data: [_], .. } if ring::takes(port) => {
+                        self.ring.count_exit(&self.vm, &mut self.vcpu);
+                        self.burst.count_exit();
+                    }
+                    _ => self.burst.ends(),
                 }
                 let io = run_page::io(self.vcpu.get_kvm_run());
                 let (port, width, data) = (io.port, io.width, io.data);
@@ -412,6 +423,7 @@ impl Engine for KvmEngine {
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
         let stopping = Stopping::new(stops)?;
         self.stopping.replace(stopping);
+        self.burst.turn_off(stops.each_transfer);
         if stops.each_transfer {
             self.ring.disable(&self.vm);
         }

@@ -11,6 +11,11 @@ use super::EngineError;
 /// The ports that take output and answer nothing.
 const PORTS: [Port; 2] = [Port::Console, Port::Diagnostics];
 
+/// Whether this is one of them.
+pub fn takes(port: u16) -> bool {
+    PORTS.into_iter().any(|known| known.number() == port)
+}
+
 /// After so many output exits KVM is asked to collect. Asking costs nothing, but a VM that was asked takes about as long
 /// to close (an SRCU grace period, 13 ms) as so many exits take: a guest with little to say is done sooner without.
 const EXITS_UNTIL_ENABLED: u32 = 1000;
@@ -41,11 +46,9 @@ impl Ring {
         Self { state: State::Waiting(0), bytes: Vec::new(), next: None }
     }
 
-    /// There was an exit for output at this port. Has KVM collect what comes from now on, if it is time and KVM can.
-    pub fn count_exit(&mut self, port: u16, vm: &VmFd, vcpu: &mut VcpuFd) {
-        if let State::Waiting(exits) = &mut self.state
-            && PORTS.into_iter().any(|known| known.number() == port)
-        {
+    /// There was an exit for output at one of the ports. Has KVM collect what comes from now on, if it is time and KVM can.
+    pub fn count_exit(&mut self, vm: &VmFd, vcpu: &mut VcpuFd) {
+        if let State::Waiting(exits) = &mut self.state {
             *exits += 1;
             if *exits == EXITS_UNTIL_ENABLED {
                 self.state = if enable(vm, vcpu) { State::Enabled } else { State::Never };

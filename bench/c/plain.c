@@ -1,10 +1,11 @@
-// The yardstick: the least C that runs a flat image on KVM, as the exercise of 2011 did it.
+// The plain monitor: the least C that runs a flat image on KVM, as the exercise of 2011 did it.
 //
-//     yardstick IMAGE [RUNS]
+//     plain IMAGE [RUNS]
 //
-// It makes the same KVM calls as flatland does before the first instruction, and then the obvious thing: one
-// exit a byte, getchar and putchar. With RUNS, it does all of that so many times, each in a fresh machine. It checks nothing that a correct image on a working KVM does not need.
-// `cargo bench --package flatland --bench start` compiles it and runs the two side by side.
+// It makes the same KVM calls as flatland does before the first instruction, and then the obvious thing: one exit a
+// byte, getchar and putchar. With RUNS, it does all of that so many times, each in a fresh machine. It checks nothing
+// that a correct image on a working KVM does not need. `cargo xtask bench` compiles it, and its times are what all
+// others are compared with.
 
 #include <fcntl.h>
 #include <linux/kvm.h>

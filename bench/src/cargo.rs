@@ -1,0 +1,72 @@
+//! What cargo builds to be measured, and cargo itself.
+
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Instant, SystemTime};
+
+use crate::Result;
+use crate::processes::succeed;
+
+/// How many tests the suite has.
+pub const TESTS: usize = 200;
+
+/// A call of cargo in this folder.
+pub fn cargo(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(line.split_whitespace()).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// Makes a crate of trivial tests, and returns the ELF file that they are in.
+pub fn build_suite(root: &Path, folder: &Path) -> Result<PathBuf> {
+    succeed(cargo(root, "xtask new --path").arg(folder).arg("trivial"))?;
+    let mut source = "#![no_std]\n#![no_main]\nuse flatland_guest::test;\n".to_owned();
+    for number in 0..TESTS {
+        writeln!(source, "#[test]\nfn test_{number}() {{\n    assert_eq!({number}, {number});\n}}")?;
+    }
+    fs::create_dir(folder.join("tests"))?;
+    fs::write(folder.join("tests/many.rs"), source)?;
+    // The standard library for the guest is there already.
+    fs::create_dir_all(folder.join("target/guest"))?;
+    symlink(root.join("target/guest/cargo"), folder.join("target/guest/cargo"))?;
+    succeed(&mut cargo(folder, "xtask test --guest many"))?;
+    let images = folder.join("target/guest/tests");
+    let is_suite = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "elf")
+            && path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"many-"))
+    };
+    let mut built = fs::read_dir(images)?.filter_map(|entry| Some(entry.ok()?.path()));
+    Ok(built.find(is_suite).ok_or("the suite was not built")?)
+}
+
+/// As if somebody had edited it.
+pub fn touch(file: &Path) -> Result<()> {
+    Ok(File::options().append(true).open(file)?.set_modified(SystemTime::now())?)
+}
+
+/// From a new checkout to the answer of `hello`, in seconds. Only what is downloaded is there already.
+pub fn cold(root: &Path, folder: &Path) -> Result<f64> {
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder.join("target"))?;
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
+    let names = String::from_utf8(listed.stdout)?;
+    for name in names.split_terminator('\0') {
+        let (from, to) = (root.join(name), folder.join(name));
+        fs::create_dir_all(to.parent().ok_or("a file lies in a folder")?)?;
+        // Some may be deleted since.
+        if from.exists() {
+            fs::copy(from, to)?;
+        }
+    }
+    if root.join("target/rust-src").exists() {
+        symlink(root.join("target/rust-src"), folder.join("target/rust-src"))?;
+    }
+    let start = Instant::now();
+    let result = succeed(&mut cargo(folder, "xtask run hello"));
+    let time = start.elapsed().as_secs_f64();
+    let _ = fs::remove_dir_all(folder);
+    result.map(|()| time)
+}

@@ -1,0 +1,22 @@
+//! `cargo xtask bench`: builds what is measured, and calls what measures.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::guest::{self, Profile};
+use crate::{Result, Workspace, run};
+
+/// Builds everything as people get it, and becomes the program that measures it.
+pub fn bench(workspace: &Workspace, options: &[OsString]) -> Result<()> {
+    // The checkout is measured, whatever crate of a guest's this is called in.
+    let workspace = &workspace.without_guest();
+    guest::build(workspace, &["cat"], Profile::Release)?;
+    let flatland = run::build_host(workspace)?;
+    let runner = run::build_program(workspace, "flatland-test", "flatland-test")?;
+    let bench = run::build_program(workspace, "flatland-bench", "flatland-bench")?;
+    let mut command = Command::new(&bench);
+    command.arg(workspace.root()).arg(flatland).arg(runner).args(options);
+    let error = Workspace::forget_guest(&mut command).exec();
+    Err(format!("cannot run {} ({error}): remove it and build again", bench.display()))
+}
