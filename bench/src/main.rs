@@ -1,7 +1,7 @@
 //! Measures Flatland beside two monitors in C, and prints a table: `cargo xtask bench` builds what is measured, and
 //! calls this.
 //!
-//!     flatland-bench ROOT FLATLAND FLATLAND-TEST [--quick] [--json] [--page]
+//!     flatland-bench ROOT FLATLAND FLATLAND-TEST [--quick] [--json] [--page] [--against FLATLAND]
 //!
 //! A crate of its own, because nobody else should have to compile it. It asserts nothing: a timing is not a test.
 
@@ -41,6 +41,8 @@ pub struct Options {
     quick: bool,
     json: bool,
     page: bool,
+    /// Another flatland to measure beside this one.
+    against: Option<PathBuf>,
 }
 
 impl Options {
@@ -48,12 +50,14 @@ impl Options {
         let mut args = env::args_os().skip(1);
         let mut path = || args.next().map(PathBuf::from);
         let (root, flatland, runner) = (path()?, path()?, path()?);
-        let mut options = Self { root, flatland, runner, quick: false, json: false, page: false };
-        for arg in args {
+        let mut options =
+            Self { root, flatland, runner, quick: false, json: false, page: false, against: None };
+        while let Some(arg) = args.next() {
             match arg.to_str()? {
                 "--quick" => options.quick = true,
                 "--json" => options.json = true,
                 "--page" => options.page = true,
+                "--against" => options.against = Some(args.next()?.into()),
                 _ => return None,
             }
         }
@@ -63,7 +67,7 @@ impl Options {
 
 fn main() -> ExitCode {
     let Some(options) = Options::parse() else {
-        eprintln!("bench: call `cargo xtask bench [--quick] [--json] [--page]`");
+        eprintln!("bench: call `cargo xtask bench [--quick] [--json] [--page] [--against FLATLAND]`");
         return ExitCode::from(2);
     };
     match run(&options) {

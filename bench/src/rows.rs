@@ -12,6 +12,7 @@ use crate::{Options, Result, machines};
 pub const PLAIN: &str = "plain C";
 pub const BEST: &str = "best C";
 pub const OURS: &str = "flatland";
+const OTHER: &str = "the other flatland";
 const PUT_BACK: &str = "flatland, put back";
 const FLOOR: &str = "/bin/true";
 
@@ -23,6 +24,8 @@ pub struct Programs {
     pub plain: PathBuf,
     pub best: PathBuf,
     pub flatland: PathBuf,
+    /// Another flatland to compare with, such as one of before a change.
+    other: Option<PathBuf>,
 }
 
 impl Programs {
@@ -32,6 +35,7 @@ impl Programs {
             plain: folder.join("plain"),
             best: folder.join("best"),
             flatland: options.flatland.clone(),
+            other: options.against.clone(),
         };
         let sources = options.root.join("bench/c");
         compile(&sources.join("plain.c"), &programs.plain, &[])?;
@@ -41,8 +45,12 @@ impl Programs {
         Ok(programs)
     }
 
-    fn three(&self) -> [(&'static str, &Path); 3] {
-        [(PLAIN, &self.plain), (BEST, &self.best), (OURS, &self.flatland)]
+    fn monitors(&self) -> Vec<(&'static str, &Path)> {
+        let other = self.other.iter().map(|other| (OTHER, other.as_path()));
+        [(PLAIN, self.plain.as_path()), (BEST, &self.best), (OURS, &self.flatland)]
+            .into_iter()
+            .chain(other)
+            .collect()
     }
 }
 
@@ -84,7 +92,7 @@ pub fn start(programs: &Programs, images: &Images, rounds: usize, progress: &mut
     let title = "start to exit on one hlt";
     progress.next(title);
     let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.three() {
+    for (name, program) in programs.monitors() {
         measures.push((name, Box::new(|| Ok(time(&mut on(program, &images.halt))? * 1e6))));
     }
     measures.push((FLOOR, Box::new(|| Ok(time(&mut Command::new("/bin/true"))? * 1e6))));
@@ -108,7 +116,7 @@ pub fn first_byte(
     let title = "start to the first byte";
     progress.next(title);
     let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.three() {
+    for (name, program) in programs.monitors() {
         measures.push((name, Box::new(|| Ok(time_to_first_byte(&mut on(program, &images.ask))? * 1e6))));
     }
     measures.push((FLOOR, Box::new(|| Ok(time_to_first_byte(&mut Command::new("/bin/true"))? * 1e6))));
@@ -136,7 +144,7 @@ pub fn conversation(
     let answers: Vec<u8> = input.iter().map(|byte| byte.wrapping_add(1)).collect();
     let (input, answers) = (&input, &answers);
     let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.three() {
+    for (name, program) in programs.monitors() {
         let measure = move || {
             let seconds = time_to_answer(&mut on(program, &images.conversation), input, answers)?;
             Ok(seconds * 1e6 / BYTES as f64)
@@ -171,7 +179,7 @@ pub fn copy(
         };
         measures.push((name, Box::new(measure)));
     };
-    for (name, program) in programs.three() {
+    for (name, program) in programs.monitors() {
         copies(name, program, &images.copy, if name == PLAIN { PLAIN_BYTES } else { BYTES });
     }
     copies("flatland, the guest cat", &programs.flatland, cat, BYTES);
@@ -208,7 +216,7 @@ pub fn memory(programs: &Programs, images: &Images, progress: &mut Progress) -> 
     let title = "resident memory (VmHWM), the guest waiting for input, 16 MiB of RAM";
     progress.next(title);
     let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.three() {
+    for (name, program) in programs.monitors() {
         measures.push((name, Box::new(|| resident(&mut on(program, &images.ask)))));
     }
     let contenders = in_turns(progress, title, 2, measures)?;

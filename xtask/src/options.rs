@@ -31,7 +31,8 @@ Commands:
   differential          compare the soft engine with KVM in 150,000 cases (10 minutes);
                         with --unicorn: with Debian's libunicorn2 instead (5 minutes)
   bench [--quick]       measure speed beside monitors in C, and print a table (4 minutes; --quick: one);
-                        --json: for programs; --page: write docs/speed.md and its picture
+                        --json: for programs; --page: write docs/speed.md and its picture;
+                        --against FLATLAND: and another flatland, such as one of before a change
   lint                  check formatting, clippy and documentation, as CI does
   portability           check that the host builds without KVM and for other systems
 
@@ -118,10 +119,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Ok(Command::Differential { unicorn })
         }
         "bench" => {
-            let known = |arg: &OsString| ["--quick", "--json", "--page"].iter().any(|known| arg == known);
-            let (options, unknown) = args.into_iter().partition::<Vec<_>, _>(known);
-            nothing_more("bench", &unknown)?;
-            Ok(Command::Bench { options })
+            let mut rest = args.iter();
+            while let Some(arg) = rest.next() {
+                match arg.to_str() {
+                    Some("--quick" | "--json" | "--page") => {}
+                    Some("--against") => {
+                        rest.next().ok_or("--against needs the path of another flatland")?;
+                    }
+                    _ => return Err(format!("`cargo xtask bench` does not know `{}`", arg.display())),
+                }
+            }
+            Ok(Command::Bench { options: args })
         }
         "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
         "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
