@@ -67,7 +67,10 @@ fn what_would_not_work_is_refused() {
     let (output, _) = link("entry", &format!("{before}nop\n{PROGRAM}"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("flatland: the entry is not at address 0."));
     let (output, _) = link("no-main", ".text\n.global _start\n_start: hlt\n");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("flatland: the program has no main function."));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("flatland: the program has no main function, and no tests.")
+    );
 }
 
 /// Where each section, and the symbol `__heap_start`, lies.
