@@ -162,7 +162,7 @@ fn did(instruction: &iced_x86::Instruction, deed: Deed, registers: &Registers) -
 }
 
 /// What a register holds. Segments are flat.
-fn value(register: Register, registers: &Registers) -> Option<u32> {
+pub(crate) fn value(register: Register, registers: &Registers) -> Option<u32> {
     Some(match register {
         Register::EAX => registers.eax,
         Register::EBX => registers.ebx,

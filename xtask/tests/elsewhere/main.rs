@@ -1,11 +1,16 @@
 //! A guest's crate outside the checkout, as `cargo xtask new --path` makes it, and what becomes of a person's mistakes in
 //! it.
 
+#[path = "../common/numbers.rs"]
+mod numbers;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::{env, fs, process};
+
+use numbers::without_long_numbers;
 
 /// The crate. Made anew; what is built in it stays, since building `core` takes a while.
 static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -142,23 +147,6 @@ fn without_addresses(text: &str) -> String {
         _ => without_long_numbers(line),
     };
     text.split_inclusive('\n').map(line).collect()
-}
-
-/// Hexadecimal numbers of eight digits, and counts of five and more.
-fn without_long_numbers(line: &str) -> String {
-    let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-    let mut text = String::new();
-    let mut rest = line;
-    while let Some(start) = rest.find(is_digit) {
-        text += &rest[..start];
-        rest = &rest[start..];
-        let end = rest.find(|c| !is_digit(c)).unwrap_or(rest.len());
-        let word = &rest[..end];
-        let is_count = end > 4 && word.chars().all(|c| c.is_ascii_digit());
-        text += if end == 8 || is_count { "NUMBER" } else { word };
-        rest = &rest[end..];
-    }
-    text + rest
 }
 
 fn mistakes_are_explained() {

@@ -5,6 +5,8 @@
 mod bad_input;
 mod computing;
 mod copying;
+#[path = "../common/numbers.rs"]
+mod numbers;
 mod reports;
 mod wasm;
 

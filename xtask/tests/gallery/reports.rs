@@ -1,6 +1,7 @@
 //! What a person sees when a guest has gone wrong, line by line: `reports.expected` has it for each way of `fault` and for
 //! `panic`. Where code lies and what the registers hold is the compiler's choice, and left out.
 
+use super::numbers::without_long_numbers;
 use super::{On, engines, guest};
 
 const EXPECTED: &str = include_str!("reports.expected");
@@ -39,21 +40,4 @@ fn without_numbers(text: &str) -> String {
             _ => without_long_numbers(line),
         })
         .collect()
-}
-
-/// Hexadecimal numbers of eight digits, and counts of five and more.
-fn without_long_numbers(line: &str) -> String {
-    let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-    let mut text = String::new();
-    let mut rest = line;
-    while let Some(start) = rest.find(is_digit) {
-        text += &rest[..start];
-        rest = &rest[start..];
-        let end = rest.find(|c| !is_digit(c)).unwrap_or(rest.len());
-        let word = &rest[..end];
-        let is_count = end > 4 && word.chars().all(|c| c.is_ascii_digit());
-        text += if end == 8 || is_count { "NUMBER" } else { word };
-        rest = &rest[end..];
-    }
-    text + rest
 }

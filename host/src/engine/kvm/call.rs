@@ -7,6 +7,7 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
 
 use crate::engine::Registers;
+use crate::instruction::value;
 
 /// The lengths of a near `call` without superfluous prefixes: FF /2 of a register up to a segment prefix and a
 /// displacement of 4 bytes.
@@ -33,28 +34,16 @@ fn target(
         (Code::Call_rel32_32, _) => Some(instruction.near_branch32()),
         (Code::Call_rm32, OpKind::Register) => before(instruction.op0_register(), registers),
         (Code::Call_rm32, _) => {
-            let value = |register, _, _| before(register, registers).map(u64::from);
-            read(instruction.virtual_address(0, 0, value)? as u32)
+            let register = |register, _, _| before(register, registers).map(u64::from);
+            read(instruction.virtual_address(0, 0, register)? as u32)
         }
         _ => None,
     }
 }
 
-/// A register as it was before the `call`.
+/// A register as it was before the `call`, which has moved ESP.
 fn before(register: Register, registers: &Registers) -> Option<u32> {
-    Some(match register {
-        Register::EAX => registers.eax,
-        Register::EBX => registers.ebx,
-        Register::ECX => registers.ecx,
-        Register::EDX => registers.edx,
-        Register::ESI => registers.esi,
-        Register::EDI => registers.edi,
-        Register::EBP => registers.ebp,
-        Register::ESP => registers.esp.wrapping_add(4),
-        // Segments are flat.
-        Register::CS | Register::DS | Register::ES | Register::FS | Register::GS | Register::SS => 0,
-        _ => return None,
-    })
+    value(register, &Registers { esp: registers.esp.wrapping_add(4), ..*registers })
 }
 
 #[cfg(test)]
