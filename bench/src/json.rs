@@ -1,6 +1,6 @@
 //! The table for programs.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::figures::{Quantiles, Row};
 use crate::syscalls::{BYTES, Counts};
@@ -40,15 +40,12 @@ fn quantiles(quantiles: Quantiles) -> Value {
 fn counts(counts: &Result<Counts, String>) -> Value {
     match counts {
         Err(message) => json!({ "missing": message }),
-        Ok(counts) => {
-            let calls: Map<_, _> = counts
-                .iter()
-                .map(|(name, [talking, silent])| {
-                    (name.clone(), json!({ "conversation": talking, "silence": silent }))
-                })
-                .collect();
-            json!({ "bytes": BYTES, "calls": calls })
-        }
+        Ok(counts) => json!({
+            "bytes": BYTES,
+            "run": counts.run,
+            "others": counts.others,
+            "demand": { "text": counts.judge(), "met": counts.too_many().is_empty() },
+        }),
     }
 }
 
@@ -58,12 +55,12 @@ mod tests {
 
     #[test]
     fn it_parses_and_says_what_the_table_says() {
-        let syscalls = Ok(Counts::from([("read".to_owned(), [3, 1])]));
+        let syscalls = Ok(crate::syscalls::tests::counts());
         let text = text(&[crate::figures::tests::row()], &syscalls);
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["rows"][0]["contenders"][1]["ratio"]["tenth"], 0.5);
         assert_eq!(value["rows"][0]["demands"][0]["met"], true);
-        assert_eq!(value["syscalls"]["calls"]["read"]["conversation"], 3);
+        assert_eq!(value["syscalls"]["run"]["write"][1], 3);
         let missing: Value = serde_json::from_str(&super::text(&[], &Err("no \"strace\"".into()))).unwrap();
         assert_eq!(missing["syscalls"]["missing"], "no \"strace\"");
     }

@@ -93,6 +93,10 @@ fn run(options: &Options) -> Result<()> {
         print!("{}", json::text(&rows, &syscalls));
     } else {
         print!("{}", figures::table(&rows));
+        match &syscalls {
+            Ok(counts) => println!("system calls of the conversation: {}", counts.judge()),
+            Err(message) => println!("system calls of the conversation: not counted: {message}"),
+        }
     }
     Ok(())
 }
@@ -124,7 +128,7 @@ fn measure(options: &Options, elsewhere: &Path) -> Result<(Vec<Row>, std::result
         rows.push(rows::cold(root, &elsewhere.join("cold"), progress)?);
     }
     progress.next("system calls of a conversation");
-    let syscalls = syscalls::count(&programs.flatland, &images.conversation, &folder);
+    let syscalls = Counts::take(&programs.flatland, &images.conversation, &folder);
     progress.end();
     Ok((rows, syscalls))
 }

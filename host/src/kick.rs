@@ -12,3 +12,4 @@
 //! On Linux, a run with a time limit or with a terminal, file or pipe behind its streams takes SIGALRM for itself.
 
 pub use crate::os::{Alarm, Armed, answer, arm, is_rung, on_termination_signals, terminated_by};
+pub(crate) use crate::os::{Ringer, spawn_without_signals};

@@ -2,6 +2,7 @@
 
 mod limits;
 mod ports;
+mod reminder;
 mod snapshot;
 mod stats;
 mod watch;
@@ -17,10 +18,11 @@ use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
 use crate::fault::Fault;
 use crate::kick::{self, Alarm};
 use crate::outcome::{Outcome, Stop};
-use crate::{Image, ImageError, Output, StreamError, Streams};
+use crate::{Image, ImageError, StreamError, Streams};
 
 pub(crate) use limits::Limits;
 use ports::{End, Facts, Ports};
+use reminder::Reminder;
 pub use snapshot::Snapshot;
 pub use stats::{Stats, Transfers};
 pub use watch::{Nobody, Transfer, Watcher};
@@ -165,13 +167,13 @@ impl<E: Engine> Machine<E> {
     }
 
     fn run_to_end<W: Watcher>(&mut self, limits: &mut Limits, watcher: &mut W) -> Result<Outcome, RunError> {
-        let mut output_alarm = Alarm::once();
+        let mut reminder = Reminder::new();
         if let Some(End::Stopped(stop)) =
             self.watched(limits, watcher, |watcher, engine| watcher.begins(engine))?
         {
             return self.stopped(stop);
         }
-        self.set_output_alarm(&mut output_alarm)?;
+        self.remind_of_output(&mut reminder)?;
         loop {
             let mut transfer = None;
             let mut note = |port, width, direction, data: &[u8]| {
@@ -186,8 +188,8 @@ impl<E: Engine> Machine<E> {
                     if matches!(end, None | Some(End::Exited(_))) {
                         note(port, width, Direction::Out, data);
                     }
-                    if let Some(due) = self.ports.due() {
-                        output_alarm.set(due).map_err(RunError::Timer)?;
+                    if self.ports.output_waits() {
+                        reminder.set().map_err(RunError::Timer)?;
                     }
                     end
                 }
@@ -203,9 +205,7 @@ impl<E: Engine> Machine<E> {
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());
                     match self.ports.input(port, width, data, limits)? {
-                        Some(End::Kicked) => {
-                            self.go_on_waiting(limits, &mut output_alarm, watcher, &mut note)?
-                        }
+                        Some(End::Kicked) => self.go_on_waiting(limits, &mut reminder, watcher, &mut note)?,
                         end => {
                             if end.is_none() {
                                 note(port, width, Direction::In, data);
@@ -218,7 +218,7 @@ impl<E: Engine> Machine<E> {
                 Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
                 Exit::Kicked => {
                     self.stats.kicks += 1;
-                    self.on_watched_kick(limits, &mut output_alarm, watcher)?
+                    self.on_watched_kick(limits, &mut reminder, watcher)?
                 }
                 Exit::Debug(DebugStop::InstructionLimit) => {
                     Some(End::Stopped(Stop::InstructionLimit(self.instruction_limit.unwrap_or_default())))
@@ -230,6 +230,10 @@ impl<E: Engine> Machine<E> {
             if let Some(transfer) = transfer {
                 watcher.transferred(&mut self.engine, &transfer)?;
             }
+            let end = match end {
+                None if reminder.is_due() => self.write_output(limits, &mut reminder)?,
+                end => end,
+            };
             match end {
                 None | Some(End::Kicked) => {}
                 Some(End::OfInput) => return Ok(Outcome::EndOfInput),
@@ -264,10 +268,10 @@ impl<E: Engine> Machine<E> {
     fn on_watched_kick<W: Watcher>(
         &mut self,
         limits: &mut Limits,
-        output_alarm: &mut Alarm,
+        reminder: &mut Reminder,
         watcher: &mut W,
     ) -> Result<Option<End>, RunError> {
-        match self.on_kick(limits, output_alarm)? {
+        match self.on_kick(limits, reminder)? {
             None => self.watched(limits, watcher, |watcher, engine| watcher.kicked(engine)),
             end => Ok(end),
         }
@@ -277,12 +281,12 @@ impl<E: Engine> Machine<E> {
     fn go_on_waiting<W: Watcher>(
         &mut self,
         limits: &mut Limits,
-        output_alarm: &mut Alarm,
+        reminder: &mut Reminder,
         watcher: &mut W,
         note: &mut impl FnMut(u16, u8, Direction, &[u8]),
     ) -> Result<Option<End>, RunError> {
         loop {
-            let end = self.on_watched_kick(limits, output_alarm, watcher)?;
+            let end = self.on_watched_kick(limits, reminder, watcher)?;
             if end.is_some() {
                 return Ok(end);
             }
@@ -300,31 +304,34 @@ impl<E: Engine> Machine<E> {
 
     /// The clock or a signal wants something. Signals that mean nothing to us come here too, such as
     /// SIGCONT after a stop (KVM API 4.10, EINTR).
-    fn on_kick(&mut self, limits: &Limits, output_alarm: &mut Alarm) -> Result<Option<End>, RunError> {
+    fn on_kick(&mut self, limits: &Limits, reminder: &mut Reminder) -> Result<Option<End>, RunError> {
         if let Some(stop) = limits.stop() {
             return Ok(Some(End::Stopped(stop)));
         }
         if !kick::answer() {
             return Ok(None);
         }
-        output_alarm.answered();
-        let end = match self.ports.due() {
-            Some(due) if due <= Instant::now() || self.engine.holds_output() => {
-                self.ports.flush(limits)?.map(End::Stopped)
-            }
-            _ => None,
-        };
-        self.set_output_alarm(output_alarm)?;
+        let waited = self.ports.output_waits();
+        let end = self.ports.flush(limits)?.map(End::Stopped);
+        reminder.rang(waited);
+        self.remind_of_output(reminder)?;
+        Ok(end)
+    }
+
+    /// Writes what the guest has sent so far.
+    fn write_output(&mut self, limits: &Limits, reminder: &mut Reminder) -> Result<Option<End>, RunError> {
+        let end = self.ports.flush(limits)?.map(End::Stopped);
+        reminder.clear();
+        self.remind_of_output(reminder)?;
         Ok(end)
     }
 
     /// Sees to it that a person sees output in time: what waits to be written, and what the engine may hold.
-    fn set_output_alarm(&mut self, alarm: &mut Alarm) -> Result<(), RunError> {
-        let held = self.engine.holds_output().then(|| Instant::now() + Output::PATIENCE);
-        match self.ports.due().or(held) {
-            Some(due) => alarm.set(due).map_err(RunError::Timer),
-            None => Ok(()),
+    fn remind_of_output(&mut self, reminder: &mut Reminder) -> Result<(), RunError> {
+        if self.ports.output_waits() || self.engine.holds_output() {
+            reminder.set().map_err(RunError::Timer)?;
         }
+        Ok(())
     }
 
     fn stopped(&mut self, stop: Stop) -> Result<Outcome, RunError> {

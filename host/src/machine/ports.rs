@@ -2,7 +2,7 @@
 
 mod facts;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flatland_contract::{Direction, Port};
 
@@ -222,9 +222,9 @@ impl Ports {
         self.streams.input.refill(limits)
     }
 
-    /// When what waits to be written should be, at the latest.
-    pub fn due(&self) -> Option<Instant> {
-        [self.streams.output.due(), self.streams.diagnostics.due()].into_iter().flatten().min()
+    /// Whether something waits to be written.
+    pub fn output_waits(&self) -> bool {
+        self.streams.output.is_waiting() || self.streams.diagnostics.is_waiting()
     }
 
     /// Writes everything the guest sent, unless the run must stop first.
@@ -323,6 +323,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn a_transfer_that_was_interrupted_can_be_tried_again_from_its_beginning() {
         use std::io::Write;
+        use std::time::Instant;
 
         use crate::kick::{self, Alarm};
 

@@ -3,9 +3,11 @@
 mod alarm;
 mod bell;
 mod files;
+mod ringer;
 mod termination;
 
 pub use alarm::Alarm;
 pub use bell::{Armed, answer, arm, is_rung};
 pub(crate) use files::{InputFile, OutputFile};
+pub(crate) use ringer::{Ringer, spawn_without_signals};
 pub use termination::{on_termination_signals, terminated_by};

@@ -4,6 +4,7 @@
 mod alarm;
 mod bell;
 mod files;
+mod ringer;
 
 use std::io;
 
@@ -12,6 +13,7 @@ use crate::outcome::Signal;
 pub use alarm::Alarm;
 pub use bell::{Armed, answer, arm, is_rung};
 pub(crate) use files::{InputFile, OutputFile};
+pub(crate) use ringer::{Ringer, spawn_without_signals};
 
 /// Does nothing here: the operating system's own way to end a program stays.
 pub fn on_termination_signals() -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Where the guest's output goes.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::StreamError;
 use crate::machine::Limits;
@@ -14,8 +14,6 @@ pub struct Output {
     /// None where they stay in the buffer.
     sink: Option<Sink>,
     buffer: Vec<u8>,
-    /// Since when the buffer of a sink has held something.
-    waiting_since: Option<Instant>,
     last_byte: Option<u8>,
 }
 
@@ -74,7 +72,7 @@ impl Output {
 
     /// Keeps everything, for [`Self::bytes`].
     pub fn memory() -> Self {
-        Self { sink: None, buffer: Vec::new(), waiting_since: None, last_byte: None }
+        Self { sink: None, buffer: Vec::new(), last_byte: None }
     }
 
     /// What has not been written anywhere: with [`Self::memory`], everything.
@@ -89,12 +87,7 @@ impl Output {
 
     /// Whether something waits to be written.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting_since.is_some()
-    }
-
-    /// When what waits should be written at the latest.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.waiting_since.map(|since| since + Self::PATIENCE)
+        self.sink.is_some() && !self.buffer.is_empty()
     }
 
     /// Collects bytes, and writes when there are many.
@@ -104,9 +97,6 @@ impl Output {
         self.buffer.extend_from_slice(bytes);
         if self.sink.is_none() {
             return Ok(Flush::Done);
-        }
-        if self.waiting_since.is_none() {
-            self.waiting_since = Some(Instant::now());
         }
         if self.buffer.len() >= Self::CAPACITY { self.flush(limits) } else { Ok(Flush::Done) }
     }
@@ -155,9 +145,6 @@ impl Output {
     /// Drops the first bytes of the buffer, which are written.
     fn forget(&mut self, written: usize) {
         self.buffer.drain(..written);
-        if self.buffer.is_empty() {
-            self.waiting_since = None;
-        }
     }
 
     /// Says what a write failed of, if that matters, and drops what will never be written.

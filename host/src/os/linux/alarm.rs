@@ -64,7 +64,8 @@ extern "C" fn on_alarm(_: c_int) {
     ring();
 }
 
-fn new_timer() -> io::Result<Timer> {
+/// Has [`ALARM`] ring the bell of the thread that it is sent to, and lets it come to this one.
+pub fn listen() -> io::Result<()> {
     static HANDLER: Once = Once::new();
     let mut result = Ok(());
     HANDLER.call_once(|| {
@@ -75,6 +76,11 @@ fn new_timer() -> io::Result<Timer> {
     result?;
     // Whoever started us may have had it blocked.
     SigSet::from(ALARM).thread_unblock()?;
+    Ok(())
+}
+
+fn new_timer() -> io::Result<Timer> {
+    listen()?;
     let thread_id = gettid().as_raw();
     let notify = SigevNotify::SigevThreadId { signal: ALARM, thread_id, si_value: 0 };
     Ok(Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?)

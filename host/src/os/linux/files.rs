@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, poll, ppoll};
 
 use super::bell::is_rung;
@@ -16,28 +17,40 @@ use crate::outcome::Stop;
 
 /// Something to read.
 #[derive(Debug)]
-pub struct InputFile(File);
+pub struct InputFile {
+    file: File,
+    /// Whether it can be asked for what is there without waiting.
+    can_be_asked: bool,
+}
 
 impl InputFile {
     /// Standard input.
     pub fn standard() -> io::Result<Self> {
-        Ok(Self(io::stdin().as_fd().try_clone_to_owned()?.into()))
+        Ok(Self::new(io::stdin().as_fd().try_clone_to_owned()?.into()))
     }
 
     /// A file, pipe or terminal.
     pub fn new(file: File) -> Self {
-        Self(file)
+        Self { file, can_be_asked: true }
     }
 
     /// Waits until there is something, and reads it.
     pub fn read(&mut self, buffer: &mut [u8], limits: &Limits) -> TransferResult {
+        if self.can_be_asked {
+            match read_now(&self.file, buffer) {
+                Ok(len) => return Ok(Transfer::Bytes(len)),
+                Err(error) if is_to_be_tried_again(&error) => {}
+                // A terminal, or a kernel that is too old. What else there may be the next call finds, too.
+                Err(_) => self.can_be_asked = false,
+            }
+        }
         loop {
-            match wait(self.0.as_fd(), PollFlags::POLLIN, limits, limits.comes_back())? {
+            match wait(self.file.as_fd(), PollFlags::POLLIN, limits, limits.comes_back())? {
                 Waited::Ready => {}
                 Waited::Stopped(stop) => return Ok(Transfer::Stopped(stop)),
                 Waited::Kicked => return Ok(Transfer::Kicked),
             }
-            match self.0.read(buffer) {
+            match self.file.read(buffer) {
                 Ok(len) => return Ok(Transfer::Bytes(len)),
                 // Somebody else took what there was, or a signal came: wait again.
                 Err(error) if is_to_be_tried_again(&error) => {}
@@ -45,6 +58,17 @@ impl InputFile {
             }
         }
     }
+}
+
+/// Reads what is there, in one system call and without waiting (preadv2(2), RWF_NOWAIT).
+fn read_now(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Where the file's own offset is, if it has one.
+    const HERE: libc::off_t = -1;
+    let piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: there is one piece, it is as long as the buffer, and the buffer is ours to write.
+    let len = unsafe { libc::preadv2(file.as_raw_fd(), &raw const piece, 1, HERE, libc::RWF_NOWAIT) };
+    // Negative if it failed.
+    usize::try_from(len).map_err(|_| io::Error::last_os_error())
 }
 
 /// Something to write.
