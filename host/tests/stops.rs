@@ -7,7 +7,8 @@ use flatland::engine::choice::Choice;
 use std::thread;
 use std::time::Instant;
 
-use flatland::engine::{DebugStop, Engine, Exit, Stops, WatchKind, Watchpoint};
+use flatland::engine::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
+use flatland::fault::FaultKind;
 use flatland::kick::{Alarm, answer, is_rung};
 
 /// Adds up 3 + 2 + 1, sends the sum, and halts.
@@ -94,6 +95,45 @@ fn there_may_be_more_breakpoints_than_debug_registers() {
     ];
     for engine in engines() {
         assert_eq!(story(*engine, CODE, &stops), told(&expected), "{engine:?}");
+    }
+}
+
+#[test]
+fn input_that_finds_no_memory_is_a_fault_and_no_step() {
+    // 0: mov edx, 0xee; 5: mov edi, 0x8000_0000; a: insb
+    let code = [0xba, 0xee, 0, 0, 0, 0xbf, 0, 0, 0, 0x80, 0x6c];
+    let stops = Stops { step: true, ..Stops::default() };
+    for engine in engines() {
+        let mut machine = machine_on(*engine, &code, b"");
+        let engine = machine.engine();
+        engine.set_stops(&stops).unwrap();
+        let mut exits = Vec::new();
+        let kind = loop {
+            match engine.run().expect("the engine works") {
+                Exit::Fault(fault) => break fault.kind,
+                exit => exits.push(format!("{exit:?}")),
+            }
+        };
+        assert!(exits[..2].iter().all(|exit| exit == "Debug(Step)"), "{exits:?}");
+        assert!(exits.len() == 2 || exits.len() == 3 && exits[2].starts_with("In"), "{exits:?}");
+        assert!(matches!(kind, FaultKind::OutsideRam { .. }), "{kind:?}");
+    }
+}
+
+#[test]
+fn input_that_finds_no_memory_can_be_given_up() {
+    let code = [0xba, 0xee, 0, 0, 0, 0xbf, 0, 0, 0, 0x80, 0xf3, 0x6c];
+    for engine in engines() {
+        let mut machine = machine_on(*engine, &code, b"");
+        let engine = machine.engine();
+        let mut registers = engine.registers().unwrap();
+        registers.ecx = 100;
+        engine.set_registers(&registers).unwrap();
+        // The soft engine finds the fault before it asks for input.
+        if let Exit::In { .. } = engine.run().expect("the engine works") {
+            engine.set_registers(&Registers { eip: 0, ..registers }).expect("whatever comes of it");
+            assert_eq!(engine.registers().unwrap().eip, 0);
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub use device::KvmError;
 use super::{Engine, EngineError, EngineSnapshot, Exit, Registers, Stops, SystemRegisters, Unsupported};
 use crate::fault::{Access, CodeBytes, Fault, FaultKind, Location};
 use crate::{MemoryMap, Part, kick};
-use burst::Burst;
+use burst::{Burst, Bursts, Found, Rest};
 use exception_page::EXCEPTION_PAGE;
 use ring::Ring;
 use run_page::Io;
@@ -57,7 +57,7 @@ pub struct KvmEngine {
     last: LastExit,
     stopping: Stopping,
     ring: Ring,
-    burst: Burst,
+    bursts: Bursts,
     /// The exit that comes after what is in the ring.
     pending: Option<Kind>,
     /// The snapshot whose RAM lies under this one's, if there is one.
@@ -73,6 +73,9 @@ enum LastExit {
     After,
     /// An `in`, whose data the next run takes: EIP is at it.
     In,
+    /// What was left of a `rep outsb`, or is of a `rep insb`, whose data lies in RAM. KVM's registers are those before it
+    /// until the next run.
+    Burst(Burst),
     /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
     Out,
     /// A fault, with the registers as they were.
@@ -130,14 +133,23 @@ impl KvmEngine {
             last: LastExit::Before,
             stopping: Stopping::default(),
             ring: Ring::new(),
-            burst: Burst::new(),
+            bursts: Bursts::new(),
             pending: None,
             base: None,
         })
     }
 
     fn kvm_regs(&self) -> Result<kvm_regs, EngineError> {
+        if let LastExit::Burst(burst) = &self.last {
+            return Ok(burst.regs());
+        }
         self.vcpu.get_regs().map_err(|errno| EngineError::Call { call: "KVM_GET_REGS", cause: errno.into() })
+    }
+
+    fn set_kvm_regs(&self, regs: &kvm_regs) -> Result<(), EngineError> {
+        self.vcpu
+            .set_regs(regs)
+            .map_err(|errno| EngineError::Call { call: "KVM_SET_REGS", cause: errno.into() })
     }
 
     fn read_u32(&self, address: u32) -> Option<u32> {
@@ -276,39 +288,48 @@ impl KvmEngine {
             let _armed = unsafe { kick::arm(flag) };
             self.vcpu.run()
         };
-        Ok(match result {
-            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Kind::Io,
-            Ok(VcpuExit::Hlt) => Kind::Halt,
-            Ok(VcpuExit::MmioRead(address, _)) => Kind::Mmio(Access::Read, address, None),
-            Ok(VcpuExit::MmioWrite(address, data)) => {
-                Kind::Mmio(Access::Write, address, data.try_into().ok().map(u32::from_le_bytes))
-            }
-            Ok(VcpuExit::InternalError) => Kind::InternalError,
-            Ok(VcpuExit::Shutdown) => Kind::Shutdown,
-            Ok(VcpuExit::Debug(_)) => Kind::Debug,
-            Ok(VcpuExit::Intr) => Kind::Kicked,
-            Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}"))),
-            Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Kind::Kicked,
-            Err(errno) => return Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
+        Kind::of(result)
+    }
+
+    /// Tells of what is left of a repeated instruction, with RAM itself to read from or to fill.
+    fn on_burst(&mut self, burst: Burst) -> Result<Exit<'_>, EngineError> {
+        let Burst { direction, port, rest, .. } = burst;
+        self.last = LastExit::Burst(burst);
+        let data = self.ram_mut(rest);
+        Ok(match direction {
+            Direction::Out => Exit::Out { port, width: 1, data },
+            Direction::In => Exit::In { port, width: 1, data },
         })
     }
 
+    /// A part of RAM, all of which is there.
+    fn ram_mut(&mut self, Rest { address, len }: Rest) -> &mut [u8] {
+        let slice = self.memory.get_slice(GuestAddress(address.into()), len as usize);
+        let start = slice.expect("it lies in RAM").ptr_guard_mut().as_ptr();
+        // SAFETY: this many bytes are mapped there as long as `self.memory` lives. The guest, which could change them, runs
+        // inside KVM_RUN only, and all else that reads, writes or maps RAM borrows `self`, as the slice does.
+        unsafe { std::slice::from_raw_parts_mut(start, len as usize) }
+    }
+
     /// Has KVM finish the I/O of the last exit without running anything more: KVM_RUN does that first, and
-    /// returns EINTR at once where `immediate_exit` is set (KVM API 4.10 and 5).
-    fn finish_io(&mut self) -> Result<(), EngineError> {
+    /// returns EINTR at once where `immediate_exit` is set (KVM API 4.10 and 5). What came of it, if anything did: what an
+    /// `ins` has read may find no memory.
+    fn finish_io(&mut self) -> Result<Option<Kind>, EngineError> {
         self.vcpu.set_kvm_immediate_exit(1);
-        let result = self.vcpu.run().map(|exit| match exit {
-            // The instruction is complete, and steps are wanted.
-            VcpuExit::Debug(_) => None,
-            exit => Some(format!("{exit:?}")),
-        });
+        let result = Kind::of(self.vcpu.run());
         self.vcpu.set_kvm_immediate_exit(0);
-        match result {
-            Ok(None) => Ok(()),
-            Err(errno) if errno.errno() == nix::libc::EINTR => Ok(()),
-            Err(errno) => Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
-            Ok(Some(exit)) => Err(EngineError::UnknownExit(exit)),
-        }
+        Ok(match result? {
+            // The instruction is complete, and steps are wanted.
+            Kind::Debug | Kind::Kicked => None,
+            kind => Some(kind),
+        })
+    }
+
+    /// The same for an exit that is given up, whatever comes of it: an access outside RAM may have several parts, each of
+    /// which KVM tells of.
+    fn give_up_io(&mut self) -> Result<(), EngineError> {
+        while let Some(Kind::Mmio(..)) = self.finish_io()? {}
+        Ok(())
     }
 }
 
@@ -324,6 +345,26 @@ enum Kind {
     Kicked,
 }
 
+impl Kind {
+    fn of(result: Result<VcpuExit<'_>, kvm_ioctls::Error>) -> Result<Self, EngineError> {
+        Ok(match result {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Self::Io,
+            Ok(VcpuExit::Hlt) => Self::Halt,
+            Ok(VcpuExit::MmioRead(address, _)) => Self::Mmio(Access::Read, address, None),
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                Self::Mmio(Access::Write, address, data.try_into().ok().map(u32::from_le_bytes))
+            }
+            Ok(VcpuExit::InternalError) => Self::InternalError,
+            Ok(VcpuExit::Shutdown) => Self::Shutdown,
+            Ok(VcpuExit::Debug(_)) => Self::Debug,
+            Ok(VcpuExit::Intr) => Self::Kicked,
+            Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}"))),
+            Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Self::Kicked,
+            Err(errno) => return Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
+        })
+    }
+}
+
 impl Engine for KvmEngine {
     fn name(&self) -> &'static str {
         "kvm"
@@ -334,12 +375,21 @@ impl Engine for KvmEngine {
     }
 
     fn run(&mut self) -> Result<Exit<'_>, EngineError> {
+        match self.last {
+            LastExit::Burst(burst) if self.stopping.is_active() => {
+                self.set_kvm_regs(&burst.regs_after())?;
+                self.last = LastExit::Before;
+            }
+            LastExit::Burst(burst) => self.complete_burst(&burst),
+            _ => {}
+        }
         let kind = match self.pending.take() {
             Some(kind) => kind,
             None if self.stopping.is_active() => self.enter_until_stop()?,
-            None => match self.take_burst()? {
-                Some(port) => return Ok(Exit::Out { port, width: 1, data: self.burst.bytes() }),
-                None => self.enter()?,
+            None => match self.find_burst()? {
+                Found::Burst(burst) => return self.on_burst(burst),
+                Found::Exit(kind) => kind,
+                Found::Nothing => self.enter()?,
             },
         };
         if let Some(port) = self.ring.take(&mut self.vcpu)? {
@@ -350,16 +400,16 @@ impl Engine for KvmEngine {
         }
         match kind {
             Kind::Io => {
-                match run_page::io(self.vcpu.get_kvm_run()) {
-                    Io { direction: Direction::Out, port, data: [_], .. } if ring::takes(port) => {
-                        self.ring.count_exit(&self.vm, &mut self.vcpu);
-                        self.burst.count_exit();
-                    }
-                    _ => self.burst.ends(),
+                let Io { port, width, direction, data } = run_page::io(self.vcpu.get_kvm_run());
+                match width {
+                    1 => self.bursts.count_exit(direction, port, data.len()),
+                    _ => self.bursts.end(),
                 }
-                let io = run_page::io(self.vcpu.get_kvm_run());
-                let (port, width, data) = (io.port, io.width, io.data);
-                match io.direction {
+                if direction == Direction::Out && ring::takes(port) && data.len() == 1 {
+                    self.ring.count_exit(&self.vm, &mut self.vcpu);
+                }
+                let Io { data, .. } = run_page::io(self.vcpu.get_kvm_run());
+                match direction {
                     Direction::In => {
                         self.last = LastExit::In;
                         Ok(Exit::In { port, width, data })
@@ -383,8 +433,16 @@ impl Engine for KvmEngine {
     }
 
     fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
-        let is_pending = matches!(self.last, LastExit::In);
-        is_pending.then(|| run_page::io(self.vcpu.get_kvm_run())).map(|io| (io.port, io.width, io.data))
+        match self.last {
+            LastExit::In => {
+                let Io { port, width, data, .. } = run_page::io(self.vcpu.get_kvm_run());
+                Some((port, width, data))
+            }
+            LastExit::Burst(Burst { direction: Direction::In, port, rest, .. }) => {
+                Some((port, 1, self.ram_mut(rest)))
+            }
+            _ => None,
+        }
     }
 
     fn registers(&mut self) -> Result<Registers, EngineError> {
@@ -396,10 +454,8 @@ impl Engine for KvmEngine {
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         // An I/O that is not finished would change them afterwards.
-        self.finish_io()?;
-        self.vcpu
-            .set_regs(&kvm_regs_of(registers))
-            .map_err(|errno| EngineError::Call { call: "KVM_SET_REGS", cause: errno.into() })?;
+        self.give_up_io()?;
+        self.set_kvm_regs(&kvm_regs_of(registers))?;
         self.last = LastExit::Before;
         Ok(())
     }
@@ -423,7 +479,7 @@ impl Engine for KvmEngine {
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
         let stopping = Stopping::new(stops)?;
         self.stopping.replace(stopping);
-        self.burst.turn_off(stops.each_transfer);
+        self.bursts.turn_off(stops.each_transfer);
         if stops.each_transfer {
             self.ring.disable(&self.vm);
         }
@@ -451,10 +507,13 @@ impl Engine for KvmEngine {
     fn location(&mut self) -> Result<Location, EngineError> {
         match self.last {
             LastExit::Fault(location, _) => Ok(location),
-            LastExit::Before | LastExit::In => Ok(Location::At(self.kvm_regs()?.rip as u32)),
+            LastExit::Before | LastExit::In | LastExit::Burst(_) => {
+                Ok(Location::At(self.kvm_regs()?.rip as u32))
+            }
             LastExit::After => Ok(Location::EndsAt(self.kvm_regs()?.rip as u32)),
             LastExit::Out => {
-                self.finish_io()?;
+                // Nothing comes of an `out`.
+                self.give_up_io()?;
                 let regs = self.kvm_regs()?;
                 let eip = regs.rip as u32;
                 let goes_on = regs.rcx as u32 != 0 && self.repeated(eip).is_some();

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use flatland_contract::memory::PAGE_SIZE;
 use kvm_bindings::{kvm_debugregs, kvm_fpu, kvm_regs, kvm_sregs, kvm_vcpu_events};
-use kvm_ioctls::VcpuExit;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
@@ -91,25 +90,18 @@ impl KvmEngine {
                 let registers = self.registers()?;
                 self.set_registers(&registers)
             }
-            LastExit::Out | LastExit::Fault(..) => self.finish_all_io(),
+            LastExit::Out | LastExit::Fault(..) => {
+                self.give_up_io()?;
+                self.last = LastExit::Before;
+                Ok(())
+            }
+            LastExit::Burst(burst) => {
+                self.set_kvm_regs(&burst.regs())?;
+                self.last = LastExit::Before;
+                Ok(())
+            }
             LastExit::Before | LastExit::After => Ok(()),
         }
-    }
-
-    /// As [`Self::finish_io`], for a fault: an access outside RAM may have several parts, each of which KVM tells of.
-    fn finish_all_io(&mut self) -> Result<(), EngineError> {
-        self.last = LastExit::Before;
-        self.vcpu.set_kvm_immediate_exit(1);
-        let result = loop {
-            match self.vcpu.run() {
-                Ok(VcpuExit::MmioRead(..) | VcpuExit::MmioWrite(..)) => {}
-                Ok(_) => break Ok(()),
-                Err(errno) if errno.errno() == nix::libc::EINTR => break Ok(()),
-                Err(errno) => break Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
-            }
-        };
-        self.vcpu.set_kvm_immediate_exit(0);
-        result
     }
 
     /// Copies what is in RAM to a new file. Pages of zeros take no room in it.
@@ -133,7 +125,7 @@ impl KvmEngine {
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: this replaces the mapping of RAM, which `self.memory` owns, by another of the same size, which it will
-        // unmap in its place. Nobody has a reference into it: it is accessed by copying.
+        // unmap in its place. Nobody has a reference into it: whoever is lent a part of RAM borrows `self`.
         let result = unsafe { mmap(Some(start.addr()), size, protection, flags, &**file, 0) };
         result.map_err(|errno| EngineError::Call { call: "mmap", cause: errno.into() })?;
         self.base = Some(file.clone());

@@ -76,7 +76,9 @@ impl KvmEngine {
     /// [`Kind::Debug`].
     pub(super) fn enter_until_stop(&mut self) -> Result<Kind, EngineError> {
         if matches!(self.last, LastExit::In | LastExit::Out) {
-            self.finish_io()?;
+            if let Some(kind) = self.finish_io()? {
+                return Ok(kind);
+            }
             self.last = LastExit::Before;
             if self.stopping.step {
                 return Ok(Kind::Debug);
@@ -95,8 +97,7 @@ impl KvmEngine {
             if step && self.code_at(eip).as_slice().first() == Some(&HLT) {
                 // Where KVM emulates the processor, it steps over a `hlt` and goes on.
                 regs.rip += 1;
-                let set = self.vcpu.set_regs(&regs);
-                set.map_err(|errno| EngineError::Call { call: "KVM_SET_REGS", cause: errno.into() })?;
+                self.set_kvm_regs(&regs)?;
                 return Ok(Kind::Halt);
             }
             // Anew for each run: an exit may have cleared it.
