@@ -109,3 +109,25 @@ fn core_is_all_there() {
         (2_635_249_153_387_078_802, -459_894)
     );
 }
+
+/// Each test finds the memory of a fresh machine, whichever ran before it in the same one.
+mod fresh {
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    use flatland_guest::test;
+
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+
+    fn is_the_first() {
+        assert_eq!(RUNS.fetch_add(1, Ordering::Relaxed), 0, "another test has been here");
+    }
+
+    // More than there are machines at a time, on most computers.
+    macro_rules! tests {
+        ($($name:ident),*) => {
+            $(#[test] fn $name() { is_the_first(); })*
+        };
+    }
+
+    tests!(is_one, is_two, is_three, is_four, is_five, is_six, is_seven, is_eight);
+}

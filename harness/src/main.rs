@@ -1,9 +1,10 @@
-//! `flatland-test`: runs the tests in guest programs, each in a fresh machine.
+//! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
 //!
 //! The command line is a list of ELF files, each with its flat image beside it (`NAME.elf`, `NAME.bin`), and behind a
 //! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
 //! and only those who test need it.
 
+use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -11,9 +12,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use flatland::engine::Stops;
 use flatland::engine::choice::{self, Choice};
-use flatland::suite::{Report, Suite, Test};
+use flatland::engine::{Engine, Stops};
+use flatland::suite::{Report, Suite, Test, TestMachine};
 use flatland::{MemorySize, Paint};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -91,11 +92,30 @@ fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> 
     suite.tests().iter().map(trial).collect()
 }
 
+type AnyMachine = TestMachine<Box<dyn Engine>>;
+
+thread_local! {
+    /// The machine in which this thread has run its last test, and whose that was.
+    static MACHINE: RefCell<Option<(Arc<Suite>, AnyMachine)>> = const { RefCell::new(None) };
+}
+
+/// This thread's machine for the suite, or a new one.
+fn machine(suite: &Arc<Suite>, engine: Choice) -> Result<AnyMachine, Failed> {
+    match MACHINE.take() {
+        Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
+        _ => {
+            let chosen = choice::open(engine, suite.memory_map().clone(), &Stops::default())?;
+            Ok(suite.machine(chosen.engine)?)
+        }
+    }
+}
+
 /// Runs a test, and says why it failed.
-fn run(suite: &Suite, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
-    let chosen = choice::open(engine, suite.memory_map().clone(), &Stops::default())?;
+fn run(suite: &Arc<Suite>, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
+    let mut machine = machine(suite, engine)?;
     let Report { failure, details, output, diagnostics } =
-        suite.run(test, chosen.engine, Paint::for_standard_error())?;
+        suite.run(test, &mut machine, Paint::for_standard_error())?;
+    MACHINE.set(Some((suite.clone(), machine)));
     if no_capture {
         // Nobody is left to tell if that fails.
         let _ = io::stdout().write_all(&output);

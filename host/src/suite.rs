@@ -1,4 +1,4 @@
-//! Tests in the guest: found in an ELF file without running it, and each run in a fresh machine.
+//! Tests in the guest: found in an ELF file without running it, and each run in a machine as fresh as the first one.
 //!
 //! What a test is, where it stands and when it has passed is the contract's: `flatland_contract::test`.
 
@@ -12,10 +12,10 @@ use object::elf::FileHeader32;
 use object::read::elf::ElfFile;
 use object::{LittleEndian, Object, ObjectSection};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 use crate::{
-    Backtraces, Image, ImageError, Input, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Output,
-    Paint, RunError, SegmentsError, Stop, StreamError, Streams, report, segments,
+    Backtraces, Image, ImageError, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Paint, RunError,
+    SegmentsError, Snapshot, Stop, StreamError, Streams, report, segments,
 };
 
 /// A guest program with tests.
@@ -25,6 +25,14 @@ pub struct Suite {
     memory_map: MemoryMap,
     elf: PathBuf,
     tests: Vec<Test>,
+}
+
+/// A machine that runs one test of a [`Suite`] after the other. Each finds it as a fresh one, in registers, RAM and ports: only
+/// putting it back takes a small part of the time.
+#[derive(Debug)]
+pub struct TestMachine<E> {
+    machine: Machine<E>,
+    start: Snapshot,
 }
 
 /// A test of a guest program.
@@ -116,15 +124,24 @@ impl Suite {
         &self.tests
     }
 
-    /// Runs a test on a fresh processor.
-    pub fn run(&self, test: &Test, engine: impl Engine, paint: Paint) -> Result<Report, RunError> {
-        let streams = Streams {
-            input: Input::from_bytes(Vec::new()),
-            output: Output::memory(),
-            diagnostics: Output::memory(),
-        };
+    /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
+    pub fn machine<E: Engine>(&self, engine: E) -> Result<TestMachine<E>, EngineError> {
         let mut machine =
-            Machine::new(engine, &self.image, streams).expect("the image fits the default size");
+            Machine::new(engine, &self.image, Streams::none()).expect("the image fits the default size");
+        let start = machine.snapshot()?;
+        Ok(TestMachine { machine, start })
+    }
+
+    /// Runs a test in a machine of this suite, which is put back to its start for it. After an error the machine is of no
+    /// more use.
+    pub fn run<E: Engine>(
+        &self,
+        test: &Test,
+        machine: &mut TestMachine<E>,
+        paint: Paint,
+    ) -> Result<Report, RunError> {
+        let TestMachine { machine, start } = machine;
+        machine.restore(start, Streams::none())?;
         let mut token = [0; 4];
         getrandom::fill(&mut token).map_err(|error| StreamError::Random(error.into()))?;
         machine.set_test(Order { function: test.function, token: u32::from_le_bytes(token) });

@@ -218,3 +218,54 @@ fn a_snapshot_of_another_machine_is_refused() {
         assert_eq!(machine.run().unwrap(), Outcome::Halted);
     }
 }
+
+#[test]
+fn a_snapshot_of_a_machine_that_never_ran_has_all_of_its_ram() {
+    // mov byte [0x9000], 7; hlt
+    let code = [0xc6, 0x05, 0, 0x90, 0, 0, 7, 0xf4];
+    for &engine in engines() {
+        let byte_of = |machine: &mut Any, address| {
+            let mut byte = [0xff];
+            machine.engine().read_ram(address, &mut byte);
+            byte[0]
+        };
+        // Written by the host, behind the image.
+        let mut machine = machine_on(engine, memory(), &code, b"");
+        machine.engine().write_ram(0xa000, &[9]);
+        let before = machine.snapshot().unwrap();
+        assert_eq!(machine.run().unwrap(), Outcome::Halted);
+        let after = machine.snapshot().unwrap();
+        let mut second = machine_on(engine, memory(), &[0xf4], b"");
+        for (snapshot, expected) in [(before, 0), (after, 7)] {
+            second.restore(&snapshot, streams(b"")).unwrap();
+            let again = second.snapshot().unwrap();
+            let mut third = machine_on(engine, memory(), &[0xf4], b"");
+            third.restore(&again, streams(b"")).unwrap();
+            for machine in [&mut second, &mut third] {
+                assert_eq!((byte_of(machine, 0x9000), byte_of(machine, 0xa000)), (expected, 9), "{engine:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn model_specific_registers_are_put_back() {
+    if std::env::var_os(common::WITHOUT_KVM).is_some() {
+        return;
+    }
+    // IA32_SYSENTER_CS and IA32_MTRR_PHYSBASE0 (SDM volume 4, table 2-2); the soft engine has none.
+    for register in [0x174_u32, 0x200] {
+        // mov ecx, REGISTER; rdmsr; out 0xe9, al; mov eax, 6; xor edx, edx; wrmsr; rdmsr; out 0xe9, al; hlt
+        let code = [
+            &[0xb9][..],
+            &register.to_le_bytes(),
+            &[0x0f, 0x32, 0xe6, 0xe9, 0xb8, 6, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x0f, 0x32, 0xe6, 0xe9, 0xf4],
+        ];
+        let mut machine = machine_on(Choice::Kvm, memory(), &code.concat(), b"");
+        let start = machine.snapshot().unwrap();
+        for _ in 0..3 {
+            assert_eq!(finish(&mut machine), (Outcome::Halted, vec![0, 6]), "{register:#x}");
+            machine.restore(&start, streams(b"")).unwrap();
+        }
+    }
+}

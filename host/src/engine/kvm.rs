@@ -24,7 +24,7 @@ use std::sync::Arc;
 use flatland_contract::Direction;
 use flatland_contract::memory::PAGE_SIZE;
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
-use kvm_ioctls::{VcpuExit, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 pub use device::KvmError;
@@ -52,6 +52,7 @@ pub struct KvmEngine {
     // In the order they must be dropped: the kernel uses the memory until both descriptors are closed.
     vcpu: VcpuFd,
     vm: VmFd,
+    kvm: Kvm,
     memory: GuestMemoryMmap,
     map: MemoryMap,
     last: LastExit,
@@ -60,6 +61,8 @@ pub struct KvmEngine {
     bursts: Bursts,
     /// The exit that comes after what is in the ring.
     pending: Option<Kind>,
+    /// Behind which address RAM is all zeros: nobody has written there, and the guest has not run yet.
+    zeros_from: u32,
     /// The snapshot whose RAM lies under this one's, if there is one.
     base: Option<Arc<File>>,
 }
@@ -128,6 +131,7 @@ impl KvmEngine {
         Ok(Self {
             vcpu,
             vm,
+            kvm,
             memory,
             map,
             last: LastExit::Before,
@@ -135,6 +139,7 @@ impl KvmEngine {
             ring: Ring::new(),
             bursts: Bursts::new(),
             pending: None,
+            zeros_from: 0,
             base: None,
         })
     }
@@ -282,6 +287,7 @@ impl KvmEngine {
 
     /// Lets KVM run the guest until it leaves it.
     fn enter(&mut self) -> Result<Kind, EngineError> {
+        self.zeros_from = self.map.ram().bytes();
         let result = {
             let flag = run_page::immediate_exit(self.vcpu.get_kvm_run());
             // SAFETY: the run page is mapped as long as the vCPU lives, which is longer than `_armed`.
@@ -530,6 +536,7 @@ impl Engine for KvmEngine {
 
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
         let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
+        self.zeros_from = self.zeros_from.max(address.saturating_add(len as u32));
         self.memory.write_slice(&bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
     }
 }

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use flatland_contract::memory::PAGE_SIZE;
-use kvm_bindings::{kvm_debugregs, kvm_fpu, kvm_regs, kvm_sregs, kvm_vcpu_events};
+use kvm_bindings::{Msrs, kvm_debugregs, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
@@ -31,13 +31,23 @@ pub struct State {
     processor: Box<Processor>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Processor {
     regs: kvm_regs,
     sregs: kvm_sregs,
     fpu: kvm_fpu,
     debug: kvm_debugregs,
     events: kvm_vcpu_events,
+    msrs: Msrs,
+}
+
+/// Model-specific registers that tell or keep the time, which goes on: IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST and
+/// IA32_TSC_DEADLINE (SDM volume 4, table 2-2).
+const TIME: [u32; 3] = [0x10, 0x3b, 0x6e0];
+
+/// MTRRs, which KVM does not list: the variable ones, the fixed ones, and IA32_MTRR_DEF_TYPE (same table).
+fn mtrrs() -> impl Iterator<Item = u32> {
+    (0x200..0x210).chain([0x250, 0x258, 0x259]).chain(0x268..0x270).chain([0x2ff])
 }
 
 fn failed(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> EngineError {
@@ -54,6 +64,7 @@ impl KvmEngine {
             fpu: vcpu.get_fpu().map_err(failed("KVM_GET_FPU"))?,
             debug: vcpu.get_debug_regs().map_err(failed("KVM_GET_DEBUGREGS"))?,
             events: vcpu.get_vcpu_events().map_err(failed("KVM_GET_VCPU_EVENTS"))?,
+            msrs: self.msrs()?,
         };
         let file = self.save_ram().map_err(|cause| EngineError::Call { call: "memfd_create", cause })?;
         let state = State { file: Arc::new(file), map: self.map.clone(), processor: processor.into() };
@@ -67,18 +78,45 @@ impl KvmEngine {
             _ => return Err(EngineError::ForeignSnapshot),
         };
         self.give_up_exit()?;
+        self.zeros_from = self.map.ram().bytes();
         match &self.base {
             Some(base) if Arc::ptr_eq(base, &state.file) => self.forget_writes()?,
             _ => self.map_ram(&state.file)?,
         }
-        let Processor { regs, sregs, fpu, debug, events } = &*state.processor;
+        let Processor { regs, sregs, fpu, debug, events, msrs } = &*state.processor;
         self.vcpu.set_sregs(sregs).map_err(failed("KVM_SET_SREGS"))?;
         self.vcpu.set_regs(regs).map_err(failed("KVM_SET_REGS"))?;
         self.vcpu.set_fpu(fpu).map_err(failed("KVM_SET_FPU"))?;
         self.vcpu.set_debug_regs(debug).map_err(failed("KVM_SET_DEBUGREGS"))?;
         self.vcpu.set_vcpu_events(events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
+        let set = self.vcpu.set_msrs(msrs).map_err(failed("KVM_SET_MSRS"))?;
+        debug_assert_eq!(set, msrs.as_slice().len(), "they could be set when they were saved");
         self.last = LastExit::Before;
         Ok(())
+    }
+
+    /// The model-specific registers that a guest may have written.
+    fn msrs(&self) -> Result<Msrs, EngineError> {
+        let listed = self.kvm.get_msr_index_list().map_err(failed("KVM_GET_MSR_INDEX_LIST"))?;
+        let listed = listed.as_slice().iter().copied().filter(|index| !TIME.contains(index));
+        let entries = listed.chain(mtrrs()).map(|index| kvm_msr_entry { index, ..Default::default() });
+        let mut entries: Vec<_> = entries.collect();
+        // KVM stops at the first that it does not have here (KVM API 4.18 and 4.19), or has, and takes no value for.
+        let get = |msrs: &mut Msrs| self.vcpu.get_msrs(msrs).map_err(failed("KVM_GET_MSRS"));
+        let set = |msrs: &mut Msrs| self.vcpu.set_msrs(msrs).map_err(failed("KVM_SET_MSRS"));
+        for call in [&get as &dyn Fn(&mut Msrs) -> Result<usize, EngineError>, &set] {
+            let mut done = 0;
+            while done < entries.len() {
+                let mut rest = Msrs::from_entries(&entries[done..]).expect("they are fewer than KVM takes");
+                let count = call(&mut rest)?;
+                entries[done..done + count].copy_from_slice(&rest.as_slice()[..count]);
+                done += count;
+                if done < entries.len() {
+                    entries.remove(done);
+                }
+            }
+        }
+        Ok(Msrs::from_entries(&entries).expect("they are fewer than KVM takes"))
     }
 
     /// Makes an end of what the last exit has left open, so that nothing of it comes when the guest runs again.
@@ -110,7 +148,7 @@ impl KvmEngine {
         file.set_len(self.map.ram().bytes().into())?;
         const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
         let mut page = ZEROS;
-        for start in (0..self.map.ram().bytes()).step_by(ZEROS.len()) {
+        for start in (0..self.zeros_from).step_by(ZEROS.len()) {
             self.read_ram(start, &mut page);
             if page != ZEROS {
                 file.write_all_at(&page, start.into())?;

@@ -48,6 +48,7 @@ impl Facts {
     /// Sets which test to run.
     pub fn set_order(&mut self, order: Order) {
         self.order = order;
+        self.completion.clear();
     }
 
     /// What [`Port::Arguments`](flatland_contract::Port::Arguments) answers.
