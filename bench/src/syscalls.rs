@@ -29,20 +29,24 @@ pub struct Counts {
 impl Counts {
     /// Counts, or says why not.
     pub fn take(flatland: &Path, image: &Path, folder: &Path) -> std::result::Result<Self, String> {
-        let log = folder.join("strace.log");
         let mut counts = Self::default();
         for (column, bytes) in BYTES.into_iter().enumerate() {
-            trace(flatland, image, &log, bytes)?;
-            counts.add(column, &fs::read_to_string(&log).map_err(|error| error.to_string())?);
+            let logs = folder.join("strace");
+            let _ = fs::remove_dir_all(&logs);
+            fs::create_dir_all(&logs).map_err(|error| error.to_string())?;
+            trace(flatland, image, &logs, bytes)?;
+            for log in fs::read_dir(&logs).map_err(|error| error.to_string())?.flatten() {
+                counts.add(column, &fs::read_to_string(log.path()).map_err(|error| error.to_string())?);
+            }
         }
         Ok(counts)
     }
 
+    /// Adds what a thread did.
     fn add(&mut self, column: usize, log: &str) {
-        let mut first = None;
-        for (thread, call) in log.lines().filter_map(call) {
-            let of_thread =
-                if *first.get_or_insert(thread) == thread { &mut self.run } else { &mut self.others };
+        // The first thread is the one that runs the guest; others are not there from the beginning.
+        let of_thread = if log.starts_with("execve(") { &mut self.run } else { &mut self.others };
+        for call in log.lines().filter_map(call) {
             of_thread.entry(call).or_default()[column] += 1;
         }
     }
@@ -67,11 +71,12 @@ impl Counts {
     }
 }
 
-fn trace(flatland: &Path, image: &Path, log: &Path, bytes: usize) -> std::result::Result<(), String> {
+/// Leaves a file for each thread.
+fn trace(flatland: &Path, image: &Path, logs: &Path, bytes: usize) -> std::result::Result<(), String> {
     let run = || -> Result<bool> {
         let mut child = Command::new("strace")
-            .args(["-f", "-o"])
-            .args([log, flatland, image])
+            .args(["-ff", "-o"])
+            .args([&logs.join("thread"), flatland, image])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()?;
@@ -86,19 +91,18 @@ fn trace(flatland: &Path, image: &Path, log: &Path, bytes: usize) -> std::result
     }
 }
 
-/// Thread and call in a line of strace's: `1234 ioctl(5, KVM_RUN, 0) = 0`.
-fn call(line: &str) -> Option<(&str, String)> {
-    let (thread, call) = line.split_once(' ')?;
-    let (name, arguments) = call.trim_start().split_once('(')?;
+/// The call in a line of strace's: `ioctl(5, KVM_RUN, 0) = 0`.
+fn call(line: &str) -> Option<String> {
+    let (name, arguments) = line.split_once('(')?;
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || name.is_empty() {
         return None;
     }
     if name != "ioctl" {
-        return Some((thread, name.into()));
+        return Some(name.into());
     }
     let request = arguments.split([',', ')']).nth(1)?.trim();
     let interrupted = if line.contains("EINTR") { ", interrupted" } else { "" };
-    Some((thread, format!("ioctl {request}{interrupted}")))
+    Some(format!("ioctl {request}{interrupted}"))
 }
 
 #[cfg(test)]
@@ -108,25 +112,26 @@ pub mod tests {
     /// A short and a longer conversation.
     pub fn counts() -> Counts {
         let mut counts = Counts::default();
-        let before = "12 mmap(NULL, 4096) = 0x7f00\n";
-        let byte =
-            "12 ioctl(5, KVM_RUN, 0) = 0\n12 write(1, \"(\", 1) = 1\n13 futex(0x7f00, <unfinished ...>\n";
-        counts.add(0, &[before, byte].concat());
-        counts.add(1, &[before, byte, byte, byte].concat());
+        let start = "execve(\"flatland\") = 0\n";
+        let byte = "ioctl(5, KVM_RUN, 0) = 0\nwrite(1, \"(\", 1) = 1\n";
+        let look = "futex(0x7f00, FUTEX_WAIT_BITSET) = -1 ETIMEDOUT\n";
+        counts.add(0, &[start, byte].concat());
+        counts.add(0, look);
+        counts.add(1, &[start, byte, byte, byte].concat());
+        counts.add(1, &[look, look, look].concat());
         counts
     }
 
     #[test]
     fn calls_are_named() {
         for (line, expected) in [
-            ("12  ioctl(5, KVM_RUN, 0)        = 0", Some("ioctl KVM_RUN")),
-            ("12  ioctl(5, KVM_RUN, 0) = -1 EINTR (Interrupted)", Some("ioctl KVM_RUN, interrupted")),
-            ("12  write(1, \"(\", 1)      = 1", Some("write")),
-            ("12  <... futex resumed>) = 0", None),
-            ("12  --- SIGALRM {si_signo=SIGALRM} ---", None),
-            ("12  +++ exited with 0 +++", None),
+            ("ioctl(5, KVM_RUN, 0)        = 0", Some("ioctl KVM_RUN")),
+            ("ioctl(5, KVM_RUN, 0) = -1 EINTR (Interrupted)", Some("ioctl KVM_RUN, interrupted")),
+            ("write(1, \"(\", 1)      = 1", Some("write")),
+            ("--- SIGALRM {si_signo=SIGALRM} ---", None),
+            ("+++ exited with 0 +++", None),
         ] {
-            assert_eq!(call(line), expected.map(|name| ("12", name.to_owned())), "{line}");
+            assert_eq!(call(line).as_deref(), expected, "{line}");
         }
     }
 

@@ -35,6 +35,7 @@ mod environment;
 #[cfg(feature = "alloc")]
 mod heap;
 pub mod io;
+mod memory;
 mod panic;
 mod port;
 pub mod process;
