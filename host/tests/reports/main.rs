@@ -8,6 +8,8 @@ mod common;
 
 mod cases;
 mod elf;
+#[path = "../common/expected.rs"]
+mod expected;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,12 +17,10 @@ use std::{env, fs, process};
 
 use cases::{CASES, Case};
 use common::{engines, machine_with};
+use expected::{expected, names};
 use flatland::engine::choice::Choice;
 use flatland::{Image, MemoryMap, Paint, Report};
 
-/// What is expected: `== NAME`, and the lines below it. Where KVM tells something else there is `== NAME, kvm` too, and
-/// where KVMs differ, `== NAME, kvm by its emulator` and `== NAME, kvm by the processor`; the one of QEMU is told apart
-/// where it does what no other does. `as soft` is short for what the soft engine tells.
 const EXPECTED: &str = include_str!("expected.txt");
 
 #[test]
@@ -29,7 +29,7 @@ fn each_way_to_go_wrong_is_told_line_by_line() {
     for case in CASES {
         for engine in engines().iter().filter(|engine| !(case.soft_only && **engine == Choice::Kvm)) {
             let actual = report(case, *engine);
-            let expected = expected(case.name, *engine);
+            let expected = expected(EXPECTED, case.name, *engine);
             if !expected.iter().any(|expected| **expected == actual) {
                 wrong += &format!("== {}, by {engine:?}\n{actual}", case.name);
             }
@@ -41,8 +41,7 @@ fn each_way_to_go_wrong_is_told_line_by_line() {
 #[test]
 fn there_are_enough_of_them_and_each_is_expected() {
     assert!(CASES.len() >= 30, "{}", CASES.len());
-    for name in EXPECTED.lines().filter_map(|line| line.strip_prefix("== ")) {
-        let name = name.split(", kvm").next().unwrap_or_default();
+    for name in names(EXPECTED) {
         assert!(CASES.iter().any(|case| case.name == name), "nothing is called `{name}`");
     }
 }
@@ -80,24 +79,6 @@ fn report(case: &Case, engine: Choice) -> String {
         text += &format!("{note}\n");
     }
     text + &format!("status {}\n", report.outcome.status())
-}
-
-fn expected(name: &str, engine: Choice) -> Vec<&'static str> {
-    let section = |title: &str| {
-        let begin = EXPECTED.find(&format!("== {title}\n"))?;
-        let text = &EXPECTED[begin..].split_once('\n')?.1;
-        Some(&text[..text.find("\n== ").map_or(text.len(), |end| end + 1)])
-    };
-    let kvms = ["kvm", "kvm by its emulator", "kvm by the processor", "kvm by QEMU's processor"];
-    let of_kvm: Vec<_> = kvms
-        .iter()
-        .filter_map(|kvm| section(&format!("{name}, {kvm}")))
-        .map(|text| if text == "as soft\n" { section(name).unwrap_or_default() } else { text })
-        .collect();
-    match engine {
-        Choice::Kvm if !of_kvm.is_empty() => of_kvm,
-        _ => section(name).into_iter().collect(),
-    }
 }
 
 /// A file that is gone when the test is through.

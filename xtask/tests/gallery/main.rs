@@ -2,9 +2,12 @@
 //!
 //! Large inputs are for the soft engine: a KVM that emulates would take its time.
 
+mod another_machine;
 mod bad_input;
 mod computing;
 mod copying;
+#[path = "../../../host/tests/common/expected.rs"]
+mod expected;
 #[path = "../common/numbers.rs"]
 mod numbers;
 mod reports;
@@ -34,8 +37,8 @@ fn engines() -> Vec<On> {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() { vec![On::Soft] } else { vec![On::Soft, On::Kvm] }
 }
 
-/// Runs a guest program with these arguments.
-fn guest(on: On, name: &str, arguments: &[&str], input: &[u8]) -> Output {
+/// Builds the guest programs and the machine, and returns a file's path in `target`.
+fn built(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| {
         for words in [&["build"][..], &["run", "answer"]] {
@@ -44,10 +47,14 @@ fn guest(on: On, name: &str, arguments: &[&str], input: &[u8]) -> Output {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     });
-    let built = |name: String| -> PathBuf { root().join("target").join(name) };
-    let mut command = Command::new(built("release/flatland".into()));
+    root().join("target").join(name)
+}
+
+/// Runs a guest program with these arguments.
+fn guest(on: On, name: &str, arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(built("release/flatland"));
     command.args(["--engine", if on == On::Soft { "soft" } else { "kvm" }, "--timeout", "60", "--symbols"]);
-    command.arg(built(format!("guest/{name}.elf"))).arg(built(format!("guest/{name}.bin")));
+    command.arg(built(&format!("guest/{name}.elf"))).arg(built(&format!("guest/{name}.bin")));
     run(command.arg("--").args(arguments).current_dir(root()), input)
 }
 

@@ -1,6 +1,12 @@
 //! What a person sees when a guest has gone wrong, line by line: `reports.expected` has it for each way of `fault` and for
 //! `panic`. Where code lies and what the registers hold is the compiler's choice, and left out.
 
+use std::env;
+
+use flatland::engine::choice::Choice;
+
+use super::another_machine::{self, Run};
+use super::expected::{expected, names};
 use super::numbers::without_long_numbers;
 use super::{On, engines, guest};
 
@@ -8,27 +14,70 @@ const EXPECTED: &str = include_str!("reports.expected");
 
 #[test]
 fn reports_are_as_expected() {
-    let ways =
-        ["divide", "ud2", "null", "rodata", "read", "write", "jump", "port", "stack", "gp", "triple", "sse"];
-    let mut wrong = String::new();
     for on in engines() {
-        let faults = ways.iter().map(|way| (*way, guest(on, "fault", &[way], b"")));
-        for (way, output) in faults.chain([("panic", guest(on, "panic", &[], b"*"))]) {
-            let actual = without_numbers(&String::from_utf8_lossy(&output.stderr));
-            let title = if on == On::Kvm { format!("{way}, kvm") } else { way.to_owned() };
-            let expected = section(&title).or_else(|| section(way)).unwrap_or_default();
-            if actual != expected {
-                wrong += &format!("== {title}\n{actual}");
-            }
+        let told: String = runs()
+            .iter()
+            .map(|Run { title, program, argument }| {
+                let arguments: &[&str] = if argument.is_empty() { &[] } else { &[argument] };
+                let output = guest(on, program, arguments, b"*");
+                let status = output.status.code().expect("no signal ends it");
+                format!("== {title}\n{}status {status}\n", String::from_utf8_lossy(&output.stderr))
+            })
+            .collect();
+        assert_as_expected(&told, if on == On::Soft { Choice::Soft } else { Choice::Kvm });
+    }
+}
+
+/// The same on the KVM of another machine (CONTRIBUTING.md).
+#[test]
+#[ignore = "it needs FLATLAND_TEST_RUNNER=RUNNER, where `RUNNER PROGRAM` runs a program on the other machine"]
+fn reports_are_as_expected_on_another_machine() {
+    let runner = env::var("FLATLAND_TEST_RUNNER").expect("FLATLAND_TEST_RUNNER says how to get there");
+    assert_as_expected(&another_machine::told(&runner, Choice::Kvm, &runs()), Choice::Kvm);
+}
+
+/// What goes to another machine works here, too.
+#[test]
+fn reports_are_as_expected_when_all_is_packed() {
+    assert_as_expected(&another_machine::told("sh", Choice::Soft, &runs()), Choice::Soft);
+}
+
+#[test]
+fn each_way_to_fail_is_expected_and_nothing_else() {
+    let runs = runs();
+    assert!(runs.len() > 12);
+    for Run { title, .. } in &runs {
+        assert!(names(EXPECTED).any(|name| name == title), "nothing is expected of `{title}`");
+    }
+    for name in names(EXPECTED) {
+        assert!(runs.iter().any(|run| run.title == name), "there is no `{name}`");
+    }
+}
+
+#[track_caller]
+fn assert_as_expected(told: &str, engine: Choice) {
+    let mut wrong = String::new();
+    for Run { title, .. } in runs() {
+        let actual = expected(told, &title, Choice::Soft).first().map(|text| without_numbers(text));
+        let expected = expected(EXPECTED, &title, engine);
+        if !expected.iter().any(|expected| Some(*expected) == actual.as_deref()) {
+            wrong += &format!("== {title}, by {engine:?}\n{}", actual.as_deref().unwrap_or("nothing\n"));
         }
     }
     assert!(wrong.is_empty(), "not as expected:\n{wrong}");
 }
 
-/// What stands below `== TITLE`.
-fn section(title: &str) -> Option<&'static str> {
-    let text = EXPECTED.split(&format!("== {title}\n")).nth(1)?;
-    Some(&text[..text.find("\n== ").map_or(text.len(), |end| end + 1)])
+/// The ways that `fault` lists, and `panic`.
+fn runs() -> Vec<Run> {
+    let output = guest(On::Soft, "fault", &[], b"");
+    let list = String::from_utf8(output.stderr).expect("names are UTF-8");
+    let ways = list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let run = |title: &str, program, argument: &str| Run {
+        title: title.into(),
+        program,
+        argument: argument.into(),
+    };
+    ways.map(|way| run(way, "fault", way)).chain([run("panic", "panic", "")]).collect()
 }
 
 /// Takes numbers out that are the compiler's choice.

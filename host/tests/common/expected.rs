@@ -1,0 +1,32 @@
+//! Tables of expected reports: `== NAME`, and the lines below it.
+//!
+//! Where KVM tells something else there is `== NAME, kvm` too, and where KVMs differ, `== NAME, kvm by its emulator`
+//! and `== NAME, kvm by the processor`; that of QEMU is told apart where it does what no other does. `as soft` is
+//! short for what the soft engine tells.
+
+use flatland::engine::choice::Choice;
+
+/// What may be reported of this on this engine.
+pub fn expected<'a>(table: &'a str, name: &str, engine: Choice) -> Vec<&'a str> {
+    let section = |title: &str| {
+        let begin = table.find(&format!("== {title}\n"))?;
+        let text = &table[begin..].split_once('\n')?.1;
+        Some(&text[..text.find("\n== ").map_or(text.len(), |end| end + 1)])
+    };
+    let kvms = ["kvm", "kvm by its emulator", "kvm by the processor", "kvm by QEMU's processor"];
+    let of_kvm: Vec<_> = kvms
+        .iter()
+        .filter_map(|kvm| section(&format!("{name}, {kvm}")))
+        .map(|text| if text == "as soft\n" { section(name).unwrap_or_default() } else { text })
+        .collect();
+    match engine {
+        Choice::Kvm if !of_kvm.is_empty() => of_kvm,
+        _ => section(name).into_iter().collect(),
+    }
+}
+
+/// The names that there is something expected for.
+pub fn names(table: &str) -> impl Iterator<Item = &str> {
+    let titles = table.lines().filter_map(|line| line.strip_prefix("== "));
+    titles.map(|title| title.split(", kvm").next().unwrap_or_default())
+}
