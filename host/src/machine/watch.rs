@@ -5,7 +5,7 @@ use crate::engine::{DebugStop, Engine, EngineError};
 use flatland_contract::Direction;
 
 /// Somebody who looks at a run while it goes on, and may change the guest's registers, memory and stops. With nobody
-/// watching, which is [`Nobody`], a run costs nothing more.
+/// watching, which is [`Nobody`], a run costs nothing more (`benches/watching`).
 pub trait Watcher {
     /// Whether [`Self::transferred`] wants to be told.
     const WANTS_TRANSFERS: bool = false;
@@ -65,5 +65,23 @@ impl Watcher for Nobody {
 
     fn stopped(&mut self, _: &mut dyn Engine, _: DebugStop) -> Result<(), EngineError> {
         Ok(())
+    }
+}
+
+// What the benchmark takes away, to compare with what is left.
+#[cfg(test)]
+#[path = "../../benches/watching/unwatched.rs"]
+mod unwatched;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_benchmark_can_take_watching_out_of_the_run_loop() {
+        let text = unwatched::unwatched(include_str!("../machine.rs")).unwrap();
+        let (_, run_loop) = text.split_once("fn run_to_end").unwrap();
+        let (run_loop, _) = run_loop.split_once("\n    }\n").unwrap();
+        assert_eq!(run_loop.matches("watche").count(), 1, "its parameter, and nothing else:\n{run_loop}");
     }
 }
