@@ -171,10 +171,9 @@ mod tests {
     ) -> [u8; ROOM] {
         let mut bytes = black_box(numbered());
         let start = bytes.as_mut_ptr();
+        let (destination, source) = (start.wrapping_add(to), start.wrapping_add(from));
         // SAFETY: both ranges lie in `bytes`.
-        let destination = unsafe { start.add(to) };
-        // SAFETY: as above.
-        let returned = unsafe { copy(destination, start.add(from), len) };
+        let returned = unsafe { copy(destination, source, len) };
         assert_eq!(returned, destination);
         bytes
     }
@@ -213,8 +212,9 @@ mod tests {
         for start in 0..4 {
             for len in 0..=17 {
                 let mut bytes = black_box(numbered());
+                let filled = bytes[start..start + len].as_mut_ptr();
                 // SAFETY: the range lies in `bytes`. Only the lowest byte of the value counts.
-                unsafe { memset(bytes.as_mut_ptr().add(start), 0x1ab, len) };
+                unsafe { memset(filled, 0x1ab, len) };
                 for (index, byte) in bytes.into_iter().enumerate() {
                     let filled = (start..start + len).contains(&index);
                     assert_eq!(byte, if filled { 0xab } else { index as u8 }, "{start} {len} {index}");
@@ -228,10 +228,13 @@ mod tests {
         for len in 0..=17 {
             for start in 0..4 {
                 let left = black_box(numbered());
-                // SAFETY: all ranges lie in their arrays.
-                let compare = |right: &[u8; ROOM]| unsafe {
-                    let (left, right) = (left.as_ptr().add(start), right.as_ptr().add(start));
-                    (memcmp(left, right, len).signum(), bcmp(left, right, len) != 0)
+                let compare = |right: &[u8; ROOM]| {
+                    let (left, right) = (left[start..].as_ptr(), right[start..].as_ptr());
+                    // SAFETY: `len` bytes from `start` on lie in both arrays.
+                    let order = unsafe { memcmp(left, right, len) };
+                    // SAFETY: as above.
+                    let differ = unsafe { bcmp(left, right, len) } != 0;
+                    (order.signum(), differ)
                 };
                 let mut right = left;
                 // What lies outside does not count.

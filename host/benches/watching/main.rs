@@ -54,18 +54,28 @@ fn main() -> Result<()> {
             times[run].push(seconds(program, options, &image, len)? * 1e9 / f64::from(len));
         }
     }
-    let figures = times.map(|mut times| {
-        times.sort_by(f64::total_cmp);
+    let sorted = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let figures = |times: &[f64]| {
+        let times = sorted(times.to_vec());
         [times[0], times[ROUNDS / 10], times[ROUNDS / 2]]
-    });
+    };
     println!(
-        "a byte in and a byte out, ns, and the ratio to before: minimum, 10th percentile, median of {ROUNDS}"
+        "a byte in and a byte out, ns: minimum, 10th percentile and median of {ROUNDS} rounds; and the ratio"
     );
-    for ((name, ..), figure) in runs.iter().zip(&figures) {
-        print!("{name:>28}");
-        figure.iter().for_each(|time| print!(" {time:>8.1}"));
-        figure.iter().zip(&figures[0]).for_each(|(time, before)| print!(" {:>8.3}", time / before));
-        println!();
+    println!("to before: of the minima, of the percentiles, and the median of the ratios of each round");
+    for ((name, ..), own) in runs.iter().zip(&times) {
+        let [minimum, low, median] = figures(own);
+        let [minimum_before, low_before, _] = figures(&times[0]);
+        let ratios = sorted(own.iter().zip(&times[0]).map(|(time, before)| time / before).collect());
+        println!(
+            "{name:>28} {minimum:>8.1} {low:>8.1} {median:>8.1} {:>8.3} {:>8.3} {:>8.3}",
+            minimum / minimum_before,
+            low / low_before,
+            ratios[ROUNDS / 2]
+        );
     }
     Ok(())
 }
