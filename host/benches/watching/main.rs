@@ -31,9 +31,10 @@ fn main() -> Result<()> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("watching");
     let machine = copy_sources(&folder)?;
     let text = fs::read_to_string(&machine)?;
+    // Names of one length, as the path is on the stack, and where that begins makes a difference of 10 % by itself.
     let now = build(&folder, "now")?;
     fs::write(&machine, unwatched::unwatched(&text)?)?;
-    let before = build(&folder, "before")?;
+    let before = build(&folder, "old")?;
 
     let image = folder.join("conversation.bin");
     fs::write(&image, CONVERSATION)?;
@@ -51,7 +52,7 @@ fn main() -> Result<()> {
             // There and back: no run always comes behind the same one.
             let run = if round % 2 == 0 { turn } else { runs.len() - 1 - turn };
             let (_, program, options, len) = runs[run];
-            times[run].push(seconds(program, options, &image, len)? * 1e9 / f64::from(len));
+            times[run].push(seconds(program, options, &image, len, round)? * 1e9 / f64::from(len));
         }
     }
     let sorted = |mut values: Vec<f64>| {
@@ -128,13 +129,15 @@ fn build(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// How long a conversation of so many bytes takes, from start to exit.
-fn seconds(program: &Path, options: &[&Path], image: &Path, len: u32) -> Result<f64> {
+/// How long a conversation of so many bytes takes, from start to exit. In each round the stack begins elsewhere in its
+/// page.
+fn seconds(program: &Path, options: &[&Path], image: &Path, len: u32, round: usize) -> Result<f64> {
     let input = image.with_extension(len.to_string());
     fs::write(&input, vec![b'x'; len as usize])?;
     let mut command = Command::new(program);
     command.args(["--engine", "soft"]).args(options).arg(image);
     command.stdin(File::open(&input)?).stdout(Stdio::null());
+    command.env("PADDING", "x".repeat(4096 * round / ROUNDS));
     let start = Instant::now();
     let status = command.status()?;
     let time = start.elapsed().as_secs_f64();
