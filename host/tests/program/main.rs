@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -98,12 +99,28 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("the child is there");
 }
 
-/// Reads exactly this from the child's output, however long it takes to come.
+/// Reads exactly this from the child's output. A minute is for ever, so that it fails and does not hang.
 #[track_caller]
 fn assert_says(child: &mut Child, expected: &[u8]) {
+    let mut stdout = child.stdout.take().expect("it is piped");
     let mut bytes = vec![0; expected.len()];
-    child.stdout.as_mut().expect("it is piped").read_exact(&mut bytes).expect("the child goes on");
-    assert_eq!(bytes, expected);
+    let (said, hears) = mpsc::channel();
+    thread::spawn(move || {
+        let read = stdout.read_exact(&mut bytes);
+        // Nobody listens if a minute has passed.
+        let _ = said.send((stdout, bytes, read));
+    });
+    match hears.recv_timeout(Duration::from_secs(60)) {
+        Ok((stdout, bytes, read)) => {
+            read.expect("the child goes on");
+            assert_eq!(bytes, expected);
+            child.stdout = Some(stdout);
+        }
+        Err(_) => {
+            child.kill().expect("it is ours");
+            panic!("it has not said {:?} for a minute", String::from_utf8_lossy(expected));
+        }
+    }
 }
 
 /// Makes two tests of each function: one with the engine `soft`, and one with `kvm`.
