@@ -7,6 +7,7 @@ use common::engines;
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, EngineError, Registers, Stops, SystemRegisters};
 use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams};
+use flatland_contract::memory::{Layout, default_stack_size};
 
 type Any = Machine<Box<dyn Engine>>;
 
@@ -147,6 +148,26 @@ fn a_guest_goes_on_from_where_it_asks_with_any_input() {
         machine.restore(&asking, streams(b"x")).unwrap();
         assert_eq!(machine.run_until_input().unwrap(), None);
         assert_eq!(finish(&mut machine), (Outcome::EndOfInput, b"y".to_vec()), "{engine:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_read_in_part_is_read_on_from_there() {
+    // in al, 0xec; out 0xe9, al
+    let pass_layout_on = [0xe4, 0xec, 0xe6, 0xe9];
+    // Twice that; in al, 0xe9; twice that, and hlt
+    let code = [&pass_layout_on.repeat(2)[..], &[0xe4, 0xe9], &pass_layout_on.repeat(2), &[0xf4]].concat();
+    let layout = Layout::new(1 << 20, default_stack_size(1 << 20)).to_bytes();
+    assert_ne!(layout[2..4], layout[4..6]);
+    for &engine in engines() {
+        let mut machine = machine_on(engine, memory(), &code, b"");
+        assert_eq!(machine.run_until_input().unwrap(), None);
+        assert_eq!(machine.streams().output.bytes(), &layout[..2]);
+        let asking = machine.snapshot().unwrap();
+        for _ in 0..3 {
+            machine.restore(&asking, streams(b"x")).unwrap();
+            assert_eq!(finish(&mut machine), (Outcome::Halted, layout[2..4].to_vec()), "{engine:?}");
+        }
     }
 }
 
