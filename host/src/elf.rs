@@ -27,6 +27,15 @@ pub enum SegmentsError {
         /// What is wrong with it.
         why: String,
     },
+    /// It is something else.
+    #[error(
+        "memory is not protected and names are left out, because {path} is no ELF file: give --symbols the one that \
+         the image was made of"
+    )]
+    NoElfFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another image was made of it.
     #[error(
         "memory is not protected and names are left out, because {path} is the ELF file of another image (they differ \
@@ -40,20 +49,19 @@ pub enum SegmentsError {
     },
 }
 
-/// What this image takes of RAM, from its ELF file; nothing where the file is none at all, which whoever wants names
-/// of it says.
+/// What this image takes of RAM, from its ELF file.
 pub fn segments(path: &Path, image: &Image) -> Result<Vec<Segment>, SegmentsError> {
     let failed = |why: String| SegmentsError::Unusable { path: path.into(), why };
     let file = match File::open(path) {
         // What is read here must be there again when there is something to report.
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => file,
-        Ok(_) => return Ok(Vec::new()),
+        Ok(_) => return Err(SegmentsError::NoElfFile { path: path.into() }),
         Err(error) => return Err(failed(format!("cannot be read ({error})"))),
     };
     let data = ReadCache::new(file);
     match data.read_bytes_at(0, elf::ELFMAG.len() as u64) {
         Ok(magic) if magic == elf::ELFMAG => {}
-        _ => return Ok(Vec::new()),
+        _ => return Err(SegmentsError::NoElfFile { path: path.into() }),
     }
     let header = header(&data).ok_or_else(|| failed("is not of a 32-bit x86 program".into()))?;
     let broken = |error| failed(format!("is broken ({error})"));

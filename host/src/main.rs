@@ -263,8 +263,6 @@ fn memory_map<'a>(options: &'a Options, image: &Image) -> Result<(MemoryMap, Opt
     };
     let Some(path) = options.symbols.as_deref() else { return Ok((map, None)) };
     match flatland::segments(path, image) {
-        // No ELF file: the report says so, if there is one.
-        Ok(segments) if segments.is_empty() => Ok((map, Some(path))),
         Ok(mut segments) => {
             // What can be written may be longer in the image than the file says, and must not lie in the hole all the
             // same: nothing, where it ends.
@@ -274,8 +272,8 @@ fn memory_map<'a>(options: &'a Options, image: &Image) -> Result<(MemoryMap, Opt
         }
         Err(error) => {
             say(&error.to_string());
-            let is_usable = !matches!(error, SegmentsError::OfAnotherImage { .. });
-            Ok((map, Some(path).filter(|_| is_usable)))
+            let has_names = matches!(error, SegmentsError::Unusable { .. });
+            Ok((map, Some(path).filter(|_| has_names)))
         }
     }
 }

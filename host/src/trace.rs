@@ -72,7 +72,8 @@ impl FromStr for Filter {
                 (Some(start), Some(end)) if start < end => Ok(Self::Addresses(start..end)),
                 _ => Err(WrongFilter),
             },
-            _ if text.is_empty() => Err(WrongFilter),
+            // No function's name begins with a digit.
+            _ if text.is_empty() || text.starts_with("0x") => Err(WrongFilter),
             _ => Ok(Self::Function(text.into())),
         }
     }
@@ -195,7 +196,7 @@ impl Watcher for Tracer {
     }
 
     fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), EngineError> {
-        let Self { names, lines, what, .. } = self;
+        let Self { settings, names, lines, what } = self;
         match what {
             What::Transfers(transfers) => transfers.flush(lines),
             What::Calls(_) => {}
@@ -205,6 +206,12 @@ impl Watcher for Tracer {
             Some(address) => format!(" at {address:#010x}{}", names.get(address).place),
             None => String::new(),
         };
+        if settings.filter.is_some() && lines.is_empty() {
+            lines.write(
+                "nothing was where --trace-filter says: give part of a function's name, or addresses such as \
+                 0x100-0x200",
+            );
+        }
         lines.write(&format!("end: {}{place}", names::of_outcome(outcome)));
         lines.finish();
         Ok(())
@@ -226,7 +233,7 @@ mod tests {
         assert_eq!("main".parse(), function("main"));
         assert_eq!("my-kernel::main".parse(), function("my-kernel::main"));
         assert_eq!("0x100-0x200".parse(), Ok(Filter::Addresses(0x100..0x200)));
-        for wrong in ["", "0x200-0x100", "0x1-", "0x-0x2", "0x1-5"] {
+        for wrong in ["", "0x200-0x100", "0x1-", "0x-0x2", "0x1-5", "0x20"] {
             assert_eq!(wrong.parse::<Filter>(), Err(WrongFilter), "{wrong}");
         }
     }

@@ -64,6 +64,9 @@ fn to_diagnostics_and_to_ports_that_are_none() {
     assert_eq!(agrees(&image(0xea, &[], 0x1000, 1000, REP_OUTSB, 1)).diagnostics.len(), 1000);
     for port in [0x12, 0xe8, 0xf4, 0xf5] {
         assert_eq!(agrees(&image(port, &[], 0x1000, 1000, REP_OUTSB, 1)).output, b"");
+        // out 0xe9, al: after two of them it is looked whether they go on.
+        let behind_others = [&[0xe6, 0xe9, 0xe6, 0xe9], REP_OUTSB].concat();
+        assert_eq!(agrees(&image(port, &[], 0x1000, 1000, &behind_others, 1)).output, [0; 2]);
     }
 }
 

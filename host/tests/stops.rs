@@ -80,6 +80,26 @@ fn breakpoints_stop_before_their_instruction_each_time() {
 }
 
 #[test]
+fn a_breakpoint_stops_where_a_snapshot_goes_on() {
+    for engine in engines() {
+        let mut machine = machine_on(*engine, CODE, b"");
+        let engine = machine.engine();
+        engine.set_stops(&Stops { breakpoints: vec![7], ..Stops::default() }).unwrap();
+        let stops_at_7 = |engine: &mut dyn Engine| {
+            assert!(matches!(engine.run(), Ok(Exit::Debug(DebugStop::Breakpoint))));
+            let registers = engine.registers().unwrap();
+            (registers.eip, registers.ecx)
+        };
+        assert_eq!(stops_at_7(engine), (7, 3));
+        let snapshot = engine.snapshot().unwrap();
+        assert_eq!(stops_at_7(engine), (7, 2));
+        engine.restore(&snapshot).unwrap();
+        assert_eq!(stops_at_7(engine), (7, 3));
+        assert_eq!(stops_at_7(engine), (7, 2));
+    }
+}
+
+#[test]
 fn there_may_be_more_breakpoints_than_debug_registers() {
     let stops = Stops { breakpoints: vec![0x5, 0x7, 0xb, 0xd, 0xe, 0x2000], ..Stops::default() };
     let expected = [

@@ -21,15 +21,17 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The checkout that this program was built in, and the guest's crate of the caller.
+    /// The checkout that cargo runs this program in, or else that it was built in, and the guest's crate of the caller.
     pub fn find() -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        match here.parent() {
-            Some(root) if root.join("i686-bare.json").exists() => {
+        // Of a checkout that was copied with its `target` the program is still the other one's, and cargo does not mind.
+        let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        match told.as_deref().and_then(root_of).or_else(|| root_of(here)) {
+            Some(root) => {
                 let guest = env::var_os(GUEST).map_or_else(|| root.join("guest"), PathBuf::from);
                 Ok(Self { root: root.into(), guest })
             }
-            _ => Err(format!(
+            None => Err(format!(
                 "{} is no longer in a checkout of Flatland: call `cargo xtask` from inside one",
                 here.display()
             )),
@@ -86,5 +88,26 @@ impl Workspace {
     /// The ELF file that a flat image is made of, with symbols and line tables.
     pub fn elf(&self, name: &str) -> PathBuf {
         self.images().join(format!("{name}.elf"))
+    }
+}
+
+/// The checkout whose folder `xtask` this is, if it is one.
+fn root_of(folder: &Path) -> Option<&Path> {
+    let root = folder.parent()?;
+    (folder.ends_with("xtask") && root.join("i686-bare.json").exists()).then_some(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkout_is_known_by_its_target() {
+        let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = xtask.parent().unwrap();
+        assert_eq!(root_of(xtask), Some(root));
+        for other in [root.join("host"), root.join("guest/xtask"), root.to_path_buf(), PathBuf::new()] {
+            assert_eq!(root_of(&other), None, "{}", other.display());
+        }
     }
 }

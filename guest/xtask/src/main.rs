@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let root = guest.and_then(Path::parent).expect("this package lies in guest/xtask");
+    // Of a checkout that was copied with its `target` the program is still the other one's: cargo says where it runs it.
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&here).parent().and_then(Path::parent).expect("this package lies in guest/xtask");
     // `cargo xtask` builds in its own folder, and the settings of guest/.cargo must not reach it.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

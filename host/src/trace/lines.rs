@@ -42,6 +42,11 @@ impl Lines {
         }
     }
 
+    /// Whether there was no line yet.
+    pub fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
     /// Whether no more lines are written.
     pub fn is_full(&self) -> bool {
         self.written >= self.most || self.error.is_some()

@@ -98,7 +98,7 @@ fn assert_agree(exact: &Run, other: &Run, code: &[u8]) {
     {
         at.location = Location::EndsAt(start + length(code, start));
     }
-    assert_eq!(*other, expected, "by KVM, and by the soft engine, of {code:02x?}");
+    assert_eq!(*other, expected, "by KVM, and by the soft engine, of {:02x?}", &code[..code.len().min(64)]);
 }
 
 /// The length of the instruction at this address.

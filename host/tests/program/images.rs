@@ -88,9 +88,9 @@ fn symbols_that_are_none_spoil_no_report(engine: &str) {
     let output =
         flatland(engine).arg("--symbols").arg(&elf).arg(image("wrong-symbols", SAY_AND_FAULT)).output();
     let message = format!(
-        "flatland: invalid opcode (#UD) at 0x00000004: {EXCEPTION}\n\
-         flatland: no names from {} (Could not read file magic): give --symbols the ELF file that the image was \
-         made of\n",
+        "flatland: memory is not protected and names are left out, because {} is no ELF file: give --symbols the \
+         one that the image was made of\n\
+         flatland: invalid opcode (#UD) at 0x00000004: {EXCEPTION}\n",
         elf.display()
     );
     assert_ended(output.unwrap(), 134, "A", &message);

@@ -137,6 +137,14 @@ fn a_trace_can_be_about_a_part(engine: &str) {
         "... behind 2 lines: give it more with --trace-limit LINES",
     ];
     assert_trace(engine, LOOP, b"", &options, b"", &lines);
+    for kind in ["io", "calls", "insn"] {
+        let options = ["--trace", kind, "--trace-filter", "nobody"];
+        let lines = [
+            "nothing was where --trace-filter says: give part of a function's name, or addresses such as 0x100-0x200",
+            "end: hlt",
+        ];
+        assert_trace(engine, LOOP, b"", &options, b"", &lines);
+    }
 }
 
 fn a_trace_goes_to_a_file(engine: &str) {

@@ -49,6 +49,8 @@ const CR0_PG: u64 = 1 << 31;
 pub struct Bursts {
     output: Pattern,
     input: Pattern,
+    /// Where the last exit was: a burst goes on there.
+    port: u16,
     /// Whether each transfer is to be an exit of its own.
     are_off: bool,
     /// Whether KVM can share registers, once it was asked.
@@ -57,7 +59,7 @@ pub struct Bursts {
 
 impl Bursts {
     pub fn new() -> Self {
-        Self { output: Pattern::new(), input: Pattern::new(), are_off: false, can_share: None }
+        Self { output: Pattern::new(), input: Pattern::new(), port: 0, are_off: false, can_share: None }
     }
 
     /// From now on each transfer is an exit of its own, or not.
@@ -67,6 +69,7 @@ impl Bursts {
 
     /// There was an exit for so many transfers of a byte.
     pub fn count_exit(&mut self, direction: Direction, port: u16, len: usize) {
+        self.port = port;
         match direction {
             Direction::Out if len == 1 && ring::takes(port) => self.output.exits_in_a_row += 1,
             Direction::In if len == INPUT_PIECE => {
@@ -197,9 +200,11 @@ impl KvmEngine {
                 let there = self.map.end_of_run(access, address) - address;
                 Rest { address, len: len.min(there) }
             })
-            .filter(|rest| rest.len >= least(direction) && is_flat(&sregs));
+            .filter(|rest| rest.len >= least(direction) && is_flat(&sregs))
+            // Whether another port takes it at all must show at its first byte.
+            .filter(|_| regs.rdx as u16 == self.bursts.port);
         self.bursts.looked(direction, rest.is_some());
-        let port = regs.rdx as u16;
+        let port = self.bursts.port;
         Ok(rest.map_or(Found::Nothing, |rest| Found::Burst(Burst { direction, port, rest, regs })))
     }
 

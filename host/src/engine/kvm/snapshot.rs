@@ -91,6 +91,7 @@ impl KvmEngine {
         self.vcpu.set_vcpu_events(events).map_err(failed("KVM_SET_VCPU_EVENTS"))?;
         let set = self.vcpu.set_msrs(msrs).map_err(failed("KVM_SET_MSRS"))?;
         debug_assert_eq!(set, msrs.as_slice().len(), "they could be set when they were saved");
+        self.stopping.forget_report();
         self.last = LastExit::Before;
         Ok(())
     }

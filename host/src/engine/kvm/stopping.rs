@@ -47,6 +47,11 @@ impl Stopping {
         *self = Self { reported: self.reported, ..other };
     }
 
+    /// The guest is somewhere else, and has not been stopped there.
+    pub fn forget_report(&mut self) {
+        self.reported = None;
+    }
+
     /// Whether anything of it is set.
     pub fn is_active(&self) -> bool {
         self.step || !self.breakpoints.is_empty()
