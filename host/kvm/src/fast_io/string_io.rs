@@ -1,0 +1,377 @@
+//! The rest of a `rep outsb` or a `rep insb`, done here.
+//!
+//! Of a `rep outsb` KVM runs each iteration by itself: an exit each, or a place in the [ring](super::ring), which is a third
+//! of a microsecond. A `rep insb` is an exit for each 1024 bytes, which KVM then copies a second time. After an exit in the
+//! middle of one, all that it would still do is known: it moves the bytes between RAM and the same port. So RAM itself is
+//! handed out, and the registers are set to what they are afterwards. They come and go in the page that KVM shares with us
+//! (KVM API 5, `kvm_sync_regs`): looking costs one KVM_RUN that runs nothing, and setting them no call at all.
+
+use flatland_contract::Direction;
+use kvm_bindings::{
+    KVM_CAP_SYNC_REGS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, kvm_regs, kvm_segment, kvm_sregs, kvm_sync_regs,
+};
+use kvm_ioctls::SyncReg;
+
+use flatland_x86::{Access, EngineError, cr0, eflags};
+
+use super::ring;
+use crate::{Kind, KvmEngine, LastExit};
+
+/// `rep outsb` and `rep insb` in the forms that compilers and people write (SDM volume 2, OUTS and INS).
+const REP_OUTSB: [&[u8]; 2] = [&[0xf3, 0x6e], &[0xf2, 0x6e]];
+const REP_INSB: [&[u8]; 2] = [&[0xf3, 0x6c], &[0xf2, 0x6c]];
+const INSTRUCTION_LEN: u32 = 2;
+
+/// The most that is moved at once: a guest can be stopped between two pieces.
+const MOST: u32 = 64 << 10;
+
+/// The most that KVM moves at one exit for a `rep insb` (emulate.c, pio_in_emulated: the size of `io_read.data`).
+const INPUT_PIECE: usize = 1024;
+
+/// Fewer are not worth the look, which costs about as much as an exit.
+const fn least(direction: Direction) -> u32 {
+    match direction {
+        Direction::Out => 4,
+        Direction::In => 2 * INPUT_PIECE as u32,
+    }
+}
+
+const TRAP: u64 = eflags::TF as u64;
+const DOWN: u64 = eflags::DF as u64;
+/// Set in the middle of an instruction.
+const RESUME: u64 = eflags::RF as u64;
+
+/// Knows when to look for strings.
+#[derive(Debug)]
+pub struct StringIo {
+    output: Pattern,
+    input: Pattern,
+    /// Where the last exit was: a repeated goes on there.
+    port: u16,
+    /// Whether each transfer is to be an exit of its own.
+    is_off: bool,
+    /// Whether KVM can share registers, once it was asked.
+    can_share: Option<bool>,
+}
+
+impl StringIo {
+    pub fn new() -> Self {
+        Self { output: Pattern::new(), input: Pattern::new(), port: 0, is_off: false, can_share: None }
+    }
+
+    /// From now on each transfer is an exit of its own, or not.
+    pub fn turn_off(&mut self, off: bool) {
+        self.is_off = off;
+    }
+
+    /// There was an exit for so many transfers of a byte.
+    pub fn count_exit(&mut self, direction: Direction, port: u16, len: usize) {
+        self.port = port;
+        match direction {
+            Direction::Out if len == 1 && ring::takes(port) => self.output.exits_in_a_row += 1,
+            Direction::In if len == INPUT_PIECE => {
+                self.input.exits_in_a_row += 1;
+                self.output.exits_in_a_row = 0;
+            }
+            _ => self.end(),
+        }
+    }
+
+    /// There was an exit for something else.
+    pub fn end(&mut self) {
+        self.output.exits_in_a_row = 0;
+        self.input.exits_in_a_row = 0;
+    }
+
+    fn should_check(&self, direction: Direction) -> bool {
+        let Pattern { exits_in_a_row, enough } = match direction {
+            Direction::Out => &self.output,
+            Direction::In => &self.input,
+        };
+        !self.is_off && exits_in_a_row >= enough
+    }
+
+    fn checked(&mut self, direction: Direction, found: bool) {
+        match direction {
+            Direction::Out => self.output.checked(found),
+            Direction::In => self.input.checked(found),
+        }
+    }
+}
+
+/// Exits that may be of one instruction.
+#[derive(Debug)]
+struct Pattern {
+    /// How many there were since the guest last did anything else.
+    exits_in_a_row: u32,
+    /// After how many it is looked whether they are of one instruction: that costs about as much as an exit.
+    enough: u32,
+}
+
+impl Pattern {
+    /// Once one was found, another one is expected.
+    const SHORT: u32 = 1;
+    const FIRST: u32 = 2;
+    const LONG: u32 = 256;
+
+    fn new() -> Self {
+        Self { exits_in_a_row: 0, enough: Self::FIRST }
+    }
+
+    /// It was looked. Who sends byte by byte is left alone for longer and longer.
+    fn checked(&mut self, found: bool) {
+        self.exits_in_a_row = 0;
+        self.enough = if found { Self::SHORT } else { (self.enough * 2).min(Self::LONG) };
+    }
+}
+
+/// Transfers between RAM and a port.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeated {
+    pub direction: Direction,
+    pub port: u16,
+    pub rest: Rest,
+    /// The registers before it.
+    regs: kvm_regs,
+}
+
+impl Repeated {
+    /// The registers when it is through.
+    pub fn regs_after(&self) -> kvm_regs {
+        let mut regs = self.regs;
+        advance(&mut regs, self.direction, self.rest.len);
+        regs
+    }
+
+    /// The registers that somebody sees who looks now: what was sent is through, and input not yet.
+    pub fn regs(&self) -> kvm_regs {
+        match self.direction {
+            Direction::Out => self.regs_after(),
+            Direction::In => self.regs,
+        }
+    }
+}
+
+/// What came of looking for one.
+#[derive(Debug)]
+pub enum Found {
+    Repeated(Repeated),
+    Nothing,
+    /// To look, the last exit had to be finished, and another one came of that.
+    Exit(Kind),
+}
+
+impl KvmEngine {
+    /// If the last exit was in the middle of a `rep outsb` or a `rep insb`, what is left of it. Nothing of it is done.
+    pub(crate) fn find_repeated(&mut self) -> Result<Found, EngineError> {
+        let direction = match self.last {
+            LastExit::Out => Direction::Out,
+            LastExit::In => Direction::In,
+            _ => return Ok(Found::Nothing),
+        };
+        if !self.strings.should_check(direction) {
+            return Ok(Found::Nothing);
+        }
+        if !self.can_share_registers() {
+            self.strings.turn_off(true);
+            return Ok(Found::Nothing);
+        }
+        self.vcpu.set_sync_valid_reg(SyncReg::Register);
+        self.vcpu.set_sync_valid_reg(SyncReg::SystemRegister);
+        let finished = self.finish_io();
+        self.vcpu.clear_sync_valid_reg(SyncReg::Register);
+        self.vcpu.clear_sync_valid_reg(SyncReg::SystemRegister);
+        if let Some(kind) = finished? {
+            return Ok(Found::Exit(kind));
+        }
+        self.last = LastExit::Before;
+        let kvm_sync_regs { regs, sregs, .. } = self.vcpu.sync_regs();
+        let access = match direction {
+            Direction::Out => Access::Read,
+            Direction::In => Access::Write,
+        };
+        let code = self.code_at(regs.rip as u32);
+        let rest = rest(direction, &regs, code.as_slice())
+            .map(|Rest { address, len }| {
+                // What memory refuses is KVM's to stumble over.
+                let there = self.map.end_of_run(access, address) - address;
+                Rest { address, len: len.min(there) }
+            })
+            .filter(|rest| rest.len >= least(direction) && is_flat(&sregs))
+            // Whether another port takes it at all must show at its first byte.
+            .filter(|_| regs.rdx as u16 == self.strings.port);
+        self.strings.checked(direction, rest.is_some());
+        let port = self.strings.port;
+        Ok(rest.map_or(Found::Nothing, |rest| Found::Repeated(Repeated { direction, port, rest, regs })))
+    }
+
+    fn can_share_registers(&mut self) -> bool {
+        let asked = || {
+            let needed = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+            // What it returns are the bits; KVM_CHECK_EXTENSION fails where there is no such thing.
+            self.vm.check_extension_raw(KVM_CAP_SYNC_REGS.into()) as u32 & needed == needed
+        };
+        *self.strings.can_share.get_or_insert_with(asked)
+    }
+
+    /// Has KVM take the registers that are those after a repeated, when it runs the guest next.
+    pub(crate) fn complete_repeated(&mut self, repeated: &Repeated) {
+        self.vcpu.sync_regs_mut().regs = repeated.regs_after();
+        self.vcpu.set_sync_dirty_reg(SyncReg::Register);
+        self.last = LastExit::Before;
+    }
+}
+
+/// What is left of an instruction: so many bytes from an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    pub address: u32,
+    pub len: u32,
+}
+
+/// What is left of the `rep outsb` or `rep insb` that stands at EIP, if it is one. `code` is what stands there.
+pub fn rest(direction: Direction, regs: &kvm_regs, code: &[u8]) -> Option<Rest> {
+    let (forms, address) = match direction {
+        Direction::Out => (REP_OUTSB, regs.rsi as u32),
+        Direction::In => (REP_INSB, regs.rdi as u32),
+    };
+    let len = regs.rcx as u32;
+    let is_one = forms.iter().any(|form| code.starts_with(form)) && regs.rflags & (TRAP | DOWN) == 0;
+    (is_one && len >= least(direction)).then_some(Rest { address, len: len.min(MOST) })
+}
+
+/// Whether addresses are what they were at entry: a guest may have loaded a descriptor table of its own.
+pub fn is_flat(sregs: &kvm_sregs) -> bool {
+    let flat = |segment: &kvm_segment| segment.base == 0 && segment.limit == u32::MAX;
+    let protected = sregs.cr0 as u32 & (cr0::PE | cr0::PG) == cr0::PE;
+    protected && flat(&sregs.cs) && sregs.cs.db == 1 && flat(&sregs.ds) && flat(&sregs.es)
+}
+
+/// The registers after so many bytes more. Behind the last one the next instruction follows.
+pub fn advance(regs: &mut kvm_regs, direction: Direction, len: u32) {
+    let index = match direction {
+        Direction::Out => &mut regs.rsi,
+        Direction::In => &mut regs.rdi,
+    };
+    *index = (*index as u32).wrapping_add(len).into();
+    let left = (regs.rcx as u32).saturating_sub(len);
+    regs.rcx = left.into();
+    if left == 0 {
+        regs.rflags &= !RESUME;
+        regs.rip = (regs.rip as u32).wrapping_add(INSTRUCTION_LEN).into();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Direction::{In, Out};
+
+    use super::*;
+
+    const REGS: kvm_regs = kvm_regs {
+        rsi: 0x1000,
+        rcx: 100,
+        rip: 0x20,
+        rflags: 2,
+        rax: 0,
+        rbx: 0,
+        rdx: 0xe9,
+        rdi: 0x2000,
+        rsp: 0,
+        rbp: 0,
+        r8: 0,
+        r9: 0,
+        r10: 0,
+        r11: 0,
+        r12: 0,
+        r13: 0,
+        r14: 0,
+        r15: 0,
+    };
+
+    #[test]
+    fn the_plain_form_is_known_and_nothing_else() {
+        let long = kvm_regs { rcx: 1 << 20, ..REGS };
+        assert_eq!(rest(Out, &REGS, &[0xf3, 0x6e, 0xf4]), Some(Rest { address: 0x1000, len: 100 }));
+        assert_eq!(rest(Out, &long, &[0xf3, 0x6e]), Some(Rest { address: 0x1000, len: 64 << 10 }));
+        assert_eq!(rest(In, &long, &[0xf3, 0x6c]), Some(Rest { address: 0x2000, len: 64 << 10 }));
+        for (regs, code) in [
+            (REGS, &[0x6e, 0x90][..]),
+            (REGS, &[0xf3, 0x6f]),
+            (REGS, &[0x26, 0xf3, 0x6e]),
+            (REGS, &[0xf3]),
+            (kvm_regs { rflags: 2 | DOWN, ..REGS }, &[0xf3, 0x6e]),
+            (kvm_regs { rflags: 2 | TRAP, ..REGS }, &[0xf3, 0x6e]),
+            (kvm_regs { rcx: 3, ..REGS }, &[0xf3, 0x6e]),
+        ] {
+            assert_eq!(rest(Out, &regs, code), None, "{code:x?}");
+        }
+        assert_eq!(rest(In, &kvm_regs { rcx: 2047, ..REGS }, &[0xf3, 0x6c]), None);
+        assert_eq!(rest(In, &long, &[0xf3, 0x6e]), None);
+    }
+
+    #[test]
+    fn eip_stays_until_the_last_byte() {
+        let mut regs = REGS;
+        advance(&mut regs, Out, 60);
+        assert_eq!((regs.rsi, regs.rcx, regs.rip), (0x1000 + 60, 40, 0x20));
+        advance(&mut regs, Out, 40);
+        assert_eq!((regs.rsi, regs.rcx, regs.rip), (0x1000 + 100, 0, 0x22));
+        // The registers are of 32 bits.
+        let mut regs = kvm_regs { rsi: 0xffff_fff0, ..REGS };
+        advance(&mut regs, Out, 0x20);
+        assert_eq!(regs.rsi, 0x10);
+        let mut regs = REGS;
+        advance(&mut regs, In, 100);
+        assert_eq!((regs.rsi, regs.rdi, regs.rcx, regs.rip), (0x1000, 0x2000 + 100, 0, 0x22));
+    }
+
+    #[test]
+    fn only_flat_segments_without_paging_are_flat() {
+        let mut flat = kvm_sregs::default();
+        crate::entry_state::set_segments(&mut flat);
+        assert!(is_flat(&flat));
+        let changes: [fn(&mut kvm_sregs); 7] = [
+            |sregs| sregs.es.base = 0x10,
+            |sregs| sregs.ds.base = 0x10,
+            |sregs| sregs.ds.limit = 0xffff,
+            |sregs| sregs.cs.base = 0x10,
+            |sregs| sregs.cs.db = 0,
+            |sregs| sregs.cr0 |= u64::from(cr0::PG),
+            |sregs| sregs.cr0 &= !u64::from(cr0::PE),
+        ];
+        for change in changes {
+            let mut other = flat;
+            change(&mut other);
+            assert!(!is_flat(&other));
+        }
+    }
+
+    #[test]
+    fn who_sends_byte_by_byte_is_left_alone() {
+        for (direction, len) in [(Out, 1), (In, INPUT_PIECE)] {
+            let mut strings = StringIo::new();
+            let mut looks = 0;
+            for _ in 0..10_000 {
+                strings.count_exit(direction, 0xe9, len);
+                if strings.should_check(direction) {
+                    looks += 1;
+                    strings.checked(direction, false);
+                }
+            }
+            assert!((30..60).contains(&looks), "{looks}");
+            strings.checked(direction, true);
+            assert!(!strings.should_check(direction));
+            strings.count_exit(direction, 0xe9, len);
+            assert!(strings.should_check(direction));
+            strings.turn_off(true);
+            assert!(!strings.should_check(direction));
+            strings.turn_off(false);
+            strings.end();
+            assert!(!strings.should_check(direction));
+            strings.count_exit(direction, 0xe9, len);
+            strings.count_exit(direction, 0xe9, 2);
+            assert!(!strings.should_check(direction));
+        }
+    }
+}

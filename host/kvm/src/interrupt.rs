@@ -1,0 +1,144 @@
+//! Making KVM_RUN return, from another thread or from a signal handler, without a handler of our own.
+//!
+//! KVM_RUN goes on for hours (`jmp $`), and only a signal to its thread ends it. So the thread blocks SIGURG, and KVM
+//! lets it in only while the guest runs (KVM API 4.10, KVM_SET_SIGNAL_MASK). A signal that comes before KVM_RUN stays
+//! pending and ends it at once: none is lost, and since none is ever delivered there is no handler to install. It is
+//! taken back when the run is over. SIGURG is ignored by default, so one that comes too late harms nobody.
+
+use std::hint;
+use std::os::fd::AsRawFd;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+use flatland_x86::{EngineError, Interrupt};
+use kvm_ioctls::VcpuFd;
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+
+const SIGNAL: Signal = Signal::SIGURG;
+
+/// What the threads share that run and that interrupt one engine.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The run that goes on, or the next one, is to come back.
+    requested: AtomicBool,
+    /// The thread that runs the engine, between [`Entrance::enter`] and [`Entrance::leave`], or 0.
+    thread: AtomicI32,
+    /// How many are about to send a signal to `thread`.
+    senders: AtomicU32,
+    /// A signal has been sent to `thread`, and may be pending there.
+    sent: AtomicBool,
+}
+
+impl Interrupt for Shared {
+    fn interrupt(&self) {
+        self.requested.store(true, Ordering::SeqCst);
+        // From here on `leave` waits, so that the thread is still the one that runs the engine.
+        self.senders.fetch_add(1, Ordering::SeqCst);
+        let thread = self.thread.load(Ordering::SeqCst);
+        if thread != 0 {
+            self.sent.store(true, Ordering::SeqCst);
+            // SAFETY: this call takes numbers only.
+            let process = unsafe { libc::getpid() };
+            // SAFETY: as above. It cannot fail for a thread that lives.
+            unsafe { libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL as libc::c_int) };
+        }
+        self.senders.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One engine's way into KVM_RUN.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    shared: Arc<Shared>,
+    /// This thread's signal mask before [`Self::enter`].
+    before: Option<SigSet>,
+    /// The mask that KVM was given last.
+    kvm_mask: Option<SigSet>,
+}
+
+impl Entrance {
+    /// For [`flatland_x86::Engine::interrupt_handle`].
+    pub fn handle(&self) -> Arc<dyn Interrupt> {
+        self.shared.clone()
+    }
+
+    /// Whether this thread has entered.
+    pub fn is_entered(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// From now on the signal reaches this thread in KVM_RUN, and nowhere else.
+    pub fn enter(&mut self, vcpu: &VcpuFd) -> Result<(), EngineError> {
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(SIGNAL)), Some(&mut before))
+            .map_err(EngineError::call("pthread_sigmask"))?;
+        self.before = Some(before);
+        let mut mask = before;
+        mask.remove(SIGNAL);
+        if self.kvm_mask != Some(mask) {
+            set_signal_mask(vcpu, &mask).map_err(EngineError::call("KVM_SET_SIGNAL_MASK"))?;
+            self.kvm_mask = Some(mask);
+        }
+        self.shared.thread.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Undoes [`Self::enter`].
+    pub fn leave(&mut self) {
+        let Some(before) = self.before.take() else { return };
+        self.shared.thread.store(0, Ordering::SeqCst);
+        while self.shared.senders.load(Ordering::SeqCst) != 0 {
+            hint::spin_loop();
+        }
+        if self.shared.sent.swap(false, Ordering::SeqCst) {
+            take_back();
+        }
+        // Cannot fail: the mask was handed out by the same call.
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+    }
+
+    /// Whether the run is to come back before it begins.
+    pub fn take_request(&self) -> bool {
+        let requested = &self.shared.requested;
+        requested.load(Ordering::Relaxed) && requested.swap(false, Ordering::SeqCst)
+    }
+
+    /// The run did not come back for the request that was taken.
+    pub fn request_again(&self) {
+        self.shared.requested.store(true, Ordering::SeqCst);
+    }
+
+    /// KVM_RUN has returned for a signal, which must not end the next one, too.
+    pub fn after_signal(&self) {
+        self.shared.requested.store(false, Ordering::SeqCst);
+        take_back();
+    }
+}
+
+/// Takes back a signal that is pending, if there is one.
+fn take_back() {
+    let set = SigSet::from(SIGNAL);
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the set and the time live through the call, and no information about the signal is asked for.
+    unsafe { libc::sigtimedwait(set.as_ref(), ptr::null_mut(), &now) };
+}
+
+/// KVM_SET_SIGNAL_MASK (KVM API 4.10): the signals that are blocked during KVM_RUN.
+fn set_signal_mask(vcpu: &VcpuFd, mask: &SigSet) -> Result<(), Errno> {
+    /// `struct kvm_signal_mask` with the kernel's own set: a bit for each signal from 1 to 64.
+    #[repr(C, packed)]
+    struct Mask {
+        len: u32,
+        signals: u64,
+    }
+    let signals = mask.iter().fold(0, |signals, signal| signals | 1 << (signal as u32 - 1));
+    let argument = Mask { len: size_of::<u64>() as u32, signals };
+    // Its type says that it writes the four bytes of `len`; the set behind them has no size of its own.
+    let request = nix::request_code_write!(0xae, 0x8b, size_of::<u32>());
+    // SAFETY: KVM reads `len` and as many bytes behind it, which are there.
+    let result = unsafe { libc::ioctl(vcpu.as_raw_fd(), request, &raw const argument) };
+    Errno::result(result).map(drop)
+}

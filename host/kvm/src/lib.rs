@@ -1,0 +1,636 @@
+//! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
+//!
+//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. Where
+//! memory is protected, RAM is several slots: what no slot has is the hole, and what is stored to a read-only one
+//! comes back as if there were none.
+//! Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or an
+//! [interrupt](Interrupt) from outside.
+//!
+//! On targets other than Linux on x86-64 this crate is empty.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod call;
+mod device;
+mod entry_state;
+mod exception_page;
+mod fast_io;
+mod interrupt;
+mod run_page;
+mod snapshot;
+mod stopping;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use flatland_contract::Direction;
+use flatland_contract::memory::PAGE_SIZE;
+use flatland_x86::{
+    Access, CodeBytes, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
+    Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
+};
+use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+pub use device::KvmError;
+
+use exception_page::EXCEPTION_PAGE;
+use fast_io::{Found, Repeated, Rest, Ring, StringIo};
+use interrupt::Entrance;
+use run_page::Io;
+use stopping::Stopping;
+
+/// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
+/// guest" (KVM API 4.13, KVM_SET_TSS_ADDR). Where QEMU, crosvm and Firecracker put them.
+const TSS_ADDRESS: usize = 0xfffb_d000;
+
+/// KVM_INTERNAL_ERROR_DELIVERY_EV: an exception could not be delivered (linux/kvm.h).
+const SUBERROR_DELIVERY: u32 = 3;
+
+/// A processor that KVM runs.
+#[derive(Debug)]
+pub struct KvmEngine {
+    // In the order they must be dropped: the kernel uses the memory until both descriptors are closed.
+    vcpu: VcpuFd,
+    vm: VmFd,
+    kvm: Kvm,
+    memory: GuestMemoryMmap,
+    map: MemoryMap,
+    last: LastExit,
+    stopping: Stopping,
+    entrance: Entrance,
+    /// Whether the shortcuts of [`fast_io`] may be used.
+    is_fast: bool,
+    /// Whether somebody wants to stop at each transfer.
+    each_transfer: bool,
+    ring: Ring,
+    strings: StringIo,
+    /// The exit that comes after what is in the ring.
+    pending: Option<Kind>,
+    /// Behind which address RAM is all zeros: nobody has written there, and the guest has not run yet.
+    zeros_from: u32,
+    /// The snapshot whose RAM lies under this one's, if there is one.
+    base: Option<Arc<File>>,
+}
+
+/// What the last exit was, as far as it says where EIP stands.
+#[derive(Clone, Copy, Debug)]
+enum LastExit {
+    /// EIP is at the instruction to run next.
+    Before,
+    /// EIP is past the instruction.
+    After,
+    /// An `in`, whose data the next run takes: EIP is at it.
+    In,
+    /// What was left of a `rep outsb`, or is of a `rep insb`, whose data lies in RAM. KVM's registers are those before it
+    /// until the next run.
+    Repeated(Repeated),
+    /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
+    Out,
+    /// A fault, with the registers as they were.
+    Fault(Location, Registers),
+}
+
+impl KvmEngine {
+    /// A machine's processor and zeroed RAM, in the contract's state at entry, on /dev/kvm.
+    pub fn new(memory: impl Into<MemoryMap>) -> Result<Self, KvmError> {
+        Self::on_device(Path::new("/dev/kvm"), memory.into())
+    }
+
+    /// The same on another device file.
+    pub fn on_device(device: &Path, map: MemoryMap) -> Result<Self, KvmError> {
+        let ram = map.ram();
+        let kvm = device::open(device)?;
+        let vm = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
+        vm.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
+
+        let ranges = [
+            (GuestAddress(0), ram.bytes() as usize),
+            (GuestAddress(EXCEPTION_PAGE.into()), exception_page::SIZE),
+        ];
+        let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(|_| KvmError::NoMemory(ram))?;
+        memory
+            .write_slice(&exception_page::contents(), GuestAddress(EXCEPTION_PAGE.into()))
+            .expect("the page was just mapped");
+        let end_of_page = EXCEPTION_PAGE + exception_page::SIZE as u32;
+        let page = Part { range: EXCEPTION_PAGE..end_of_page, writable: false };
+        for (slot, Part { range, writable }) in map.parts().into_iter().chain([page]).enumerate() {
+            let start = GuestAddress(range.start.into());
+            let region = kvm_userspace_memory_region {
+                slot: slot as u32,
+                flags: if writable { 0 } else { KVM_MEM_READONLY },
+                guest_phys_addr: start.0,
+                memory_size: range.len() as u64,
+                userspace_addr: memory.get_host_address(start).expect("the range was just mapped") as u64,
+            };
+            // SAFETY: the range is mapped by `memory`, which lives as long as the VM: `Self` holds both and
+            // drops the VM first.
+            unsafe { vm.set_user_memory_region(region) }
+                .map_err(KvmError::call("KVM_SET_USER_MEMORY_REGION"))?;
+        }
+
+        let vcpu = vm.create_vcpu(0).map_err(KvmError::call("KVM_CREATE_VCPU"))?;
+        let mut sregs = vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?;
+        entry_state::set_segments(&mut sregs);
+        vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
+        vcpu.set_regs(&kvm_regs_of(&entry::registers(ram))).map_err(KvmError::call("KVM_SET_REGS"))?;
+        Ok(Self {
+            vcpu,
+            vm,
+            kvm,
+            memory,
+            map,
+            last: LastExit::Before,
+            stopping: Stopping::default(),
+            entrance: Entrance::default(),
+            is_fast: true,
+            each_transfer: false,
+            ring: Ring::new(),
+            strings: StringIo::new(),
+            pending: None,
+            zeros_from: 0,
+            base: None,
+        })
+    }
+
+    /// Uses the shortcuts of [`fast_io`], or does not.
+    fn choose_shortcuts(&mut self) {
+        let off = self.each_transfer || !self.is_fast;
+        self.strings.turn_off(off);
+        if off {
+            self.ring.disable(&self.vm);
+        }
+    }
+
+    fn kvm_regs(&self) -> Result<kvm_regs, EngineError> {
+        if let LastExit::Repeated(repeated) = &self.last {
+            return Ok(repeated.regs());
+        }
+        self.vcpu.get_regs().map_err(EngineError::call("KVM_GET_REGS"))
+    }
+
+    fn set_kvm_regs(&self, regs: &kvm_regs) -> Result<(), EngineError> {
+        self.vcpu
+            .set_regs(regs)
+            .map_err(EngineError::call("KVM_SET_REGS"))
+    }
+
+    fn read_u32(&self, address: u32) -> Option<u32> {
+        let mut bytes = [0; 4];
+        (self.read_ram(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
+    }
+
+    /// What an exception becomes whose frame finds no memory.
+    fn frame_fault(&self, esp: u32) -> Option<FaultKind> {
+        /// With an error code, which not every exception has (SDM volume 3, section 7.12.1).
+        const FRAME: u32 = 16;
+        self.map.frame_fault(esp, FRAME)
+    }
+
+    fn code_at(&self, address: u32) -> CodeBytes {
+        let mut bytes = [0; CodeBytes::MOST];
+        let there = self.map.end_of_run(Access::Execute, address) - address;
+        let len = self.read_ram(address, &mut bytes);
+        CodeBytes::new(&bytes[..len.min(there as usize)])
+    }
+
+    /// The most bytes that KVM moves at once for the repeated `ins`, `outs`, `movs` or `stos` that stands there, if
+    /// one does. Until it is through it is the next instruction, also after an iteration that KVM tells of afterwards.
+    fn repeated(&self, eip: u32) -> Option<u32> {
+        let code = self.code_at(eip);
+        // Prefixes (SDM volume 2, section 2.1.1).
+        let is_prefix = |byte: &u8| {
+            matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3)
+        };
+        let count = code.as_slice().iter().take_while(|byte| is_prefix(byte)).count();
+        let (prefixes, rest) = code.as_slice().split_at(count);
+        prefixes.iter().find(|byte| matches!(byte, 0xf2 | 0xf3))?;
+        match rest.first()? {
+            // Input comes a page at a time at most (emulate.c, pio_in_emulated).
+            0x6c..=0x6f => Some(PAGE_SIZE),
+            0xa4 | 0xaa => Some(1),
+            0xa5 | 0xab => Some(if prefixes.contains(&0x66) { 2 } else { 4 }),
+            _ => None,
+        }
+    }
+
+    /// Whether a store to this address was an iteration of the repeated instruction at EIP. KVM leaves EIP there even
+    /// after the last one, so ECX says nothing, but EDI does: it has just passed the address.
+    fn is_in_repetition(&self, registers: &Registers, address: u32) -> bool {
+        self.repeated(registers.eip).is_some_and(|size| {
+            if registers.eflags & eflags::DF == 0 {
+                (1..=size).contains(&registers.edi.wrapping_sub(address))
+            } else {
+                // An element lies above its address.
+                (1..2 * size).contains(&address.wrapping_sub(registers.edi))
+            }
+        })
+    }
+
+    /// A `hlt`: the guest's own, or one of the exception page's.
+    fn on_halt(&mut self) -> Result<Exit<'_>, EngineError> {
+        let registers = registers(&self.kvm_regs()?);
+        let Some(vector) = exception_page::vector_at(registers.eip) else {
+            self.last = LastExit::After;
+            return Ok(Exit::Halt);
+        };
+        let frame = exception_page::frame(vector, registers, |address| self.read_u32(address));
+        let kind = FaultKind::Exception { vector, error_code: frame.error_code };
+        Ok(self.fault(kind, frame.location, frame.registers))
+    }
+
+    /// KVM gave up: its instruction emulator met something it does not know.
+    fn on_internal_error(&mut self) -> Result<Exit<'_>, EngineError> {
+        let suberror = run_page::suberror(self.vcpu.get_kvm_run());
+        let registers = registers(&self.kvm_regs()?);
+        let (eip, esp) = (registers.eip, registers.esp);
+        let code = self.code_at(eip);
+        let kind = if let Some(refused) = self.map.refuses(Access::Execute, eip, CodeBytes::MOST as u32) {
+            // Memory ends in the middle of the instruction, or before it.
+            self.map.fault(Access::Execute, refused, esp)
+        } else if let Some(kind) = self.frame_fault(esp) {
+            // An exception whose frame finds no memory. KVM on VMX and SVM tries to emulate the instruction that
+            // caused it, and blames that; a processor has no way on but a triple fault.
+            kind
+        } else if suberror == SUBERROR_DELIVERY {
+            FaultKind::TripleFault
+        } else {
+            FaultKind::Unsupported { engine: "KVM", code }
+        };
+        Ok(self.fault(kind, Location::At(eip), registers))
+    }
+
+    fn on_shutdown(&mut self) -> Result<Exit<'_>, EngineError> {
+        let registers = registers(&self.kvm_regs()?);
+        let sregs = self
+            .vcpu
+            .get_sregs()
+            .map_err(EngineError::call("KVM_GET_SREGS"))?;
+        // kvm-amd resets the vCPU at a triple fault (svm.c, shutdown_interception).
+        let location = if sregs.cr0 as u32 & cr0::PE == 0 {
+            Location::Unknown
+        } else {
+            Location::At(registers.eip)
+        };
+        let overflow = self.frame_fault(registers.esp).filter(|_| location != Location::Unknown);
+        Ok(self.fault(overflow.unwrap_or(FaultKind::TripleFault), location, registers))
+    }
+
+    /// A load or store that no memory slot answers, or a store to a read-only one. KVM completes a load on the next
+    /// run, so EIP is still at it; a store is done, and EIP is past it (x86.c, x86_emulate_instruction). `value` is
+    /// what a store of 4 bytes wants to leave there.
+    fn on_mmio(&mut self, access: Access, address: u64, value: Option<u32>) -> Result<Exit<'_>, EngineError> {
+        // Physical addresses are 32 bits wide here: paging is off, and without long mode there are no more.
+        let address = address as u32;
+        let registers = registers(&self.kvm_regs()?);
+        let called_from = value
+            .filter(|_| access == Access::Write && address == registers.esp)
+            .filter(|pushed| call::is_behind_one(*pushed, &registers, |address| self.read_u32(address)));
+        let location = match (access, called_from) {
+            (Access::Write, Some(behind)) => Location::EndsAt(behind),
+            (Access::Write, None) if !self.is_in_repetition(&registers, address) => {
+                Location::EndsAt(registers.eip)
+            }
+            _ => Location::At(registers.eip),
+        };
+        let kind = self.map.fault(access, address, registers.esp);
+        Ok(self.fault(kind, location, registers))
+    }
+
+    fn fault(&mut self, kind: FaultKind, location: Location, registers: Registers) -> Exit<'_> {
+        self.last = LastExit::Fault(location, registers);
+        Exit::Fault(Fault { kind, location })
+    }
+
+    /// Lets KVM run the guest until it leaves it.
+    fn run_vcpu(&mut self) -> Result<Kind, EngineError> {
+        self.zeros_from = self.map.ram().bytes();
+        if self.entrance.is_entered() {
+            return self.run_entered();
+        }
+        self.enter()?;
+        let kind = self.run_entered();
+        self.leave();
+        kind
+    }
+
+    fn run_entered(&mut self) -> Result<Kind, EngineError> {
+        let requested = self.entrance.take_request();
+        if requested {
+            // What the last exit has left is completed all the same.
+            self.vcpu.set_kvm_immediate_exit(1);
+        }
+        let kind = Kind::of(self.vcpu.run());
+        if requested {
+            self.vcpu.set_kvm_immediate_exit(0);
+        }
+        match kind {
+            Ok(Kind::Interrupted) => self.entrance.after_signal(),
+            _ if requested => self.entrance.request_again(),
+            _ => {}
+        }
+        kind
+    }
+
+    /// Tells of what is left of a repeated instruction, with RAM itself to read from or to fill.
+    fn on_repeated(&mut self, repeated: Repeated) -> Result<Exit<'_>, EngineError> {
+        let Repeated { direction, port, rest, .. } = repeated;
+        self.last = LastExit::Repeated(repeated);
+        let data = self.ram_mut(rest);
+        Ok(match direction {
+            Direction::Out => Exit::Out { port, width: 1, data },
+            Direction::In => Exit::In { port, width: 1, data },
+        })
+    }
+
+    /// A part of RAM, all of which is there.
+    fn ram_mut(&mut self, Rest { address, len }: Rest) -> &mut [u8] {
+        let slice = self.memory.get_slice(GuestAddress(address.into()), len as usize);
+        let start = slice.expect("it lies in RAM").ptr_guard_mut().as_ptr();
+        // SAFETY: this many bytes are mapped there as long as `self.memory` lives. The guest, which could change them, runs
+        // inside KVM_RUN only, and all else that reads, writes or maps RAM borrows `self`, as the slice does.
+        unsafe { std::slice::from_raw_parts_mut(start, len as usize) }
+    }
+
+    /// Has KVM finish the I/O of the last exit without running anything more: KVM_RUN does that first, and
+    /// returns EINTR at once where `immediate_exit` is set (KVM API 4.10 and 5). What came of it, if anything did: what an
+    /// `ins` has read may find no memory.
+    fn finish_io(&mut self) -> Result<Option<Kind>, EngineError> {
+        self.vcpu.set_kvm_immediate_exit(1);
+        let result = Kind::of(self.vcpu.run());
+        self.vcpu.set_kvm_immediate_exit(0);
+        Ok(match result? {
+            // The instruction is complete, and steps are wanted.
+            Kind::Debug | Kind::Interrupted => None,
+            kind => Some(kind),
+        })
+    }
+
+    /// The same for an exit that is given up, whatever comes of it: an access outside RAM may have several parts, each of
+    /// which KVM tells of.
+    fn give_up_io(&mut self) -> Result<(), EngineError> {
+        while let Some(Kind::Mmio(..)) = self.finish_io()? {}
+        Ok(())
+    }
+}
+
+/// [`VcpuExit`] without its borrow, so that the run page can be looked at again.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Debug,
+    Io,
+    Halt,
+    InternalError,
+    Shutdown,
+    Mmio(Access, u64, Option<u32>),
+    Interrupted,
+}
+
+impl Kind {
+    fn of(result: Result<VcpuExit<'_>, kvm_ioctls::Error>) -> Result<Self, EngineError> {
+        Ok(match result {
+            Ok(VcpuExit::IoIn(..) | VcpuExit::IoOut(..)) => Self::Io,
+            Ok(VcpuExit::Hlt) => Self::Halt,
+            Ok(VcpuExit::MmioRead(address, _)) => Self::Mmio(Access::Read, address, None),
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                Self::Mmio(Access::Write, address, data.try_into().ok().map(u32::from_le_bytes))
+            }
+            Ok(VcpuExit::InternalError) => Self::InternalError,
+            Ok(VcpuExit::Shutdown) => Self::Shutdown,
+            Ok(VcpuExit::Debug(_)) => Self::Debug,
+            Ok(VcpuExit::Intr) => Self::Interrupted,
+            Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}").into())),
+            Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Self::Interrupted,
+            Err(errno) => return Err(EngineError::Call { call: "KVM_RUN", cause: errno.into() }),
+        })
+    }
+}
+
+impl Engine for KvmEngine {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn memory_map(&self) -> &MemoryMap {
+        &self.map
+    }
+
+    fn enter(&mut self) -> Result<(), EngineError> {
+        self.entrance.enter(&self.vcpu)
+    }
+
+    fn leave(&mut self) {
+        self.entrance.leave();
+    }
+
+    fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
+        self.entrance.handle()
+    }
+
+    fn run(&mut self) -> Result<Exit<'_>, EngineError> {
+        match self.last {
+            LastExit::Repeated(repeated) if self.stopping.is_active() => {
+                self.set_kvm_regs(&repeated.regs_after())?;
+                self.last = LastExit::Before;
+            }
+            LastExit::Repeated(repeated) => self.complete_repeated(&repeated),
+            _ => {}
+        }
+        let kind = match self.pending.take() {
+            Some(kind) => kind,
+            None if self.stopping.is_active() => self.enter_until_stop()?,
+            None => match self.find_repeated()? {
+                Found::Repeated(repeated) => return self.on_repeated(repeated),
+                Found::Exit(kind) => kind,
+                Found::Nothing => self.run_vcpu()?,
+            },
+        };
+        if let Some(port) = self.ring.take(&mut self.vcpu)? {
+            // The exit has happened, and what it was about is still there when its turn comes.
+            self.pending = Some(kind);
+            self.last = LastExit::Before;
+            return Ok(Exit::Out { port, width: 1, data: self.ring.bytes() });
+        }
+        match kind {
+            Kind::Io => {
+                let Io { port, width, direction, data } = run_page::io(self.vcpu.get_kvm_run());
+                match width {
+                    1 => self.strings.count_exit(direction, port, data.len()),
+                    _ => self.strings.end(),
+                }
+                let can_collect = self.is_fast && !self.each_transfer;
+                if can_collect && direction == Direction::Out && fast_io::takes(port) && data.len() == 1 {
+                    self.ring.count_exit(&self.vm, &mut self.vcpu);
+                }
+                let Io { data, .. } = run_page::io(self.vcpu.get_kvm_run());
+                match direction {
+                    Direction::In => {
+                        self.last = LastExit::In;
+                        Ok(Exit::In { port, width, data })
+                    }
+                    Direction::Out => {
+                        self.last = LastExit::Out;
+                        Ok(Exit::Out { port, width, data })
+                    }
+                }
+            }
+            Kind::Halt => self.on_halt(),
+            Kind::Mmio(access, address, value) => self.on_mmio(access, address, value),
+            Kind::InternalError => self.on_internal_error(),
+            Kind::Shutdown => self.on_shutdown(),
+            Kind::Debug => self.on_debug(),
+            Kind::Interrupted => {
+                self.last = LastExit::Before;
+                Ok(Exit::Interrupted)
+            }
+        }
+    }
+
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
+        match self.last {
+            LastExit::In => {
+                let Io { port, width, data, .. } = run_page::io(self.vcpu.get_kvm_run());
+                Some((port, width, data))
+            }
+            LastExit::Repeated(Repeated { direction: Direction::In, port, rest, .. }) => {
+                Some((port, 1, self.ram_mut(rest)))
+            }
+            _ => None,
+        }
+    }
+
+    fn registers(&mut self) -> Result<Registers, EngineError> {
+        match self.last {
+            LastExit::Fault(_, registers) => Ok(registers),
+            _ => Ok(registers(&self.kvm_regs()?)),
+        }
+    }
+
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        // An I/O that is not finished would change them afterwards.
+        self.give_up_io()?;
+        self.set_kvm_regs(&kvm_regs_of(registers))?;
+        self.last = LastExit::Before;
+        Ok(())
+    }
+
+    fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
+        let sregs = self
+            .vcpu
+            .get_sregs()
+            .map_err(EngineError::call("KVM_GET_SREGS"))?;
+        Ok(SystemRegisters {
+            cs: sregs.cs.selector,
+            ds: sregs.ds.selector,
+            es: sregs.es.selector,
+            fs: sregs.fs.selector,
+            gs: sregs.gs.selector,
+            ss: sregs.ss.selector,
+            cr0: sregs.cr0 as u32,
+        })
+    }
+
+    fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
+        let stopping = Stopping::new(stops)?;
+        self.stopping.replace(stopping);
+        self.each_transfer = stops.each_transfer;
+        self.choose_shortcuts();
+        // Cannot fail where KVM_SET_GUEST_DEBUG is there at all, which the next run would say.
+        let _ = self.vcpu.set_guest_debug(&stopping::NOTHING);
+        Ok(())
+    }
+
+    fn set_fast_transfers(&mut self, on: bool) {
+        self.is_fast = on;
+        self.choose_shortcuts();
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        None
+    }
+
+    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
+        self.take_snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
+        self.restore_snapshot(snapshot)
+    }
+
+    fn holds_output(&self) -> bool {
+        self.ring.is_enabled()
+    }
+
+    fn location(&mut self) -> Result<Location, EngineError> {
+        match self.last {
+            LastExit::Fault(location, _) => Ok(location),
+            LastExit::Before | LastExit::In | LastExit::Repeated(_) => {
+                Ok(Location::At(self.kvm_regs()?.rip as u32))
+            }
+            LastExit::After => Ok(Location::EndsAt(self.kvm_regs()?.rip as u32)),
+            LastExit::Out => {
+                // Nothing comes of an `out`.
+                self.give_up_io()?;
+                let regs = self.kvm_regs()?;
+                let eip = regs.rip as u32;
+                let goes_on = regs.rcx as u32 != 0 && self.repeated(eip).is_some();
+                self.last = if goes_on { LastExit::Before } else { LastExit::After };
+                self.location()
+            }
+        }
+    }
+
+    fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
+        let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
+        self.memory.read_slice(&mut bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
+    }
+
+    fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
+        self.zeros_from = self.zeros_from.max(address.saturating_add(len as u32));
+        self.memory.write_slice(&bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
+    }
+}
+
+/// KVM's 64-bit registers, of which a 32-bit guest has the low halves.
+fn registers(regs: &kvm_regs) -> Registers {
+    Registers {
+        eax: regs.rax as u32,
+        ebx: regs.rbx as u32,
+        ecx: regs.rcx as u32,
+        edx: regs.rdx as u32,
+        esi: regs.rsi as u32,
+        edi: regs.rdi as u32,
+        ebp: regs.rbp as u32,
+        esp: regs.rsp as u32,
+        eip: regs.rip as u32,
+        eflags: regs.rflags as u32,
+    }
+}
+
+/// The other way round.
+fn kvm_regs_of(registers: &Registers) -> kvm_regs {
+    kvm_regs {
+        rax: registers.eax.into(),
+        rbx: registers.ebx.into(),
+        rcx: registers.ecx.into(),
+        rdx: registers.edx.into(),
+        rsi: registers.esi.into(),
+        rdi: registers.edi.into(),
+        rbp: registers.ebp.into(),
+        rsp: registers.esp.into(),
+        rip: registers.eip.into(),
+        rflags: registers.eflags.into(),
+        ..Default::default()
+    }
+}
+
+impl KvmError {
+    /// For `map_err`: the named call failed.
+    fn call(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
+        move |errno| KvmError::Call { call, cause: io::Error::from_raw_os_error(errno.errno()) }
+    }
+}

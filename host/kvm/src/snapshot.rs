@@ -1,0 +1,181 @@
+//! The state of a KVM engine, saved and put back without a new VM.
+//!
+//! RAM is put back by the kernel: a snapshot's RAM lies in a file in memory, which is mapped, privately, where the guest's
+//! RAM was. What the guest then writes goes to copies of pages, and throwing those away (madvise(2), MADV_DONTNEED) is all
+//! there is to do, however much RAM there is.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use flatland_contract::memory::PAGE_SIZE;
+use kvm_bindings::{Msrs, kvm_debugregs, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_sregs, kvm_vcpu_events};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
+use vm_memory::{GuestAddress, GuestMemoryBackend};
+
+use super::{Engine, EngineError, EngineSnapshot, KvmEngine, LastExit, MemoryMap};
+
+
+/// A KVM engine's state.
+#[derive(Clone, Debug)]
+struct State {
+    /// RAM.
+    file: Arc<File>,
+    map: MemoryMap,
+    processor: Box<Processor>,
+}
+
+#[derive(Clone, Debug)]
+struct Processor {
+    regs: kvm_regs,
+    sregs: kvm_sregs,
+    fpu: kvm_fpu,
+    debug: kvm_debugregs,
+    events: kvm_vcpu_events,
+    msrs: Msrs,
+}
+
+/// Model-specific registers that tell or keep the time, which goes on: IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST and
+/// IA32_TSC_DEADLINE (SDM volume 4, table 2-2).
+const TIME: [u32; 3] = [0x10, 0x3b, 0x6e0];
+
+/// MTRRs, which KVM does not list: the variable ones, the fixed ones, and IA32_MTRR_DEF_TYPE (same table).
+fn mtrrs() -> impl Iterator<Item = u32> {
+    (0x200..0x210).chain([0x250, 0x258, 0x259]).chain(0x268..0x270).chain([0x2ff])
+}
+
+impl KvmEngine {
+    pub(super) fn take_snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
+        self.give_up_exit()?;
+        let vcpu = &self.vcpu;
+        let processor = Processor {
+            regs: vcpu.get_regs().map_err(EngineError::call("KVM_GET_REGS"))?,
+            sregs: vcpu.get_sregs().map_err(EngineError::call("KVM_GET_SREGS"))?,
+            fpu: vcpu.get_fpu().map_err(EngineError::call("KVM_GET_FPU"))?,
+            debug: vcpu.get_debug_regs().map_err(EngineError::call("KVM_GET_DEBUGREGS"))?,
+            events: vcpu.get_vcpu_events().map_err(EngineError::call("KVM_GET_VCPU_EVENTS"))?,
+            msrs: self.msrs()?,
+        };
+        let file = self.save_ram().map_err(EngineError::call("memfd_create"))?;
+        let state = State { file: Arc::new(file), map: self.map.clone(), processor: processor.into() };
+        self.map_ram(&state.file)?;
+        Ok(EngineSnapshot::new(state))
+    }
+
+    pub(super) fn restore_snapshot(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
+        let own = snapshot.state::<State>().filter(|state| state.map == self.map);
+        let state = own.ok_or(EngineError::ForeignSnapshot)?;
+        self.give_up_exit()?;
+        self.zeros_from = self.map.ram().bytes();
+        match &self.base {
+            Some(base) if Arc::ptr_eq(base, &state.file) => self.forget_writes()?,
+            _ => self.map_ram(&state.file)?,
+        }
+        let Processor { regs, sregs, fpu, debug, events, msrs } = &*state.processor;
+        self.vcpu.set_sregs(sregs).map_err(EngineError::call("KVM_SET_SREGS"))?;
+        self.vcpu.set_regs(regs).map_err(EngineError::call("KVM_SET_REGS"))?;
+        self.vcpu.set_fpu(fpu).map_err(EngineError::call("KVM_SET_FPU"))?;
+        self.vcpu.set_debug_regs(debug).map_err(EngineError::call("KVM_SET_DEBUGREGS"))?;
+        self.vcpu.set_vcpu_events(events).map_err(EngineError::call("KVM_SET_VCPU_EVENTS"))?;
+        let set = self.vcpu.set_msrs(msrs).map_err(EngineError::call("KVM_SET_MSRS"))?;
+        debug_assert_eq!(set, msrs.as_slice().len(), "they could be set when they were saved");
+        self.stopping.forget_report();
+        self.last = LastExit::Before;
+        Ok(())
+    }
+
+    /// The model-specific registers that a guest may have written.
+    fn msrs(&self) -> Result<Msrs, EngineError> {
+        let listed = self.kvm.get_msr_index_list().map_err(EngineError::call("KVM_GET_MSR_INDEX_LIST"))?;
+        let listed = listed.as_slice().iter().copied().filter(|index| !TIME.contains(index));
+        let entries = listed.chain(mtrrs()).map(|index| kvm_msr_entry { index, ..Default::default() });
+        let mut entries: Vec<_> = entries.collect();
+        // KVM stops at the first that it does not have here (KVM API 4.18 and 4.19), or has, and takes no value for.
+        let get = |msrs: &mut Msrs| self.vcpu.get_msrs(msrs).map_err(EngineError::call("KVM_GET_MSRS"));
+        let set = |msrs: &mut Msrs| self.vcpu.set_msrs(msrs).map_err(EngineError::call("KVM_SET_MSRS"));
+        for call in [&get as &dyn Fn(&mut Msrs) -> Result<usize, EngineError>, &set] {
+            let mut done = 0;
+            while done < entries.len() {
+                let mut rest = Msrs::from_entries(&entries[done..]).expect("they are fewer than KVM takes");
+                let count = call(&mut rest)?;
+                entries[done..done + count].copy_from_slice(&rest.as_slice()[..count]);
+                done += count;
+                if done < entries.len() {
+                    entries.remove(done);
+                }
+            }
+        }
+        Ok(Msrs::from_entries(&entries).expect("they are fewer than KVM takes"))
+    }
+
+    /// Makes an end of what the last exit has left open, so that nothing of it comes when the guest runs again.
+    fn give_up_exit(&mut self) -> Result<(), EngineError> {
+        self.pending = None;
+        while self.ring.take(&mut self.vcpu)?.is_some() {}
+        match self.last {
+            LastExit::In => {
+                let registers = self.registers()?;
+                self.set_registers(&registers)
+            }
+            LastExit::Out | LastExit::Fault(..) => {
+                self.give_up_io()?;
+                self.last = LastExit::Before;
+                Ok(())
+            }
+            LastExit::Repeated(repeated) => {
+                self.set_kvm_regs(&repeated.regs())?;
+                self.last = LastExit::Before;
+                Ok(())
+            }
+            LastExit::Before | LastExit::After => Ok(()),
+        }
+    }
+
+    /// Copies what is in RAM to a new file. Pages of zeros take no room in it.
+    fn save_ram(&self) -> io::Result<File> {
+        let file = File::from(memfd_create("flatland-snapshot", MFdFlags::MFD_CLOEXEC)?);
+        file.set_len(self.map.ram().bytes().into())?;
+        const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
+        let mut page = ZEROS;
+        for start in (0..self.zeros_from).step_by(ZEROS.len()) {
+            self.read_ram(start, &mut page);
+            if page != ZEROS {
+                file.write_all_at(&page, start.into())?;
+            }
+        }
+        Ok(file)
+    }
+
+    /// Maps the file where RAM is, privately.
+    fn map_ram(&mut self, file: &Arc<File>) -> Result<(), EngineError> {
+        let (start, size) = self.ram();
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: this replaces the mapping of RAM, which `self.memory` owns, by another of the same size, which it will
+        // unmap in its place. Nobody has a reference into it: whoever is lent a part of RAM borrows `self`.
+        let result = unsafe { mmap(Some(start.addr()), size, protection, flags, &**file, 0) };
+        result.map_err(EngineError::call("mmap"))?;
+        self.base = Some(file.clone());
+        Ok(())
+    }
+
+    /// Lets RAM be what the file under it has.
+    fn forget_writes(&mut self) -> Result<(), EngineError> {
+        let (start, size) = self.ram();
+        // SAFETY: the range is the mapping of RAM, and nobody has a reference into it.
+        let result = unsafe { madvise(start, size.get(), MmapAdvise::MADV_DONTNEED) };
+        result.map_err(EngineError::call("madvise"))
+    }
+
+    /// Where RAM is mapped in this process, and its size.
+    fn ram(&self) -> (NonNull<c_void>, NonZeroUsize) {
+        let start = self.memory.get_host_address(GuestAddress(0)).expect("RAM begins at 0");
+        let start = NonNull::new(start).expect("it is mapped").cast();
+        (start, NonZeroUsize::new(self.map.ram().bytes() as usize).expect("there is RAM"))
+    }
+}

@@ -1,0 +1,117 @@
+//! Flat images: the bytes that lie at address 0 when the processor starts.
+
+use std::error::Error;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use flatland_x86::MemorySize;
+
+/// A flat image, not empty. It may be run any number of times.
+#[derive(Clone, Debug)]
+pub struct Image {
+    bytes: Vec<u8>,
+}
+
+impl Image {
+    /// An image of these bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ImageError> {
+        match bytes.as_slice() {
+            [] => Err(ImageError::Empty),
+            [0x7f, b'E', b'L', b'F', ..] => Err(ImageError::Elf),
+            _ => Ok(Self { bytes }),
+        }
+    }
+
+    /// Reads an image for a machine with this much RAM from a file, or from anything else that has a path,
+    /// such as a pipe.
+    pub fn open(path: &Path, ram: MemorySize) -> Result<Self, ImageError> {
+        let file = File::open(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ImageError::Missing,
+            io::ErrorKind::PermissionDenied => ImageError::NoPermission,
+            _ => ImageError::Read(error),
+        })?;
+        let mut bytes = Vec::new();
+        // One byte more than fits, and no further: /dev/zero has no end.
+        let most = u64::from(ram.bytes()) + 1;
+        (&file).take(most).read_to_end(&mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::IsADirectory => ImageError::Directory,
+            _ => ImageError::Read(error),
+        })?;
+        if bytes.len() as u64 == most {
+            let size = file.metadata().map_or(most, |metadata| metadata.len().max(most));
+            return Err(ImageError::TooLarge { size, ram });
+        }
+        Self::from_bytes(bytes)
+    }
+
+    /// The image's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Says whether the image fits a machine with this much RAM.
+    pub fn check_fits(&self, ram: MemorySize) -> Result<(), ImageError> {
+        match self.bytes.len() as u64 {
+            size if size > u64::from(ram.bytes()) => Err(ImageError::TooLarge { size, ram }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why there is no image to run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// There is no file of that name.
+    Missing,
+    /// The file may not be read.
+    NoPermission,
+    /// The path names a directory.
+    Directory,
+    /// There is not one instruction in it.
+    Empty,
+    /// An ELF file, which is a container and not code.
+    Elf,
+    /// It does not fit RAM.
+    TooLarge {
+        /// The image's size in bytes; of something that is no regular file, as much as was read.
+        size: u64,
+        /// The RAM it was meant for.
+        ram: MemorySize,
+    },
+    /// The operating system could not read it.
+    Read(io::Error),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Missing => {
+                f.write_str("there is no such file: check the path, or build it with `cargo xtask build`")
+            }
+            Self::NoPermission => f.write_str("no permission to read it: `chmod +r` it, or run as its owner"),
+            Self::Directory => f.write_str(
+                "it is a directory: name the image inside it, such as target/guest/answer.bin",
+            ),
+            Self::Empty => f.write_str(
+                "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
+            ),
+            Self::Elf => f.write_str("it is an ELF file, not a flat image"),
+            Self::TooLarge { size, ram } => {
+                write!(f, "its {size} bytes are more than the machine's {ram} of RAM: give it more")
+            }
+            Self::Read(error) => write!(f, "it cannot be read: {error}"),
+        }
+    }
+}
+
+impl Error for ImageError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! The processor's state, and how instructions reach it.
+
+use flatland_contract::memory::ENTRY;
+
+use super::event::{Break, Problem, Request, Step};
+use super::flags::{self, Flags};
+use super::int::Int;
+use super::memory::Memory;
+use super::operation::Op;
+use super::segment::{self, Descriptor, Segment, number};
+use super::stop::Watch;
+use flatland_x86::{Access, MemoryMap, entry};
+
+/// DR6 as reset leaves it (SDM volume 3, section 19.2.3, and table 11-1).
+const DR6_RESET: u32 = 0xffff_0ff0;
+/// DR7 as reset leaves it.
+const DR7_RESET: u32 = 0x400;
+
+/// General registers' numbers in instructions (SDM volume 2, table 2-2).
+pub mod register {
+    pub const EAX: u8 = 0;
+    pub const ECX: u8 = 1;
+    pub const EDX: u8 = 2;
+    pub const EBX: u8 = 3;
+    pub const ESP: u8 = 4;
+    pub const EBP: u8 = 5;
+    pub const ESI: u8 = 6;
+    pub const EDI: u8 = 7;
+    /// Always 0: the base or index of an address that has none.
+    pub const ZERO: u8 = 8;
+    /// An address that was computed ahead, by the operation before.
+    pub const ADDRESS: u8 = 9;
+}
+
+pub use flatland_x86::entry::Table;
+
+/// A register that a descriptor of a system segment was loaded into: LDTR or TR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SystemSegment {
+    /// The selector.
+    pub selector: u16,
+    /// The segment's base.
+    pub base: u32,
+    /// The segment's limit; 0 with a null selector, where nothing can be found.
+    pub limit: u32,
+}
+
+/// LDTR after a reset: all of the first 64 KiB (SDM volume 3, table 11-1). The contract says nothing of it, so it is
+/// what a processor has, and KVM.
+const LDT_RESET: SystemSegment = SystemSegment { selector: 0, base: 0, limit: 0xffff };
+
+/// The processor.
+#[derive(Debug)]
+pub struct Cpu {
+    /// The general registers, and two of our own: see [`register`]. The length lets an index of four bits go
+    /// unchecked.
+    registers: [u32; 16],
+    /// The status flags.
+    pub flags: Flags,
+    /// The other flags of EFLAGS.
+    pub control_flags: u32,
+    /// The instruction to execute next, while none is being executed.
+    pub eip: u32,
+    /// RAM.
+    pub memory: Memory,
+    segments: [Segment; segment::COUNT],
+    /// For each segment register the end of what a load may reach without looking further: the end of RAM or the
+    /// hole in it, or 0 where the segment is not flat or somebody watches.
+    readable: [u32; 8],
+    /// Where behind the hole a load may go on, up to the end of RAM. The end of the address space where there is no
+    /// such place.
+    readable_from: [u32; 8],
+    /// As `readable` for stores, which find what is read-only, and the hole, by themselves.
+    writable: [u32; 8],
+    /// 0xffff_ffff or 0xffff: which bits of ESP the stack uses.
+    stack_mask: u32,
+    /// The global descriptor table.
+    pub gdt: Table,
+    /// The interrupt descriptor table.
+    pub idt: Table,
+    /// The local descriptor table.
+    pub ldt: SystemSegment,
+    /// The task register. Nothing here uses the task state segment.
+    pub task: SystemSegment,
+    /// CR0.
+    pub cr0: u32,
+    /// CR2.
+    pub cr2: u32,
+    /// CR3.
+    pub cr3: u32,
+    /// CR4.
+    pub cr4: u32,
+    /// DR0 to DR7. They hold what is stored and stop nothing.
+    pub debug: [u32; 8],
+    /// Instructions executed, up to the start of the current block.
+    pub instructions: u64,
+    /// What [`Break::Problem`] is about.
+    pub problem: Problem,
+    /// What [`Break::Request`] is about.
+    pub request: Option<Request>,
+    /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
+    pub stack_segment_loaded: bool,
+    /// What the host watches.
+    pub watch: Watch,
+}
+
+/// The processor's state without RAM, for a snapshot.
+#[derive(Clone, Debug)]
+pub struct State {
+    registers: [u32; 16],
+    flags: Flags,
+    control_flags: u32,
+    eip: u32,
+    segments: [Segment; segment::COUNT],
+    stack_mask: u32,
+    tables: (Table, Table, SystemSegment, SystemSegment),
+    control: [u32; 4],
+    debug: [u32; 8],
+    stack_segment_loaded: bool,
+}
+
+impl Cpu {
+    /// The state, while no instruction is being executed.
+    pub fn state(&self) -> State {
+        // All of the fields by name: who adds one decides here whether it belongs to the state.
+        let Self {
+            registers,
+            flags,
+            control_flags,
+            eip,
+            memory: _,
+            segments,
+            readable: _,
+            readable_from: _,
+            writable: _,
+            stack_mask,
+            gdt,
+            idt,
+            ldt,
+            task,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
+            debug,
+            instructions: _,
+            problem: _,
+            request: _,
+            stack_segment_loaded,
+            watch: _,
+        } = *self;
+        let tables = (gdt, idt, ldt, task);
+        let control = [cr0, cr2, cr3, cr4];
+        State {
+            registers,
+            flags,
+            control_flags,
+            eip,
+            segments,
+            stack_mask,
+            tables,
+            control,
+            debug,
+            stack_segment_loaded,
+        }
+    }
+
+    /// Puts the state back.
+    pub fn set_state(&mut self, state: &State) {
+        let State {
+            registers,
+            flags,
+            control_flags,
+            eip,
+            segments,
+            stack_mask,
+            tables,
+            control,
+            debug,
+            stack_segment_loaded,
+        } = *state;
+        (self.registers, self.flags, self.control_flags, self.eip) = (registers, flags, control_flags, eip);
+        (self.segments, self.stack_mask, self.debug) = (segments, stack_mask, debug);
+        (self.gdt, self.idt, self.ldt, self.task) = tables;
+        [self.cr0, self.cr2, self.cr3, self.cr4] = control;
+        self.stack_segment_loaded = stack_segment_loaded;
+        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+    }
+
+    /// The processor at the contract's entry.
+    pub fn new(memory: MemoryMap) -> Self {
+        let ram_size = memory.ram().bytes();
+        let data = Segment::new(entry::DATA_SELECTOR, Descriptor(entry::DESCRIPTORS[2]));
+        let mut segments = [data; segment::COUNT];
+        segments[usize::from(number::CS)] = Segment::new(entry::CODE_SELECTOR, Descriptor(entry::DESCRIPTORS[1]));
+        let mut debug = [0; 8];
+        (debug[6], debug[7]) = (DR6_RESET, DR7_RESET);
+        let mut cpu = Self {
+            registers: [0; 16],
+            flags: Flags::from_eflags(0),
+            control_flags: flags::RESERVED_1,
+            eip: ENTRY,
+            memory: Memory::new(memory),
+            segments,
+            readable: [0; 8],
+            readable_from: [u32::MAX; 8],
+            writable: [0; 8],
+            stack_mask: u32::MAX,
+            gdt: entry::GDT,
+            idt: entry::IDT,
+            ldt: LDT_RESET,
+            task: SystemSegment::default(),
+            cr0: entry::CR0,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            debug,
+            instructions: 0,
+            problem: Problem::Unsupported,
+            request: None,
+            stack_segment_loaded: false,
+            watch: Watch::default(),
+        };
+        cpu.set_reg(register::ESP, ram_size);
+        (0..segment::COUNT as u8).for_each(|number| cpu.update_fast_ends(number));
+        cpu
+    }
+
+    /// A general register.
+    #[inline(always)]
+    pub fn reg(&self, number: u8) -> u32 {
+        self.registers[usize::from(number & 0xf)]
+    }
+
+    /// Stores to a general register.
+    #[inline(always)]
+    pub fn set_reg(&mut self, number: u8, value: u32) {
+        self.registers[usize::from(number & 0xf)] = value;
+    }
+
+    /// A general register, or its part of this size. The bytes are AL, CL, DL, BL, AH, CH, DH, BH.
+    #[inline(always)]
+    pub fn reg_part<T: Int>(&self, number: u8) -> T {
+        if T::BYTES == 1 {
+            T::truncate(self.reg(number & 0b11) >> ((number & 0b100) * 2))
+        } else {
+            T::truncate(self.reg(number))
+        }
+    }
+
+    /// Stores to a general register, or its part of this size.
+    #[inline(always)]
+    pub fn set_reg_part<T: Int>(&mut self, number: u8, value: T) {
+        let (number, shift) = if T::BYTES == 1 { (number & 0b11, (number & 0b100) * 2) } else { (number, 0) };
+        let others = self.reg(number) & !(T::MASK << shift);
+        self.set_reg(number, others | value.zero_extend() << shift);
+    }
+
+    /// ECX or CX, and the like: a register's part that an address size selects.
+    pub fn reg_masked(&self, number: u8, mask: u32) -> u32 {
+        self.reg(number) & mask
+    }
+
+    /// Stores to that part.
+    pub fn set_reg_masked(&mut self, number: u8, mask: u32, value: u32) {
+        self.set_reg(number, self.reg(number) & !mask | value & mask);
+    }
+
+    /// EFLAGS.
+    pub fn eflags(&self) -> u32 {
+        self.control_flags | self.flags.to_eflags()
+    }
+
+    /// Sets EFLAGS as far as its bits exist.
+    pub fn set_eflags(&mut self, eflags: u32) {
+        use flags::*;
+        const CONTROL: u32 = TF | IF | DF | IOPL | NT | RF | AC | VIF | VIP | ID;
+        self.control_flags = eflags & CONTROL | RESERVED_1;
+        self.flags = Flags::from_eflags(eflags);
+    }
+
+    /// Whether string instructions go downwards.
+    #[inline(always)]
+    pub fn direction_down(&self) -> bool {
+        self.control_flags & flags::DF != 0
+    }
+
+    /// The offset of an operand in memory.
+    #[inline(always)]
+    pub fn effective_address(&self, op: &Op) -> u32 {
+        let index = self.reg(op.index) << (op.scale & 0b11);
+        self.reg(op.base).wrapping_add(index).wrapping_add(op.displacement)
+    }
+
+    /// Loads from a segment.
+    #[inline(always)]
+    pub fn load<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+        let index = usize::from(segment & 7);
+        let end = u64::from(offset) + u64::from(T::BYTES);
+        if (end <= u64::from(self.readable[index]) || offset >= self.readable_from[index])
+            && let Some(value) = self.memory.read_ram(offset)
+        {
+            return Ok(value);
+        }
+        self.load_slowly(segment, offset)
+    }
+
+    /// Stores to a segment: all of the value, or nothing.
+    ///
+    /// An instruction that stores ends with [`Self::stored`].
+    #[inline(always)]
+    pub fn store<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+        if u64::from(offset) + u64::from(T::BYTES) <= u64::from(self.writable[usize::from(segment & 7)])
+            && let Some(()) = self.memory.write(offset, value)
+        {
+            return Ok(());
+        }
+        self.store_slowly(segment, offset, value)
+    }
+
+    /// The end of an instruction that stored: the block ends where it may have changed.
+    #[inline(always)]
+    pub fn stored(&self) -> Step {
+        if self.memory.code_changed() { Err(Break::CodeChanged) } else { Ok(()) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slowly<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+        let address = self.linear(segment, offset, T::BYTES, Access::Read)?;
+        self.watch.access(address, T::BYTES, Access::Read);
+        Ok(self.memory.read(address).expect("`linear` checked it"))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slowly<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+        let address = self.linear(segment, offset, T::BYTES, Access::Write)?;
+        self.watch.access(address, T::BYTES, Access::Write);
+        self.memory.write(address, value).expect("`linear` checked it");
+        Ok(())
+    }
+
+    /// The linear address of so many bytes in a segment, all of which are there and may be accessed in this way.
+    pub fn linear(&mut self, segment: u8, offset: u32, len: u32, access: Access) -> Result<u32, Break> {
+        match self.segment(segment).linear(offset, len, access) {
+            None if segment == number::SS => Err(self.stack_fault(0)),
+            None => Err(self.general_protection(0)),
+            Some(address) => self.check_memory(address, len, access).map(|()| address),
+        }
+    }
+
+    /// Fails where memory refuses one of so many bytes.
+    pub fn check_memory(&mut self, address: u32, len: u32, access: Access) -> Step {
+        match self.memory.map().refuses(access, address, len) {
+            None => Ok(()),
+            Some(refused) => Err(self.fail(Problem::Refused(access, refused))),
+        }
+    }
+
+    /// How many elements of a string can be accessed one after the other from `offset` on, at most `count`, with
+    /// nothing to look at in between: in memory that does not refuse it, in the segment, watched by nobody, without
+    /// a wrap of the offset. The segment must be flat.
+    pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
+        let ends = if access == Access::Write { &self.writable } else { &self.readable };
+        if ends[usize::from(segment & 7)] == 0 {
+            return 0;
+        }
+        count.min((self.memory.map().end_of_run(access, offset) - offset) / T::BYTES)
+    }
+
+    /// A segment register.
+    pub fn segment(&self, number: u8) -> &Segment {
+        &self.segments[usize::from(number) % segment::COUNT]
+    }
+
+    /// Changes a segment register. What else must be checked before is the caller's to check.
+    pub fn set_segment(&mut self, number: u8, segment: Segment) {
+        self.segments[usize::from(number) % segment::COUNT] = segment;
+        self.update_fast_ends(number);
+    }
+
+    fn update_fast_ends(&mut self, number: u8) {
+        let segment = *self.segment(number);
+        let watched = self.watch.is_active();
+        let is_fast = |access| segment.is_flat_for(access) && !watched;
+        let (size, hole) = (self.memory.size(), self.memory.map().hole());
+        let index = usize::from(number) % segment::COUNT;
+        self.writable[index] = if is_fast(Access::Write) { size } else { 0 };
+        (self.readable[index], self.readable_from[index]) = match is_fast(Access::Read) {
+            false => (0, u32::MAX),
+            true if hole.is_empty() => (size, u32::MAX),
+            true => (hole.start, hole.end),
+        };
+        if number == number::SS {
+            self.stack_mask = if segment.is_32_bit() { u32::MAX } else { 0xffff };
+        }
+    }
+
+    /// Sets what the host watches.
+    pub fn set_watch(&mut self, watch: Watch) {
+        self.watch = watch;
+        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+    }
+
+    /// Whether the code segment is 32-bit: the default of operand and address size.
+    pub fn code_is_32_bit(&self) -> bool {
+        self.segment(number::CS).is_32_bit()
+    }
+
+    /// Sets EIP, and fails where the code segment does not reach so far.
+    #[inline(always)]
+    pub fn branch(&mut self, target: u32) -> Step {
+        self.check_target(target)?;
+        self.eip = target;
+        Err(Break::Branch)
+    }
+
+    /// Fails where the code segment does not reach so far.
+    #[inline(always)]
+    pub fn check_target(&mut self, target: u32) -> Step {
+        if target > self.segments[usize::from(number::CS)].limit {
+            return Err(self.general_protection(0));
+        }
+        Ok(())
+    }
+
+    /// Sets EIP to a target that has been checked, at the end of an instruction that stored.
+    #[inline(always)]
+    pub fn branch_after_store(&mut self, target: u32) -> Step {
+        self.eip = target;
+        Err(if self.memory.code_changed() { Break::BranchAnew } else { Break::Branch })
+    }
+
+    /// Sets EIP at the end of an instruction that has changed CS or TF.
+    pub fn branch_anew(&mut self, target: u32) -> Step {
+        self.eip = target;
+        Err(Break::BranchAnew)
+    }
+
+    /// The stack pointer: ESP or SP.
+    #[inline(always)]
+    pub fn stack_pointer(&self) -> u32 {
+        self.reg(register::ESP) & self.stack_mask
+    }
+
+    /// Which bits of ESP the stack uses.
+    #[inline(always)]
+    pub fn stack_mask(&self) -> u32 {
+        self.stack_mask
+    }
+
+    /// Sets the stack pointer.
+    #[inline(always)]
+    pub fn set_stack_pointer(&mut self, value: u32) {
+        let others = self.reg(register::ESP) & !self.stack_mask;
+        self.set_reg(register::ESP, others | value & self.stack_mask);
+    }
+
+    /// Pushes a value. ESP changes only where that succeeds.
+    #[inline(always)]
+    pub fn push<T: Int>(&mut self, value: T) -> Step {
+        let offset = self.stack_pointer().wrapping_sub(T::BYTES) & self.stack_mask;
+        self.store(number::SS, offset, value)?;
+        self.set_stack_pointer(offset);
+        Ok(())
+    }
+
+    /// The value `index` places above the top of the stack; 0 is the top.
+    #[inline(always)]
+    pub fn peek<T: Int>(&mut self, index: u32) -> Result<T, Break> {
+        let offset = self.stack_pointer().wrapping_add(index * T::BYTES) & self.stack_mask;
+        self.load(number::SS, offset)
+    }
+
+    /// Forgets `bytes` at the top of the stack.
+    #[inline(always)]
+    pub fn drop_stack(&mut self, bytes: u32) {
+        self.set_stack_pointer(self.stack_pointer().wrapping_add(bytes));
+    }
+
+    /// An entry of the GDT, LDT or IDT at a linear address.
+    ///
+    /// The tables at entry are not in memory: there are the flat segments and no gates. KVM's engine has them in
+    /// a page above RAM.
+    pub fn read_table(&mut self, address: u32) -> Result<Descriptor, Break> {
+        if let Some(offset) = address.checked_sub(entry::GDT.base)
+            && offset <= u32::from(entry::GDT.limit)
+        {
+            return Ok(Descriptor(entry::DESCRIPTORS.get(offset as usize / 8).copied().unwrap_or(0)));
+        }
+        self.check_memory(address, 8, Access::Read)?;
+        let half = |address| u64::from(self.memory.read::<u32>(address).unwrap_or(0));
+        Ok(Descriptor(half(address) | half(address + 4) << 32))
+    }
+
+    /// The descriptor that a selector selects in the GDT or LDT, and its linear address, unless it lies beyond the
+    /// table's limit.
+    pub fn find_descriptor(&mut self, selector: u16) -> Result<Option<(Descriptor, u32)>, Break> {
+        let (base, limit) = if selector & segment::TABLE_INDICATOR == 0 {
+            (self.gdt.base, self.gdt.limit.into())
+        } else {
+            (self.ldt.base, self.ldt.limit)
+        };
+        let offset = u32::from(selector & !0b111);
+        if offset + 7 > limit {
+            return Ok(None);
+        }
+        let address = base.wrapping_add(offset);
+        Ok(Some((self.read_table(address)?, address)))
+    }
+
+    /// Sets the accessed flag of a descriptor that has been loaded, in its table.
+    pub fn mark_accessed(&mut self, descriptor: Descriptor, address: u32) -> Step {
+        // In the table at entry, which is not in memory, the flag is set.
+        if descriptor.accessed() == descriptor {
+            return Ok(());
+        }
+        self.write_access_byte(descriptor.accessed(), address)
+    }
+
+    /// Changes the byte of a descriptor in its table that says what it is and how it is used.
+    pub fn write_access_byte(&mut self, descriptor: Descriptor, address: u32) -> Step {
+        const ACCESS_BYTE: u32 = 5;
+        let address = address.wrapping_add(ACCESS_BYTE);
+        self.check_memory(address, 1, Access::Write)?;
+        let _ = self.memory.write(address, (descriptor.0 >> (8 * ACCESS_BYTE)) as u8);
+        Ok(())
+    }
+
+    /// Whether the guest has loaded an IDT.
+    pub fn has_idt(&self) -> bool {
+        self.idt != entry::IDT
+    }
+
+    /// The time stamp counter: instructions, so that a run repeats itself.
+    pub fn time_stamp(&self, op: &Op) -> u64 {
+        self.instructions + u64::from(op.ordinal)
+    }
+}

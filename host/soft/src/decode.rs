@@ -1,0 +1,295 @@
+//! From bytes to operations, with the decoder of iced-x86.
+
+use alloc::vec::Vec;
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, MemorySize, OpKind, Register};
+
+use super::cpu::{Cpu, register};
+use super::event::{Break, Problem, Step};
+use super::instructions;
+use super::int::Size;
+use super::operation::{Handler, Op};
+use super::segment::number;
+use flatland_x86::Access;
+
+/// The most bytes of an instruction (SDM volume 2, section 2.3.11).
+const MAX_LENGTH: usize = 15;
+
+/// How the processor is advertised by `cpuid`: without TZCNT and LZCNT their prefix is ignored, as on an i686, and
+/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F).
+const OPTIONS: u32 =
+    DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::FORCE_RESERVED_NOP;
+
+/// What can be said of an instruction without executing it.
+pub struct Decoded {
+    /// Whether nothing can follow it in its block.
+    pub ends_block: bool,
+    /// How many bytes it has. One that is no instruction has at least one.
+    pub len: u32,
+}
+
+/// Decodes the instruction at a linear address, and appends its operations.
+///
+/// `eip` is its address in the code segment, and `room` how many bytes from there on lie in the segment. An
+/// instruction that cannot be executed becomes an operation that says so.
+pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) -> Decoded {
+    let in_segment = room.min(MAX_LENGTH as u64) as u32;
+    let bytes = cpu.memory.code(linear, in_segment);
+    let bitness = if cpu.code_is_32_bit() { 32 } else { 16 };
+    let mut decoder = Decoder::with_ip(bitness, bytes, eip.into(), OPTIONS);
+    let mut instruction = Instruction::default();
+    decoder.decode_out(&mut instruction);
+
+    let mut op = Op {
+        handler: unsupported,
+        eip,
+        next: eip.wrapping_add(instruction.len() as u32),
+        immediate: 0,
+        displacement: 0,
+        destination: 0,
+        source: 0,
+        base: register::ZERO,
+        index: register::ZERO,
+        scale: 0,
+        segment: number::DS,
+        ordinal: 0,
+    };
+    if instruction.is_invalid() {
+        op.handler = match decoder.last_error() {
+            DecoderError::NoMoreBytes if bytes.len() < in_segment as usize => {
+                op.immediate = linear.wrapping_add(bytes.len() as u32);
+                fetch_refused
+            }
+            DecoderError::NoMoreBytes => fetch_beyond_limit,
+            _ if instruction.len() == MAX_LENGTH => fetch_beyond_limit,
+            _ => invalid_opcode,
+        };
+        ops.push(op);
+        return Decoded { ends_block: true, len: bytes.len().max(1) as u32 };
+    }
+
+    let address_ahead = set_operands(&instruction, &mut op);
+    let selected = instructions::select(&instruction, &mut op);
+    op.handler = selected.unwrap_or({
+        let is_elsewhere = is_floating_point_or_vector(&bytes[..instruction.len()]);
+        if is_elsewhere { unsupported as Handler } else { invalid_opcode }
+    });
+    ops.extend(address_ahead);
+    ops.push(op);
+    Decoded {
+        ends_block: selected.is_none() || instructions::ends_block(&instruction),
+        len: instruction.len() as u32,
+    }
+}
+
+/// Fills in everything about an operation that the instruction's operands say. For an address of 16 bits, the
+/// result computes it ahead.
+fn set_operands(instruction: &Instruction, op: &mut Op) -> Option<Op> {
+    let mut address_ahead = None;
+    let mut immediates = 0;
+    for operand in 0..instruction.op_count() {
+        match instruction.op_kind(operand) {
+            OpKind::Register => {
+                let number = register_number(instruction.op_register(operand));
+                match operand {
+                    0 => op.destination = number,
+                    1 => op.source = number,
+                    _ => {} // CL, of `shld` and `shrd`
+                }
+            }
+            OpKind::Memory => address_ahead = set_address(instruction, op),
+            OpKind::MemorySegSI | OpKind::MemorySegESI | OpKind::MemorySegDI | OpKind::MemorySegEDI => {
+                op.segment = register_number(instruction.memory_segment());
+            }
+            OpKind::NearBranch16 | OpKind::NearBranch32 => {
+                op.immediate = instruction.near_branch_target() as u32;
+            }
+            OpKind::FarBranch16 => {
+                op.immediate = instruction.far_branch16().into();
+                op.displacement = instruction.far_branch_selector().into();
+            }
+            OpKind::FarBranch32 => {
+                op.immediate = instruction.far_branch32();
+                op.displacement = instruction.far_branch_selector().into();
+            }
+            OpKind::Immediate8
+            | OpKind::Immediate8_2nd
+            | OpKind::Immediate16
+            | OpKind::Immediate32
+            | OpKind::Immediate8to16
+            | OpKind::Immediate8to32 => {
+                let value = instruction.immediate(operand) as u32;
+                if immediates == 0 {
+                    op.immediate = value
+                } else {
+                    op.displacement = value
+                }
+                immediates += 1;
+            }
+            _ => {}
+        }
+    }
+    address_ahead
+}
+
+/// Sets the address of an operand in memory (SDM volume 2, section 2.1.5).
+fn set_address(instruction: &Instruction, op: &mut Op) -> Option<Op> {
+    let (base, index) = (instruction.memory_base(), instruction.memory_index());
+    let number =
+        |register| if register == Register::None { register::ZERO } else { register_number(register) };
+    (op.base, op.index) = (number(base), number(index));
+    op.scale = instruction.memory_index_scale().trailing_zeros() as u8;
+    op.displacement = instruction.memory_displacement32();
+    op.segment = register_number(instruction.memory_segment());
+    let is_16_bit = |register: Register| (Register::AX..=Register::DI).contains(&register);
+    let address_16 =
+        is_16_bit(base) || is_16_bit(index) || base == index && instruction.memory_displ_size() == 2;
+    address_16.then(|| {
+        let ahead = Op { handler: address_of_16_bits, ..*op };
+        (op.base, op.index, op.displacement) = (register::ADDRESS, register::ZERO, 0);
+        ahead
+    })
+}
+
+/// A register's number in instructions, whatever its kind.
+fn register_number(register: Register) -> u8 {
+    let families = [
+        (Register::AL, Register::BH),
+        (Register::AX, Register::DI),
+        (Register::EAX, Register::EDI),
+        (Register::ES, Register::GS),
+        (Register::CR0, Register::CR15),
+        (Register::DR0, Register::DR15),
+    ];
+    families
+        .into_iter()
+        .find(|(first, last)| (*first..=*last).contains(&register))
+        .map_or(0, |(first, _)| (register as u32 - first as u32) as u8)
+}
+
+/// What kind of operand it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A register.
+    Register,
+    /// In memory.
+    Memory,
+    /// In the instruction.
+    Immediate,
+}
+
+/// What kind of operand an operand is.
+pub fn kind(instruction: &Instruction, operand: u32) -> Kind {
+    match instruction.op_kind(operand) {
+        OpKind::Register => Kind::Register,
+        OpKind::Memory => Kind::Memory,
+        _ => Kind::Immediate,
+    }
+}
+
+/// The size of a register or of an operand in memory.
+pub fn size(instruction: &Instruction, operand: u32) -> Size {
+    match instruction.op_kind(operand) {
+        OpKind::Register => match instruction.op_register(operand) {
+            register if (Register::AL..=Register::BH).contains(&register) => Size::Byte,
+            register if (Register::AX..=Register::DI).contains(&register) => Size::Word,
+            register if (Register::ES..=Register::GS).contains(&register) => Size::Word,
+            _ => Size::Doubleword,
+        },
+        _ => match instruction.memory_size() {
+            MemorySize::UInt8 | MemorySize::Int8 => Size::Byte,
+            MemorySize::UInt16 | MemorySize::Int16 | MemorySize::WordOffset => Size::Word,
+            _ => Size::Doubleword,
+        },
+    }
+}
+
+/// The handler for an instruction's first operand, a register or in memory: an expression over its place and size.
+macro_rules! by_place {
+    ($instruction:expr, $P:ident, $T:ident => $handler:expr) => {
+        match $crate::decode::kind($instruction, 0) {
+            $crate::decode::Kind::Memory => {
+                type $P = $crate::operation::Memory;
+                by_size!($crate::decode::size($instruction, 0), $T => $handler)
+            }
+            _ => {
+                type $P = $crate::operation::Destination;
+                by_size!($crate::decode::size($instruction, 0), $T => $handler)
+            }
+        }
+    };
+}
+
+/// The handler for an instruction's second operand, a register or in memory, of the size given.
+macro_rules! by_source {
+    ($instruction:expr, $S:ident => $handler:expr) => {
+        match $crate::decode::kind($instruction, 1) {
+            $crate::decode::Kind::Memory => {
+                type $S = $crate::operation::Memory;
+                $handler
+            }
+            $crate::decode::Kind::Register => {
+                type $S = $crate::operation::Register;
+                $handler
+            }
+            $crate::decode::Kind::Immediate => {
+                type $S = $crate::operation::Immediate;
+                $handler
+            }
+        }
+    };
+}
+
+pub(super) use {by_place, by_source};
+
+/// Whether these bytes are an instruction of the x87, MMX or SSE units (SDM volume 2, tables ). They
+/// exist, but not here.
+fn is_floating_point_or_vector(bytes: &[u8]) -> bool {
+    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+    let opcode =
+        bytes.iter().position(|byte| !PREFIXES.contains(byte)).map_or(bytes, |start| &bytes[start..]);
+    match opcode {
+        [0xd8..=0xdf, ..] => true,
+        [0x0f, 0x38, 0xf0..=0xff, ..] => false,
+        [0x0f, 0x78 | 0x79, ..] => false,
+        [0x0f, 0x10..=0x17 | 0x28..=0x2f | 0x38 | 0x3a | 0x50..=0x7f, ..] => true,
+        [0x0f, 0xae | 0xc2..=0xc6 | 0xd0..=0xfe, ..] => true,
+        _ => false,
+    }
+}
+
+/// The part of an instruction that computes its address of 16 bits.
+fn address_of_16_bits(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.set_reg(register::ADDRESS, cpu.effective_address(op) & 0xffff);
+    Ok(())
+}
+
+/// An instruction of a unit that is not here.
+fn unsupported(cpu: &mut Cpu, _: &Op) -> Step {
+    Err(cpu.fail(Problem::Unsupported))
+}
+
+/// Bytes that are no instruction.
+fn invalid_opcode(cpu: &mut Cpu, _: &Op) -> Step {
+    Err(cpu.invalid_opcode())
+}
+
+/// An instruction that begins or goes on where there is no memory.
+fn fetch_refused(cpu: &mut Cpu, op: &Op) -> Step {
+    Err(cpu.fail(Problem::Refused(Access::Execute, op.immediate)))
+}
+
+/// An instruction that goes on beyond the code segment's limit, or for more than 15 bytes.
+fn fetch_beyond_limit(cpu: &mut Cpu, _: &Op) -> Step {
+    Err(cpu.general_protection(0))
+}
+
+/// The end of a block that goes on behind it.
+fn fall_through(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.eip = op.next;
+    Err(Break::Branch)
+}
+
+/// The operation that ends a block after `last`, where nothing else does.
+pub fn end_of_block(last: &Op) -> Op {
+    Op { handler: fall_through, ..*last }
+}

@@ -1,0 +1,172 @@
+//! What comes of an instruction besides its effect: why it leaves its block, why it cannot be executed, and what it
+//! wants of the outside.
+
+use alloc::vec::Vec;
+use super::cpu::Cpu;
+use flatland_x86::Access;
+
+/// Why a block of operations does not go on with its next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The instruction is complete, and EIP is set.
+    Branch,
+    /// The same, and what decides how the host goes on may have changed: decoded code, CS or TF.
+    BranchAnew,
+    /// The instruction is complete, and stored to where decoded code lies.
+    CodeChanged,
+    /// A string instruction has made progress and is to be executed again.
+    Again,
+    /// The instruction needs the outside: see [`Cpu::request`].
+    Request,
+    /// The instruction cannot be executed: see [`Cpu::problem`]. Registers and flags are as before it.
+    Problem,
+}
+
+/// What an operation returns: whether the block goes on.
+pub type Step = Result<(), Break>;
+
+/// Why an instruction cannot be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// An exception or a software interrupt.
+    Event(Event),
+    /// An access that memory refuses, and the first byte that does.
+    Refused(Access, u32),
+    /// The instruction is none of this engine's.
+    Unsupported,
+}
+
+/// An exception or interrupt (SDM volume 3, section 7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which.
+    pub vector: u8,
+    /// The error code, for the vectors that have one.
+    pub error_code: Option<u32>,
+    /// How it came about.
+    pub kind: EventKind,
+}
+
+/// How an event came about, which decides where its handler returns to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Before the instruction: it can be restarted.
+    Fault,
+    /// After an instruction.
+    Trap,
+    /// By `int n`, `int3` or `into`, so after that instruction.
+    Software,
+}
+
+/// What an instruction wants of the outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Transfers from a port.
+    In(In),
+    /// Transfers to a port.
+    Out {
+        /// The port's number.
+        port: u16,
+        /// Bytes a transfer.
+        width: u8,
+        /// The transfers' data.
+        data: OutData,
+        /// Whether the instruction is through: a repeated one may have more.
+        complete: bool,
+    },
+    /// `hlt`.
+    Halt,
+}
+
+/// Transfers from a port, and what becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct In {
+    /// The port's number.
+    pub port: u16,
+    /// Bytes a transfer.
+    pub width: u8,
+    /// How many transfers.
+    pub count: u32,
+    /// Where they go.
+    pub target: InTarget,
+    /// The instruction's address.
+    pub eip: u32,
+    /// The address behind it.
+    pub next: u32,
+}
+
+/// Where the data of an [`In`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InTarget {
+    /// AL, AX or EAX.
+    Accumulator,
+    /// Memory, by `ins`.
+    String {
+        /// Whether there is a `rep`.
+        repeats: bool,
+        /// Whether ECX and EDI count, or CX and DI.
+        address_32: bool,
+    },
+}
+
+/// Where the data of a [`Request::Out`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutData {
+    /// In RAM: the first byte's address and the number of bytes.
+    Ram(u32, u32),
+    /// In the accumulator, as it was.
+    Accumulator([u8; 4]),
+    /// Gathered from memory.
+    Bytes(Vec<u8>),
+}
+
+impl Cpu {
+    /// Says why the instruction cannot be executed.
+    #[cold]
+    #[inline(never)]
+    pub fn fail(&mut self, problem: Problem) -> Break {
+        self.problem = problem;
+        Break::Problem
+    }
+
+    fn exception(&mut self, vector: u8, error_code: Option<u32>) -> Break {
+        self.fail(Problem::Event(Event { vector, error_code, kind: EventKind::Fault }))
+    }
+
+    /// #DE.
+    pub fn divide_error(&mut self) -> Break {
+        self.exception(0, None)
+    }
+
+    /// #BR.
+    pub fn bound_range(&mut self) -> Break {
+        self.exception(5, None)
+    }
+
+    /// #UD.
+    pub fn invalid_opcode(&mut self) -> Break {
+        self.exception(6, None)
+    }
+
+    /// #NP.
+    pub fn not_present(&mut self, error_code: u32) -> Break {
+        self.exception(11, Some(error_code))
+    }
+
+    /// #SS.
+    pub fn stack_fault(&mut self, error_code: u32) -> Break {
+        self.exception(12, Some(error_code))
+    }
+
+    /// #GP.
+    #[cold]
+    #[inline(never)]
+    pub fn general_protection(&mut self, error_code: u32) -> Break {
+        self.exception(13, Some(error_code))
+    }
+
+    /// A software interrupt.
+    pub fn software_interrupt(&mut self, vector: u8) -> Break {
+        self.fail(Problem::Event(Event { vector, error_code: None, kind: EventKind::Software }))
+    }
+}

@@ -1,0 +1,112 @@
+//! The sizes of an operand: byte, word and doubleword (SDM volume 1, section 4.1).
+
+/// An unsigned integer of one of the three operand sizes.
+///
+/// Instructions compute in `u32` and say by this type how much of it counts.
+pub trait Int: Copy + Eq + 'static {
+    /// Its size in bytes.
+    const BYTES: u32;
+    /// Its size in bits.
+    const BITS: u32 = Self::BYTES * 8;
+    /// All its bits.
+    const MASK: u32 = u32::MAX >> (32 - Self::BITS);
+    /// Its highest bit, the sign of a signed one.
+    const SIGN: u32 = 1 << (Self::BITS - 1);
+
+    /// The low bits of `value`.
+    fn truncate(value: u32) -> Self;
+    /// Zero-extended.
+    fn zero_extend(self) -> u32;
+    /// Sign-extended.
+    fn sign_extend(self) -> u32;
+    /// From as many bytes in little-endian order, or `None` where `bytes` is not exactly that long.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+    /// To as many bytes, in little-endian order.
+    fn to_bytes(self, bytes: &mut [u8]);
+}
+
+macro_rules! int {
+    ($unsigned:ty, $signed:ty) => {
+        impl Int for $unsigned {
+            const BYTES: u32 = <$unsigned>::BITS / 8;
+
+            #[inline(always)]
+            fn truncate(value: u32) -> Self {
+                value as $unsigned
+            }
+
+            #[inline(always)]
+            fn zero_extend(self) -> u32 {
+                self as u32
+            }
+
+            #[inline(always)]
+            fn sign_extend(self) -> u32 {
+                self as $signed as u32
+            }
+
+            #[inline(always)]
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_le_bytes(bytes.try_into().ok()?))
+            }
+
+            #[inline(always)]
+            fn to_bytes(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_le_bytes());
+            }
+        }
+    };
+}
+
+int!(u8, i8);
+int!(u16, i16);
+int!(u32, i32);
+
+/// An operand size that is known only when an instruction is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// 8 bits.
+    Byte,
+    /// 16 bits.
+    Word,
+    /// 32 bits.
+    Doubleword,
+}
+
+/// The handler for an operand size: an expression over a type that is `u8`, `u16` or `u32`.
+macro_rules! by_size {
+    ($size:expr, $T:ident => $handler:expr) => {
+        match $size {
+            $crate::int::Size::Byte => {
+                type $T = u8;
+                $handler as $crate::operation::Handler
+            }
+            $crate::int::Size::Word => {
+                type $T = u16;
+                $handler as $crate::operation::Handler
+            }
+            $crate::int::Size::Doubleword => {
+                type $T = u32;
+                $handler as $crate::operation::Handler
+            }
+        }
+    };
+}
+
+/// The same where there is no byte form.
+macro_rules! by_word_size {
+    ($size:expr, $T:ident => $handler:expr) => {
+        match $size {
+            $crate::int::Size::Byte | $crate::int::Size::Word => {
+                type $T = u16;
+                $handler as $crate::operation::Handler
+            }
+            $crate::int::Size::Doubleword => {
+                type $T = u32;
+                $handler as $crate::operation::Handler
+            }
+        }
+    };
+}
+
+pub(super) use {by_size, by_word_size};

@@ -1,0 +1,582 @@
+//! A software processor: an interpreter of the i686 that Flatland's contract describes, for machines without a usable
+//! KVM and for what KVM cannot do. It needs nothing of the processor and the operating system it runs on: `no_std` and an
+//! allocator are enough.
+//!
+//! [`SoftEngine`] is the processor with its RAM. It runs until the guest talks at a port, halts or faults, and says so:
+//!
+//! ```
+//! use flatland_soft::SoftEngine;
+//! use flatland_x86::{Engine, Exit, MemorySize};
+//!
+//! // in al, 0x60; add al, 1; out 0x61, al; hlt
+//! let code = [0xe4, 0x60, 0x04, 0x01, 0xe6, 0x61, 0xf4];
+//! let mut processor = SoftEngine::new(MemorySize::default());
+//! processor.write_ram(0, &code);
+//! let Exit::In { port: 0x60, width: 1, data } = processor.run()? else { panic!() };
+//! data[0] = 41;
+//! assert!(matches!(processor.run()?, Exit::Out { port: 0x61, data: [42], .. }));
+//! assert!(matches!(processor.run()?, Exit::Halt));
+//! assert_eq!(processor.instructions(), Some(4));
+//! # Ok::<(), flatland_x86::EngineError>(())
+//! ```
+//!
+//! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), and
+//! executed from there. Whoever has the manual open finds them in `instructions`, by the groups of SDM volume 1,
+//! section 5.1.
+//!
+//! What is not there: x87, MMX, SSE, paging, other privilege levels than 0, task switches, virtual-8086 mode. A
+//! guest that wants one of them gets a fault that names the instruction. `cpuid` does not advertise them.
+
+#![no_std]
+
+extern crate alloc;
+
+mod block;
+mod cpu;
+mod decode;
+mod event;
+mod exception;
+mod flags;
+mod instructions;
+mod int;
+mod memory;
+mod operation;
+mod segment;
+mod stop;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use flatland_x86::{
+    CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
+    Registers, Stops, SystemRegisters, Unsupported,
+};
+
+use block::{Blocks, Id};
+use cpu::{Cpu, register};
+use event::{Break, Event, EventKind, In, OutData, Problem, Request};
+use exception::Undelivered;
+use operation::Op;
+use segment::number;
+use stop::Watch;
+
+/// The engine's name in a sentence.
+const NAME: &str = "the soft engine";
+
+/// DR6.BS: a debug exception came of TF (SDM volume 3, section 19.2.3).
+const DR6_SINGLE_STEP: u32 = 1 << 14;
+
+/// No limit of instructions. A block that costs more than is left is looked at before it runs; one that costs
+/// [`u64::MAX`] always is.
+const NO_LIMIT: u64 = u64::MAX - 1;
+
+/// A processor that this program interprets.
+#[derive(Debug)]
+pub struct SoftEngine {
+    cpu: Cpu,
+    blocks: Blocks,
+    stops: Stops,
+    interrupted: Arc<Interrupted>,
+    /// The transfers that the last exit was about, while their instruction is not complete.
+    input: Option<In>,
+    /// Their data.
+    input_data: Vec<u8>,
+    /// What the last exit handed over.
+    output: OutData,
+    location: Location,
+    /// The instruction of the last exit is complete, and what comes after an instruction has still to come.
+    aftermath: Option<Aftermath>,
+    /// A breakpoint that has been reported.
+    reported: Option<u32>,
+}
+
+/// Whether somebody outside wants the run to come back.
+#[derive(Debug, Default)]
+struct Interrupted(AtomicBool);
+
+impl Interrupt for Interrupted {
+    fn interrupt(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// A soft engine's state.
+#[derive(Clone, Debug)]
+struct State {
+    cpu: cpu::State,
+    memory: memory::Contents,
+    map: MemoryMap,
+}
+
+/// What an instruction that was executed on its own leaves to be done.
+#[derive(Clone, Copy, Debug)]
+struct Aftermath {
+    /// Where the instruction stands.
+    eip: u32,
+    /// Whether TF was set before it.
+    trap: bool,
+    /// Whether it is through: a repeated one may not be.
+    complete: bool,
+}
+
+/// Why the processor stopped.
+#[derive(Debug)]
+enum Stopped {
+    In(In),
+    Out { port: u16, width: u8 },
+    Halt,
+    Fault(Fault),
+    Interrupted,
+    Debug(DebugStop),
+}
+
+/// What became of a block.
+enum Left {
+    /// It goes on.
+    Complete,
+    /// It goes on in the handler of an event.
+    InHandler,
+    /// It goes on, with the same instruction.
+    Again,
+    /// It does not.
+    Stopped(Stopped),
+}
+
+impl SoftEngine {
+    /// A machine's processor and zeroed RAM, in the contract's state at entry.
+    pub fn new(memory: impl Into<MemoryMap>) -> Self {
+        Self {
+            cpu: Cpu::new(memory.into()),
+            blocks: Blocks::default(),
+            stops: Stops::default(),
+            interrupted: Arc::default(),
+            input: None,
+            input_data: Vec::new(),
+            output: OutData::Accumulator([0; 4]),
+            location: Location::At(flatland_contract::memory::ENTRY),
+            aftermath: None,
+            reported: None,
+        }
+    }
+
+    /// How many instructions can be executed before somebody must look.
+    fn limit(&self) -> u64 {
+        let one_by_one =
+            self.stops.step || self.cpu.watch.is_active() || self.cpu.control_flags & flags::TF != 0;
+        if one_by_one { 0 } else { self.stops.instructions.unwrap_or(NO_LIMIT) }
+    }
+
+    fn execute(&mut self, interrupted: &Interrupted) -> Stopped {
+        if self.cpu.memory.code_changed() {
+            self.blocks.remove_changed(&mut self.cpu);
+        }
+        if let Some(stopped) = self.finish_last() {
+            return stopped;
+        }
+        // Only where the run begins at the breakpoint does it matter that it has been reported.
+        self.reported =
+            self.reported.filter(|&at| at == self.cpu.eip && self.stops.breakpoints.contains(&at));
+        loop {
+            let stopped = match self.execute_blocks(interrupted) {
+                None => self.execute_one(),
+                stopped => stopped,
+            };
+            if let Some(stopped) = stopped {
+                return stopped;
+            }
+        }
+    }
+
+    /// Completes what the last exit has left.
+    fn finish_last(&mut self) -> Option<Stopped> {
+        if let Some(input) = self.input.take() {
+            let complete = instructions::complete_input(&mut self.cpu, &input, &self.input_data);
+            self.cpu.instructions += u64::from(complete);
+            if self.cpu.memory.code_changed() {
+                self.blocks.remove_changed(&mut self.cpu);
+            }
+            self.aftermath = self.one_by_one(input.eip, complete);
+        }
+        let aftermath = self.aftermath.take()?;
+        self.after_instruction(aftermath)
+    }
+
+    /// The aftermath of an instruction that is executed now, where anybody wants to know.
+    fn one_by_one(&self, eip: u32, complete: bool) -> Option<Aftermath> {
+        let trap = self.cpu.control_flags & flags::TF != 0;
+        (self.limit() == 0).then_some(Aftermath { eip, trap, complete })
+    }
+
+    /// Executes whole blocks. `None` when the next one is to be looked at first.
+    fn execute_blocks(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
+        let mut limit = self.limit();
+        let mut id = self.blocks.find(&mut self.cpu, false);
+        loop {
+            if interrupted.0.load(Ordering::Relaxed) {
+                interrupted.0.store(false, Ordering::Release);
+                self.location = Location::At(self.cpu.eip);
+                return Some(Stopped::Interrupted);
+            }
+            let block = self.blocks.get(id);
+            if block.cost > limit.saturating_sub(self.cpu.instructions) {
+                return None;
+            }
+            let (op, reason) = execute_block(&mut self.cpu, &block.ops);
+            if reason == Break::Branch {
+                self.cpu.instructions += u64::from(op.ordinal);
+                id = self.blocks.next(&mut self.cpu, id);
+                continue;
+            }
+            let op = *op;
+            if let Left::Stopped(stopped) = self.settle(&op, reason) {
+                return Some(stopped);
+            }
+            limit = self.limit();
+            id = self.blocks.find(&mut self.cpu, false);
+        }
+    }
+
+    /// Executes one instruction, and looks before and after.
+    fn execute_one(&mut self) -> Option<Stopped> {
+        let eip = self.cpu.eip;
+        if self.stops.instructions.is_some_and(|limit| self.cpu.instructions >= limit) {
+            return Some(self.debug_stop(DebugStop::InstructionLimit, Location::At(eip)));
+        }
+        if self.reported.take() != Some(eip) && self.stops.breakpoints.contains(&eip) {
+            return Some(self.debug_stop(DebugStop::Breakpoint, Location::At(eip)));
+        }
+        let id: Id = self.blocks.find(&mut self.cpu, true);
+        let trap = self.cpu.control_flags & flags::TF != 0;
+        self.cpu.stack_segment_loaded = false;
+        let (op, reason) = execute_block(&mut self.cpu, &self.blocks.get(id).ops);
+        let op = *op;
+        let mut aftermath = Aftermath { eip, trap, complete: true };
+        match self.settle(&op, reason) {
+            Left::Complete => {}
+            // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
+            Left::InHandler => aftermath.trap = false,
+            Left::Again => aftermath.complete = false,
+            Left::Stopped(stopped) => {
+                if let Stopped::Out { .. } = stopped {
+                    aftermath.complete = self.cpu.eip != eip;
+                    self.aftermath = Some(aftermath);
+                }
+                return Some(stopped);
+            }
+        }
+        self.after_instruction(aftermath)
+    }
+
+    /// Sees to the end of a block, or of what was executed of it: counts, and settles what is not the machine's.
+    #[inline(never)]
+    fn settle(&mut self, op: &Op, reason: Break) -> Left {
+        let cpu = &mut self.cpu;
+        let before = u64::from(op.ordinal) - 1;
+        let left = match reason {
+            Break::Branch | Break::BranchAnew => {
+                cpu.instructions += before + 1;
+                Left::Complete
+            }
+            Break::CodeChanged => {
+                cpu.instructions += before + 1;
+                cpu.eip = op.next;
+                Left::Complete
+            }
+            Break::Again => {
+                cpu.instructions += before;
+                cpu.eip = op.eip;
+                Left::Again
+            }
+            Break::Request => {
+                cpu.instructions += before;
+                Left::Stopped(self.on_request(op))
+            }
+            Break::Problem => {
+                cpu.instructions += before;
+                cpu.eip = op.eip;
+                self.on_problem(op)
+            }
+        };
+        if self.cpu.memory.code_changed() {
+            self.blocks.remove_changed(&mut self.cpu);
+        }
+        left
+    }
+
+    fn on_request(&mut self, op: &Op) -> Stopped {
+        self.location = Location::At(op.eip);
+        match self.cpu.request.take() {
+            Some(Request::In(input)) => {
+                self.cpu.eip = op.eip;
+                Stopped::In(input)
+            }
+            Some(Request::Out { port, width, data, complete }) => {
+                self.cpu.instructions += u64::from(complete);
+                self.output = data;
+                Stopped::Out { port, width }
+            }
+            Some(Request::Halt) | None => {
+                self.cpu.instructions += 1;
+                Stopped::Halt
+            }
+        }
+    }
+
+    /// An instruction that cannot be executed. An exception is the guest's if it has an IDT.
+    fn on_problem(&mut self, op: &Op) -> Left {
+        let problem = self.cpu.problem;
+        let location = Location::At(op.eip);
+        let kind = match problem {
+            Problem::Event(event) => return self.on_event(event, op.eip, op.next),
+            Problem::Refused(access, address) => {
+                self.cpu.memory.map().fault(access, address, self.cpu.reg(register::ESP))
+            }
+            Problem::Unsupported => self.unsupported(op.eip),
+        };
+        self.fault(kind, location)
+    }
+
+    /// An exception or software interrupt of the instruction between two addresses.
+    fn on_event(&mut self, event: Event, eip: u32, next: u32) -> Left {
+        let software = event.kind == EventKind::Software;
+        if !self.cpu.has_idt() {
+            return self.on_event_without_idt(event, eip, next);
+        }
+        let return_eip = match event.kind {
+            EventKind::Fault => eip,
+            EventKind::Trap => self.cpu.eip,
+            EventKind::Software => next,
+        };
+        match exception::deliver(&mut self.cpu, event, return_eip) {
+            Ok(()) => {
+                self.cpu.instructions += u64::from(software);
+                Left::InHandler
+            }
+            Err(Undelivered::TripleFault) => {
+                let kind = self.frame_overflows(event).unwrap_or(FaultKind::TripleFault);
+                self.fault(kind, Location::At(eip))
+            }
+            Err(Undelivered::Unsupported) => self.fault(self.unsupported(eip), Location::At(eip)),
+        }
+    }
+
+    /// Without an IDT there are gates for the processor's own vectors, which all lead to the host. The others
+    /// are beyond the table's limit.
+    fn on_event_without_idt(&mut self, event: Event, eip: u32, next: u32) -> Left {
+        const VECTORS: u8 = 32;
+        const GENERAL_PROTECTION: u8 = 13;
+        let Event { vector, error_code, kind } = event;
+        if let Some(overflow) = self.frame_overflows(event) {
+            return self.fault(overflow, Location::At(eip));
+        }
+        if vector >= VECTORS {
+            let error_code = Some(u32::from(vector) * 8 + 2);
+            let kind = FaultKind::Exception { vector: GENERAL_PROTECTION, error_code };
+            return self.fault(kind, Location::At(eip));
+        }
+        let location = if kind == EventKind::Software {
+            self.cpu.eip = next;
+            Location::EndsAt(next)
+        } else {
+            Location::At(eip)
+        };
+        self.fault(FaultKind::Exception { vector, error_code }, location)
+    }
+
+    /// Whether the event's frame (SDM volume 3, section 7.12.1) goes into the hole below the stack.
+    fn frame_overflows(&self, event: Event) -> Option<FaultKind> {
+        let frame = if event.error_code.is_some() { 16 } else { 12 };
+        let kind = self.cpu.memory.map().frame_fault(self.cpu.reg(register::ESP), frame)?;
+        matches!(kind, FaultKind::StackOverflow { .. }).then_some(kind)
+    }
+
+    fn unsupported(&self, eip: u32) -> FaultKind {
+        let linear = self.cpu.segment(number::CS).base.wrapping_add(eip);
+        FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(self.cpu.memory.code(linear, 15)) }
+    }
+
+    fn fault(&mut self, kind: FaultKind, location: Location) -> Left {
+        self.location = location;
+        Left::Stopped(Stopped::Fault(Fault { kind, location }))
+    }
+
+    /// What follows an instruction that was executed on its own: the trap of TF (SDM volume 3, section
+    /// 19.3.1.4), and the host's stops.
+    fn after_instruction(&mut self, aftermath: Aftermath) -> Option<Stopped> {
+        let Aftermath { eip, trap, complete } = aftermath;
+        if trap && !self.cpu.stack_segment_loaded {
+            self.cpu.debug[6] |= DR6_SINGLE_STEP;
+            let event = Event { vector: 1, error_code: None, kind: EventKind::Trap };
+            if let Left::Stopped(stopped) = self.on_event(event, eip, self.cpu.eip) {
+                return Some(stopped);
+            }
+        }
+        if !complete {
+            return None;
+        }
+        let location = Location::At(eip);
+        if let Some((address, access)) = self.cpu.watch.take_hit() {
+            return Some(self.debug_stop(DebugStop::Watchpoint { address, access }, location));
+        }
+        self.stops.step.then(|| self.debug_stop(DebugStop::Step, location))
+    }
+
+    fn debug_stop(&mut self, stop: DebugStop, location: Location) -> Stopped {
+        self.location = location;
+        self.reported = Some(self.cpu.eip);
+        Stopped::Debug(stop)
+    }
+}
+
+/// Executes operations up to the first that leaves the block. The last one always does.
+#[inline(always)]
+fn execute_block<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> (&'a Op, Break) {
+    let mut last = &ops[0];
+    for op in ops {
+        if let Err(reason) = (op.handler)(cpu, op) {
+            return (op, reason);
+        }
+        last = op;
+    }
+    cpu.eip = last.next;
+    (last, Break::Branch)
+}
+
+impl Engine for SoftEngine {
+    fn name(&self) -> &'static str {
+        "soft"
+    }
+
+    fn memory_map(&self) -> &MemoryMap {
+        self.cpu.memory.map()
+    }
+
+    fn run(&mut self) -> Result<Exit<'_>, EngineError> {
+        let interrupted = Arc::clone(&self.interrupted);
+        Ok(match self.execute(&interrupted) {
+            Stopped::In(input) => {
+                self.input_data.clear();
+                self.input_data.resize(input.count as usize * usize::from(input.width), 0);
+                self.input = Some(input);
+                Exit::In { port: input.port, width: input.width, data: &mut self.input_data }
+            }
+            Stopped::Out { port, width } => {
+                let data = match &self.output {
+                    OutData::Ram(address, len) => self.cpu.memory.bytes(*address, *len),
+                    OutData::Accumulator(bytes) => &bytes[..usize::from(width)],
+                    OutData::Bytes(bytes) => bytes,
+                };
+                Exit::Out { port, width, data }
+            }
+            Stopped::Halt => Exit::Halt,
+            Stopped::Fault(fault) => Exit::Fault(fault),
+            Stopped::Interrupted => Exit::Interrupted,
+            Stopped::Debug(stop) => Exit::Debug(stop),
+        })
+    }
+
+    fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
+        self.interrupted.clone()
+    }
+
+    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
+        self.input.as_ref().map(|input| (input.port, input.width, &mut self.input_data[..]))
+    }
+
+    fn registers(&mut self) -> Result<Registers, EngineError> {
+        let cpu = &self.cpu;
+        Ok(Registers {
+            eax: cpu.reg(register::EAX),
+            ebx: cpu.reg(register::EBX),
+            ecx: cpu.reg(register::ECX),
+            edx: cpu.reg(register::EDX),
+            esi: cpu.reg(register::ESI),
+            edi: cpu.reg(register::EDI),
+            ebp: cpu.reg(register::EBP),
+            esp: cpu.reg(register::ESP),
+            eip: cpu.eip,
+            eflags: cpu.eflags(),
+        })
+    }
+
+    fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        let cpu = &mut self.cpu;
+        for (number, value) in [
+            (register::EAX, registers.eax),
+            (register::EBX, registers.ebx),
+            (register::ECX, registers.ecx),
+            (register::EDX, registers.edx),
+            (register::ESI, registers.esi),
+            (register::EDI, registers.edi),
+            (register::EBP, registers.ebp),
+            (register::ESP, registers.esp),
+        ] {
+            cpu.set_reg(number, value);
+        }
+        cpu.eip = registers.eip;
+        cpu.set_eflags(registers.eflags);
+        self.input = None;
+        self.aftermath = None;
+        self.location = Location::At(registers.eip);
+        Ok(())
+    }
+
+    fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
+        let selector = |number| self.cpu.segment(number).selector;
+        Ok(SystemRegisters {
+            cs: selector(number::CS),
+            ds: selector(number::DS),
+            es: selector(number::ES),
+            fs: selector(number::FS),
+            gs: selector(number::GS),
+            ss: selector(number::SS),
+            cr0: self.cpu.cr0,
+        })
+    }
+
+    fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
+        self.cpu.set_watch(Watch::new(&stops.watchpoints));
+        self.blocks.set_breakpoints(&mut self.cpu, &stops.breakpoints);
+        self.stops = stops.clone();
+        Ok(())
+    }
+
+    fn instructions(&self) -> Option<u64> {
+        Some(self.cpu.instructions)
+    }
+
+    fn location(&mut self) -> Result<Location, EngineError> {
+        Ok(self.location)
+    }
+
+    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
+        if self.input.is_some() {
+            let registers = self.registers()?;
+            self.set_registers(&registers)?;
+        }
+        let memory = self.cpu.memory.snapshot();
+        let state = State { cpu: self.cpu.state(), memory, map: self.cpu.memory.map().clone() };
+        Ok(EngineSnapshot::new(state))
+    }
+
+    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
+        let own = snapshot.state::<State>().filter(|state| state.map == *self.cpu.memory.map());
+        let state = own.ok_or(EngineError::ForeignSnapshot)?;
+        self.cpu.memory.restore(&state.memory);
+        self.cpu.set_state(&state.cpu);
+        (self.input, self.aftermath, self.reported) = (None, None, None);
+        self.location = Location::At(self.cpu.eip);
+        Ok(())
+    }
+
+    fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
+        let from = self.cpu.memory.bytes(address, bytes.len() as u32);
+        bytes[..from.len()].copy_from_slice(from);
+        from.len()
+    }
+
+    fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        self.cpu.memory.write_bytes(address, bytes)
+    }
+}

@@ -1,0 +1,46 @@
+//! The processor's state at entry: 32-bit protected mode, paging off, flat segments.
+//!
+//! The contract says where the tables lie: far above RAM, where a guest cannot change them.
+
+use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
+
+use crate::{MemorySize, Registers, cr0, eflags};
+
+/// Where the descriptor tables lie: above any RAM, below the pages that KVM wants for itself, and not where a
+/// wrapped-around small negative offset from a null pointer leads.
+pub const TABLES: u32 = 0xfd00_0000;
+
+const _: () = assert!(TABLES >= MAX_RAM_SIZE);
+
+/// A descriptor table as its register describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Linear address.
+    pub base: u32,
+    /// Offset of the last byte.
+    pub limit: u16,
+}
+
+/// The null descriptor, flat code and flat data of privilege level 0, accessed (SDM volume 3, section 3.4.5).
+pub const DESCRIPTORS: [u64; 3] = [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+
+/// The selector in CS.
+pub const CODE_SELECTOR: u16 = 1 << 3;
+/// The selector in DS, ES, FS, GS and SS.
+pub const DATA_SELECTOR: u16 = 2 << 3;
+
+/// The processor's own exceptions are vectors 0 to 31 (SDM volume 3, section 7.2).
+pub const VECTORS: u8 = 32;
+
+/// The GDT, which holds [`DESCRIPTORS`].
+pub const GDT: Table = Table { base: TABLES, limit: size_of::<[u64; 3]>() as u16 - 1 };
+/// The IDT, with a gate for each of the processor's own vectors.
+pub const IDT: Table = Table { base: TABLES + 0x100, limit: VECTORS as u16 * 8 - 1 };
+
+/// CR0 at entry.
+pub const CR0: u32 = cr0::PE | cr0::ET;
+
+/// The registers at entry, on a machine with this much RAM.
+pub fn registers(ram: MemorySize) -> Registers {
+    Registers { eip: ENTRY, esp: ram.bytes(), eflags: eflags::RESERVED_1, ..Registers::default() }
+}

@@ -1,0 +1,82 @@
+//! The registers that every engine can show.
+
+/// General registers, instruction pointer and flags (SDM volume 1, section 3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registers' own names")]
+pub struct Registers {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+    pub esi: u32,
+    pub edi: u32,
+    pub ebp: u32,
+    pub esp: u32,
+    pub eip: u32,
+    pub eflags: u32,
+}
+
+/// Segment selectors, and the control register that says which mode the processor is in (SDM volume 3, section 2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the registers' own names")]
+pub struct SystemRegisters {
+    pub cs: u16,
+    pub ds: u16,
+    pub es: u16,
+    pub fs: u16,
+    pub gs: u16,
+    pub ss: u16,
+    pub cr0: u32,
+}
+
+/// The bits of EFLAGS (SDM volume 1, figure 3-8).
+pub mod eflags {
+    /// Carry flag.
+    pub const CF: u32 = 1 << 0;
+    /// Always set.
+    pub const RESERVED_1: u32 = 1 << 1;
+    /// Parity flag: the low byte of the result has an even number of ones.
+    pub const PF: u32 = 1 << 2;
+    /// Auxiliary carry flag: the carry out of bit 3.
+    pub const AF: u32 = 1 << 4;
+    /// Zero flag.
+    pub const ZF: u32 = 1 << 6;
+    /// Sign flag.
+    pub const SF: u32 = 1 << 7;
+    /// Trap flag: a debug exception after each instruction.
+    pub const TF: u32 = 1 << 8;
+    /// Interrupt enable flag. There are no interrupts here; the guest sees what it stored.
+    pub const IF: u32 = 1 << 9;
+    /// Direction flag: string instructions go downwards.
+    pub const DF: u32 = 1 << 10;
+    /// Overflow flag.
+    pub const OF: u32 = 1 << 11;
+    /// I/O privilege level, two bits.
+    pub const IOPL: u32 = 0b11 << 12;
+    /// Nested task.
+    pub const NT: u32 = 1 << 14;
+    /// Resume flag: no instruction breakpoint for one instruction.
+    pub const RF: u32 = 1 << 16;
+    /// Virtual-8086 mode.
+    pub const VM: u32 = 1 << 17;
+    /// Alignment check; without effect at privilege level 0.
+    pub const AC: u32 = 1 << 18;
+    /// Virtual interrupt flag.
+    pub const VIF: u32 = 1 << 19;
+    /// Virtual interrupt pending.
+    pub const VIP: u32 = 1 << 20;
+    /// Identification: whoever can change it has `cpuid`.
+    pub const ID: u32 = 1 << 21;
+}
+
+/// The bits of CR0 (SDM volume 3, section 2.5).
+pub mod cr0 {
+    /// Protection enable.
+    pub const PE: u32 = 1 << 0;
+    /// Task switched.
+    pub const TS: u32 = 1 << 3;
+    /// Extension type: always set since the Pentium.
+    pub const ET: u32 = 1 << 4;
+    /// Paging.
+    pub const PG: u32 = 1 << 31;
+}
