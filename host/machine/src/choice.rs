@@ -1,14 +1,19 @@
 //! Which engine runs a machine.
 
+use std::error::Error;
+use std::fmt;
 use std::str::FromStr;
 
-use super::soft::SoftEngine;
-use super::{Engine, Stops, Unsupported};
-use crate::MemoryMap;
+use flatland_soft::SoftEngine;
+use flatland_x86::{Engine, MemoryMap, Stops, Unsupported};
+
+#[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
+use flatland_kvm::{KvmEngine, KvmError};
 
 /// Which engine somebody wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Choice {
+#[non_exhaustive]
+pub enum EngineChoice {
     /// KVM where it can be used and can do what is asked for, `soft` otherwise.
     #[default]
     Auto,
@@ -18,7 +23,7 @@ pub enum Choice {
     Soft,
 }
 
-impl FromStr for Choice {
+impl FromStr for EngineChoice {
     type Err = UnknownEngine;
 
     fn from_str(name: &str) -> Result<Self, UnknownEngine> {
@@ -32,54 +37,79 @@ impl FromStr for Choice {
 }
 
 /// There is no such engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an engine: choose auto, kvm or soft")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownEngine;
 
+impl fmt::Display for UnknownEngine {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("not an engine: choose auto, kvm or soft")
+    }
+}
+
+impl Error for UnknownEngine {}
+
 /// Why there is no engine as it was wanted.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum ChoiceError {
     /// KVM cannot be used.
     #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-    #[error(transparent)]
-    Kvm(#[from] super::kvm::KvmError),
+    Kvm(KvmError),
     /// KVM is no part of this program.
-    #[cfg(not(all(feature = "kvm", target_os = "linux", target_arch = "x86_64")))]
-    #[error("this program was built without KVM: choose --engine soft, or build it for Linux on x86-64")]
     NoKvm,
     /// The engine cannot do what is asked for.
-    #[error(transparent)]
-    Unsupported(#[from] Unsupported),
+    Unsupported(Unsupported),
 }
 
-/// An engine, and why it is not KVM if nobody said so.
-#[derive(Debug)]
-pub struct Chosen<E = Box<dyn Engine>> {
-    /// The engine, with the stops set.
-    pub engine: E,
-    /// Why [`Choice::Auto`] did not take KVM.
-    pub fell_back: Option<ChoiceError>,
+impl fmt::Display for ChoiceError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
+            Self::Kvm(error) => error.fmt(f),
+            Self::NoKvm => f.write_str(
+                "this program was built without KVM: choose the soft engine, or build it for Linux on x86-64",
+            ),
+            Self::Unsupported(error) => error.fmt(f),
+        }
+    }
 }
 
-/// A machine's processor and zeroed RAM, in the contract's state at entry, that stops as it should.
-pub fn open(choice: Choice, memory: impl Into<MemoryMap>, stops: &Stops) -> Result<Chosen, ChoiceError> {
-    let memory = memory.into();
-    let fell_back = match choice {
-        Choice::Soft => None,
-        Choice::Kvm => return Ok(Chosen { engine: open_kvm(memory, stops)?, fell_back: None }),
-        Choice::Auto => match open_kvm(memory.clone(), stops) {
-            Ok(engine) => return Ok(Chosen { engine, fell_back: None }),
-            Err(why) => Some(why),
-        },
-    };
-    let mut engine = SoftEngine::new(memory);
-    engine.set_stops(stops)?;
-    Ok(Chosen { engine: Box::new(engine), fell_back })
+impl Error for ChoiceError {}
+
+impl From<Unsupported> for ChoiceError {
+    fn from(error: Unsupported) -> Self {
+        Self::Unsupported(error)
+    }
+}
+
+type AnyEngine = Box<dyn Engine + Send>;
+
+impl EngineChoice {
+    /// A machine's processor and zeroed RAM, in the contract's state at entry, that stops as it should; and why it is
+    /// not KVM, if nobody said so.
+    pub fn open(
+        self,
+        memory: impl Into<MemoryMap>,
+        stops: &Stops,
+    ) -> Result<(AnyEngine, Option<ChoiceError>), ChoiceError> {
+        let memory = memory.into();
+        let fell_back = match self {
+            Self::Soft => None,
+            Self::Kvm => return Ok((open_kvm(memory, stops)?, None)),
+            Self::Auto => match open_kvm(memory.clone(), stops) {
+                Ok(engine) => return Ok((engine, None)),
+                Err(why) => Some(why),
+            },
+        };
+        let mut engine = SoftEngine::new(memory);
+        engine.set_stops(stops)?;
+        Ok((Box::new(engine), fell_back))
+    }
 }
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-fn open_kvm(memory: MemoryMap, stops: &Stops) -> Result<Box<dyn Engine>, ChoiceError> {
-    let mut engine = super::kvm::KvmEngine::new(memory)?;
+fn open_kvm(memory: MemoryMap, stops: &Stops) -> Result<AnyEngine, ChoiceError> {
+    let mut engine = KvmEngine::new(memory).map_err(ChoiceError::Kvm)?;
     if *stops != Stops::default() {
         engine.set_stops(stops)?;
     }
@@ -87,6 +117,6 @@ fn open_kvm(memory: MemoryMap, stops: &Stops) -> Result<Box<dyn Engine>, ChoiceE
 }
 
 #[cfg(not(all(feature = "kvm", target_os = "linux", target_arch = "x86_64")))]
-fn open_kvm(_: MemoryMap, _: &Stops) -> Result<Box<dyn Engine>, ChoiceError> {
+fn open_kvm(_: MemoryMap, _: &Stops) -> Result<AnyEngine, ChoiceError> {
     Err(ChoiceError::NoKvm)
 }

@@ -1,1 +1,46 @@
-//! x
+//! The machine: a processor with RAM, devices behind its ports, streams behind these, and limits.
+//!
+//! A run is a value. [`Machine::resume`] runs the guest to the next [`Event`] that somebody [wants](Wants) and returns
+//! it; [`Machine::run`] is the loop over it that most people need. A debugger, a trace or a test runner is such a loop,
+//! too.
+//!
+//! ```
+//! use flatland_machine::{EngineChoice, Event, Machine, Program, Wants};
+//!
+//! // mov dx, 0xe9; mov al, 'A'; out dx, al; hlt
+//! let program = Program::from_bytes(vec![0x66, 0xba, 0xe9, 0x00, 0xb0, b'A', 0xee, 0xf4])?;
+//! let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+//! let wants = Wants { transfers: true, ..Wants::default() };
+//! let Event::Transfer(transfer) = machine.resume(&wants)? else { panic!() };
+//! assert_eq!((transfer.port, &*transfer.data), (0xe9, &b"A"[..]));
+//! assert_eq!(machine.run()?.status(), 0);
+//! assert_eq!(machine.streams().output.bytes(), b"A");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod alarm;
+mod builder;
+mod bus;
+mod choice;
+mod device;
+pub mod devices;
+mod event;
+mod interrupt;
+mod machine;
+mod outcome;
+mod snapshot;
+mod stats;
+mod streams;
+
+pub use builder::{BuildError, Builder};
+pub use choice::{ChoiceError, EngineChoice, UnknownEngine};
+pub use device::{Device, Host, Unfinished};
+pub use event::{Event, Stopped, Transfer, Wants};
+pub use flatland_program::{Image, ImageError, Program, ProgramError};
+pub use flatland_x86::{MemorySize, MemoryMap};
+pub use interrupt::InterruptHandle;
+pub use machine::{Machine, RunError};
+pub use outcome::{Outcome, Signal, Stop};
+pub use snapshot::Snapshot;
+pub use stats::{Stats, Transfers};
+pub use streams::{Input, Output, StreamError, Streams};

@@ -1,108 +1,248 @@
-//! The machine: ports, streams, limits and the outcome, the same whatever engine runs the processor.
+//! The machine: a run that is resumed and says what happened, the same whatever engine runs the processor.
 
-mod limits;
-mod ports;
-mod reminder;
-mod snapshot;
-mod stats;
-mod watch;
-
+use std::error::Error;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use flatland_contract::memory::LOAD_ADDRESS;
-use flatland_contract::test::Order;
 use flatland_contract::{Direction, Port};
+use flatland_x86::{
+    DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Location, MemoryMap, Registers, Stops, SystemRegisters,
+    Unsupported,
+};
 
-use crate::engine::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported};
-use crate::fault::Fault;
-use crate::kick::{self, Alarm};
-use crate::outcome::{Outcome, Stop};
-use crate::{Image, ImageError, StreamError, Streams};
+use crate::alarm::{self, NEVER};
+use crate::bus::Bus;
+use crate::interrupt::{Shared, reason};
+use crate::streams::Flush;
+use crate::{
+    Builder, ChoiceError, Device, Event, Host, Image, ImageError, InterruptHandle, Outcome, Stats, Stop, Stopped,
+    StreamError, Streams, Transfer, Unfinished, Wants, devices,
+};
 
-pub(crate) use limits::Limits;
-use ports::{End, Facts, Ports};
-use reminder::Reminder;
-pub use snapshot::Snapshot;
-pub use stats::{Stats, Transfers};
-pub use watch::{Nobody, Transfer, Watcher};
-
-/// A processor with an image in its RAM, and the streams behind its ports.
+/// A processor with a program in its RAM, devices behind its ports, and streams behind these.
+///
+/// [`Machine::builder`] makes one. It may be sent to another thread, also in the middle of a run.
 #[derive(Debug)]
-pub struct Machine<E> {
-    engine: E,
-    ports: Ports,
-    time_limit: Option<Duration>,
-    instruction_limit: Option<u64>,
-    /// Whether the run is to stop where the guest asks for input.
-    pause_at_input: bool,
+pub struct Machine {
+    engine: Box<dyn Engine + Send>,
+    pub(crate) bus: Bus,
+    streams: Streams,
+    shared: Arc<Shared>,
+    /// Where the engine stops.
+    stops: Stops,
+    limits: Limits,
+    /// How long this run has taken so far.
+    used: Duration,
+    has_begun: bool,
+    /// The guest waits for input that the engine has not been given.
+    waits_for_input: bool,
+    /// Somebody has been told of that.
+    input_is_announced: bool,
+    /// A transfer that was interrupted and is to be made first.
+    unsent: Option<Unsent>,
+    /// What comes before the next instruction.
+    next: Option<Outcome>,
+    /// The alarm will see to it that output is written.
+    flush_is_set: bool,
+    is_buffered: bool,
     stats: Stats,
+    pub(crate) fell_back: Option<ChoiceError>,
+}
+
+/// How long a run may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub time: Option<Duration>,
+    pub instructions: Option<u64>,
+}
+
+/// What a guest sent that its device has not taken yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Unsent {
+    port: u16,
+    width: u8,
+    data: Vec<u8>,
 }
 
 /// Why the host could not do its work.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum RunError {
     /// The engine could not go on.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
+    /// The engine cannot do what somebody wants.
+    Unsupported(Unsupported),
     /// A stream failed.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// The clock could not be set.
-    #[error("no timer for the run ({0}): raise the limit of pending signals with `ulimit -i`")]
-    Timer(#[source] io::Error),
+    Stream(StreamError),
+    /// There is no thread for the clock.
+    Alarm(io::Error),
 }
 
-impl<E: Engine> Machine<E> {
-    /// How long a reader that does not read delays a watcher that may hold the guest.
-    const FLUSH_BEFORE_HOLDING: Duration = Duration::from_millis(100);
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Engine(error) => error.fmt(f),
+            Self::Unsupported(error) => error.fmt(f),
+            Self::Stream(error) => error.fmt(f),
+            Self::Alarm(error) => {
+                write!(f, "no thread for the clock ({error}): raise the limit of processes with `ulimit -u`")
+            }
+        }
+    }
+}
+
+impl Error for RunError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Engine(error) => Some(error),
+            Self::Unsupported(error) => Some(error),
+            Self::Stream(error) => Some(error),
+            Self::Alarm(error) => Some(error),
+        }
+    }
+}
+
+impl From<EngineError> for RunError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<Unsupported> for RunError {
+    fn from(error: Unsupported) -> Self {
+        Self::Unsupported(error)
+    }
+}
+
+impl From<StreamError> for RunError {
+    fn from(error: StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+/// What became of a transfer.
+enum Made {
+    Yes,
+    /// Later: the run is to come back.
+    Interrupted,
+    /// Later: somebody wants to know.
+    InputWanted,
+    /// It ends the run. `true` if it was made.
+    Ends(End, bool),
+}
+
+/// A transfer that ends the run.
+enum End {
+    Exited(u8),
+    OfInput,
+    Fault(FaultKind),
+}
+
+impl Machine {
+    /// The longest that a byte waits to be written while the guest computes.
+    pub const FLUSH_WITHIN: Duration = Duration::from_millis(20);
 
     /// How long a run that was stopped waits for a reader that does not read.
     const LAST_FLUSH: Duration = Duration::from_secs(1);
 
-    /// Puts the image where it belongs.
-    pub fn new(mut engine: E, image: &Image, streams: Streams) -> Result<Self, ImageError> {
+    /// What a machine is made with.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A machine on an engine of the caller's, with the contract's devices and no limits. [`Self::builder`] makes the
+    /// engine, too.
+    pub fn new(
+        engine: impl Engine + Send + 'static,
+        image: &Image,
+        streams: Streams,
+    ) -> Result<Self, ImageError> {
+        Self::on_engine(Box::new(engine), image, streams)
+    }
+
+    pub(crate) fn on_engine(
+        mut engine: Box<dyn Engine + Send>,
+        image: &Image,
+        streams: Streams,
+    ) -> Result<Self, ImageError> {
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
             let ram = engine.memory_map().ram();
             return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
         }
-        let facts = Facts::new(engine.memory_map().layout());
+        let shared = Arc::new(Shared::new(engine.interrupt_handle()));
+        let mut bus = Bus::default();
+        bus.replace(Port::Console, devices::Console);
+        bus.replace(Port::Diagnostics, devices::Diagnostics);
+        bus.replace(Port::InputReady, devices::InputReady::default());
+        bus.replace(Port::Layout, devices::Layout::new(engine.memory_map().layout()));
+        bus.replace(Port::Arguments, devices::Arguments::default());
+        bus.replace(Port::Clock, devices::Clock::system());
+        bus.replace(Port::Random, devices::Random::system());
+        bus.replace(Port::Exit, devices::Exit);
+        bus.replace(Port::Test, devices::Test::default());
         Ok(Self {
             engine,
-            ports: Ports::new(streams, facts),
-            time_limit: None,
-            instruction_limit: None,
-            pause_at_input: false,
+            bus,
+            streams,
+            shared,
+            stops: Stops::default(),
+            limits: Limits::default(),
+            used: Duration::ZERO,
+            has_begun: false,
+            waits_for_input: false,
+            input_is_announced: false,
+            unsent: None,
+            next: None,
+            flush_is_set: false,
+            is_buffered: true,
             stats: Stats::default(),
+            fell_back: None,
         })
     }
 
-    /// Ends a run that takes longer than this.
-    pub fn set_time_limit(&mut self, limit: Duration) {
-        self.time_limit = Some(limit);
+    /// Interrupts this machine's run, from any thread or from a signal handler.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        InterruptHandle::new(self.shared.clone())
     }
 
-    /// Ends a run after so many instructions, if the engine can count them.
-    pub fn set_instruction_limit(&mut self, limit: u64) -> Result<(), Unsupported> {
-        self.engine.set_stops(&Stops { instructions: Some(limit), ..Stops::default() })?;
-        self.instruction_limit = Some(limit);
+    /// Ends a run that takes longer than this. Only the time inside of [`Self::resume`] counts, since the start or the
+    /// last [`Self::restore`].
+    pub fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.limits.time = limit;
+    }
+
+    /// Ends a run that has executed so many instructions, counted from entry: what a snapshot had executed counts, too,
+    /// after it was restored. An error if the engine cannot count them.
+    pub fn set_instruction_limit(&mut self, limit: Option<u64>) -> Result<(), Unsupported> {
+        let stops = Stops { instructions: limit, ..Stops::default() };
+        self.engine.set_stops(&stops)?;
+        self.stops = stops;
+        self.limits.instructions = limit;
         Ok(())
+    }
+
+    /// Turns everything off that makes bulk input and output fast, or on again: the shortcuts of the engine
+    /// ([`Engine::set_fast_transfers`]), and output that is collected before it is written. A guest and the bytes it
+    /// sends are the same either way.
+    pub fn set_fast_transfers(&mut self, on: bool) {
+        self.is_buffered = on;
+        self.streams.set_buffered(on);
+        self.engine.set_fast_transfers(on);
     }
 
     /// Sets what the guest is told as its arguments, each without a zero byte.
     pub fn set_arguments(&mut self, arguments: impl IntoIterator<Item = Vec<u8>>) {
-        self.ports.facts().set_arguments(arguments);
+        self.bus.replace(Port::Arguments, devices::Arguments::new(arguments));
     }
 
-    /// Asks the guest to run a test.
-    pub fn set_test(&mut self, order: Order) {
-        self.ports.facts().set_order(order);
-    }
-
-    /// Whether the test that was asked for has sent its completion record.
-    pub fn test_is_complete(&mut self) -> bool {
-        self.ports.facts().is_complete()
+    /// The first device of this type, to look at or to talk to.
+    pub fn device<T: Device>(&mut self) -> Option<&mut T> {
+        self.bus.device()
     }
 
     /// What all runs so far have cost.
@@ -112,231 +252,466 @@ impl<E: Engine> Machine<E> {
 
     /// The streams, for looking at what the guest sent.
     pub fn streams(&self) -> &Streams {
-        self.ports.streams()
+        &self.streams
     }
 
-    /// The processor, for looking at what the guest did.
-    pub fn engine(&mut self) -> &mut E {
-        &mut self.engine
+    /// Why [`EngineChoice::Auto`](crate::EngineChoice::Auto) did not take KVM, if it did not.
+    pub fn fell_back(&self) -> Option<&ChoiceError> {
+        self.fell_back.as_ref()
     }
 
-    /// Runs the guest to its end. Everything it sent is where it belongs before this returns.
+    /// The processor, for looking at what the guest did. Use the machine's own methods to change anything.
+    pub fn engine(&mut self) -> &mut (dyn Engine + Send) {
+        &mut *self.engine
+    }
+
+    /// What lies where in RAM.
+    pub fn memory_map(&self) -> &MemoryMap {
+        self.engine.memory_map()
+    }
+
+    /// The registers. See [`Engine::registers`].
+    pub fn registers(&mut self) -> Result<Registers, EngineError> {
+        self.engine.registers()
+    }
+
+    /// Changes the registers. A transfer that is being waited for is given up. A run that has ended goes on from there.
+    pub fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        self.engine.set_registers(registers)?;
+        self.waits_for_input = false;
+        self.next = None;
+        Ok(())
+    }
+
+    /// The registers beside the general ones.
+    pub fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
+        self.engine.system_registers()
+    }
+
+    /// Where the instruction stands that the last event came from. See [`Engine::location`].
+    pub fn location(&mut self) -> Result<Location, EngineError> {
+        self.engine.location()
+    }
+
+    /// Copies RAM. See [`Engine::read_ram`].
+    pub fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
+        self.engine.read_ram(address, bytes)
+    }
+
+    /// Writes RAM. See [`Engine::write_ram`].
+    pub fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        self.engine.write_ram(address, bytes)
+    }
+
+    /// Says whether the engine can do this, by a dry run: a debugger asks before it promises.
+    pub fn check(&mut self, wants: &Wants) -> Result<(), Unsupported> {
+        self.set_stops(wants)
+    }
+
+    /// Writes what the guest has sent so far, as much as can be written in this time: for whoever holds a run up.
+    pub fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
+        self.streams.flush_within(time)
+    }
+
+    /// Runs the guest to its end, or until it is [interrupted](Self::interrupt_handle). Everything it sent is where it
+    /// belongs before this returns.
     pub fn run(&mut self) -> Result<Outcome, RunError> {
-        self.run_watched(&mut Nobody)
+        let wants = Wants::nothing();
+        loop {
+            match self.resume(&wants)? {
+                Event::Ended(outcome) => return Ok(outcome),
+                Event::Interrupted => return self.stop(Stop::Interrupted),
+                _ => {}
+            }
+        }
     }
 
-    /// The same with somebody watching. Where the watcher sets stops, [`Self::set_instruction_limit`] is its own to keep.
-    pub fn run_watched<W: Watcher>(&mut self, watcher: &mut W) -> Result<Outcome, RunError> {
-        let mut limits = Limits::from_now(self.time_limit);
-        if W::HOLDS {
-            limits = limits.coming_back();
+    /// Makes an end of the run here, for whoever resumes it and decides so.
+    pub fn stop(&mut self, stop: Stop) -> Result<Outcome, RunError> {
+        match self.streams.flush_within(Self::LAST_FLUSH) {
+            Ok(()) | Err(StreamError::Closed) => {}
+            Err(error) => return Err(error.into()),
         }
-        // For as long as there is output to write, too.
-        let mut limit_alarm = Alarm::insistent();
-        if let Some(deadline) = limits.deadline() {
-            limit_alarm.set(deadline).map_err(RunError::Timer)?;
+        Ok(Outcome::Stopped(stop, self.engine.location()?))
+    }
+
+    /// Runs the guest to the next event, and returns it. What counts as one is asked for anew each time.
+    pub fn resume(&mut self, wants: &Wants) -> Result<Event, RunError> {
+        self.set_stops(wants)?;
+        if !self.has_begun {
+            self.has_begun = true;
+            self.bus.reset();
         }
         let start = Instant::now();
-        self.ports.facts().begin();
-        let mut result = self.run_to_end(&mut limits, watcher);
-        if let Ok(outcome) = &result
-            && let Err(error) =
-                self.watched(&mut limits, watcher, |watcher, engine| watcher.ended(engine, outcome))
-        {
-            result = Err(error);
-        }
-        self.stats.time += start.elapsed().saturating_sub(limits.held());
-        let delivered = match result {
-            Ok(Outcome::Stopped(..)) => self.ports.flush_within(Self::LAST_FLUSH).map(|()| None),
-            _ => self.ports.flush(&limits),
-        };
-        match (result, delivered) {
-            // Whoever reads our output may leave when they have seen enough; a fault is news all the same.
-            (Ok(Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_)), Err(StreamError::Closed)) => {
-                Ok(Outcome::OutputClosed)
-            }
-            (Err(RunError::Stream(StreamError::Closed)), _) => Ok(Outcome::OutputClosed),
-            (result, Err(StreamError::Closed)) => result,
-            (Ok(_), Err(error)) => Err(error.into()),
-            (Ok(_), Ok(Some(stop))) => {
-                self.ports.flush_within(Self::LAST_FLUSH)?;
-                self.stopped(stop)
-            }
-            (result, _) => result,
-        }
+        // A limit beyond what the clock can count is none.
+        let deadline = self.limits.time.and_then(|limit| start.checked_add(limit.saturating_sub(self.used)));
+        let clock = wants.clock.and_then(|time| start.checked_add(time));
+        let result = self.resume_until(wants, deadline, clock);
+        let taken = start.elapsed();
+        self.used += taken;
+        self.stats.time += taken;
+        result
     }
 
-    fn run_to_end<W: Watcher>(&mut self, limits: &mut Limits, watcher: &mut W) -> Result<Outcome, RunError> {
-        let mut reminder = Reminder::new();
-        if let Some(End::Stopped(stop)) =
-            self.watched(limits, watcher, |watcher, engine| watcher.begins(engine))?
-        {
-            return self.stopped(stop);
+    fn resume_until(
+        &mut self,
+        wants: &Wants,
+        deadline: Option<Instant>,
+        clock: Option<Instant>,
+    ) -> Result<Event, RunError> {
+        let shared = self.shared.clone();
+        for (which, at) in [(&shared.limit_at, deadline), (&shared.clock_at, clock)] {
+            if let Some(at) = at {
+                alarm::set(&shared, which, at).map_err(RunError::Alarm)?;
+            }
         }
-        self.remind_of_output(&mut reminder)?;
-        loop {
-            let mut transfer = None;
-            let mut note = |port, width, direction, data: &[u8]| {
-                if W::WANTS_TRANSFERS {
-                    transfer = Some(Transfer { port, width, direction, data: data.to_vec() });
+        self.engine.enter()?;
+        let result = self.resume_entered(wants, deadline, clock);
+        self.engine.leave();
+        let result = self.deliver(result, deadline);
+        if deadline.is_some() {
+            shared.limit_at.store(NEVER, Ordering::SeqCst);
+        }
+        if clock.is_some() {
+            shared.clock_at.store(NEVER, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// Writes what an ended run has sent. That may take long, too, and may fail.
+    fn deliver(
+        &mut self,
+        result: Result<Event, RunError>,
+        deadline: Option<Instant>,
+    ) -> Result<Event, RunError> {
+        let outcome = match result {
+            Ok(Event::Ended(outcome)) => outcome,
+            Err(RunError::Stream(StreamError::Closed)) => Outcome::OutputClosed,
+            result => return result,
+        };
+        let delivered = match outcome {
+            Outcome::Stopped(..) => self.streams.flush_within(Self::LAST_FLUSH),
+            _ => loop {
+                match self.streams.flush(&self.shared) {
+                    Ok(Flush::Interrupted) => {
+                        if let Some(stop) = self.stop_of_reasons(deadline) {
+                            return self.stop(stop).map(Event::Ended);
+                        }
+                    }
+                    result => break result.map(drop),
                 }
-            };
-            let end = match self.engine.run()? {
+            },
+        };
+        self.forget_flush();
+        let outcome = match (outcome, delivered) {
+            (outcome, Ok(())) => outcome,
+            // Whoever reads our output may leave when they have seen enough; a fault is news all the same.
+            (Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_), Err(StreamError::Closed)) => {
+                Outcome::OutputClosed
+            }
+            (outcome, Err(StreamError::Closed)) => outcome,
+            (_, Err(error)) => return Err(error.into()),
+        };
+        self.next = match &outcome {
+            Outcome::Stopped(..) => None,
+            outcome => Some(outcome.clone()),
+        };
+        Ok(Event::Ended(outcome))
+    }
+
+    /// What of the reasons to come back ends a run that has nothing left to do but to write.
+    fn stop_of_reasons(&mut self, deadline: Option<Instant>) -> Option<Stop> {
+        self.shared.clear(reason::CLOCK);
+        if self.shared.clear(reason::REQUESTED) {
+            return Some(Stop::Interrupted);
+        }
+        self.time_is_over(deadline).then(|| Stop::TimeLimit(self.limits.time.unwrap_or_default()))
+    }
+
+    fn time_is_over(&self, deadline: Option<Instant>) -> bool {
+        self.shared.clear(reason::LIMIT) && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn resume_entered(
+        &mut self,
+        wants: &Wants,
+        deadline: Option<Instant>,
+        clock: Option<Instant>,
+    ) -> Result<Event, RunError> {
+        self.set_flush()?;
+        loop {
+            if self.shared.reasons() != 0
+                && let Some(event) = self.on_reasons(deadline, clock)?
+            {
+                return Ok(event);
+            }
+            if let Some(outcome) = self.next.take() {
+                return Ok(Event::Ended(outcome));
+            }
+            if let Some(unsent) = self.unsent.take() {
+                let (made, transfer) = self.output(&unsent.data, unsent.port, unsent.width, wants);
+                if let Some(event) = self.settle(made?, transfer)? {
+                    return Ok(event);
+                }
+                self.set_flush()?;
+                continue;
+            }
+            if self.waits_for_input {
+                let (made, transfer) = match self.engine.pending_input() {
+                    Some((port, width, data)) => read(
+                        &mut self.bus,
+                        &mut Host {
+                            streams: &mut self.streams,
+                            shared: &self.shared,
+                            announces_input: wants.input && !self.input_is_announced,
+                        },
+                        wants,
+                        (port, width),
+                        data,
+                    ),
+                    // Given up by whoever changed the registers.
+                    None => (Ok(Made::Yes), None),
+                };
+                self.waits_for_input = !matches!(made, Ok(Made::Yes | Made::Ends(..)));
+                self.input_is_announced |= matches!(made, Ok(Made::InputWanted));
+                if let Some(event) = self.settle(made?, transfer)? {
+                    return Ok(event);
+                }
+                continue;
+            }
+            let (made, transfer) = match self.engine.run()? {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
-                    let end = self.ports.output(port, width, data, limits)?;
-                    if matches!(end, None | Some(End::Exited(_))) {
-                        note(port, width, Direction::Out, data);
+                    let host = &mut Host {
+                        streams: &mut self.streams,
+                        shared: &self.shared,
+                        announces_input: false,
+                    };
+                    let (made, transfer) = write(&mut self.bus, host, wants, (port, width), data);
+                    if let Ok(Made::Interrupted) = made {
+                        self.unsent = Some(Unsent { port, width, data: data.into() });
                     }
-                    if self.ports.output_waits() {
-                        reminder.set().map_err(RunError::Timer)?;
+                    if self.streams.output_waits() && !self.flush_is_set {
+                        self.set_flush()?;
                     }
-                    end
-                }
-                Exit::In { port, width: 1, .. }
-                    if self.pause_at_input
-                        && [Port::Console, Port::InputReady].map(Port::number).contains(&port) =>
-                {
-                    // Its instruction is to be the next one.
-                    let registers = self.engine.registers()?;
-                    self.engine.set_registers(&registers)?;
-                    Some(End::Stopped(Stop::Input))
+                    (made, transfer)
                 }
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());
-                    match self.ports.input(port, width, data, limits)? {
-                        Some(End::Kicked) => self.go_on_waiting(limits, &mut reminder, watcher, &mut note)?,
-                        end => {
-                            if end.is_none() {
-                                note(port, width, Direction::In, data);
-                            }
-                            end
-                        }
+                    let host = &mut Host {
+                        streams: &mut self.streams,
+                        shared: &self.shared,
+                        announces_input: wants.input,
+                    };
+                    let (made, transfer) = read(&mut self.bus, host, wants, (port, width), data);
+                    self.waits_for_input = matches!(made, Ok(Made::Interrupted | Made::InputWanted));
+                    self.input_is_announced = matches!(made, Ok(Made::InputWanted));
+                    (made, transfer)
+                }
+                Exit::Halt => return Ok(Event::Ended(Outcome::Halted)),
+                Exit::Fault(fault) => return Ok(Event::Ended(Outcome::Fault(fault))),
+                Exit::Interrupted => {
+                    self.stats.interrupts += 1;
+                    continue;
+                }
+                Exit::Debug(stop) => return self.on_stop(stop),
+                other => return Err(EngineError::UnknownExit(format!("{other:?}").into()).into()),
+            };
+            match made? {
+                Made::Yes if transfer.is_none() => {}
+                made => {
+                    if let Some(event) = self.settle(made, transfer)? {
+                        return Ok(event);
                     }
                 }
-                Exit::Halt => return Ok(Outcome::Halted),
-                Exit::Fault(fault) => return Ok(Outcome::Fault(fault)),
-                Exit::Kicked => {
-                    self.stats.kicks += 1;
-                    self.on_watched_kick(limits, &mut reminder, watcher)?
-                }
-                Exit::Debug(DebugStop::InstructionLimit) => {
-                    Some(End::Stopped(Stop::InstructionLimit(self.instruction_limit.unwrap_or_default())))
-                }
-                Exit::Debug(stop) => {
-                    self.watched(limits, watcher, |watcher, engine| watcher.stopped(engine, stop))?
-                }
-            };
-            if let Some(transfer) = transfer {
-                watcher.transferred(&mut self.engine, &transfer)?;
-            }
-            let end = match end {
-                None if reminder.is_due() => self.write_output(limits, &mut reminder)?,
-                end => end,
-            };
-            match end {
-                None | Some(End::Kicked) => {}
-                Some(End::OfInput) => return Ok(Outcome::EndOfInput),
-                Some(End::Exited(status)) => return Ok(Outcome::Exited(status)),
-                Some(End::Stopped(stop)) => return self.stopped(stop),
-                Some(End::Fault(kind)) => {
-                    return Ok(Outcome::Fault(Fault { kind, location: self.engine.location()? }));
-                }
             }
         }
     }
 
-    /// Calls the watcher, which may hold the guest and may end the run. What it holds has sent what it had to send.
-    fn watched<W: Watcher>(
+    /// A transfer of what the guest sent before.
+    fn output(
         &mut self,
-        limits: &mut Limits,
-        watcher: &mut W,
-        call: impl FnOnce(&mut W, &mut E) -> Result<(), EngineError>,
-    ) -> Result<Option<End>, RunError> {
-        if W::HOLDS {
-            self.ports.flush_within(Self::FLUSH_BEFORE_HOLDING)?;
-            let start = Instant::now();
-            let result = call(watcher, &mut self.engine);
-            limits.add_held(start.elapsed());
-            result?;
-        } else {
-            call(watcher, &mut self.engine)?;
+        data: &[u8],
+        port: u16,
+        width: u8,
+        wants: &Wants,
+    ) -> (Result<Made, StreamError>, Option<Transfer>) {
+        let host =
+            &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false };
+        let (made, transfer) = write(&mut self.bus, host, wants, (port, width), data);
+        if let Ok(Made::Interrupted) = made {
+            self.unsent = Some(Unsent { port, width, data: data.into() });
         }
-        Ok(watcher.ends().then_some(End::Stopped(Stop::Debugger)))
+        (made, transfer)
     }
 
-    fn on_watched_kick<W: Watcher>(
+    /// What comes of a transfer.
+    fn settle(&mut self, made: Made, transfer: Option<Transfer>) -> Result<Option<Event>, RunError> {
+        let outcome = match made {
+            Made::Yes => None,
+            // The loop looks why.
+            Made::Interrupted => return Ok(None),
+            Made::InputWanted => return Ok(Some(Event::InputWanted)),
+            Made::Ends(end, _) => Some(match end {
+                End::Exited(status) => Outcome::Exited(status),
+                End::OfInput => Outcome::EndOfInput,
+                End::Fault(kind) => Outcome::Fault(Fault { kind, location: self.engine.location()? }),
+            }),
+        };
+        Ok(match (transfer, outcome) {
+            (Some(transfer), outcome) => {
+                self.next = outcome;
+                Some(Event::Transfer(transfer))
+            }
+            (None, outcome) => outcome.map(Event::Ended),
+        })
+    }
+
+    fn on_stop(&mut self, stop: DebugStop) -> Result<Event, RunError> {
+        if stop == DebugStop::InstructionLimit
+            && let Some(limit) = self.limits.instructions
+            && self.engine.instructions().is_some_and(|count| count >= limit)
+        {
+            let location = self.engine.location()?;
+            return Ok(Event::Ended(Outcome::Stopped(Stop::InstructionLimit(limit), location)));
+        }
+        let eip = self.engine.registers()?.eip;
+        Ok(Event::Stopped(Stopped::new(stop, &self.stops, eip)))
+    }
+
+    /// Deals with the reasons to come back. Not each is an event: the alarm may have been late, or nobody asks for it
+    /// any more.
+    fn on_reasons(
         &mut self,
-        limits: &mut Limits,
-        reminder: &mut Reminder,
-        watcher: &mut W,
-    ) -> Result<Option<End>, RunError> {
-        match self.on_kick(limits, reminder)? {
-            None => self.watched(limits, watcher, |watcher, engine| watcher.kicked(engine)),
-            end => Ok(end),
+        deadline: Option<Instant>,
+        clock: Option<Instant>,
+    ) -> Result<Option<Event>, RunError> {
+        if self.shared.clear(reason::REQUESTED) {
+            return Ok(Some(Event::Interrupted));
         }
+        if self.time_is_over(deadline) {
+            let limit = self.limits.time.unwrap_or_default();
+            let location = self.engine.location()?;
+            return Ok(Some(Event::Ended(Outcome::Stopped(Stop::TimeLimit(limit), location))));
+        }
+        if self.shared.clear(reason::CLOCK) && clock.is_some_and(|clock| Instant::now() >= clock) {
+            return Ok(Some(Event::Clock));
+        }
+        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush(&self.shared)? == Flush::Done {
+            self.forget_flush();
+            self.set_flush()?;
+        }
+        Ok(None)
     }
 
-    /// A wait for input was interrupted for the watcher: lets it look, and waits again.
-    fn go_on_waiting<W: Watcher>(
-        &mut self,
-        limits: &mut Limits,
-        reminder: &mut Reminder,
-        watcher: &mut W,
-        note: &mut impl FnMut(u16, u8, Direction, &[u8]),
-    ) -> Result<Option<End>, RunError> {
-        loop {
-            let end = self.on_watched_kick(limits, reminder, watcher)?;
-            if end.is_some() {
-                return Ok(end);
-            }
-            // Nobody waits any more where the watcher has changed the registers.
-            let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
-            let end = self.ports.input(port, width, data, limits)?;
-            if end.is_none() {
-                note(port, width, Direction::In, data);
-            }
-            if end != Some(End::Kicked) {
-                return Ok(end);
-            }
+    /// Sees to it that output is written within [`Self::FLUSH_WITHIN`]: what waits to be written, and what the engine
+    /// may hold.
+    fn set_flush(&mut self) -> Result<(), RunError> {
+        if self.flush_is_set || !(self.streams.output_waits() || self.engine.holds_output()) {
+            return Ok(());
         }
+        let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
+        alarm::set(&self.shared, &self.shared.flush_at, at).map_err(RunError::Alarm)?;
+        self.flush_is_set = true;
+        Ok(())
     }
 
-    /// The clock or a signal wants something. Signals that mean nothing to us come here too, such as
-    /// SIGCONT after a stop (KVM API 4.10, EINTR).
-    fn on_kick(&mut self, limits: &Limits, reminder: &mut Reminder) -> Result<Option<End>, RunError> {
-        if let Some(stop) = limits.stop() {
-            return Ok(Some(End::Stopped(stop)));
-        }
-        if !kick::answer() {
-            return Ok(None);
-        }
-        let waited = self.ports.output_waits();
-        let end = self.ports.flush(limits)?.map(End::Stopped);
-        reminder.rang(waited);
-        self.remind_of_output(reminder)?;
-        Ok(end)
+    /// Nothing waits to be written any more.
+    fn forget_flush(&mut self) {
+        self.shared.flush_at.store(NEVER, Ordering::SeqCst);
+        self.shared.clear(reason::FLUSH);
+        self.flush_is_set = false;
     }
 
-    /// Writes what the guest has sent so far.
-    fn write_output(&mut self, limits: &Limits, reminder: &mut Reminder) -> Result<Option<End>, RunError> {
-        let end = self.ports.flush(limits)?.map(End::Stopped);
-        reminder.clear();
-        self.remind_of_output(reminder)?;
-        Ok(end)
-    }
-
-    /// Sees to it that a person sees output in time: what waits to be written, and what the engine may hold.
-    fn remind_of_output(&mut self, reminder: &mut Reminder) -> Result<(), RunError> {
-        if self.ports.output_waits() || self.engine.holds_output() {
-            reminder.set().map_err(RunError::Timer)?;
+    fn set_stops(&mut self, wants: &Wants) -> Result<(), Unsupported> {
+        let same = {
+            let Stops { step, breakpoints, watchpoints, each_transfer, instructions } = &self.stops;
+            let limit = wants.instructions.into_iter().chain(self.limits.instructions).min();
+            (*step, *each_transfer, *instructions) == (wants.steps, wants.transfers, limit)
+                && *breakpoints == wants.breakpoints
+                && *watchpoints == wants.watchpoints
+        };
+        if !same {
+            let stops = wants.stops(self.limits.instructions);
+            self.engine.set_stops(&stops)?;
+            self.stops = stops;
         }
         Ok(())
     }
 
-    fn stopped(&mut self, stop: Stop) -> Result<Outcome, RunError> {
-        // Leave no ring behind for the next run on this thread.
-        kick::answer();
-        Ok(Outcome::Stopped(stop, self.engine.location()?))
+    /// Begins a new run from a state that was put back.
+    pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, streams: Streams) {
+        self.streams = streams;
+        self.streams.set_buffered(self.is_buffered);
+        self.unsent = unsent;
+        self.used = Duration::ZERO;
+        self.has_begun = true;
+        self.waits_for_input = false;
+        self.input_is_announced = false;
+        self.next = None;
+        if self.flush_is_set {
+            self.forget_flush();
+        }
     }
+
+    pub(crate) fn unsent(&self) -> Option<&Unsent> {
+        self.unsent.as_ref()
+    }
+}
+
+fn read(
+    bus: &mut Bus,
+    host: &mut Host,
+    wants: &Wants,
+    (port, width): (u16, u8),
+    data: &mut [u8],
+) -> (Result<Made, StreamError>, Option<Transfer>) {
+    let made = made(bus.read(port, width, data, host), port, width, Direction::In);
+    let transfer = noted(&made, wants, port, width, Direction::In, data);
+    (made, transfer)
+}
+
+fn write(
+    bus: &mut Bus,
+    host: &mut Host,
+    wants: &Wants,
+    (port, width): (u16, u8),
+    data: &[u8],
+) -> (Result<Made, StreamError>, Option<Transfer>) {
+    let made = made(bus.write(port, width, data, host), port, width, Direction::Out);
+    let transfer = noted(&made, wants, port, width, Direction::Out, data);
+    (made, transfer)
+}
+
+/// The transfer, if it was made and somebody wants to know.
+fn noted(
+    made: &Result<Made, StreamError>,
+    wants: &Wants,
+    port: u16,
+    width: u8,
+    direction: Direction,
+    data: &[u8],
+) -> Option<Transfer> {
+    let was_made = matches!(made, Ok(Made::Yes | Made::Ends(_, true)));
+    (wants.transfers && was_made).then(|| Transfer { port, width, direction, data: data.to_vec() })
+}
+
+/// What a device's answer means for the run.
+fn made(
+    result: Result<(), Unfinished>,
+    port: u16,
+    width: u8,
+    direction: Direction,
+) -> Result<Made, StreamError> {
+    Ok(match result {
+        Ok(()) => Made::Yes,
+        Err(Unfinished::Unsupported) => {
+            Made::Ends(End::Fault(FaultKind::Port { port, width, direction }), false)
+        }
+        Err(Unfinished::Exit(status)) => Made::Ends(End::Exited(status), true),
+        Err(Unfinished::EndOfInput) => Made::Ends(End::OfInput, false),
+        Err(Unfinished::InputWanted) => Made::InputWanted,
+        Err(Unfinished::Interrupted) => Made::Interrupted,
+        Err(Unfinished::Stream(error)) => return Err(error),
+    })
 }

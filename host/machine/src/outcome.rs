@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use flatland_contract::status;
 
-use crate::Names;
-use crate::fault::{Fault, Location};
+use flatland_x86::{Fault, Location};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The guest executed `hlt`.
     Halted,
@@ -27,17 +27,19 @@ pub enum Outcome {
 
 /// What can end a run from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Stop {
     /// The time limit, which was this long.
     TimeLimit(Duration),
     /// The limit of instructions, which was this many.
     InstructionLimit(u64),
-    /// One of the signals that end programs.
+    /// [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt).
+    Interrupted,
+    /// One of the signals that end programs. The machine listens to none: who does makes this of
+    /// [`Self::Interrupted`].
     Signal(Signal),
     /// The debugger: it said so, or it has gone without a word.
     Debugger,
-    /// The guest asks for input, which is where [`Machine::run_until_input`](crate::Machine::run_until_input) ends.
-    Input,
 }
 
 /// A signal that ends programs (signal(7)).
@@ -84,8 +86,7 @@ impl Outcome {
             Outcome::Fault(_) => status::FAULT,
             Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => status::TIME_LIMIT,
             Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal.number(),
-            Outcome::Stopped(Stop::Debugger, _) => status::KILLED,
-            Outcome::Stopped(Stop::Input, _) => status::SUCCESS,
+            Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => status::KILLED,
             Outcome::OutputClosed => status::OUTPUT_CLOSED,
         }
     }
@@ -97,42 +98,12 @@ impl Outcome {
             Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
         }
     }
-
-    /// What a person is told, or nothing where the guest ended the run itself or the reader of its output
-    /// did. `names` are those of this outcome, as far as they are known.
-    pub fn message(&self, names: &Names) -> Option<String> {
-        let Names { place, section } = names;
-        match self {
-            Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
-            Outcome::Fault(Fault { kind, location }) => {
-                let words = kind.words(section.as_deref());
-                Some(format!("{words} {location}{place}: {}", kind.advice()))
-            }
-            Outcome::Stopped(Stop::TimeLimit(limit), location) => Some(format!(
-                "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
-                limit.as_secs_f64()
-            )),
-            Outcome::Stopped(Stop::InstructionLimit(limit), location) => Some(format!(
-                "limit of {limit} instructions reached, the guest {location}{place}: give it more with \
-                 --max-instructions COUNT"
-            )),
-            Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
-                "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
-            )),
-            // Who did it knows.
-            Outcome::Stopped(Stop::Debugger | Stop::Input, _) => None,
-            Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
-                "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
-            )),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Place;
-    use crate::fault::FaultKind;
+    use flatland_x86::FaultKind;
 
     #[test]
     fn statuses_of_the_contract() {
@@ -152,46 +123,6 @@ mod tests {
             (Outcome::OutputClosed, 141),
         ] {
             assert_eq!(outcome.status(), status, "{outcome:?}");
-        }
-    }
-
-    #[test]
-    fn who_ends_by_itself_is_not_commented_on() {
-        for outcome in [Outcome::Halted, Outcome::EndOfInput, Outcome::Exited(7), Outcome::OutputClosed] {
-            assert_eq!(outcome.message(&Names::default()), None);
-        }
-    }
-
-    #[test]
-    fn messages() {
-        let at = Location::At(0x12);
-        let fault = Fault { kind: FaultKind::Exception { vector: 0, error_code: None }, location: at };
-        let place = Place { function: Some("main".into()), line: Some(("main.rs".into(), 7)) };
-        let names = Names { place, section: Some(".text".into()) };
-        let write = Fault { kind: FaultKind::ReadOnly { address: 0x1000 }, location: at };
-        for (outcome, message) in [
-            (
-                Outcome::Fault(fault),
-                "divide error (#DE) at 0x00000012 in main (main.rs:7): correct the instruction there, or \
-                 handle the exception with an IDT of the guest's own",
-            ),
-            (
-                Outcome::Fault(write),
-                "write to read-only memory (.text) at 0x00001000, by the instruction at 0x00000012 in main \
-                 (main.rs:7): mend the pointer; or run the image without --symbols, where all of RAM can be written",
-            ),
-            (
-                Outcome::Stopped(Stop::TimeLimit(Duration::from_millis(500)), at),
-                "time limit of 0.5 s reached, the guest at 0x00000012 in main (main.rs:7): give it more \
-                 with --timeout SECONDS",
-            ),
-            (
-                Outcome::Stopped(Stop::Signal(Signal::Interrupt), at),
-                "interrupted by Ctrl-C, the guest at 0x00000012 in main (main.rs:7): --timeout SECONDS ends \
-                 a run by itself",
-            ),
-        ] {
-            assert_eq!(outcome.message(&names).as_deref(), Some(message));
         }
     }
 }

@@ -1,34 +1,42 @@
 //! A machine that has run, put back to where it was: for runners of tests, and for fuzzers.
 
-use super::ports::Answers;
-use super::{Machine, RunError};
-use crate::engine::{Engine, EngineError, EngineSnapshot};
-use crate::{Outcome, Stop, Streams};
+use flatland_x86::{EngineError, EngineSnapshot};
 
-/// The state of a machine at some time: processor, RAM, and what of the answers at its ports the guest has not read yet.
-/// Streams are not part of it: what was written is written.
+use crate::machine::Unsent;
+use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
+
+/// The state of a machine at some time: processor, RAM, and devices. Streams are not part of it: what was written is
+/// written.
 ///
-/// It may be restored as often as one likes, also in another machine of the same engine and the same
-/// [`MemoryMap`](crate::MemoryMap).
+/// It may be restored as often as one likes, also in another machine of the same engine, the same devices and the same
+/// [`MemoryMap`](flatland_x86::MemoryMap).
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     engine: EngineSnapshot,
-    answers: Answers,
+    devices: Vec<Vec<u8>>,
+    unsent: Option<Unsent>,
 }
 
-impl<E: Engine> Machine<E> {
-    /// The state as it is: at the start, after [`Self::run_until_input`], or at the end of a run.
+impl Machine {
+    /// The state as it is: at the start, after [`Self::run_until_input`], or after any event.
     pub fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
-        Ok(Snapshot { engine: self.engine.snapshot()?, answers: self.ports.answers().clone() })
+        Ok(Snapshot {
+            engine: self.engine().snapshot()?,
+            devices: self.bus.save(),
+            unsent: self.unsent().cloned(),
+        })
     }
 
-    /// Puts the state back, with these streams behind the ports. Of RAM only what was written since is touched, if this
-    /// snapshot was the last one that was taken or restored here; no new VM is made. A time limit counts anew.
+    /// Puts the state back, with these streams behind the devices. Of RAM only what was written since is touched, if this
+    /// snapshot was the last one that was taken or restored here; no new VM is made. A time limit counts anew; a limit of
+    /// instructions counts what the snapshot had executed.
     ///
-    /// The counts of [`Self::stats`] go on. The clock of the guest begins with each run.
+    /// The counts of [`Self::stats`] go on. The guest's clock begins anew.
     pub fn restore(&mut self, snapshot: &Snapshot, streams: Streams) -> Result<(), EngineError> {
-        self.engine.restore(&snapshot.engine)?;
-        self.ports.restore(&snapshot.answers, streams);
+        self.engine().restore(&snapshot.engine)?;
+        self.bus.reset();
+        self.bus.restore(&snapshot.devices);
+        self.begin_anew(snapshot.unsent.clone(), streams);
         Ok(())
     }
 
@@ -36,12 +44,14 @@ impl<E: Engine> Machine<E> {
     /// nothing of the input is taken, and its instruction is the next one: the place for a snapshot, to run it from
     /// there with different inputs. Returns how the run ended, if it did before.
     pub fn run_until_input(&mut self) -> Result<Option<Outcome>, RunError> {
-        self.pause_at_input = true;
-        let result = self.run();
-        self.pause_at_input = false;
-        match result {
-            Ok(Outcome::Stopped(Stop::Input, _)) => Ok(None),
-            result => result.map(Some),
+        let wants = Wants { input: true, ..Wants::default() };
+        loop {
+            match self.resume(&wants)? {
+                Event::InputWanted => return Ok(None),
+                Event::Ended(outcome) => return Ok(Some(outcome)),
+                Event::Interrupted => return self.stop(crate::Stop::Interrupted).map(Some),
+                _ => {}
+            }
         }
     }
 }

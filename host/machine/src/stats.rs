@@ -9,8 +9,8 @@ use flatland_contract::{Direction, Port};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     transfers: [Transfers; 2 * Port::ALL.len()],
-    /// How often the clock or a signal fetched the processor.
-    pub kicks: u64,
+    /// How often the engine was interrupted from outside.
+    pub interrupts: u64,
     /// From the first instruction to the last.
     pub time: Duration,
 }
@@ -47,7 +47,7 @@ fn index(port: Port, direction: Direction) -> usize {
 
 impl Stats {
     /// The part of it that is about transfers.
-    pub(crate) fn transfers_in_words(&self) -> String {
+    pub fn transfers_in_words(&self) -> String {
         let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();
         let mut words = format!("{all} exits for I/O");
         for port in Port::ALL {
@@ -65,7 +65,7 @@ impl Stats {
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(&self.transfers_in_words())?;
-        write!(f, ", {} kicks, {:.3} ms", self.kicks, self.time.as_secs_f64() * 1e3)
+        write!(f, ", {} interrupts, {:.3} ms", self.interrupts, self.time.as_secs_f64() * 1e3)
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn in_one_line() {
-        let mut stats = Stats { kicks: 1, time: Duration::from_micros(1234), ..Stats::default() };
+        let mut stats = Stats { interrupts: 1, time: Duration::from_micros(1234), ..Stats::default() };
         stats.count(0xe9, Direction::In, 4);
         stats.count(0xe9, Direction::In, 1);
         stats.count(0xe9, Direction::Out, 3);
@@ -83,7 +83,7 @@ mod tests {
         stats.count(0x3f8, Direction::Out, 1);
         assert_eq!(
             stats.to_string(),
-            "4 exits for I/O, console in 2 (5 bytes), console out 1 (3 bytes), exit out 1 (1 bytes), 1 kicks, \
+            "4 exits for I/O, console in 2 (5 bytes), console out 1 (3 bytes), exit out 1 (1 bytes), 1 interrupts, \
              1.234 ms"
         );
         assert_eq!(stats.transfers(Port::Console, Direction::In), Transfers { exits: 2, bytes: 5 });

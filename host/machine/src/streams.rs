@@ -1,15 +1,35 @@
 //! The streams behind the ports: where the guest's input comes from, and where its output goes.
 
+mod any;
+#[cfg(target_os = "linux")]
+mod file;
 mod input;
 mod output;
 
-use std::io;
-use std::io::IsTerminal;
+use std::error::Error;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub(crate) use file::Waker;
 pub use input::Input;
 pub(crate) use input::Refill;
 pub(crate) use output::Flush;
 pub use output::Output;
+
+use crate::interrupt::Shared;
+
+/// Nothing to wake: waits look for interrupts by themselves.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Default)]
+pub(crate) struct Waker;
+
+#[cfg(not(target_os = "linux"))]
+impl Waker {
+    pub fn prepare(&self) {}
+    pub fn wake(&self) {}
+}
 
 /// The three streams of a machine.
 #[derive(Debug)]
@@ -43,43 +63,99 @@ impl Streams {
         seen(&self.diagnostics, true)
             || seen(&self.output, io::stdout().is_terminal() && io::stderr().is_terminal())
     }
+
+    /// Whether something waits to be written.
+    pub(crate) fn output_waits(&self) -> bool {
+        self.output.is_waiting() || self.diagnostics.is_waiting()
+    }
+
+    /// Writes everything the guest sent.
+    pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
+        for stream in [&mut self.output, &mut self.diagnostics] {
+            if stream.flush(shared)? == Flush::Interrupted {
+                return Ok(Flush::Interrupted);
+            }
+        }
+        Ok(Flush::Done)
+    }
+
+    /// Writes what can be written in this time.
+    pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
+        self.output.flush_within(time)?;
+        self.diagnostics.flush_within(time)
+    }
+
+    /// Has output written as it comes, or has it collected again.
+    pub(crate) fn set_buffered(&mut self, buffered: bool) {
+        self.output.set_buffered(buffered);
+        self.diagnostics.set_buffered(buffered);
+    }
 }
 
 /// Why a stream does not work.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum StreamError {
-    /// Standard input is a directory.
-    #[error("standard input is a directory: redirect it from a file, or from /dev/null for no input")]
+    /// The input is a directory.
     InputIsDirectory,
-    /// Standard input fails.
-    #[error("standard input cannot be read ({0}): redirect it from a file, or from /dev/null for no input")]
-    Input(#[source] io::Error),
+    /// The input fails.
+    Input(io::Error),
     /// There is no room for output.
-    #[error("{stream} is full ({cause}): make room, or send it elsewhere; {lost} bytes of output are lost")]
     Full {
         /// Which stream.
         stream: &'static str,
         /// How the operating system says it.
-        #[source]
         cause: io::Error,
         /// Bytes that the guest had sent and nobody got.
         lost: usize,
     },
     /// Output fails.
-    #[error("{stream} cannot be written ({cause}): send it elsewhere; {lost} bytes of output are lost")]
     Output {
         /// Which stream.
         stream: &'static str,
         /// How the operating system says it.
-        #[source]
         cause: io::Error,
         /// Bytes that the guest had sent and nobody got.
         lost: usize,
     },
-    /// The operating system has no random bytes.
-    #[error("the system gives no random bytes ({0}): report it, with your system's version")]
-    Random(#[source] io::Error),
+    /// There are no random bytes.
+    Random(io::Error),
     /// The reader of an output has gone away.
-    #[error("the reader of the output has gone away")]
     Closed,
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::InputIsDirectory => f.write_str(
+                "standard input is a directory: redirect it from a file, or from /dev/null for no input",
+            ),
+            Self::Input(cause) => write!(
+                f,
+                "standard input cannot be read ({cause}): redirect it from a file, or from /dev/null for no input"
+            ),
+            Self::Full { stream, cause, lost } => write!(
+                f,
+                "{stream} is full ({cause}): make room, or send it elsewhere; {lost} bytes of output are lost"
+            ),
+            Self::Output { stream, cause, lost } => write!(
+                f,
+                "{stream} cannot be written ({cause}): send it elsewhere; {lost} bytes of output are lost"
+            ),
+            Self::Random(cause) => {
+                write!(f, "the system gives no random bytes ({cause}): report it, with your system's version")
+            }
+            Self::Closed => f.write_str("the reader of the output has gone away"),
+        }
+    }
+}
+
+impl Error for StreamError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Input(cause) | Self::Random(cause) => Some(cause),
+            Self::Full { cause, .. } | Self::Output { cause, .. } => Some(cause),
+            Self::InputIsDirectory | Self::Closed => None,
+        }
+    }
 }

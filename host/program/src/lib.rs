@@ -2,10 +2,12 @@
 
 mod elf;
 mod image;
+mod program;
 #[cfg(feature = "symbols")]
 mod symbols;
 
 pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};
+pub use program::{Program, ProgramError};
 #[cfg(feature = "symbols")]
 pub use symbols::{Function, Place, Source, Symbols, SymbolsError};

@@ -116,6 +116,7 @@ pub struct State {
     tables: (Table, Table, SystemSegment, SystemSegment),
     control: [u32; 4],
     debug: [u32; 8],
+    instructions: u64,
     stack_segment_loaded: bool,
 }
 
@@ -143,7 +144,7 @@ impl Cpu {
             cr3,
             cr4,
             debug,
-            instructions: _,
+            instructions,
             problem: _,
             request: _,
             stack_segment_loaded,
@@ -161,6 +162,7 @@ impl Cpu {
             tables,
             control,
             debug,
+            instructions,
             stack_segment_loaded,
         }
     }

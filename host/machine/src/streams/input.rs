@@ -1,54 +1,81 @@
 //! Where the guest's input comes from.
 
+#[cfg(target_os = "linux")]
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::StreamError;
-use crate::machine::Limits;
-use crate::os::{InputFile, Transfer};
-use crate::outcome::Stop;
+use super::any::AnyReader;
+#[cfg(target_os = "linux")]
+use super::file::InputFile;
+use crate::interrupt::Shared;
 
 /// Bytes for the guest, read in large pieces and handed out as it asks.
+///
+/// Made of bytes, of files, pipes and standard input, or with [`Input::from_reader`] of any reader.
 #[derive(Debug)]
 pub struct Input {
     /// None where all there ever was is in the buffer.
-    source: Option<InputFile>,
+    source: Option<Source>,
     buffer: Box<[u8]>,
     /// The part of the buffer that the guest has not had.
     unread: std::ops::Range<usize>,
 }
 
+#[derive(Debug)]
+enum Source {
+    #[cfg(target_os = "linux")]
+    File(InputFile),
+    Any(AnyReader),
+}
+
 /// What came of waiting for more.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refill {
     /// There is at least one byte.
     Ready,
     /// There is none, and there never will be.
     End,
-    /// The run must stop.
-    Stopped(Stop),
-    /// Somebody wants attention before there is any.
-    Kicked,
+    /// The run is to come back before there is any.
+    Interrupted,
 }
 
 impl Input {
     /// The process's standard input.
     pub fn standard() -> Result<Self, StreamError> {
-        Ok(Self::reading(InputFile::standard().map_err(StreamError::Input)?))
+        #[cfg(target_os = "linux")]
+        return Ok(Self::reading(Source::File(InputFile::new(
+            io::stdin().as_fd().try_clone_to_owned().map_err(StreamError::Input)?,
+        ))));
+        #[cfg(not(target_os = "linux"))]
+        return Ok(Self::from_reader(io::stdin()));
     }
 
-    /// A file, pipe or terminal.
-    pub fn from_file(file: File) -> Self {
-        Self::reading(InputFile::new(file))
-    }
-
-    fn reading(source: InputFile) -> Self {
-        Self { source: Some(source), buffer: Box::default(), unread: 0..0 }
+    /// No input.
+    pub fn none() -> Self {
+        Self::from_bytes(Vec::new())
     }
 
     /// These bytes.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
         Self { source: None, unread: 0..bytes.len(), buffer: bytes.into() }
+    }
+
+    /// A file, pipe, socket or terminal. An interrupt ends a wait for it at once.
+    #[cfg(target_os = "linux")]
+    pub fn from_fd(fd: impl Into<OwnedFd>) -> Self {
+        Self::reading(Source::File(InputFile::new(fd.into())))
+    }
+
+    /// Any reader. A thread reads ahead of the guest, so the reader may block.
+    pub fn from_reader(reader: impl Read + Send + 'static) -> Self {
+        Self::reading(Source::Any(AnyReader::new(reader)))
+    }
+
+    fn reading(source: Source) -> Self {
+        Self { source: Some(source), buffer: Box::default(), unread: 0..0 }
     }
 
     /// What can be taken without waiting.
@@ -77,28 +104,79 @@ impl Input {
     }
 
     /// Waits until something is ready.
-    pub(crate) fn refill(&mut self, limits: &Limits) -> Result<Refill, StreamError> {
+    pub(crate) fn refill(&mut self, shared: &Shared) -> Result<Refill, StreamError> {
         const SIZE: usize = 64 << 10;
         if !self.unread.is_empty() {
             return Ok(Refill::Ready);
         }
-        let Some(file) = &mut self.source else { return Ok(Refill::End) };
+        let Some(source) = &mut self.source else { return Ok(Refill::End) };
         if self.buffer.is_empty() {
             self.buffer = vec![0; SIZE].into();
         }
-        match file.read(&mut self.buffer, limits) {
-            Ok(Transfer::Bytes(0)) => {
+        let read = match source {
+            #[cfg(target_os = "linux")]
+            Source::File(file) => file.read(&mut self.buffer, shared),
+            Source::Any(reader) => reader.read(&mut self.buffer, shared),
+        };
+        match read {
+            Ok(Some(0)) => {
                 self.source = None;
                 Ok(Refill::End)
             }
-            Ok(Transfer::Bytes(len)) => {
+            Ok(Some(len)) => {
                 self.unread = 0..len;
                 Ok(Refill::Ready)
             }
-            Ok(Transfer::Stopped(stop)) => Ok(Refill::Stopped(stop)),
-            Ok(Transfer::Kicked) => Ok(Refill::Kicked),
+            Ok(None) => Ok(Refill::Interrupted),
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(StreamError::InputIsDirectory),
             Err(error) => Err(StreamError::Input(error)),
         }
+    }
+}
+
+impl From<Vec<u8>> for Input {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from_bytes(bytes)
+    }
+}
+
+impl From<&[u8]> for Input {
+    fn from(bytes: &[u8]) -> Self {
+        Self::from_bytes(bytes.into())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Input {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::from_bytes(bytes.into())
+    }
+}
+
+impl From<&str> for Input {
+    fn from(text: &str) -> Self {
+        Self::from_bytes(text.into())
+    }
+}
+
+/// The process's standard input, of which std's own buffer holds nothing yet.
+#[cfg(target_os = "linux")]
+impl From<io::Stdin> for Input {
+    fn from(stdin: io::Stdin) -> Self {
+        // Where no descriptor is left, it is read through std.
+        Self::standard().unwrap_or_else(|_| Self::from_reader(stdin))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl From<File> for Input {
+    fn from(file: File) -> Self {
+        Self::from_fd(file)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl From<io::PipeReader> for Input {
+    fn from(pipe: io::PipeReader) -> Self {
+        Self::from_fd(pipe)
     }
 }

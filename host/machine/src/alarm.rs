@@ -1,0 +1,136 @@
+//! The alarm: raises reasons to come back at their times.
+//!
+//! One thread for all machines of the process, started when the first one needs it. A machine sets a time by storing a
+//! number; only if that is earlier than what the thread sleeps for does it take a lock to wake it.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::interrupt::{Shared, reason};
+
+/// A time that does not come.
+pub const NEVER: u64 = u64::MAX;
+
+/// How long the alarm waits for an exit, at which a machine flushes by itself, before it interrupts the engine.
+pub const FLUSH_GRACE: Duration = Duration::from_millis(10);
+
+struct Alarm {
+    epoch: Instant,
+    /// Until when the thread sleeps.
+    sleeps_until: AtomicU64,
+    machines: Mutex<Machines>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Machines {
+    has_thread: bool,
+    all: Vec<Weak<Shared>>,
+}
+
+static ALARM: LazyLock<Alarm> = LazyLock::new(|| Alarm {
+    epoch: Instant::now(),
+    sleeps_until: AtomicU64::new(NEVER),
+    machines: Mutex::default(),
+    changed: Condvar::new(),
+});
+
+/// This time, as the alarm counts: nanoseconds since its first use.
+pub fn nanoseconds(at: Instant) -> u64 {
+    u64::try_from(at.saturating_duration_since(ALARM.epoch).as_nanos()).unwrap_or(NEVER)
+}
+
+/// Has the alarm raise a reason of this machine at this time, at one of its times, `which`. An error if there can be no
+/// thread.
+pub fn set(shared: &Arc<Shared>, which: &AtomicU64, at: Instant) -> io::Result<()> {
+    if !shared.is_registered.load(Ordering::Relaxed) {
+        ALARM.register(shared)?;
+    }
+    let at = nanoseconds(at);
+    // Either the thread sees this time when it decides how long to sleep, or it is seen here how long it sleeps.
+    which.store(at, Ordering::SeqCst);
+    if at < ALARM.sleeps_until.load(Ordering::SeqCst) {
+        let _machines = ALARM.machines();
+        ALARM.changed.notify_one();
+    }
+    Ok(())
+}
+
+impl Alarm {
+    /// Nobody panics with the lock held.
+    fn machines(&self) -> MutexGuard<'_, Machines> {
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(&'static self, shared: &Arc<Shared>) -> io::Result<()> {
+        let mut machines = self.machines();
+        if !machines.has_thread {
+            // It calls nothing that needs much of a stack.
+            thread::Builder::new().name("alarm".into()).stack_size(64 << 10).spawn(|| self.watch())?;
+            machines.has_thread = true;
+        }
+        machines.all.push(Arc::downgrade(shared));
+        shared.is_registered.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The thread's work.
+    fn watch(&self) {
+        let mut machines = self.machines();
+        loop {
+            // Whoever sets a time from here on wakes this thread, whatever the time is: it may have been looked at.
+            self.sleeps_until.store(NEVER, Ordering::SeqCst);
+            let now = nanoseconds(Instant::now());
+            let mut next = NEVER;
+            machines.all.retain(|machine| {
+                let machine = machine.upgrade();
+                if let Some(machine) = &machine {
+                    next = next.min(raise_due(machine, now));
+                }
+                machine.is_some()
+            });
+            self.sleeps_until.store(next, Ordering::SeqCst);
+            let wait = Duration::from_nanos(next.saturating_sub(now));
+            let waited = match next {
+                NEVER => self.changed.wait(machines).map_err(PoisonError::into_inner),
+                _ => match self.changed.wait_timeout(machines, wait) {
+                    Ok((machines, _)) => Ok(machines),
+                    Err(error) => Err(error.into_inner().0),
+                },
+            };
+            machines = waited.unwrap_or_else(|machines| machines);
+        }
+    }
+}
+
+/// Raises what is due, and returns when the next of this machine's times comes.
+fn raise_due(machine: &Shared, now: u64) -> u64 {
+    let mut next = NEVER;
+    for (which, reason) in [
+        (&machine.limit_at, reason::LIMIT),
+        (&machine.clock_at, reason::CLOCK),
+        (&machine.flush_at, reason::FLUSH),
+    ] {
+        let at = which.load(Ordering::SeqCst);
+        if at > now {
+            next = next.min(at);
+            continue;
+        }
+        // A machine that talks all the time has an exit before the grace is over, and needs no interrupt.
+        let again = if reason == reason::FLUSH && !machine.note(reason) {
+            now + FLUSH_GRACE.as_nanos() as u64
+        } else {
+            machine.raise(reason);
+            NEVER
+        };
+        match which.compare_exchange(at, again, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => next = next.min(again),
+            // The machine has set it anew.
+            Err(other) => next = next.min(other),
+        }
+    }
+    next
+}

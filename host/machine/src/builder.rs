@@ -1,0 +1,254 @@
+//! Making a machine.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use flatland_contract as contract;
+use flatland_contract::Port;
+use flatland_x86::{Engine, MemoryMapError, MemorySize, Stops, Unsupported};
+
+use crate::bus::Taken;
+use crate::{
+    ChoiceError, Device, EngineChoice, ImageError, Input, Machine, Output, Program, Streams, devices,
+};
+
+/// What a machine is made with. [`Machine::builder`] begins with the engine that fits best, 16 MiB of RAM, no input,
+/// output that is kept in memory, and no limits.
+///
+/// ```
+/// use std::time::Duration;
+/// use flatland_machine::{Machine, MemorySize, Program};
+///
+/// // in al, 0xe9; inc al; out 0xe9, al; hlt
+/// let program = Program::from_bytes(vec![0xe4, 0xe9, 0xfe, 0xc0, 0xe6, 0xe9, 0xf4])?;
+/// let mut machine = Machine::builder()
+///     .memory(MemorySize::mib(1))
+///     .input("a")
+///     .time_limit(Duration::from_secs(10))
+///     .build(&program)?;
+/// machine.run()?;
+/// assert_eq!(machine.streams().output.bytes(), b"b");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct Builder {
+    engine: EngineChoice,
+    memory: MemorySize,
+    stack: Option<MemorySize>,
+    streams: Streams,
+    arguments: Vec<Vec<u8>>,
+    time_limit: Option<Duration>,
+    instruction_limit: Option<u64>,
+    devices: Vec<(u16, Box<dyn Device>)>,
+    clock: Option<devices::Clock>,
+    random: Option<devices::Random>,
+    is_fast: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            engine: EngineChoice::Auto,
+            memory: MemorySize::default(),
+            stack: None,
+            streams: Streams::none(),
+            arguments: Vec::new(),
+            time_limit: None,
+            instruction_limit: None,
+            devices: Vec::new(),
+            clock: None,
+            random: None,
+            is_fast: true,
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Builder").field("engine", &self.engine).field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no machine.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The program does not fit.
+    Image(ImageError),
+    /// RAM cannot be laid out like that.
+    Memory(MemoryMapError),
+    /// There is no such engine here.
+    Engine(ChoiceError),
+    /// A device stands behind this port already.
+    PortIsTaken(u16),
+    /// A device that stands here would need more ports than there are.
+    NoSuchPort(u16),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Image(error) => error.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+            Self::PortIsTaken(port) => {
+                write!(f, "there is a device at port {port:#x} already: put yours at a free one, such as 0x3f8")
+            }
+            Self::NoSuchPort(port) => {
+                write!(f, "a device at port {port:#x} needs ports above 0xffff: put it at a lower one")
+            }
+        }
+    }
+}
+
+impl Error for BuildError {}
+
+impl Builder {
+    /// Which engine runs the processor.
+    pub fn engine(mut self, engine: EngineChoice) -> Self {
+        self.engine = engine;
+        self
+    }
+
+    /// How much RAM there is.
+    pub fn memory(mut self, memory: MemorySize) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// How much of it is the stack's.
+    pub fn stack(mut self, stack: MemorySize) -> Self {
+        self.stack = Some(stack);
+        self
+    }
+
+    /// What the guest is told as its arguments, each without a zero byte.
+    pub fn arguments<A: AsRef<[u8]>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments = arguments.into_iter().map(|argument| argument.as_ref().to_vec()).collect();
+        self
+    }
+
+    /// Where its input comes from: bytes, standard input, a file, a pipe, or [any reader](Input::from_reader).
+    pub fn input(mut self, input: impl Into<Input>) -> Self {
+        self.streams.input = input.into();
+        self
+    }
+
+    /// Where its output goes: memory (a `Vec`), standard output, a file, a pipe, or [any writer](Output::from_writer).
+    pub fn output(mut self, output: impl Into<Output>) -> Self {
+        self.streams.output = output.into();
+        self
+    }
+
+    /// Where its diagnostics go.
+    pub fn diagnostics(mut self, diagnostics: impl Into<Output>) -> Self {
+        self.streams.diagnostics = diagnostics.into();
+        self
+    }
+
+    /// All three streams.
+    pub fn streams(mut self, streams: Streams) -> Self {
+        self.streams = streams;
+        self
+    }
+
+    /// Ends a run that takes longer than this: see [`Machine::set_time_limit`].
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
+    /// Ends a run that executes more than so many instructions: see [`Machine::set_instruction_limit`]. Chooses an
+    /// engine that counts them.
+    pub fn instruction_limit(mut self, limit: u64) -> Self {
+        self.instruction_limit = Some(limit);
+        self
+    }
+
+    /// Puts a device at a free port, and at those after it that it takes.
+    pub fn device(mut self, port: u16, device: impl Device) -> Self {
+        self.devices.push((port, Box::new(device)));
+        self
+    }
+
+    /// The guest's clock, in place of the host's.
+    pub fn clock(self, clock: impl FnMut() -> contract::Clock + Send + 'static) -> Self {
+        self.clock_device(devices::Clock::of(clock))
+    }
+
+    /// The same, as a device: [`devices::Clock::repeatable`] makes runs repeatable.
+    pub fn clock_device(mut self, clock: devices::Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where the guest's random bytes come from, in place of the operating system.
+    pub fn entropy(self, source: impl FnMut(&mut [u8]) -> io::Result<()> + Send + 'static) -> Self {
+        self.random_device(devices::Random::of(source))
+    }
+
+    /// The same, as a device: [`devices::Random::repeatable`] makes runs repeatable.
+    pub fn random_device(mut self, random: devices::Random) -> Self {
+        self.random = Some(random);
+        self
+    }
+
+    /// Whether bulk input and output may be fast: see [`Machine::set_fast_transfers`].
+    pub fn fast_transfers(mut self, on: bool) -> Self {
+        self.is_fast = on;
+        self
+    }
+
+    /// Makes the machine, with the program in its RAM.
+    pub fn build(self, program: &Program) -> Result<Machine, BuildError> {
+        program.image().check_fits(self.memory).map_err(BuildError::Image)?;
+        let map = program.memory_map(self.memory, self.stack).map_err(BuildError::Memory)?;
+        let stops = Stops { instructions: self.instruction_limit, ..Stops::default() };
+        let (engine, fell_back) = self.engine.open(map, &stops).map_err(BuildError::Engine)?;
+        self.build_on(engine, fell_back, program)
+    }
+
+    /// The same on an engine of the caller's, whose RAM is laid out already.
+    pub fn build_with(
+        self,
+        engine: impl Engine + Send + 'static,
+        program: &Program,
+    ) -> Result<Machine, BuildError> {
+        self.build_on(Box::new(engine), None, program)
+    }
+
+    fn build_on(
+        self,
+        engine: Box<dyn Engine + Send>,
+        fell_back: Option<ChoiceError>,
+        program: &Program,
+    ) -> Result<Machine, BuildError> {
+        let mut machine =
+            Machine::on_engine(engine, program.image(), self.streams).map_err(BuildError::Image)?;
+        machine.fell_back = fell_back;
+        machine.set_time_limit(self.time_limit);
+        if self.instruction_limit.is_some() {
+            let unsupported = |error: Unsupported| BuildError::Engine(error.into());
+            machine.set_instruction_limit(self.instruction_limit).map_err(unsupported)?;
+        }
+        machine.set_arguments(self.arguments);
+        if let Some(clock) = self.clock {
+            machine.bus.replace(Port::Clock, clock);
+        }
+        if let Some(random) = self.random {
+            machine.bus.replace(Port::Random, random);
+        }
+        if !self.is_fast {
+            machine.set_fast_transfers(false);
+        }
+        for (port, device) in self.devices {
+            machine.bus.add(port, device).map_err(|taken| match taken {
+                Taken::Port(port) => BuildError::PortIsTaken(port),
+                Taken::OutOfRange(port) => BuildError::NoSuchPort(port),
+            })?;
+        }
+        Ok(machine)
+    }
+}

@@ -1,0 +1,118 @@
+//! The bus: which device stands behind a port.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+
+use flatland_contract::Port;
+
+use crate::{Device, Host, Unfinished};
+
+/// All devices of a machine.
+#[derive(Default)]
+pub(crate) struct Bus {
+    /// In the order in which they were added.
+    slots: Vec<Slot>,
+    /// The slot that was used last: a guest talks to one device most of the time.
+    last: usize,
+}
+
+struct Slot {
+    ports: Range<u32>,
+    device: Box<dyn Device>,
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_list().entries(self.slots.iter().map(|slot| &slot.ports)).finish()
+    }
+}
+
+/// A device cannot stand at this port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Another one has it.
+    Port(u16),
+    /// Its ports go on behind the last one that there is.
+    OutOfRange(u16),
+}
+
+impl Bus {
+    /// Puts a device behind a port, and behind those after it that it takes.
+    pub fn add(&mut self, first: u16, device: Box<dyn Device>) -> Result<(), Taken> {
+        let ports = u32::from(first)..u32::from(first) + u32::from(device.ports());
+        if ports.end > u32::from(u16::MAX) + 1 {
+            return Err(Taken::OutOfRange(first));
+        }
+        for slot in &self.slots {
+            let common = ports.start.max(slot.ports.start)..ports.end.min(slot.ports.end);
+            if !common.is_empty() {
+                return Err(Taken::Port(common.start as u16));
+            }
+        }
+        self.slots.push(Slot { ports, device });
+        Ok(())
+    }
+
+    /// Puts a device of the contract in place of the one that is there.
+    pub fn replace(&mut self, port: Port, device: impl Device) {
+        let number = u32::from(port.number());
+        self.slots.retain(|slot| slot.ports != (number..number + 1));
+        self.last = 0;
+        self.slots.push(Slot { ports: number..number + 1, device: Box::new(device) });
+    }
+
+    /// The first device of this type.
+    pub fn device<T: Device>(&mut self) -> Option<&mut T> {
+        self.slots.iter_mut().find_map(|slot| {
+            let device: &mut dyn Any = &mut *slot.device;
+            device.downcast_mut()
+        })
+    }
+
+    fn find(&mut self, port: u16) -> Option<(u16, &mut dyn Device)> {
+        let number = u32::from(port);
+        if !self.slots.get(self.last).is_some_and(|slot| slot.ports.contains(&number)) {
+            self.last = self.slots.iter().position(|slot| slot.ports.contains(&number))?;
+        }
+        let Slot { ports, device } = &mut self.slots[self.last];
+        Some(((number - ports.start) as u16, &mut **device))
+    }
+
+    /// The guest reads all of `data` at a port, in transfers of `width` bytes.
+    pub fn read(&mut self, port: u16, width: u8, data: &mut [u8], host: &mut Host) -> Result<(), Unfinished> {
+        match self.find(port) {
+            Some((offset, device)) if device.takes_width(offset, width) => {
+                device.read_bytes(offset, data, host)
+            }
+            _ => Err(Unfinished::Unsupported),
+        }
+    }
+
+    /// The guest writes `data` to a port, in transfers of `width` bytes.
+    pub fn write(&mut self, port: u16, width: u8, data: &[u8], host: &mut Host) -> Result<(), Unfinished> {
+        match self.find(port) {
+            Some((offset, device)) if device.takes_width(offset, width) => {
+                device.write_bytes(offset, data, host)
+            }
+            _ => Err(Unfinished::Unsupported),
+        }
+    }
+
+    /// A run begins.
+    pub fn reset(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.device.reset());
+    }
+
+    /// The state of each device, in order.
+    pub fn save(&self) -> Vec<Vec<u8>> {
+        self.slots.iter().map(|slot| slot.device.save()).collect()
+    }
+
+    /// Puts the states back. What belongs to a device that is not there is left out.
+    pub fn restore(&mut self, states: &[Vec<u8>]) {
+        for (slot, state) in self.slots.iter_mut().zip(states) {
+            slot.device.restore(state);
+        }
+    }
+}

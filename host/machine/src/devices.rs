@@ -1,0 +1,21 @@
+//! The contract's devices, each behind its [`Port`](flatland_contract::Port).
+
+mod arguments;
+mod clock;
+mod console;
+mod diagnostics;
+mod exit;
+mod input_ready;
+mod layout;
+mod random;
+mod test;
+
+pub use arguments::Arguments;
+pub use clock::Clock;
+pub use console::Console;
+pub use diagnostics::Diagnostics;
+pub use exit::Exit;
+pub use input_ready::InputReady;
+pub use layout::Layout;
+pub use random::Random;
+pub use test::Test;

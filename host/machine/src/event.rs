@@ -1,0 +1,172 @@
+//! What can be asked of a run, and what it answers.
+
+use flatland_contract::Direction;
+use flatland_x86::{Access, DebugStop, Stops, Watchpoint};
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// What [`Machine::resume`](crate::Machine::resume) is to return for. The end of a run and an interrupt always count;
+/// what nobody wants costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wants {
+    /// Each transfer at a port, after it was made.
+    pub transfers: bool,
+    /// Each instruction, after it was executed.
+    pub steps: bool,
+    /// Before the instruction at each of these addresses.
+    pub breakpoints: Vec<u32>,
+    /// After an instruction that accesses one of these places. Only `soft` can.
+    pub watchpoints: Vec<Watchpoint>,
+    /// When so many instructions have been executed since entry. Only `soft` can.
+    pub instructions: Option<u64>,
+    /// Before the guest reads input, or asks how much of it is ready: nothing of it has been taken.
+    pub input: bool,
+    /// After so much time of running or waiting.
+    pub clock: Option<Duration>,
+}
+
+impl Wants {
+    /// Nothing but the end.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Whatever one of the two wants.
+    #[must_use]
+    pub fn or(mut self, other: &Self) -> Self {
+        let Self { transfers, steps, breakpoints, watchpoints, instructions, input, clock } = other;
+        self.transfers |= transfers;
+        self.steps |= steps;
+        self.input |= input;
+        for address in breakpoints {
+            if !self.breakpoints.contains(address) {
+                self.breakpoints.push(*address);
+            }
+        }
+        for watchpoint in watchpoints {
+            if !self.watchpoints.contains(watchpoint) {
+                self.watchpoints.push(*watchpoint);
+            }
+        }
+        self.instructions = self.instructions.into_iter().chain(*instructions).min();
+        self.clock = self.clock.into_iter().chain(*clock).min();
+        self
+    }
+
+    /// What of it is the engine's. `limit` is the run's own limit of instructions.
+    pub(crate) fn stops(&self, limit: Option<u64>) -> Stops {
+        Stops {
+            step: self.steps,
+            breakpoints: self.breakpoints.clone(),
+            watchpoints: self.watchpoints.clone(),
+            each_transfer: self.transfers,
+            instructions: self.instructions.into_iter().chain(limit).min(),
+        }
+    }
+}
+
+/// Why [`Machine::resume`](crate::Machine::resume) has returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The guest made a transfer: what it sent is on its way, or what it waited for is there.
+    Transfer(Transfer),
+    /// The processor has stopped where somebody wanted it to.
+    Stopped(Stopped),
+    /// The guest is about to read input. Its instruction is not complete.
+    InputWanted,
+    /// The time is over that [`Wants::clock`] gave.
+    Clock,
+    /// Somebody called [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt).
+    Interrupted,
+    /// The run has ended, and everything the guest sent is where it belongs. From now on every call returns this,
+    /// unless it was a limit that ended the run.
+    Ended(Outcome),
+}
+
+/// A transfer that an instruction made at a port: one, or several of the same width if it was a string instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transfer {
+    /// The port's number.
+    pub port: u16,
+    /// Bytes in each.
+    pub width: u8,
+    /// Which way.
+    pub direction: Direction,
+    /// The bytes of all, in order.
+    pub data: Vec<u8>,
+}
+
+/// What is true where the processor has stopped: all of it that was wanted, since several may look at one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// An instruction was executed, and steps are wanted.
+    pub stepped: bool,
+    /// The next instruction stands at a breakpoint.
+    pub breakpoint: bool,
+    /// The last instruction accessed a watched place: the first watched byte, and whether it loaded or stored
+    /// ([`Access::Write`] where it did both).
+    pub watchpoint: Option<(u32, Access)>,
+    /// So many instructions have been executed as [`Wants::instructions`] says.
+    pub instructions: bool,
+}
+
+impl Stopped {
+    /// From what the engine tells, which is one thing, to all that is true at this place.
+    pub(crate) fn new(stop: DebugStop, stops: &Stops, eip: u32) -> Self {
+        Self {
+            stepped: stops.step && matches!(stop, DebugStop::Step | DebugStop::Watchpoint { .. }),
+            breakpoint: stops.breakpoints.contains(&eip),
+            watchpoint: match stop {
+                DebugStop::Watchpoint { address, access } => Some((address, access)),
+                _ => None,
+            },
+            instructions: stop == DebugStop::InstructionLimit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_one_of_them_wants_is_wanted() {
+        let one = Wants { steps: true, breakpoints: vec![1, 2], instructions: Some(9), ..Wants::default() };
+        let other = Wants {
+            breakpoints: vec![2, 3],
+            instructions: Some(7),
+            clock: Some(Duration::from_millis(20)),
+            input: true,
+            ..Wants::default()
+        };
+        let both = Wants {
+            steps: true,
+            breakpoints: vec![1, 2, 3],
+            instructions: Some(7),
+            clock: Some(Duration::from_millis(20)),
+            input: true,
+            ..Wants::default()
+        };
+        assert_eq!(one.clone().or(&other), both);
+        assert_eq!(one.clone().or(&Wants::nothing()), one);
+        assert_eq!(both.stops(Some(5)).instructions, Some(5));
+        assert_eq!(Wants::nothing().stops(None), Stops::default());
+    }
+
+    #[test]
+    fn all_that_is_true_of_a_stop_is_told() {
+        let stops = Stops { step: true, breakpoints: vec![0x10], ..Stops::default() };
+        let at_breakpoint = Stopped { stepped: true, breakpoint: true, ..Stopped::default() };
+        assert_eq!(Stopped::new(DebugStop::Step, &stops, 0x10), at_breakpoint);
+        let watch = DebugStop::Watchpoint { address: 4, access: Access::Read };
+        let watched = Stopped { stepped: true, watchpoint: Some((4, Access::Read)), ..Stopped::default() };
+        assert_eq!(Stopped::new(watch, &stops, 0x12), watched);
+        let begins = Stopped { breakpoint: true, ..Stopped::default() };
+        assert_eq!(Stopped::new(DebugStop::Breakpoint, &stops, 0x10), begins);
+    }
+}

@@ -1,0 +1,123 @@
+//! Making a run come back: why, and how.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use flatland_x86::Interrupt;
+
+use crate::alarm::NEVER;
+use crate::streams::Waker;
+
+/// Why a run is to come back: a set of these bits.
+pub(crate) mod reason {
+    /// [`InterruptHandle::interrupt`](super::InterruptHandle::interrupt) was called.
+    pub const REQUESTED: u8 = 1 << 0;
+    /// The time limit may be over.
+    pub const LIMIT: u8 = 1 << 1;
+    /// The time of [`Wants::clock`](crate::Wants::clock) may be over.
+    pub const CLOCK: u8 = 1 << 2;
+    /// Output waits to be written.
+    pub const FLUSH: u8 = 1 << 3;
+}
+
+/// Interrupts one machine's run: [`Machine::resume`](crate::Machine::resume) then returns
+/// [`Event::Interrupted`](crate::Event::Interrupted), at once if it does not run.
+///
+/// It may be used from any thread and in a signal handler: it takes no lock and allocates nothing. No machine needs a
+/// signal handler of its own for it.
+///
+/// ```
+/// use std::thread;
+/// use flatland_machine::{EngineChoice, Event, Machine, Program, Wants};
+///
+/// // jmp $
+/// let program = Program::from_bytes(vec![0xeb, 0xfe])?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+/// let handle = machine.interrupt_handle();
+/// let interrupting = thread::spawn(move || handle.interrupt());
+/// assert_eq!(machine.resume(&Wants::nothing())?, Event::Interrupted);
+/// # interrupting.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct InterruptHandle(Arc<Shared>);
+
+impl InterruptHandle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Interrupts the run that goes on, or else the next one. Several calls may count as one.
+    pub fn interrupt(&self) {
+        self.0.raise(reason::REQUESTED);
+    }
+}
+
+/// What a machine shares with those who interrupt it: handles and the alarm's thread.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    engine: Arc<dyn Interrupt>,
+    /// The bits of [`reason`] that the machine has not dealt with.
+    reasons: AtomicU8,
+    /// Whether the machine waits for a stream, outside of the engine.
+    waits: AtomicBool,
+    waker: Waker,
+    /// When the alarm is to raise each reason, in its nanoseconds.
+    pub limit_at: AtomicU64,
+    pub clock_at: AtomicU64,
+    pub flush_at: AtomicU64,
+    /// Whether the alarm knows of this machine.
+    pub is_registered: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(engine: Arc<dyn Interrupt>) -> Self {
+        Self {
+            engine,
+            reasons: AtomicU8::new(0),
+            waits: AtomicBool::new(false),
+            waker: Waker::default(),
+            limit_at: AtomicU64::new(NEVER),
+            clock_at: AtomicU64::new(NEVER),
+            flush_at: AtomicU64::new(NEVER),
+            is_registered: AtomicBool::new(false),
+        }
+    }
+
+    /// Why the run is to come back. One relaxed load.
+    #[inline]
+    pub fn reasons(&self) -> u8 {
+        self.reasons.load(Ordering::Relaxed)
+    }
+
+    /// The run need not come back for this any more. Whether it had to.
+    pub fn clear(&self, reason: u8) -> bool {
+        self.reasons.load(Ordering::Relaxed) & reason != 0
+            && self.reasons.fetch_and(!reason, Ordering::SeqCst) & reason != 0
+    }
+
+    /// Leaves a note that is seen at the next exit. Whether it was there already.
+    pub fn note(&self, reason: u8) -> bool {
+        self.reasons.fetch_or(reason, Ordering::SeqCst) & reason != 0
+    }
+
+    /// Makes the run come back.
+    pub fn raise(&self, reason: u8) {
+        self.note(reason);
+        self.engine.interrupt();
+        // Either this sees that the machine waits, or the machine sees the reason before it does.
+        if self.waits.load(Ordering::SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    /// Calls `wait`, which returns early if the waker is woken. Not if there is a reason to come back already.
+    pub fn wait<T>(&self, wait: impl FnOnce(&Waker) -> T) -> Option<T> {
+        self.waker.prepare();
+        self.waits.store(true, Ordering::SeqCst);
+        let result = (self.reasons.load(Ordering::SeqCst) & !reason::FLUSH == 0).then(|| wait(&self.waker));
+        self.waits.store(false, Ordering::SeqCst);
+        result
+    }
+}
+

@@ -1,0 +1,148 @@
+//! Any reader and any writer, with threads and nothing else of the operating system.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use crate::interrupt::Shared;
+
+/// A reader that may block: a thread reads ahead, so that waiting for it can be interrupted.
+pub struct AnyReader {
+    /// Until the thread that reads is started.
+    source: Option<Box<dyn Read + Send>>,
+    pieces: Option<Receiver<io::Result<Vec<u8>>>>,
+    /// What did not fit the buffer, and how much of it has been handed out.
+    rest: (Vec<u8>, usize),
+}
+
+impl AnyReader {
+    /// How long it takes to notice an interrupt while nothing comes.
+    const PATIENCE: Duration = Duration::from_millis(5);
+
+    pub fn new(source: impl Read + Send + 'static) -> Self {
+        Self { source: Some(Box::new(source)), pieces: None, rest: (Vec::new(), 0) }
+    }
+
+    /// Waits until there is something, and reads it; 0 bytes are the end. `None` if it was interrupted before.
+    pub fn read(&mut self, buffer: &mut [u8], shared: &Shared) -> io::Result<Option<usize>> {
+        if let Some(source) = self.source.take() {
+            self.pieces = Some(read_ahead(source)?);
+        }
+        loop {
+            let (bytes, start) = &mut self.rest;
+            if *start < bytes.len() {
+                let len = buffer.len().min(bytes.len() - *start);
+                buffer[..len].copy_from_slice(&bytes[*start..*start + len]);
+                *start += len;
+                return Ok(Some(len));
+            }
+            let Some(pieces) = &self.pieces else { return Ok(Some(0)) };
+            match shared.wait(|_| pieces.recv_timeout(Self::PATIENCE)) {
+                None => return Ok(None),
+                Some(Ok(piece)) => self.rest = (piece?, 0),
+                Some(Err(RecvTimeoutError::Timeout)) => {}
+                Some(Err(RecvTimeoutError::Disconnected)) => return Ok(Some(0)),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for AnyReader {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("AnyReader").finish_non_exhaustive()
+    }
+}
+
+/// Starts a thread that reads until the end, an error, or until nobody wants more.
+fn read_ahead(mut source: Box<dyn Read + Send>) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    const SIZE: usize = 64 << 10;
+    let (sender, pieces) = sync_channel(1);
+    thread::Builder::new().name("input".into()).spawn(move || {
+        loop {
+            let mut bytes = vec![0; SIZE];
+            let piece = match source.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(len) => {
+                    bytes.truncate(len);
+                    Ok(bytes)
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_last = piece.is_err();
+            if sender.send(piece).is_err() || is_last {
+                return;
+            }
+        }
+    })?;
+    Ok(pieces)
+}
+
+/// A writer. A call of its that blocks cannot be interrupted.
+pub struct AnyWriter(Box<dyn Write + Send>);
+
+impl AnyWriter {
+    pub fn new(writer: impl Write + Send + 'static) -> Self {
+        Self(Box::new(writer))
+    }
+
+    /// Writes it all.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes)?;
+        self.0.flush()?;
+        Ok(bytes.len())
+    }
+}
+
+impl fmt::Debug for AnyWriter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("AnyWriter").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use flatland_x86::Interrupt;
+
+    use super::*;
+    use crate::interrupt::reason;
+
+    #[derive(Debug)]
+    struct NoEngine;
+
+    impl Interrupt for NoEngine {
+        fn interrupt(&self) {}
+    }
+
+    #[test]
+    fn what_is_read_ahead_comes_in_order_and_ends() {
+        let shared = Shared::new(Arc::new(NoEngine));
+        let mut reader = AnyReader::new(io::Cursor::new(b"abc".to_vec()));
+        let mut buffer = [0; 2];
+        assert_eq!(reader.read(&mut buffer, &shared).unwrap(), Some(2));
+        assert_eq!(&buffer, b"ab");
+        assert_eq!(reader.read(&mut buffer, &shared).unwrap(), Some(1));
+        assert_eq!(reader.read(&mut buffer, &shared).unwrap(), Some(0));
+    }
+
+    #[test]
+    fn a_wait_that_is_interrupted_can_be_begun_again() {
+        let shared = Arc::new(Shared::new(Arc::new(NoEngine)));
+        let (pipe, mut sender) = io::pipe().unwrap();
+        let mut reader = AnyReader::new(pipe);
+        let interrupting = thread::spawn({
+            let shared = shared.clone();
+            move || shared.raise(reason::REQUESTED)
+        });
+        let mut buffer = [0; 4];
+        assert_eq!(reader.read(&mut buffer, &shared).unwrap(), None);
+        interrupting.join().unwrap();
+        assert!(shared.clear(reason::REQUESTED));
+        sender.write_all(b"x").unwrap();
+        assert_eq!(reader.read(&mut buffer, &shared).unwrap(), Some(1));
+    }
+}
