@@ -1,47 +1,54 @@
-//! A bare 32-bit processor for flat images.
+//! Rust code on a bare 32-bit processor: the machine, and the tools that look at its runs.
 //!
-//! A [`Machine`] owns RAM, the ports of the contract, the streams behind them and the time limit. An
-//! [`engine::Engine`] runs the processor until something happens and says what. The machine decides what
-//! that means, and ends with an [`Outcome`].
+//! A program is a flat image, which lies at address 0 of a machine's RAM when it starts, and all it can do is compute and
+//! talk at ports. Make a [`Machine`] of it with [`Machine::builder`] and [run](Machine::run) it:
 //!
 //! ```
-//! use flatland::{Image, Machine, MemorySize, Output, Streams, engine::soft::SoftEngine};
+//! use std::time::Duration;
+//! use flatland::{EngineChoice, Machine, MemorySize, Outcome, Program};
 //!
-//! // mov dx, 0xe9; mov al, 'A'; out dx, al; hlt
-//! let image = Image::from_bytes(vec![0x66, 0xba, 0xe9, 0x00, 0xb0, b'A', 0xee, 0xf4])?;
-//! let engine = SoftEngine::new(MemorySize::default());
-//! let mut machine = Machine::new(engine, &image, Streams { output: Output::memory(), ..Streams::none() })?;
-//! assert_eq!(machine.run()?.status(), 0);
-//! assert_eq!(machine.streams().output.bytes(), b"A");
+//! // Reads a byte, sends it back plus one, and ends with status 7.
+//! let program = Program::from_bytes(vec![
+//!     0xe4, 0xe9, // in al, 0xe9    console
+//!     0xfe, 0xc0, // inc al
+//!     0xe6, 0xe9, // out 0xe9, al
+//!     0xb0, 0x07, // mov al, 7
+//!     0xe6, 0xf4, // out 0xf4, al   exit
+//! ])?;
+//! let mut machine = Machine::builder()
+//!     .engine(EngineChoice::Auto)
+//!     .memory(MemorySize::mib(1))
+//!     .input("a")
+//!     .output(Vec::new())
+//!     .time_limit(Duration::from_secs(10))
+//!     .build(&program)?;
+//! assert_eq!(machine.run()?, Outcome::Exited(7));
+//! assert_eq!(machine.streams().output.bytes(), b"b");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Machine::resume`] runs to the next [`Event`] only. The tools are loops over it: `gdb`, `trace` and `report`, each
+//! behind a feature of its name; [`observe`](fn@observe) has several look at one run.
+//!
+//! | feature | what it brings | default |
+//! |---|---|---|
+//! | `kvm` | the engine that lets Linux run the processor | yes |
+//! | `symbols` | names and lines from ELF files | yes |
+//! | `gdb` | a debugger at a run | yes |
+//! | `trace` | what a guest does, line by line | yes |
+//! | `report` | how a run ended, for people and for programs | yes |
 
-pub mod backtrace;
-mod elf;
-pub mod engine;
-pub mod fault;
-pub mod gdb;
-mod image;
-pub mod instruction;
-pub mod kick;
-pub mod listing;
-mod machine;
-mod memory_map;
-mod memory_size;
-mod os;
-mod outcome;
-pub mod report;
-mod streams;
-pub mod suite;
-mod symbols;
-pub mod trace;
-
-pub use elf::{SegmentsError, segments};
-pub use image::{Image, ImageError};
-pub use machine::{Machine, Nobody, RunError, Snapshot, Stats, Transfer, Transfers, Watcher};
-pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
-pub use memory_size::{MemorySize, MemorySizeError};
-pub use outcome::{Outcome, Signal, Stop};
-pub use report::{Backtraces, Paint, Report};
-pub use streams::{Input, Output, StreamError, Streams};
-pub use symbols::{Function, Names, Place, Source, Symbols, SymbolsError};
+#[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
+pub use flatland_kvm as kvm;
+pub use flatland_machine::*;
+pub use flatland_program as program;
+pub use flatland_soft as soft;
+#[cfg(feature = "gdb")]
+pub use flatland_tools::gdb;
+#[cfg(any(feature = "gdb", feature = "report", feature = "trace"))]
+pub use flatland_tools::{Observer, Verdict, observe};
+#[cfg(feature = "report")]
+pub use flatland_tools::{backtrace, instruction, listing, report, words};
+#[cfg(feature = "trace")]
+pub use flatland_tools::trace;
+pub use flatland_x86 as x86;

@@ -108,6 +108,7 @@ pub fn segments(path: &Path, image: &Image) -> Result<Vec<Segment>, SegmentsErro
 
 /// The first address at which the file of a 32-bit x86 program has something else than memory. Only what cannot be
 /// written counts: a program may be given other data.
+#[cfg(feature = "symbols")]
 pub fn differs(path: &Path, read: Read) -> Option<u32> {
     let data = ReadCache::new(File::open(path).ok()?);
     first_difference(header(&data)?, &data, read)
@@ -138,6 +139,7 @@ fn first_difference<'a>(
 }
 
 /// The name of the section that an address lies in.
+#[cfg(feature = "symbols")]
 pub fn section(path: &Path, address: u32) -> Option<String> {
     let data = ReadCache::new(File::open(path).ok()?);
     let sections = header(&data)?.sections(LE, &data).ok()?;

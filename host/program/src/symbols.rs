@@ -181,9 +181,14 @@ impl Symbols {
     /// The symbol below the address, for code without debug information, such as assembly.
     fn by_symbol_table(&self, address: u32) -> Option<Function> {
         self.is_code(address).then_some(())?;
-        let name = addr2line::demangle_auto(self.elf.find_symbol(address.into())?.into(), None).into_owned();
+        let name = demangle(self.elf.find_symbol(address.into())?);
         Some(Function { name: Some(name), source: None })
     }
+}
+
+/// A symbol's name as it stands in the source.
+pub fn demangle(symbol: &str) -> String {
+    addr2line::demangle_auto(symbol.into(), None).into_owned()
 }
 
 /// A file of the standard library, as from the folder of its sources: `library/core/src/panicking.rs`.

@@ -179,13 +179,14 @@ impl Cpu {
             tables,
             control,
             debug,
+            instructions,
             stack_segment_loaded,
         } = *state;
         (self.registers, self.flags, self.control_flags, self.eip) = (registers, flags, control_flags, eip);
         (self.segments, self.stack_mask, self.debug) = (segments, stack_mask, debug);
         (self.gdt, self.idt, self.ldt, self.task) = tables;
         [self.cr0, self.cr2, self.cr3, self.cr4] = control;
-        self.stack_segment_loaded = stack_segment_loaded;
+        (self.instructions, self.stack_segment_loaded) = (instructions, stack_segment_loaded);
         (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
     }
 

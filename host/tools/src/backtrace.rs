@@ -7,7 +7,9 @@ use std::fmt;
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
-use crate::instruction::{self, LARGEST_FUNCTION, Read, word};
+use flatland_x86::instruction::{Read, decode, word};
+
+use crate::instruction::{self, LARGEST_FUNCTION};
 
 /// Where the walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +185,7 @@ fn caller(start: &Start, read: Read) -> Caller {
     let mut at = function;
     let mut depth = 0_i32;
     let (mut has_frame, mut had_frame) = (false, false);
-    while let Some((decoded, _)) = instruction::decode(at, read)
+    while let Some((decoded, _)) = decode(at, read)
         && let Some(next) = at.checked_add(decoded.len() as u32)
         && next <= eip
     {

@@ -62,7 +62,7 @@ impl Program {
                 matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data) && symbol.size() > 0
             })
             .map(|symbol| Symbol {
-                name: addr2line::demangle_auto(symbol.name().unwrap_or("?").into(), None).into_owned(),
+                name: flatland_program::demangle(symbol.name().unwrap_or("?")),
                 address: symbol.address() as u32,
                 size: symbol.size() as u32,
                 is_code: symbol.kind() == SymbolKind::Text,

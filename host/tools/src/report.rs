@@ -17,10 +17,13 @@ use flatland_contract::memory::ENTRY;
 use flatland_contract::{Direction, Port, status};
 
 use crate::backtrace::{self, Backtrace};
-use crate::engine::{Engine, Registers};
-use crate::fault::{Access, Fault, FaultKind, Location};
-use crate::instruction::{self, Deed, Instruction, Read, word};
-use crate::{Names, Outcome, Stop, Symbols};
+use flatland_machine::{Outcome, Stop};
+use flatland_program::Symbols;
+use flatland_x86::instruction::{Read, word};
+use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers, eflags};
+
+use crate::instruction::{self, Deed, Instruction};
+use crate::words::Names;
 
 pub use calls::{Call, Calls};
 pub use json::Run;
@@ -86,9 +89,6 @@ pub struct Processor {
     /// What ESP points to: words from there on, as far as there is memory.
     pub stack: Vec<u32>,
 }
-
-/// The flag by which a processor says to itself that an instruction is being resumed (SDM volume 1, section 3.4.3).
-const RESUME: u32 = 1 << 16;
 
 /// How many words of the stack are shown.
 const STACK_WORDS: u32 = 16;
@@ -164,7 +164,7 @@ impl Report {
         backtraces: Backtraces,
     ) {
         let exact = self.exactly(location, &registers, read, symbols);
-        self.names = symbols.map(|symbols| symbols.names(&self.outcome)).unwrap_or_default();
+        self.names = symbols.map(|symbols| Names::of(&self.outcome, symbols)).unwrap_or_default();
         let Some(inside) = exact.inside() else {
             // The registers are not the guest's any more.
             self.notes.push(
@@ -179,7 +179,7 @@ impl Report {
             instruction = Instruction::at(address, read);
             registers.eip = address;
         }
-        registers.eflags &= !RESUME;
+        registers.eflags &= !eflags::RF;
         if let (Location::EndsAt(_), Some(pushed)) = (location, &instruction) {
             // KVM tells of it when ESP has moved.
             let by = pushed.moves_stack_pointer().min(0);

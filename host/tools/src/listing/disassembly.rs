@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use iced_x86::OpKind;
 
 use super::{ListingError, Program, Symbol};
-use crate::instruction::{self, Instruction};
-use crate::symbols::Source;
-use crate::{Image, Symbols};
+use flatland_x86::instruction::{Read, decode};
+
+use crate::instruction::Instruction;
+use flatland_program::Source;
+use flatland_program::{Image, Symbols};
 
 /// The functions whose names contain this, or all of them.
 pub fn disassembly(image: &Image, elf: &Path, part: Option<&str>) -> Result<String, ListingError> {
@@ -93,8 +95,8 @@ impl Listing<'_> {
 }
 
 /// Where a call or a jump leads, if its bytes say so.
-fn target(address: u32, read: instruction::Read) -> Option<u32> {
-    let (decoded, _) = instruction::decode(address, read)?;
+fn target(address: u32, read: Read) -> Option<u32> {
+    let (decoded, _) = decode(address, read)?;
     (decoded.op0_kind() == OpKind::NearBranch32).then(|| decoded.near_branch_target() as u32)
 }
 

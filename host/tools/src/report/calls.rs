@@ -1,8 +1,8 @@
 //! A backtrace with names.
 
-use crate::Symbols;
+use flatland_program::{Function, Symbols};
+
 use crate::backtrace::{Backtrace, Broken};
-use crate::symbols::Function;
 
 /// The calls that led somewhere, from the innermost on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,10 +7,11 @@ use flatland_contract::{Direction, Port};
 use serde_json::{Map, Value, json};
 
 use super::{Calls, Report};
-use crate::engine::{Engine, Registers};
-use crate::fault::{Access, Fault, FaultKind, Location};
-use crate::symbols::Source;
-use crate::{Outcome, Stats, Stop, Transfers};
+use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers};
+use flatland_program::Source;
+
+use crate::{instruction, words};
+use flatland_machine::{Outcome, Stats, Stop, Transfers};
 
 /// What there is to say of a run besides how it ended.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Report {
             "engine": engine.name(),
             "outcome": if failure.is_some() { "host-error" } else { self.outcome_name() },
             "status": if failure.is_some() { flatland_contract::status::HOST } else { self.outcome.status() },
-            "message": failure.clone().or_else(|| self.outcome.message(&self.names)),
+            "message": failure.clone().or_else(|| words::outcome(&self.outcome, &self.names)),
             "notes": self.notes,
             "fault": fault(&self.outcome),
             "address": location.and_then(Location::inside),
@@ -71,7 +72,7 @@ impl Report {
             },
             "instructions": engine.instructions(),
             "exits": exits(stats),
-            "kicks": stats.kicks,
+            "interrupts": stats.interrupts,
             "seconds": { "run": stats.time.as_secs_f64(), "total": total.as_secs_f64() },
         });
         format!("{value:#}\n")
@@ -88,8 +89,9 @@ impl Report {
             Outcome::Stopped(Stop::InstructionLimit(_), _) => "instruction-limit",
             Outcome::Stopped(Stop::Signal(_), _) => "signal",
             Outcome::Stopped(Stop::Debugger, _) => "killed",
-            Outcome::Stopped(Stop::Input, _) => "input",
+            Outcome::Stopped(Stop::Interrupted, _) => "interrupted",
             Outcome::OutputClosed => "output-closed",
+            _ => "other",
         }
     }
 }
@@ -123,10 +125,10 @@ fn fault(outcome: &Outcome) -> Value {
             json!({ "kind": "port", "port": port, "width": width, "direction": way(direction) })
         }
         FaultKind::Unsupported { code, .. } => {
-            json!({ "kind": "unsupported", "code": code.instruction() })
+            json!({ "kind": "unsupported", "code": instruction::first(&code) })
         }
     };
-    let mut fault = json!({ "words": kind.to_string() });
+    let mut fault = json!({ "words": words::fault(kind, None) });
     if let (Value::Object(fault), Value::Object(own)) = (&mut fault, own) {
         fault.extend(own);
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use super::Call;
-use crate::symbols::Source;
+use flatland_program::Source;
 
 /// A line of source, with those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use super::{Call, Calls, Paint, Processor, Report, Snippet};
-use crate::Outcome;
-use crate::engine::Registers;
+use flatland_machine::Outcome;
+use flatland_x86::Registers;
+
+use crate::words;
 
 /// The flags that instructions set and ask for, by bit (SDM volume 1, section 3.4.3).
 const FLAGS: [(u32, &str); 9] =
@@ -16,7 +18,7 @@ const STACK_COLUMNS: usize = 4;
 impl Report {
     /// What happened, in a sentence; nothing where there is nothing to tell.
     pub fn message(&self) -> Option<String> {
-        let message = self.outcome.message(&self.names);
+        let message = words::outcome(&self.outcome, &self.names);
         match (&self.outcome, &self.calls) {
             (Outcome::Exited(_), Some(_)) if self.is_panic => Some("the calls that led to the panic:".into()),
             (Outcome::Exited(status), Some(_)) => Some(format!("the calls that led to status {status}:")),

@@ -1,0 +1,53 @@
+//! Several tools at one run.
+
+use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Wants};
+
+/// Looks at a run.
+pub trait Observer {
+    /// Which events it wants next. Asked before each [`Machine::resume`].
+    fn wants(&self) -> Wants;
+
+    /// An event happened, maybe one that another observer wanted. The machine may be looked at and changed, and is held
+    /// for as long as this takes.
+    ///
+    /// The last event is [`Event::Ended`], unless somebody ends the run before. Where an observer sets the guest going
+    /// again then, by setting registers, the run goes on.
+    fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError>;
+}
+
+/// What an observer makes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The run goes on as it would without it.
+    Continue,
+    /// The run ends here, for this reason.
+    End(Stop),
+    /// The run has ended, and goes on all the same: something of the machine was changed.
+    Revive,
+}
+
+/// Runs to the end with all of these looking. An interrupt ends the run, as it does in [`Machine::run`].
+///
+/// The observers see each event in this order. The first that ends the run has its way, and those behind it do not see
+/// that event.
+pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Result<Outcome, RunError> {
+    loop {
+        let wants = observers.iter().fold(Wants::nothing(), |wants, observer| wants.or(&observer.wants()));
+        let mut event = machine.resume(&wants)?;
+        if event == Event::Interrupted {
+            event = Event::Ended(machine.stop(Stop::Interrupted)?);
+        }
+        let mut revived = false;
+        for observer in observers.iter_mut() {
+            match observer.observe(machine, &event)? {
+                Verdict::Continue => {}
+                Verdict::Revive => revived = true,
+                Verdict::End(stop) => return machine.stop(stop),
+            }
+        }
+        match event {
+            Event::Ended(outcome) if !revived => return Ok(outcome),
+            _ => {}
+        }
+    }
+}
