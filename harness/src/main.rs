@@ -4,6 +4,8 @@
 //! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
 //! and only those who test need it.
 
+mod suite;
+
 use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
@@ -12,12 +14,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Stops};
-use flatland::suite::{Report, Suite, Test, TestMachine};
-use flatland::{MemorySize, Paint};
+use flatland::report::Paint;
+use flatland::x86::Stops;
+use flatland::{EngineChoice, MemorySize};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
+use suite::{Report, Suite, Test, TestMachine};
 
 fn main() -> ExitCode {
     let Some(Command { engine, elves, libtest }) = Command::parse(env::args_os().skip(1)) else {
@@ -47,7 +49,7 @@ fn main() -> ExitCode {
 
 /// The command line.
 struct Command {
-    engine: Choice,
+    engine: EngineChoice,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
@@ -55,7 +57,7 @@ struct Command {
 impl Command {
     fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Self> {
         let mut arguments = arguments.peekable();
-        let mut engine = Choice::Auto;
+        let mut engine = EngineChoice::Auto;
         if arguments.next_if(|argument| argument == "--engine").is_some() {
             engine = arguments.next()?.to_str()?.parse().ok()?;
         }
@@ -70,20 +72,20 @@ impl Command {
 }
 
 /// The engine that all tests run on: what can be used is asked once, and not said for each test.
-fn usable(engine: Choice) -> Result<Choice, String> {
-    let chosen =
-        choice::open(engine, MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
-    Ok(match (engine, chosen.fell_back) {
-        (Choice::Auto, Some(why)) => {
+fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
+    let (_, fell_back) =
+        engine.open(MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
+    Ok(match (engine, fell_back) {
+        (EngineChoice::Auto, Some(why)) => {
             say(&format!("running on the soft engine, because {why}"));
-            Choice::Soft
+            EngineChoice::Soft
         }
-        (Choice::Auto, None) => Choice::Kvm,
+        (EngineChoice::Auto, None) => EngineChoice::Kvm,
         (engine, _) => engine,
     })
 }
 
-fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> {
+fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
     let trial = |test: &Test| {
         let (suite, test) = (suite.clone(), test.clone());
         let (name, ignored) = (test.name.clone(), test.ignored.is_some());
@@ -92,26 +94,24 @@ fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> 
     suite.tests().iter().map(trial).collect()
 }
 
-type AnyMachine = TestMachine<Box<dyn Engine>>;
-
 thread_local! {
     /// The machine in which this thread has run its last test, and whose that was.
-    static MACHINE: RefCell<Option<(Arc<Suite>, AnyMachine)>> = const { RefCell::new(None) };
+    static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
 }
 
 /// This thread's machine for the suite, or a new one.
-fn machine(suite: &Arc<Suite>, engine: Choice) -> Result<AnyMachine, Failed> {
+fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
     match MACHINE.take() {
         Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
         _ => {
-            let chosen = choice::open(engine, suite.memory_map().clone(), &Stops::default())?;
-            Ok(suite.machine(chosen.engine)?)
+            let (processor, _) = engine.open(suite.memory_map().clone(), &Stops::default())?;
+            Ok(suite.machine(processor)?)
         }
     }
 }
 
 /// Runs a test, and says why it failed.
-fn run(suite: &Arc<Suite>, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
+fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) -> Result<(), Failed> {
     let mut machine = machine(suite, engine)?;
     let Report { failure, details, output, diagnostics } =
         suite.run(test, &mut machine, Paint::for_standard_error())?;

@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::time::Instant;
 
-use flatland::engine::Stops;
-use flatland::engine::choice::{self, Choice};
+use flatland::x86::Stops;
+use flatland::EngineChoice;
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
 
 /// Divides 100 by each byte of its input, and sends the quotient back: it faults where the byte is 0.
@@ -17,8 +17,8 @@ const GUEST: [u8; 14] = [0xe4, 0xe9, 0x88, 0xc1, 0x66, 0xb8, 100, 0, 0xf6, 0xf1,
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runs: u32 = std::env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
-    let chosen = choice::open(Choice::Auto, MemorySize::default(), &Stops::default())?;
-    let mut machine = Machine::new(chosen.engine, &Image::from_bytes(GUEST.to_vec())?, Streams::none())?;
+    let (processor, _) = EngineChoice::Auto.open(MemorySize::default(), &Stops::default())?;
+    let mut machine = Machine::new(processor, &Image::from_bytes(GUEST.to_vec())?, Streams::none())?;
 
     // Whatever a guest does before it asks for the first byte is done once.
     if let Some(outcome) = machine.run_until_input()? {

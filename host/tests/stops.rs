@@ -3,13 +3,9 @@
 mod common;
 
 use common::{engines, machine_on};
-use flatland::engine::choice::Choice;
-use std::thread;
-use std::time::Instant;
-
-use flatland::engine::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
-use flatland::fault::FaultKind;
-use flatland::kick::{Alarm, answer, is_rung};
+use flatland::EngineChoice;
+use flatland::x86::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
+use flatland::x86::FaultKind;
 
 /// Adds up 3 + 2 + 1, sends the sum, and halts.
 #[rustfmt::skip]
@@ -24,7 +20,7 @@ const CODE: &[u8] = &[
 ];
 
 /// What happened until the guest halted or faulted, and where EIP was each time.
-fn story(engine: Choice, code: &[u8], stops: &Stops) -> Vec<(String, u32)> {
+fn story(engine: EngineChoice, code: &[u8], stops: &Stops) -> Vec<(String, u32)> {
     let mut machine = machine_on(engine, code, b"");
     let engine = machine.engine();
     engine.set_stops(stops).expect("every engine can do that");
@@ -182,7 +178,7 @@ fn what_was_set_is_taken_back() {
 
 #[test]
 fn kvm_says_what_it_cannot() {
-    for engine in engines().iter().filter(|engine| **engine == Choice::Kvm) {
+    for engine in engines().iter().filter(|engine| **engine == EngineChoice::Kvm) {
         let mut machine = machine_on(*engine, CODE, b"");
         let watch = Watchpoint { address: 0x1000, len: 4, kind: WatchKind::Write };
         for (stops, message) in [
@@ -201,7 +197,7 @@ fn kvm_says_what_it_cannot() {
 }
 
 #[test]
-fn a_breakpoint_that_was_told_is_not_told_again_after_a_kick_or_other_stops() {
+fn a_breakpoint_that_was_told_is_not_told_again_after_an_interrupt_or_other_stops() {
     for engine in engines() {
         let mut machine = machine_on(*engine, CODE, b"");
         let processor = machine.engine();
@@ -209,13 +205,8 @@ fn a_breakpoint_that_was_told_is_not_told_again_after_a_kick_or_other_stops() {
         processor.set_stops(&stops).unwrap();
         assert!(matches!(processor.run().unwrap(), Exit::Debug(DebugStop::Breakpoint)), "{engine:?}");
         processor.set_stops(&stops).unwrap();
-        let mut alarm = Alarm::once();
-        alarm.set(Instant::now()).expect("there are timers");
-        while !is_rung() {
-            thread::yield_now();
-        }
-        assert!(matches!(processor.run().unwrap(), Exit::Kicked), "{engine:?}");
-        assert!(answer());
+        processor.interrupt_handle().interrupt();
+        assert!(matches!(processor.run().unwrap(), Exit::Interrupted), "{engine:?}");
         assert!(matches!(processor.run().unwrap(), Exit::Debug(DebugStop::Breakpoint)), "{engine:?}");
         // It is the next time around.
         assert_eq!(processor.registers().unwrap().ecx, 2, "{engine:?}");

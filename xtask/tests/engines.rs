@@ -4,8 +4,8 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Registers, Stops};
+use flatland::EngineChoice;
+use flatland::x86::{Engine, Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 
 /// What each program is asked. A program that is in neither list is asked nothing.
@@ -57,11 +57,11 @@ struct Left {
     ram: Vec<u8>,
 }
 
-fn run(engine: Choice, image: &Image, arguments: &[&str], input: &[u8]) -> Left {
+fn run(engine: EngineChoice, image: &Image, arguments: &[&str], input: &[u8]) -> Left {
     let ram = MemorySize::default();
-    let chosen = choice::open(engine, ram, &Stops::default()).expect("the engine can be used");
+    let (processor, _) = engine.open(ram, &Stops::default()).expect("the engine can be used");
     let streams = Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() };
-    let mut machine = Machine::new(chosen.engine, image, streams).expect("the image fits");
+    let mut machine = Machine::new(processor, image, streams).expect("the image fits");
     machine.set_arguments(arguments.iter().map(|argument| argument.as_bytes().to_vec()));
     let outcome = machine.run().expect("the host can do its work");
     let mut bytes = vec![0; ram.bytes() as usize];
@@ -107,7 +107,7 @@ fn every_program_is_the_same_on_both_engines() {
         let arguments = known.map_or(NONE, |(_, arguments)| arguments);
         for (arguments, input) in arguments.iter().flat_map(|a| inputs.iter().map(move |i| (a, i))) {
             let asked = format!("{name} {arguments:?} on {input:?}");
-            let [soft, kvm] = [Choice::Soft, Choice::Kvm].map(|engine| run(engine, &image, arguments, input));
+            let [soft, kvm] = [EngineChoice::Soft, EngineChoice::Kvm].map(|engine| run(engine, &image, arguments, input));
             let transcript = |left: &Left| {
                 (left.outcome.clone(), left.output.clone(), left.diagnostics.clone(), comparable(left))
             };

@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use flatland::engine::Engine;
-use flatland::engine::soft::SoftEngine;
-use flatland::{Backtraces, Image, Input, Machine, MemorySize, Outcome, Paint, Report, Streams};
+use flatland::x86::Engine;
+use flatland::soft::SoftEngine;
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use flatland::report::{Backtraces, Paint, Report};
 
 /// A program's image and ELF file.
 struct Program {
@@ -43,7 +44,7 @@ fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outco
     fs::write(&path, elf).expect("the folder for tests can be written");
     let start = Instant::now();
     // What it says of memory may be anything, but not a panic.
-    let _ = flatland::segments(&path, image);
+    let _ = flatland::program::segments(&path, image);
     let report = Report::new(outcome, engine, Some(&path), Backtraces::Always);
     let body = report.body(Paint::PLAIN);
     assert!(body.lines().count() < 1000, "{name}: {body}");

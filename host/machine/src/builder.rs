@@ -213,10 +213,10 @@ impl Builder {
     /// The same on an engine of the caller's, whose RAM is laid out already.
     pub fn build_with(
         self,
-        engine: impl Engine + Send + 'static,
+        engine: Box<dyn Engine + Send>,
         program: &Program,
     ) -> Result<Machine, BuildError> {
-        self.build_on(Box::new(engine), None, program)
+        self.build_on(engine, None, program)
     }
 
     fn build_on(
@@ -226,7 +226,7 @@ impl Builder {
         program: &Program,
     ) -> Result<Machine, BuildError> {
         let mut machine =
-            Machine::on_engine(engine, program.image(), self.streams).map_err(BuildError::Image)?;
+            Machine::new(engine, program.image(), self.streams).map_err(BuildError::Image)?;
         machine.fell_back = fell_back;
         machine.set_time_limit(self.time_limit);
         if self.instruction_limit.is_some() {

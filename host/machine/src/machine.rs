@@ -156,19 +156,7 @@ impl Machine {
 
     /// A machine on an engine of the caller's, with the contract's devices and no limits. [`Self::builder`] makes the
     /// engine, too.
-    pub fn new(
-        engine: impl Engine + Send + 'static,
-        image: &Image,
-        streams: Streams,
-    ) -> Result<Self, ImageError> {
-        Self::on_engine(Box::new(engine), image, streams)
-    }
-
-    pub(crate) fn on_engine(
-        mut engine: Box<dyn Engine + Send>,
-        image: &Image,
-        streams: Streams,
-    ) -> Result<Self, ImageError> {
+    pub fn new(mut engine: Box<dyn Engine + Send>, image: &Image, streams: Streams) -> Result<Self, ImageError> {
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
             let ram = engine.memory_map().ram();
@@ -212,13 +200,14 @@ impl Machine {
 
     /// Ends a run that takes longer than this. Only the time inside of [`Self::resume`] counts, since the start or the
     /// last [`Self::restore`].
-    pub fn set_time_limit(&mut self, limit: Option<Duration>) {
-        self.limits.time = limit;
+    pub fn set_time_limit(&mut self, limit: impl Into<Option<Duration>>) {
+        self.limits.time = limit.into();
     }
 
     /// Ends a run that has executed so many instructions, counted from entry: what a snapshot had executed counts, too,
     /// after it was restored. An error if the engine cannot count them.
-    pub fn set_instruction_limit(&mut self, limit: Option<u64>) -> Result<(), Unsupported> {
+    pub fn set_instruction_limit(&mut self, limit: impl Into<Option<u64>>) -> Result<(), Unsupported> {
+        let limit = limit.into();
         let stops = Stops { instructions: limit, ..Stops::default() };
         self.engine.set_stops(&stops)?;
         self.stops = stops;
@@ -515,7 +504,6 @@ impl Machine {
                     continue;
                 }
                 Exit::Debug(stop) => return self.on_stop(stop),
-                other => return Err(EngineError::UnknownExit(format!("{other:?}").into()).into()),
             };
             match made? {
                 Made::Yes if transfer.is_none() => {}

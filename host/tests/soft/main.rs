@@ -4,10 +4,9 @@ mod events;
 mod stops;
 mod transfers;
 
-use flatland::engine::soft::SoftEngine;
-use flatland::engine::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
-use flatland::fault::{Access, Fault, FaultKind, Location};
-use flatland::kick::Alarm;
+use flatland::soft::SoftEngine;
+use flatland::x86::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
+use flatland::x86::{Access, Fault, FaultKind, Location};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
 
 const RAM: u32 = 0x1_0000;
@@ -84,7 +83,7 @@ fn every_kind_of_fault() {
     let unsupported = |code: &[u8]| -> FaultKind {
         let mut bytes = [0; 15];
         bytes[..code.len()].copy_from_slice(code);
-        FaultKind::Unsupported { engine: "the soft engine", code: flatland::fault::CodeBytes::new(&bytes) }
+        FaultKind::Unsupported { engine: "the soft engine", code: flatland::x86::CodeBytes::new(&bytes) }
     };
     for (code, kind, location) in [
         // nop; div ecx
@@ -391,7 +390,7 @@ fn the_machine_runs_it() {
     let image = Image::from_bytes(code.to_vec()).unwrap();
     let streams =
         Streams { input: Input::from_bytes(b"HAL*".to_vec()), output: Output::memory(), ..Streams::none() };
-    let mut machine = Machine::new(SoftEngine::new(MemorySize::default()), &image, streams).unwrap();
+    let mut machine = Machine::new(Box::new(SoftEngine::new(MemorySize::default())), &image, streams).unwrap();
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
     assert_eq!(machine.streams().output.bytes(), b"IBM");
 }

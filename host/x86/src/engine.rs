@@ -187,9 +187,8 @@ impl fmt::Debug for EngineSnapshot {
     }
 }
 
-/// Why an engine came back.
+/// Why an engine came back. Whoever runs one has to deal with all of them, so a new one is a new version.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Exit<'a> {
     /// The guest waits for `data` from a port: whole transfers of `width` bytes, at least one.
     In {
