@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use flatland::EngineChoice;
-use flatland::x86::{Engine, Registers, Stops};
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use flatland::x86::{Registers, Stops};
+use flatland::{EngineChoice, Image, Input, Machine, MemorySize, Outcome, Streams};
 use unicorn::{Ports, Stop, Unicorn};
 
 #[path = "../tests/unicorn/mod.rs"]
@@ -168,7 +167,7 @@ impl Ports for NoPorts {
 }
 
 fn machine(engine: EngineChoice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine> {
-    let engine = engine.open(MemorySize::default(), &Stops::default())?.engine;
+    let engine = engine.open(MemorySize::default(), &Stops::default())?.0;
     let streams = Streams { input: Input::from_bytes(input), ..Streams::none() };
     Ok(Machine::new(engine, &Image::from_bytes(code)?, streams)?)
 }
@@ -193,7 +192,7 @@ fn conversation() -> Result<()> {
 /// Making an engine, and dropping it.
 fn making() -> Result<()> {
     const COUNT: u32 = 300;
-    let time = |engine| -> Result<f64> {
+    let time = |engine: EngineChoice| -> Result<f64> {
         let start = Instant::now();
         for _ in 0..COUNT {
             engine.open(MemorySize::default(), &Stops::default())?;

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Run, WITHOUT_KVM, machine_on, machines, run};
 use flatland::EngineChoice;
-use flatland::x86::{Engine, Registers};
+use flatland::x86::Registers;
 use flatland::{MemoryMap, MemorySize, Outcome};
 use flatland::x86::Segment;
 use flatland_contract::Direction;

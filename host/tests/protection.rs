@@ -5,7 +5,6 @@
 mod common;
 
 use common::{Run, agreed, ended, engines, finish, machine_with};
-use flatland::x86::Engine;
 use flatland::EngineChoice;
 use flatland::x86::{Access, Fault, FaultKind, Location};
 use flatland::{Machine, MemoryMap, MemorySize, Outcome};

@@ -5,7 +5,7 @@ mod common;
 
 use common::engines;
 use flatland::EngineChoice;
-use flatland::x86::{Engine, EngineError, Registers, Stops, SystemRegisters};
+use flatland::x86::{EngineError, Registers, Stops, SystemRegisters};
 use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams};
 use flatland_contract::memory::{Layout, default_stack_size};
 
