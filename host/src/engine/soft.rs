@@ -306,18 +306,12 @@ impl SoftEngine {
 
     /// An exception or software interrupt of the instruction between two addresses.
     fn on_event(&mut self, event: Event, eip: u32, next: u32) -> Left {
-        let software = event.kind == EventKind::Software;
         if !self.cpu.has_idt() {
             return self.on_event_without_idt(event, eip, next);
         }
-        let return_eip = match event.kind {
-            EventKind::Fault => eip,
-            EventKind::Trap => self.cpu.eip,
-            EventKind::Software => next,
-        };
-        match exception::deliver(&mut self.cpu, event, return_eip) {
-            Ok(()) => {
-                self.cpu.instructions += u64::from(software);
+        match exception::deliver(&mut self.cpu, event, eip, next) {
+            Ok(delivered) => {
+                self.cpu.instructions += u64::from(delivered.kind.is_software());
                 Left::InHandler
             }
             Err(Undelivered::TripleFault) => {
@@ -342,7 +336,7 @@ impl SoftEngine {
             let kind = FaultKind::Exception { vector: GENERAL_PROTECTION, error_code };
             return self.fault(kind, Location::At(eip));
         }
-        let location = if kind == EventKind::Software {
+        let location = if kind.is_software() {
             self.cpu.eip = next;
             Location::EndsAt(next)
         } else {
@@ -375,7 +369,8 @@ impl SoftEngine {
         if trap && !self.cpu.stack_segment_loaded {
             self.cpu.debug[6] |= DR6_SINGLE_STEP;
             let event = Event { vector: 1, error_code: None, kind: EventKind::Trap };
-            if let Left::Stopped(stopped) = self.on_event(event, eip, self.cpu.eip) {
+            // The trap belongs to no instruction any more: it stands before the next one.
+            if let Left::Stopped(stopped) = self.on_event(event, self.cpu.eip, self.cpu.eip) {
                 return Some(stopped);
             }
         }

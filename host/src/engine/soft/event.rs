@@ -55,6 +55,15 @@ pub enum EventKind {
     Trap,
     /// By `int n`, `int3` or `into`, so after that instruction.
     Software,
+    /// By `int1`, so after that instruction. Its delivery counts as one of the processor's own.
+    PrivilegedSoftware,
+}
+
+impl EventKind {
+    /// Whether an instruction asked for it.
+    pub fn is_software(self) -> bool {
+        matches!(self, Self::Software | Self::PrivilegedSoftware)
+    }
 }
 
 /// What an instruction wants of the outside.
