@@ -179,6 +179,9 @@ impl SoftEngine {
     /// Executes whole blocks. `None` when the next one is to be looked at first.
     fn execute_blocks(&mut self, kicked: &AtomicU8) -> Option<Stopped> {
         let mut limit = self.limit();
+        if limit == 0 && kicked.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         let mut id = self.blocks.find(&mut self.cpu, false);
         loop {
             if kicked.load(Ordering::Relaxed) != 0 {
@@ -195,12 +198,33 @@ impl SoftEngine {
                 id = self.blocks.next(&mut self.cpu, id);
                 continue;
             }
-            let op = *op;
+            let (op, reason) = match (*op, reason) {
+                (op, Break::CodeChanged) => self.execute_rest(id, op),
+                other => other,
+            };
             if let Left::Stopped(stopped) = self.settle(&op, reason) {
                 return Some(stopped);
             }
             limit = self.limit();
             id = self.blocks.find(&mut self.cpu, false);
+        }
+    }
+
+    /// Goes on in a block behind a store to where decoded code lies, as long as the block itself stays.
+    #[cold]
+    fn execute_rest(&mut self, id: Id, mut op: Op) -> (Op, Break) {
+        loop {
+            self.blocks.remove_changed(&mut self.cpu);
+            if !self.blocks.contains(id) {
+                return (op, Break::CodeChanged);
+            }
+            let ops = &self.blocks.get(id).ops;
+            let executed = ops.partition_point(|other| other.ordinal < op.ordinal) + 1;
+            let (last, reason) = execute_block(&mut self.cpu, &ops[executed..]);
+            op = *last;
+            if reason != Break::CodeChanged {
+                return (op, reason);
+            }
         }
     }
 
