@@ -65,7 +65,7 @@ pub trait Engine {
     /// faulted, before anything was pushed.
     fn registers(&mut self) -> Result<Registers, EngineError>;
 
-    /// Changes the registers. Where the last exit was an [`Exit::In`], its instruction is given up, and what was
+    /// Changes the registers, to what a processor can hold ([`Registers::as_held`]). Where the last exit was an [`Exit::In`], its instruction is given up, and what was
     /// filled is lost.
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError>;
 

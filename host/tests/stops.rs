@@ -221,3 +221,24 @@ fn a_breakpoint_that_was_told_is_not_told_again_after_a_kick_or_other_stops() {
         assert_eq!(processor.registers().unwrap().ecx, 2, "{engine:?}");
     }
 }
+
+/// Reserved flags stay as they are in a processor, whatever a debugger writes; VM and RF are not for it to set.
+#[test]
+fn flags_that_a_processor_does_not_have_cannot_be_set() {
+    // pushf; pop eax; hlt
+    let code = [0x9c, 0x58, 0xf4];
+    const ALL_BUT_TF: u32 = 0xffff_feff;
+    for engine in engines() {
+        for (written, held) in [(0, 2), (0x0a00_0000, 2), (0x0003_802a, 2), (ALL_BUT_TF, 0x003c_7ed7)] {
+            let mut machine = machine_on(*engine, &code, b"");
+            let engine = machine.engine();
+            let registers = engine.registers().unwrap();
+            engine.set_registers(&Registers { eflags: written, ..registers }).unwrap();
+            let (name, now) = (engine.name(), engine.registers().unwrap().eflags);
+            assert_eq!(now, held, "{name}: {now:#x} of {written:#x}");
+            assert!(matches!(engine.run(), Ok(Exit::Halt)), "{name} {written:#x}");
+            let seen = engine.registers().unwrap().eax;
+            assert_eq!(seen, held, "{name}: {seen:#x} of {written:#x}");
+        }
+    }
+}

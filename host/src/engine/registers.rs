@@ -16,6 +16,19 @@ pub struct Registers {
     pub eflags: u32,
 }
 
+/// The flags that can be set from outside (SDM volume 1, figure 3-8): the status flags, TF, IF, DF, IOPL, NT, AC, VIF, VIP
+/// and ID. Not VM, which needs other segments, nor RF, which is clear again after an instruction.
+const SETTABLE_FLAGS: u32 = 0x003c_7fd5;
+/// The flag that is always set.
+const ALWAYS_SET: u32 = 1 << 1;
+
+impl Registers {
+    /// What a processor makes of these: the flags that there are not are clear.
+    pub fn as_held(self) -> Self {
+        Self { eflags: self.eflags & SETTABLE_FLAGS | ALWAYS_SET, ..self }
+    }
+}
+
 /// Segment selectors, and the control register that says which mode the processor is in (SDM volume 3, section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the registers' own names")]

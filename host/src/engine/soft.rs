@@ -488,6 +488,7 @@ impl Engine for SoftEngine {
     }
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        let registers = registers.as_held();
         let cpu = &mut self.cpu;
         for (number, value) in [
             (register::EAX, registers.eax),
