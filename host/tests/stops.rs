@@ -242,3 +242,97 @@ fn flags_that_a_processor_does_not_have_cannot_be_set() {
         }
     }
 }
+
+/// Steps through a program to its end, and returns EIP, ECX, ESI, EDI and EFLAGS after each step.
+fn steps(engine: &mut dyn Engine) -> Vec<(String, [u32; 5])> {
+    engine.set_stops(&Stops { step: true, ..Stops::default() }).expect("every engine can do that");
+    let mut steps = Vec::new();
+    loop {
+        let what = match engine.run().expect("the engine works") {
+            Exit::Debug(stop) => format!("{stop:?}"),
+            Exit::In { data, .. } => {
+                data.fill(7);
+                continue;
+            }
+            Exit::Out { .. } => continue,
+            Exit::Halt => "halt".into(),
+            Exit::Fault(fault) => format!("{:?}", fault.kind),
+            other => panic!("{other:?}"),
+        };
+        let Registers { eip, ecx, esi, edi, eflags, .. } = engine.registers().expect("they can be read");
+        let is_end = !what.starts_with("Step");
+        steps.push((what, [eip, ecx, esi, edi, eflags]));
+        assert!(steps.len() < 200, "it goes on and on: {steps:x?}");
+        if is_end {
+            return steps;
+        }
+    }
+}
+
+/// A repeated instruction is one step, whatever it is and however often it is repeated.
+#[test]
+fn a_repeated_instruction_is_one_step() {
+    let repeated: [&[u8]; 18] = [
+        &[0xf3, 0xa4],       // rep movsb
+        &[0xf3, 0x66, 0xa5], // rep movsw
+        &[0xf3, 0xa5],       // rep movsd
+        &[0xf3, 0xaa],       // rep stosb
+        &[0xf2, 0xab],       // repne stosd
+        &[0xf3, 0xac],       // rep lodsb
+        &[0xf3, 0xad],       // rep lodsd
+        &[0xf3, 0xa6],       // repe cmpsb
+        &[0xf2, 0xa7],       // repne cmpsd
+        &[0xf3, 0xae],       // repe scasb
+        &[0xf2, 0xaf],       // repne scasd
+        &[0xf3, 0x6e],       // rep outsb
+        &[0xf3, 0x6c],       // rep insb
+        &[0x67, 0xf3, 0xa4], // rep movsb, by CX, SI and DI
+        &[0x67, 0xf3, 0x6c], // rep insb, the same
+        &[0xa4],             // movsb
+        &[0x6c],             // insb
+        &[0x6e],             // outsb
+    ];
+    for code in repeated {
+        for count in [0, 1, 2, 5, 600] {
+            let mut stories = Vec::new();
+            for engine in engines() {
+                // mov eax, 0x01010101; the instruction; inc ebx; hlt
+                let start = 0x100;
+                let image = [&vec![0x90; start][..], &[0xb8, 1, 1, 1, 1], code, &[0x43, 0xf4]].concat();
+                let mut machine = machine_on(*engine, &image, b"");
+                let engine = machine.engine();
+                let registers = Registers {
+                    eip: start as u32,
+                    ecx: count,
+                    edx: 0xe9,
+                    esi: 0x4000,
+                    edi: 0x8000,
+                    esp: 0x2000,
+                    eflags: 2,
+                    ..Registers::default()
+                };
+                engine.set_registers(&registers).unwrap();
+                stories.push(steps(engine));
+            }
+            let end = (0x105 + code.len()) as u32;
+            let eips: Vec<_> = stories[0].iter().map(|(_, registers)| registers[0]).collect();
+            assert_eq!(eips, [0x105, end, end + 1, end + 2], "{code:02x?} {count}");
+            for other in &stories[1..] {
+                assert_eq!(stories[0], *other, "{code:02x?} {count}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_breakpoint_at_a_repeated_instruction_stops_once() {
+    // 0: mov ecx, 5; 5: mov edi, 0x8000; a: rep stosb; c: hlt
+    let code = [0xb9, 5, 0, 0, 0, 0xbf, 0, 0x80, 0, 0, 0xf3, 0xaa, 0xf4];
+    for breakpoints in [vec![0xa], vec![0xa, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004]] {
+        let stops = Stops { breakpoints, ..Stops::default() };
+        for engine in engines() {
+            let expected = told(&[("Breakpoint", 0xa), ("halt", 0xd)]);
+            assert_eq!(story(*engine, &code, &stops), expected, "{engine:?} {stops:?}");
+        }
+    }
+}

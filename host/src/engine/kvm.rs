@@ -461,6 +461,7 @@ impl Engine for KvmEngine {
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         // An I/O that is not finished would change them afterwards.
         self.give_up_io()?;
+        self.stopping.forget_progress();
         self.set_kvm_regs(&kvm_regs_of(&registers.as_held()))?;
         self.last = LastExit::Before;
         Ok(())

@@ -3,6 +3,7 @@
 //! What works on every KVM is stepping, and up to four breakpoints in the debug registers. Breakpoints beyond those
 //! are found by stepping. Watchpoints do not work where KVM emulates the processor, and nothing counts instructions.
 
+use iced_x86::{Decoder, DecoderOptions};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug,
     kvm_guest_debug_arch,
@@ -27,6 +28,8 @@ pub struct Stopping {
     breakpoints: Vec<u32>,
     /// Where the last exit was an [`Exit::Debug`].
     reported: Option<u32>,
+    /// The repeated instruction that is being stepped over. KVM stops after each of its iterations, or some of them.
+    repeating: Option<u32>,
 }
 
 impl Stopping {
@@ -39,17 +42,23 @@ impl Stopping {
         if stops.instructions.is_some() {
             return refuse("count instructions");
         }
-        Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), reported: None })
+        Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), ..Self::default() })
     }
 
     /// Takes these in place of what was set before. Where the last stop was, is known all the same.
     pub fn replace(&mut self, other: Self) {
-        *self = Self { reported: self.reported, ..other };
+        *self = Self { reported: self.reported, repeating: self.repeating, ..other };
     }
 
     /// The guest is somewhere else, and has not been stopped there.
     pub fn forget_report(&mut self) {
         self.reported = None;
+        self.repeating = None;
+    }
+
+    /// The registers have been changed: the next instruction starts anew.
+    pub fn forget_progress(&mut self) {
+        self.repeating = None;
     }
 
     /// Whether anything of it is set.
@@ -85,7 +94,8 @@ impl KvmEngine {
                 return Ok(kind);
             }
             self.last = LastExit::Before;
-            if self.stopping.step {
+            let goes_on = self.stopping.repeating == Some(self.kvm_regs()?.rip as u32);
+            if self.stopping.step && !goes_on {
                 return Ok(Kind::Debug);
             }
         }
@@ -93,7 +103,8 @@ impl KvmEngine {
             let mut regs = self.kvm_regs()?;
             let eip = regs.rip as u32;
             let at_breakpoint = self.stopping.breakpoints.contains(&eip);
-            if at_breakpoint && self.stopping.reported != Some(eip) {
+            let goes_on = self.stopping.repeating.take() == Some(eip);
+            if at_breakpoint && self.stopping.reported != Some(eip) && !goes_on {
                 return Ok(Kind::Debug);
             }
             self.stopping.reported = None;
@@ -104,6 +115,9 @@ impl KvmEngine {
                 regs.rip += 1;
                 self.set_kvm_regs(&regs)?;
                 return Ok(Kind::Halt);
+            }
+            if step && self.is_repeated_string(eip) {
+                self.stopping.repeating = Some(eip);
             }
             // Anew for each run: an exit may have cleared it.
             let set = self.vcpu.set_guest_debug(&self.stopping.guest_debug(step));
@@ -122,10 +136,18 @@ impl KvmEngine {
                 // The step was into the handler of an exception.
                 return Ok(Kind::Halt);
             }
-            if self.stopping.step {
+            if self.stopping.step && self.stopping.repeating != Some(eip) {
                 return Ok(Kind::Debug);
             }
         }
+    }
+
+    /// Whether a string instruction with a repeat prefix stands there.
+    fn is_repeated_string(&self, eip: u32) -> bool {
+        let code = self.code_at(eip);
+        let instruction = Decoder::new(32, code.as_slice(), DecoderOptions::NONE).decode();
+        instruction.is_string_instruction()
+            && (instruction.has_rep_prefix() || instruction.has_repne_prefix())
     }
 
     /// A stop was reached, and EIP is there.
