@@ -34,6 +34,14 @@ pub enum EngineError {
         "the snapshot is of a machine with another engine or another memory: take one in a machine like this"
     )]
     ForeignSnapshot,
+    /// Not all of a snapshot could be put back.
+    #[error(
+        "KVM does not take model-specific register {index:#x} of the snapshot: make a new machine, and a new snapshot in it"
+    )]
+    RegisterRefused {
+        /// The register.
+        index: u32,
+    },
     /// The engine said something that this program does not know.
     #[error("KVM ended the run for a reason unknown to this program ({0}): report it, with the image")]
     UnknownExit(String),
