@@ -291,13 +291,24 @@ impl FaultKind {
                 });
                 format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))
             }
-            FaultKind::Unsupported { engine: "KVM", .. } => {
-                "try it with --engine soft, or write it with other instructions".into()
-            }
-            FaultKind::Unsupported { .. } => {
-                "write it with integer instructions, or try it with --engine kvm".into()
-            }
+            FaultKind::Unsupported { engine, code } => unsupported_advice(engine, code.instruction()).into(),
         }
+    }
+}
+
+/// What to do about an instruction that an engine cannot run. Another engine is named only where it can.
+fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
+    if instruction::mnemonic(code).is_none() {
+        "look for a jump that went wrong, or data among the code"
+    } else if instruction::is_floating_point_or_vector(code) {
+        "write it with integer instructions, as the machine has no x87, MMX or SSE"
+    } else if instruction::is_later_than_i686(code) {
+        "write it with older instructions, as the machine is an i686"
+    } else if engine == "KVM" && !instruction::stores_to_control_register(code) {
+        "try it with --engine soft, or write it with other instructions"
+    } else {
+        // Far transfers, `iret`, interrupts, and stores to control registers.
+        "do without paging, other privilege levels than 0 and task switches, as the machine has none"
     }
 }
 
@@ -435,6 +446,31 @@ mod tests {
             |address| FaultKind::OutsideRam { access: Access::Write, address, ram_size: 0x1000 }.advice();
         assert!(outside(0xefff_ffff).contains("--memory"));
         assert!(!outside(0xf000_0000).contains("--memory"));
+    }
+
+    #[test]
+    fn advice_on_an_instruction_is_of_its_kind() {
+        let integer = "write it with integer instructions, as the machine has no x87, MMX or SSE";
+        let system =
+            "do without paging, other privilege levels than 0 and task switches, as the machine has none";
+        let soft = "try it with --engine soft, or write it with other instructions";
+        let older = "write it with older instructions, as the machine is an i686";
+        let none = "look for a jump that went wrong, or data among the code";
+        for (code, by_kvm, by_soft) in [
+            // fld1; addps
+            (&[0xd9, 0xe8][..], integer, integer),
+            (&[0x0f, 0x58, 0xc1], integer, integer),
+            // mov cr0, eax; iret
+            (&[0x0f, 0x22, 0xc0], system, system),
+            (&[0xcf], soft, system),
+            // int3; popcnt; no instruction
+            (&[0xcc], soft, system),
+            (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
+            (&[0xff, 0xff], none, none),
+        ] {
+            let advice = |engine| FaultKind::Unsupported { engine, code: CodeBytes::new(code) }.advice();
+            assert_eq!((&*advice("KVM"), &*advice("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
+        }
     }
 
     #[test]
