@@ -336,3 +336,127 @@ fn a_breakpoint_at_a_repeated_instruction_stops_once() {
         }
     }
 }
+
+/// A guest that sets TF and has a handler for it: its address is 0x100, and it halts.
+/// 0: lidt [0x40]; 7: push 0x102; c: popf; d: inc ebx; e: inc ebx; f: hlt
+fn traced_by_itself() -> Vec<u8> {
+    let code = [0x0f, 0x01, 0x1d, 0x40, 0, 0, 0, 0x68, 2, 1, 0, 0, 0x9d, 0x43, 0x43, 0xf4];
+    let mut image = vec![0; 0x110];
+    image[..code.len()].copy_from_slice(&code);
+    // The IDT lies at 0x80; its second gate is that of #DB, to 8:0x100.
+    image[0x40..0x46].copy_from_slice(&[0xff, 0, 0x80, 0, 0, 0]);
+    image[0x88..0x90].copy_from_slice(&[0, 1, 8, 0, 0, 0x8e, 0, 0]);
+    // pop eax; pushf; hlt
+    image[0x100..0x103].copy_from_slice(&[0x58, 0x9c, 0xf4]);
+    image
+}
+
+#[test]
+fn a_guest_that_traces_itself_reaches_its_handler_whatever_is_set() {
+    let image = traced_by_itself();
+    let steps =
+        [("Step", 7), ("Step", 0xc), ("Step", 0xd), ("Step", 0x100), ("Step", 0x101), ("Step", 0x102)];
+    let breakpoint = |at| vec![("Breakpoint", at), ("halt", 0x103)];
+    for (stops, expected) in [
+        (Stops::default(), vec![("halt", 0x103)]),
+        (Stops { step: true, ..Stops::default() }, [&steps[..], &[("halt", 0x103)]].concat()),
+        (Stops { breakpoints: vec![0xd], ..Stops::default() }, breakpoint(0xd)),
+        (Stops { breakpoints: vec![0x100], ..Stops::default() }, breakpoint(0x100)),
+        (Stops { breakpoints: vec![0xf], ..Stops::default() }, vec![("halt", 0x103)]),
+        (
+            Stops { breakpoints: vec![0x101, 0x200, 0x201, 0x202, 0x203], ..Stops::default() },
+            breakpoint(0x101),
+        ),
+    ] {
+        for engine in engines() {
+            assert_eq!(story(*engine, &image, &stops), told(&expected), "{engine:?} {stops:?}");
+            let mut machine = machine_on(*engine, &image, b"");
+            let engine = machine.engine();
+            engine.set_stops(&stops).unwrap();
+            while let Exit::Debug(_) = engine.run().unwrap() {}
+            // The trap's frame has TF, and the handler's flags have not.
+            let mut stack = [0; 12];
+            let Registers { eax, esp, ebx, .. } = engine.registers().unwrap();
+            engine.read_ram(esp, &mut stack);
+            let words = stack
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|word| u32::from_le_bytes(*word) & 0xffff)
+                .collect::<Vec<_>>();
+            assert_eq!(
+                (eax, ebx, &words[..]),
+                (0xe, 1, &[0x002, 8, 0x102][..]),
+                "{} {stops:?}",
+                engine.name()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_traces_itself_without_a_handler_faults_whatever_is_set() {
+    // 0: push 0x102; 5: popf; 6: inc ebx; 7: inc ebx; 8: hlt
+    let code = [0x68, 2, 1, 0, 0, 0x9d, 0x43, 0x43, 0xf4];
+    let fault = ("Exception { vector: 1, error_code: None }", 7);
+    for (stops, expected) in [
+        (Stops::default(), vec![fault]),
+        (Stops { step: true, ..Stops::default() }, vec![("Step", 5), ("Step", 6), fault]),
+        (Stops { breakpoints: vec![6, 8], ..Stops::default() }, vec![("Breakpoint", 6), fault]),
+    ] {
+        for engine in engines() {
+            assert_eq!(story(*engine, &code, &stops), told(&expected), "{engine:?} {stops:?}");
+        }
+    }
+}
+
+/// A step over an instruction that faults, or asks for an interrupt, leads to the guest's own handler.
+#[test]
+fn a_step_goes_into_the_handler_of_a_fault() {
+    // 0: lidt [0x40]; 7: the instruction
+    for (code, vector, has_error_code) in [
+        (&[0x0f, 0x0b][..], 6, false),
+        (&[0xf7, 0xf1], 0, false),
+        // mov ss, eax
+        (&[0x8e, 0xd0], 13, true),
+    ] {
+        let mut image = vec![0; 0x110];
+        image[..7].copy_from_slice(&[0x0f, 0x01, 0x1d, 0x40, 0, 0, 0]);
+        image[7..7 + code.len()].copy_from_slice(code);
+        image[0x40..0x46].copy_from_slice(&[0xff, 0, 0x80, 0, 0, 0]);
+        image[0x80 + vector * 8..][..8].copy_from_slice(&[0, 1, 8, 0, 0, 0x8e, 0, 0]);
+        // pop eax; hlt
+        image[0x100..0x102].copy_from_slice(&[0x58, 0xf4]);
+        let stops = Stops { step: true, ..Stops::default() };
+        let expected = [("Step", 7), ("Step", 0x100), ("Step", 0x101), ("halt", 0x102)];
+        for engine in engines() {
+            assert_eq!(story(*engine, &image, &stops), told(&expected), "{engine:?} {code:02x?}");
+            let mut machine = machine_on(*engine, &image, b"");
+            let engine = machine.engine();
+            engine.set_stops(&stops).unwrap();
+            while let Exit::Debug(_) = engine.run().unwrap() {}
+            let mut stack = [0; 4];
+            let esp = engine.registers().unwrap().esp + if has_error_code { 8 } else { 4 };
+            engine.read_ram(esp, &mut stack);
+            assert_eq!(u32::from_le_bytes(stack) & 0x1ff, 2, "{} {code:02x?}", engine.name());
+        }
+    }
+}
+
+#[test]
+fn steps_leave_the_stack_as_it_is() {
+    // 0: push 0x100, three times; f: call 0x14; 14: pushf; 15: hlt
+    let push = [0x68, 0, 1, 0, 0];
+    let code = [&push.repeat(3)[..], &[0xe8, 0, 0, 0, 0, 0x9c, 0xf4]].concat();
+    for engine in engines() {
+        let mut machine = machine_on(*engine, &code, b"");
+        let engine = machine.engine();
+        engine.set_stops(&Stops { step: true, ..Stops::default() }).unwrap();
+        while let Exit::Debug(_) = engine.run().unwrap() {}
+        let mut stack = [0; 20];
+        let esp = engine.registers().unwrap().esp;
+        engine.read_ram(esp, &mut stack);
+        let words = stack.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>();
+        assert_eq!(words, [2, 0x14, 0x100, 0x100, 0x100], "{}", engine.name());
+    }
+}

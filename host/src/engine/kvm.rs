@@ -217,7 +217,11 @@ impl KvmEngine {
             self.last = LastExit::After;
             return Ok(Exit::Halt);
         };
-        let frame = exception_page::frame(vector, registers, |address| self.read_u32(address));
+        let dr6 = match vector {
+            exception_page::DEBUG_EXCEPTION => self.debug_registers()?.dr6,
+            _ => 0,
+        };
+        let frame = exception_page::frame(vector, registers, dr6, |address| self.read_u32(address));
         let kind = FaultKind::Exception { vector, error_code: frame.error_code };
         Ok(self.fault(kind, frame.location, frame.registers))
     }
@@ -462,6 +466,7 @@ impl Engine for KvmEngine {
         // An I/O that is not finished would change them afterwards.
         self.give_up_io()?;
         self.stopping.forget_progress();
+        self.stop_stepping()?;
         self.set_kvm_regs(&kvm_regs_of(&registers.as_held()))?;
         self.last = LastExit::Before;
         Ok(())

@@ -389,7 +389,7 @@ impl SoftEngine {
     /// What follows an instruction that was executed on its own: the trap of TF (SDM volume 3, section
     /// 19.3.1.4), and the host's stops.
     fn after_instruction(&mut self, aftermath: Aftermath) -> Option<Stopped> {
-        let Aftermath { eip, trap, complete } = aftermath;
+        let Aftermath { eip, trap, mut complete } = aftermath;
         if trap && !self.cpu.stack_segment_loaded {
             self.cpu.debug[6] |= DR6_SINGLE_STEP;
             let event = Event { vector: 1, error_code: None, kind: EventKind::Trap };
@@ -397,6 +397,8 @@ impl SoftEngine {
             if let Left::Stopped(stopped) = self.on_event(event, self.cpu.eip, self.cpu.eip) {
                 return Some(stopped);
             }
+            // It goes on in the handler, even where the repeated instruction does not.
+            complete = true;
         }
         if !complete {
             return None;

@@ -39,6 +39,12 @@ pub fn suberror(run: &kvm_run) -> u32 {
     unsafe { run.__bindgen_anon_1.internal.suberror }
 }
 
+/// DR6 of a KVM_EXIT_DEBUG.
+pub fn debug_status(run: &kvm_run) -> u64 {
+    // SAFETY: every bit pattern is a value of this member, which holds integers only.
+    unsafe { run.__bindgen_anon_1.debug.arch.dr6 }
+}
+
 /// The flag that makes KVM_RUN return at once. A signal handler may set it at any time.
 pub fn immediate_exit(run: &mut kvm_run) -> *const AtomicU8 {
     (&raw const run.immediate_exit).cast()

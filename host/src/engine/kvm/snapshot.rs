@@ -84,6 +84,7 @@ impl KvmEngine {
             _ => self.map_ram(&state.file)?,
         }
         let Processor { regs, sregs, fpu, debug, events, msrs } = &*state.processor;
+        self.stop_stepping()?;
         self.vcpu.set_sregs(sregs).map_err(failed("KVM_SET_SREGS"))?;
         self.vcpu.set_regs(regs).map_err(failed("KVM_SET_REGS"))?;
         self.vcpu.set_fpu(fpu).map_err(failed("KVM_SET_FPU"))?;
