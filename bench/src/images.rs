@@ -86,8 +86,8 @@ pub fn input(len: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use flatland::x86::Stops;
     use flatland::EngineChoice;
+    use flatland::x86::Stops;
     use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 
     use super::*;

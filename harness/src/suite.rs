@@ -16,8 +16,8 @@ use flatland::program::{SegmentsError, segments};
 use flatland::report::{self, Backtraces, Paint};
 use flatland::x86::{Engine, EngineError, MemoryMapError};
 use flatland::{
-    Image, ImageError, Machine, MemoryMap, MemorySize, Outcome, RunError, Snapshot, Stop, StreamError, Streams,
-    devices,
+    Image, ImageError, Machine, MemoryMap, MemorySize, Outcome, RunError, Snapshot, Stop, StreamError,
+    Streams, devices,
 };
 
 /// A guest program with tests.
@@ -187,9 +187,7 @@ impl Suite {
             }
             // The report says the rest of both.
             (Outcome::Fault(_), _) => "ended with a fault".into(),
-            _ => {
-                "was stopped from outside: run it again".into()
-            }
+            _ => "was stopped from outside: run it again".into(),
         };
         Some(reason)
     }

@@ -199,7 +199,11 @@ fn making() -> Result<()> {
         }
         Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(COUNT))
     };
-    println!("\nmaking an engine: soft {:.1} us, kvm {:.0} us", time(EngineChoice::Soft)?, time(EngineChoice::Kvm)?);
+    println!(
+        "\nmaking an engine: soft {:.1} us, kvm {:.0} us",
+        time(EngineChoice::Soft)?,
+        time(EngineChoice::Kvm)?
+    );
     Ok(())
 }
 

@@ -19,7 +19,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const GUEST: [u8; 8] = [0xe4, 0xe9, 0xfe, 0xc0, 0xe6, 0xe9, 0xeb, 0xf8];
 
 fn main() -> Result<()> {
-    println!("{:>6} {:>12} {:>12} {:>12} {:>8} {:>8}", "", "bare loop", "run()", "transfers", "ratio", "ratio");
+    println!(
+        "{:>6} {:>12} {:>12} {:>12} {:>8} {:>8}",
+        "", "bare loop", "run()", "transfers", "ratio", "ratio"
+    );
     for (name, engine, bytes, rounds) in
         [("soft", EngineChoice::Soft, 1_000_000, 15), ("kvm", EngineChoice::Kvm, 10_000, 15)]
     {

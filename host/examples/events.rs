@@ -23,7 +23,8 @@ const GUEST: [u8; 22] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let program = Program::from_bytes(GUEST.to_vec())?;
-    let mut machine = Machine::builder().engine(EngineChoice::Auto).output(std::io::stdout()).build(&program)?;
+    let mut machine =
+        Machine::builder().engine(EngineChoice::Auto).output(std::io::stdout()).build(&program)?;
 
     // What is asked for is returned; the rest costs nothing. It may be something else before each call.
     let wants = Wants { transfers: true, breakpoints: vec![0x11], ..Wants::default() };

@@ -66,7 +66,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         g: 1,  // the limit counts pages
         ..Default::default()
     };
-    special.cs = kvm_segment { selector: 1 << 3, type_: 0b1011 /* execute and read, accessed */, ..data };
+    special.cs =
+        kvm_segment { selector: 1 << 3, type_: 0b1011 /* execute and read, accessed */, ..data };
     (special.ds, special.es, special.ss) = (data, data, data);
     special.cr0 |= 1; // PE, protection enable
     processor.set_sregs(&special)?;

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use flatland::report::{Paint, Report, Run};
 use flatland::{
-    BuildError, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError, RunError, Stop, StreamError,
-    Streams, devices, observe,
+    BuildError, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError, RunError, Stop,
+    StreamError, Streams, devices, observe,
 };
 use flatland_contract::status;
 use options::{Command, Options};
@@ -236,7 +236,9 @@ fn build_message(
 fn engine_message(error: &ChoiceError) -> String {
     match error {
         #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-        ChoiceError::Kvm(error @ flatland::kvm::KvmError::NoMemory(_)) => format!("{error} with --memory SIZE"),
+        ChoiceError::Kvm(error @ flatland::kvm::KvmError::NoMemory(_)) => {
+            format!("{error} with --memory SIZE")
+        }
         error => error.to_string(),
     }
 }

@@ -191,7 +191,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Arg::Long("report") => {
                 let path = value(&mut parser, "--report")?;
                 if path == "-" {
-                    return Err("--report `-` would be among the guest's output: give a file, or /dev/stderr".into());
+                    return Err(
+                        "--report `-` would be among the guest's output: give a file, or /dev/stderr".into(),
+                    );
                 }
                 options.report = Some(path.into());
             }
@@ -204,9 +206,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             }
             Arg::Long("seed") => {
                 let text = text(&mut parser, "--seed")?;
-                options.seed = Some(text.parse().map_err(|_| {
-                    format!("--seed `{text}` is not a seed: give a whole number, such as 1")
-                })?);
+                options.seed =
+                    Some(text.parse().map_err(|_| {
+                        format!("--seed `{text}` is not a seed: give a whole number, such as 1")
+                    })?);
             }
             Arg::Long("timeout") => {
                 let text = text(&mut parser, "--timeout")?;

@@ -499,9 +499,15 @@ fn instructions_that_not_every_engine_can_run() {
         fault(FaultKind::Unsupported { engine, code: CodeBytes::new(&bytes) }, Location::At(0))
     };
     for (code, by_soft, by_processor) in [
+        // int1
+        (
+            &[0xf1][..],
+            fault(exception(1, None), Location::EndsAt(1)),
+            fault(exception(1, None), Location::EndsAt(1)),
+        ),
         // int3
         (
-            &[0xcc][..],
+            &[0xcc],
             fault(exception(3, None), Location::EndsAt(1)),
             fault(exception(3, None), Location::EndsAt(1)),
         ),

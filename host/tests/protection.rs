@@ -6,9 +6,9 @@ mod common;
 
 use common::{Run, agreed, ended, engines, finish, machine_with};
 use flatland::EngineChoice;
+use flatland::x86::Segment;
 use flatland::x86::{Access, Fault, FaultKind, Location};
 use flatland::{Machine, MemoryMap, MemorySize, Outcome};
-use flatland::x86::Segment;
 use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, default_stack_size};
 
 const STACK_SIZE: u32 = default_stack_size(DEFAULT_RAM_SIZE);

@@ -12,9 +12,9 @@ use std::time::Duration;
 use common::{WITHOUT_KVM, machine_with};
 use flatland::EngineChoice;
 use flatland::report::Run;
-use flatland::{MemoryMap, MemorySize, Outcome, Stop};
 use flatland::report::{Backtraces, Paint, Report};
 use flatland::x86::Segment;
+use flatland::{MemoryMap, MemorySize, Outcome, Stop};
 
 /// How many images there are for the soft engine.
 const SOFT: u64 = 10_000;

@@ -16,7 +16,8 @@ fn memory() -> MemorySize {
 }
 
 fn machine_on(engine: EngineChoice, memory: impl Into<MemoryMap>, code: &[u8], input: &[u8]) -> Any {
-    let (processor, _) = engine.open(memory, &Stops::default())
+    let (processor, _) = engine
+        .open(memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
     let mut machine = Machine::new(processor, &image, streams(input)).expect("the code fits");

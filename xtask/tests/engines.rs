@@ -107,7 +107,8 @@ fn every_program_is_the_same_on_both_engines() {
         let arguments = known.map_or(NONE, |(_, arguments)| arguments);
         for (arguments, input) in arguments.iter().flat_map(|a| inputs.iter().map(move |i| (a, i))) {
             let asked = format!("{name} {arguments:?} on {input:?}");
-            let [soft, kvm] = [EngineChoice::Soft, EngineChoice::Kvm].map(|engine| run(engine, &image, arguments, input));
+            let [soft, kvm] =
+                [EngineChoice::Soft, EngineChoice::Kvm].map(|engine| run(engine, &image, arguments, input));
             let transcript = |left: &Left| {
                 (left.outcome.clone(), left.output.clone(), left.diagnostics.clone(), comparable(left))
             };

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use flatland::x86::Engine;
-use flatland::soft::SoftEngine;
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 use flatland::report::{Backtraces, Paint, Report};
+use flatland::soft::SoftEngine;
+use flatland::x86::Engine;
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 
 /// A program's image and ELF file.
 struct Program {

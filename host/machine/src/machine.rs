@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use flatland_contract::memory::LOAD_ADDRESS;
 use flatland_contract::{Direction, Port};
 use flatland_x86::{
-    DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Location, MemoryMap, Registers, Stops, SystemRegisters,
-    Unsupported,
+    DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Location, MemoryMap, Registers, Stops,
+    SystemRegisters, Unsupported,
 };
 
 use crate::alarm::{self, NEVER};
@@ -19,8 +19,8 @@ use crate::bus::Bus;
 use crate::interrupt::{Shared, reason};
 use crate::streams::Flush;
 use crate::{
-    Builder, ChoiceError, Device, Event, Host, Image, ImageError, InterruptHandle, Outcome, Stats, Stop, Stopped,
-    StreamError, Streams, Transfer, Unfinished, Wants, devices,
+    Builder, ChoiceError, Device, Event, Host, Image, ImageError, InterruptHandle, Outcome, Stats, Stop,
+    Stopped, StreamError, Streams, Transfer, Unfinished, Wants, devices,
 };
 
 /// A processor with a program in its RAM, devices behind its ports, and streams behind these.
@@ -138,7 +138,11 @@ impl Machine {
 
     /// A machine on an engine of the caller's, with the contract's devices and no limits. [`Self::builder`] makes the
     /// engine, too.
-    pub fn new(mut engine: Box<dyn Engine + Send>, image: &Image, streams: Streams) -> Result<Self, ImageError> {
+    pub fn new(
+        mut engine: Box<dyn Engine + Send>,
+        image: &Image,
+        streams: Streams,
+    ) -> Result<Self, ImageError> {
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
             let ram = engine.memory_map().ram();
@@ -448,8 +452,11 @@ impl Machine {
             match self.engine.run()? {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
-                    let host =
-                        &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false };
+                    let host = &mut Host {
+                        streams: &mut self.streams,
+                        shared: &self.shared,
+                        announces_input: false,
+                    };
                     let result = self.bus.write(port, width, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {

@@ -3,7 +3,8 @@
 use flatland_contract::test::Order;
 use flatland_contract::{Clock, Direction, Port};
 use flatland_machine::{
-    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Program, Unfinished, Wants, devices,
+    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Program, Unfinished, Wants,
+    devices,
 };
 use flatland_x86::{FaultKind, Registers};
 
@@ -17,7 +18,8 @@ fn machine(builder: Builder, code: &[u8]) -> Machine {
 fn read(machine: &mut Machine, port: u16, count: u32) -> (Outcome, Vec<u8>) {
     const BUFFER: u32 = 0x1000;
     machine.write_ram(0, &[0xf3, 0x6c, 0xf4]); // rep insb; hlt
-    let registers = Registers { edx: port.into(), ecx: count, edi: BUFFER, eflags: 2, ..Registers::default() };
+    let registers =
+        Registers { edx: port.into(), ecx: count, edi: BUFFER, eflags: 2, ..Registers::default() };
     machine.set_registers(&registers).unwrap();
     let outcome = machine.run().unwrap();
     let mut bytes = vec![0; count as usize];
@@ -54,9 +56,12 @@ fn the_table_of_the_contract_is_what_is_there() {
                 };
                 let code = [code, &[opcode, 0xf4]].concat();
                 let mut machine = machine(Machine::builder().input("x"), &code);
-                machine.set_registers(&Registers { edx: number.into(), eflags: 2, ..Registers::default() }).unwrap();
+                machine
+                    .set_registers(&Registers { edx: number.into(), eflags: 2, ..Registers::default() })
+                    .unwrap();
                 let outcome = machine.run().unwrap();
-                let in_table = Port::from_number(number).is_some_and(|port| port.allows(direction) && width == 1);
+                let in_table =
+                    Port::from_number(number).is_some_and(|port| port.allows(direction) && width == 1);
                 let fault = match outcome {
                     Outcome::Fault(fault) => Some(fault.kind),
                     _ => None,
@@ -211,7 +216,8 @@ fn a_device_of_ones_own_is_like_any_other() {
 #[test]
 fn a_port_has_one_device() {
     let program = Program::from_bytes(vec![0xf4]).unwrap();
-    let build = |port| Machine::builder().engine(EngineChoice::Soft).device(port, Adder::default()).build(&program);
+    let build =
+        |port| Machine::builder().engine(EngineChoice::Soft).device(port, Adder::default()).build(&program);
     assert!(matches!(build(0xe9), Err(BuildError::PortIsTaken(0xe9))));
     assert!(matches!(build(0xe8), Err(BuildError::PortIsTaken(0xe9))));
     assert!(matches!(build(u16::MAX), Err(BuildError::NoSuchPort(u16::MAX))));

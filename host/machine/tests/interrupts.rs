@@ -11,11 +11,8 @@ use flatland_machine::{
 };
 use flatland_x86::Registers;
 
-const ENGINES: &[EngineChoice] = if cfg!(feature = "kvm") {
-    &[EngineChoice::Soft, EngineChoice::Kvm]
-} else {
-    &[EngineChoice::Soft]
-};
+const ENGINES: &[EngineChoice] =
+    if cfg!(feature = "kvm") { &[EngineChoice::Soft, EngineChoice::Kvm] } else { &[EngineChoice::Soft] };
 
 fn machine(engine: EngineChoice, code: &[u8]) -> Machine {
     let program = Program::from_bytes(code.to_vec()).expect("there is code");
@@ -27,7 +24,11 @@ fn machine(engine: EngineChoice, code: &[u8]) -> Machine {
 #[cfg(target_os = "linux")]
 fn signal_handlers() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    status.lines().filter(|line| line.starts_with("SigCgt") || line.starts_with("SigIgn")).map(Into::into).collect()
+    status
+        .lines()
+        .filter(|line| line.starts_with("SigCgt") || line.starts_with("SigIgn"))
+        .map(Into::into)
+        .collect()
 }
 
 /// inc eax; jmp 0
@@ -51,7 +52,11 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
                     machines.iter().for_each(|machine| send_handle.send(machine.interrupt_handle()).unwrap());
                     for turn in 0..TIMES / 2 {
                         let machine = &mut machines[turn % 2];
-                        assert_eq!(machine.resume(&Wants::nothing()).unwrap(), Event::Interrupted, "{engine:?}");
+                        assert_eq!(
+                            machine.resume(&Wants::nothing()).unwrap(),
+                            Event::Interrupted,
+                            "{engine:?}"
+                        );
                         answered.fetch_add(1, Ordering::SeqCst);
                     }
                     // Interrupted again and again, it has lost nothing of its state.

@@ -195,7 +195,8 @@ impl Cpu {
         let ram_size = memory.ram().bytes();
         let data = Segment::new(entry::DATA_SELECTOR, Descriptor(entry::DESCRIPTORS[2]));
         let mut segments = [data; segment::COUNT];
-        segments[usize::from(number::CS)] = Segment::new(entry::CODE_SELECTOR, Descriptor(entry::DESCRIPTORS[1]));
+        segments[usize::from(number::CS)] =
+            Segment::new(entry::CODE_SELECTOR, Descriptor(entry::DESCRIPTORS[1]));
         let mut debug = [0; 8];
         (debug[6], debug[7]) = (DR6_RESET, DR7_RESET);
         let mut cpu = Self {

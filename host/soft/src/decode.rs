@@ -10,14 +10,17 @@ use super::int::Size;
 use super::operation::{Handler, Op};
 use super::segment::number;
 use flatland_x86::Access;
+use flatland_x86::instruction::is_floating_point_or_vector;
 
 /// The most bytes of an instruction (SDM volume 2, section 2.3.11).
 const MAX_LENGTH: usize = 15;
 
 /// How the processor is advertised by `cpuid`: without TZCNT and LZCNT their prefix is ignored, as on an i686, and
-/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F).
-const OPTIONS: u32 =
-    DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::FORCE_RESERVED_NOP;
+/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F). WBNOINVD is WBINVD in the same way.
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
+    | DecoderOptions::NO_MPFX_0FBD
+    | DecoderOptions::NO_WBNOINVD
+    | DecoderOptions::FORCE_RESERVED_NOP;
 
 /// What can be said of an instruction without executing it.
 pub struct Decoded {
@@ -240,22 +243,6 @@ macro_rules! by_source {
 }
 
 pub(super) use {by_place, by_source};
-
-/// Whether these bytes are an instruction of the x87, MMX or SSE units (SDM volume 2, tables ). They
-/// exist, but not here.
-fn is_floating_point_or_vector(bytes: &[u8]) -> bool {
-    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
-    let opcode =
-        bytes.iter().position(|byte| !PREFIXES.contains(byte)).map_or(bytes, |start| &bytes[start..]);
-    match opcode {
-        [0xd8..=0xdf, ..] => true,
-        [0x0f, 0x38, 0xf0..=0xff, ..] => false,
-        [0x0f, 0x78 | 0x79, ..] => false,
-        [0x0f, 0x10..=0x17 | 0x28..=0x2f | 0x38 | 0x3a | 0x50..=0x7f, ..] => true,
-        [0x0f, 0xae | 0xc2..=0xc6 | 0xd0..=0xfe, ..] => true,
-        _ => false,
-    }
-}
 
 /// The part of an instruction that computes its address of 16 bits.
 fn address_of_16_bits(cpu: &mut Cpu, op: &Op) -> Step {

@@ -1,8 +1,8 @@
 //! What comes of an instruction besides its effect: why it leaves its block, why it cannot be executed, and what it
 //! wants of the outside.
 
-use alloc::vec::Vec;
 use super::cpu::Cpu;
+use alloc::vec::Vec;
 use flatland_x86::Access;
 
 /// Why a block of operations does not go on with its next one.
@@ -56,6 +56,15 @@ pub enum EventKind {
     Trap,
     /// By `int n`, `int3` or `into`, so after that instruction.
     Software,
+    /// By `int1`, so after that instruction. Its delivery counts as one of the processor's own.
+    PrivilegedSoftware,
+}
+
+impl EventKind {
+    /// Whether an instruction asked for it.
+    pub fn is_software(self) -> bool {
+        matches!(self, Self::Software | Self::PrivilegedSoftware)
+    }
 }
 
 /// What an instruction wants of the outside.

@@ -4,16 +4,16 @@
 //! ([`segment`](super::segment)).
 
 use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
-use flatland_x86::MemoryMap;
 use flatland_x86::Access;
+use flatland_x86::MemoryMap;
 
 /// A line of RAM is 2^6 bytes: the unit in which stores find out that they may have changed code, or may not be done.
 const LINE_SHIFT: u32 = 6;
@@ -263,8 +263,6 @@ pub fn lines(address: u32, len: u32) -> core::ops::RangeInclusive<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
-
     use flatland_x86::{MemorySize, Segment};
 
     /// RAM that is one block.

@@ -45,7 +45,8 @@ pub fn machine_with(
     code: &[u8],
     input: &[u8],
 ) -> Machine {
-    let (processor, _) = engine.open(memory, &Stops::default())
+    let (processor, _) = engine
+        .open(memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
     let streams = Streams {

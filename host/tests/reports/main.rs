@@ -19,8 +19,8 @@ use cases::{CASES, Case};
 use common::{engines, machine_with};
 use expected::{expected, names};
 use flatland::EngineChoice;
-use flatland::{Image, MemoryMap};
 use flatland::report::{Paint, Report};
+use flatland::{Image, MemoryMap};
 
 const EXPECTED: &str = include_str!("expected.txt");
 

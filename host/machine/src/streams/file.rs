@@ -22,9 +22,7 @@ impl Waker {
     /// Makes ready for a wait.
     pub fn prepare(&self) {
         // Without one, waits end by their own time-out.
-        self.0.get_or_init(|| {
-            EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok()
-        });
+        self.0.get_or_init(|| EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok());
     }
 
     /// Ends the wait that goes on, or the next one. May be called in a signal handler: it is a load and write(2).

@@ -95,7 +95,7 @@ fn no_such_register(cpu: &mut Cpu, _: &Op) -> Step {
 
 /// A debug exception, as a trap.
 fn int1(cpu: &mut Cpu, _: &Op) -> Step {
-    Err(cpu.fail(Problem::Event(Event { vector: 1, error_code: None, kind: EventKind::Software })))
+    Err(cpu.fail(Problem::Event(Event { vector: 1, error_code: None, kind: EventKind::PrivilegedSoftware })))
 }
 
 /// A table's limit and base in memory. With an operand size of 16 bits the base has 24 (SDM volume 2, LGDT).
