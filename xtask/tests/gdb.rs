@@ -132,7 +132,6 @@ flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
 #4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
 #5  bench::__flatland_main () at src/start.rs:43
-#6  0x? in _start ()
 flatland_guest::console::read_byte () at src/console.rs:14
 14\t}}
 Breakpoint 2 at 0x?: file src/bin/bench.rs, line {primes}.
@@ -150,7 +149,6 @@ Breakpoint 2, bench::count_primes (composite=..., round=1) at src/bin/bench.rs:{
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
 #4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
 #5  bench::__flatland_main () at src/start.rs:43
-#6  0x? in _start ()
 $2 = 1
 $3 = 32
 $4 = 7
@@ -230,6 +228,22 @@ fn it_begins_at_main_however_it_was_built() {
         }
         let mut build = Command::new(env!("CARGO_BIN_EXE_xtask"));
         assert_eq!(run(build.args(["build", program])).status, Some(0));
+    }
+}
+
+#[test]
+fn break_main_stops_where_main_begins() {
+    let _lock = lock();
+    for profile in ["--release", ""] {
+        for program in ["hello", "answer"] {
+            let Session { stdout, stderr, .. } = session(program, b"", profile, "break main\nprint/x $eip\n");
+            // The session begins at `main`, so that is where the breakpoint must be.
+            let behind = |text: &str| {
+                let rest = stdout.split_once(text).unwrap_or_else(|| panic!("{text}: {stdout}{stderr}")).1;
+                rest.split(|c: char| !c.is_ascii_hexdigit()).next().map(str::to_owned)
+            };
+            assert_eq!(behind("\nBreakpoint 2 at 0x"), behind("\n$1 = 0x"), "{program} {profile}: {stdout}");
+        }
     }
 }
 
