@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::{env, fs, process};
 
+use flatland_contract::memory::{Layout, MAX_RAM_SIZE, default_stack_size};
 use numbers::without_long_numbers;
 
 /// The crate. Made anew; what is built in it stays, since building `core` takes a while.
@@ -66,6 +67,7 @@ fn a_crate_elsewhere() {
     names_are_checked();
     tests_are_listed_and_chosen();
     tests_end_in_each_way();
+    the_heap_is_as_large_as_ram_allows();
     mistakes_are_explained();
     fs::remove_dir_all(&*ELSEWHERE).unwrap();
 }
@@ -147,6 +149,21 @@ fn without_addresses(text: &str) -> String {
         _ => without_long_numbers(line),
     };
     text.split_inclusive('\n').map(line).collect()
+}
+
+fn the_heap_is_as_large_as_ram_allows() {
+    fs::write(ELSEWHERE.join("src/bin/heap.rs"), include_str!("heap.guest.rs")).unwrap();
+    for mebibytes in [16, 2048, 3072, MAX_RAM_SIZE >> 20] {
+        let output = xtask(&format!("run heap --engine soft --memory {mebibytes}M"));
+        let had: Vec<u32> = text(&output.stdout).lines().map(|line| line.parse().unwrap()).collect();
+        let [first, second] = had[..] else { panic!("{mebibytes}M: {}", text(&output.stderr)) };
+        let ram_size = mebibytes << 20;
+        let room = Layout::new(ram_size, default_stack_size(ram_size)).heap_end >> 20;
+        // The program and the allocator need some, too.
+        assert!((room - 3..=room).contains(&first), "{mebibytes}M: {first} of {room} MiB");
+        assert_eq!(first, second, "{mebibytes}M");
+    }
+    fs::remove_file(ELSEWHERE.join("src/bin/heap.rs")).unwrap();
 }
 
 fn mistakes_are_explained() {
