@@ -194,8 +194,21 @@ fn mistakes_are_explained() {
             }
         });
     }
-    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\n", |message| {
-        assert!(message.contains("flatland: the program has no main function, and no tests."), "{message}");
-        assert!(message.contains("Declare it, once: `entry!(main);`."), "{message}");
+    // The linker's message, and xtask's where the compiler stops before the program is linked.
+    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\nfn main() {}\n", |message| {
+        let line = "add the line `flatland_guest::entry!(main);`";
+        assert!(
+            message
+                .contains(&format!("flatland: the program does not say what its main function is: {line}."))
+        );
     });
+    const LINES: [&str; 3] = ["#![no_std]", "#![no_main]", "flatland_guest::entry!(main);"];
+    for present in 0..LINES.len() {
+        let source = LINES[..present].join("\n") + "\nfn main() {}\n";
+        let expected = format!(
+            "xtask: src/bin/lines.rs is no guest program yet: add `{}`\n",
+            LINES[present..].join("`, `")
+        );
+        with_program("lines", &source, |message| assert!(message.ends_with(&expected), "{message}"));
+    }
 }
