@@ -15,7 +15,7 @@
 //! message and place on the host's standard error. Paging, interrupts and the x87, MMX and SSE units are not used.
 //!
 //! What std has is here under the names it has there, as far as a bare machine can have it: [`print!`] and its
-//! like, [`io`], [`args`], [`process`], [`time`]; and [`test`](macro@test) for tests that run on the machine. With the
+//! like, [`io`], [`mod@env`], [`process`], [`time`]; and [`test`](macro@test) for tests that run on the machine. With the
 //! feature `alloc`, which is on by default, there is a heap, and all of the crate `alloc`. A program that does not
 //! use it has none of it in its image.
 
@@ -31,7 +31,7 @@ extern crate self as flatland_guest;
 pub mod console;
 pub mod diagnostics;
 #[cfg(feature = "alloc")]
-mod environment;
+pub mod env;
 #[cfg(feature = "alloc")]
 mod heap;
 pub mod io;
@@ -44,8 +44,6 @@ mod start;
 mod testing;
 pub mod time;
 
-#[cfg(feature = "alloc")]
-pub use environment::{Args, args, args_bytes};
 pub use flatland_guest_macros::test;
 
 /// For what the macros make.

@@ -58,7 +58,7 @@ const fn text(text: &'static str) -> Text<*const u8> {
 pub fn finish(result: impl Termination) {
     match result.report() {
         ExitCode::SUCCESS => {}
-        code => exit(code.into()),
+        code => exit(code.0.into()),
     }
 }
 

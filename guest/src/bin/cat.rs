@@ -11,14 +11,14 @@ use flatland_guest::io::{self, Read, Write};
 
 entry!(main);
 
-fn main() {
-    let mut input = io::stdin();
+fn main() -> io::Result<()> {
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let Ok(len) = input.read(&mut buffer);
+        let len = input.read(&mut buffer)?;
         if len == 0 {
-            return;
+            return Ok(());
         }
-        let Ok(()) = io::stdout().write_all(&buffer[..len]);
+        output.write_all(&buffer[..len])?;
     }
 }

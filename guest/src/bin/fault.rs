@@ -9,7 +9,7 @@ use core::arch::asm;
 use core::hint::black_box;
 
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, entry, eprintln};
+use flatland_guest::{entry, env, eprintln};
 
 entry!(main);
 
@@ -35,7 +35,7 @@ const WAYS: &[Way] = &[
 const OUTSIDE: usize = 0xf800_0000;
 
 fn main() -> ExitCode {
-    let name = args().next();
+    let name = env::args().nth(1);
     match WAYS.iter().find(|(way, ..)| Some(*way) == name.as_deref()) {
         Some((_, _, fault)) => fault(),
         None => {
@@ -92,10 +92,10 @@ fn port() {
 
 fn stack() {
     #[expect(unconditional_recursion, reason = "that is what it shows")]
-    fn deeper(depth: &u32) -> u32 {
-        black_box(deeper(&(black_box(*depth) + 1)) + 1)
+    fn deeper() -> u32 {
+        black_box(deeper() + 1)
     }
-    deeper(&0);
+    deeper();
 }
 
 fn gp() {

@@ -15,26 +15,26 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
 entry!(main);
 
-fn main() -> ExitCode {
-    let mut input = io::stdin();
+fn main() -> io::Result<ExitCode> {
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut state = InflateState::new_boxed(DataFormat::Zlib);
-    let mut output = vec![0; 32 << 10];
+    let mut window = vec![0; 32 << 10];
     let mut read = 0;
     loop {
-        let Ok(bytes) = input.fill_buf();
+        let bytes = input.fill_buf()?;
         let at_end = bytes.is_empty();
-        let step = inflate(&mut state, bytes, &mut output, MZFlush::None);
+        let step = inflate(&mut state, bytes, &mut window, MZFlush::None);
         input.consume(step.bytes_consumed);
         read += step.bytes_consumed;
-        let Ok(()) = io::stdout().write_all(&output[..step.bytes_written]);
+        output.write_all(&window[..step.bytes_written])?;
         let why = match step.status {
-            Ok(MZStatus::StreamEnd) => return ExitCode::SUCCESS,
+            Ok(MZStatus::StreamEnd) => return Ok(ExitCode::SUCCESS),
             // Without input there may be output left; without either, there is no more to come.
             Ok(_) | Err(MZError::Buf) if !at_end || step.bytes_written > 0 => continue,
             Ok(_) | Err(MZError::Buf) => "the input ends before the compressed data does",
             Err(_) => "this is no zlib, or it was damaged",
         };
         eprintln!("inflate: {why}, behind byte {read}");
-        return ExitCode::FAILURE;
+        return Ok(ExitCode::FAILURE);
     }
 }

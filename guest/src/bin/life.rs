@@ -5,18 +5,24 @@
 #![no_std]
 #![no_main]
 
+use core::error::Error;
+
+use flatland_guest::alloc::boxed::Box;
 use flatland_guest::alloc::format;
 use flatland_guest::alloc::string::String;
 use flatland_guest::alloc::vec::Vec;
-use flatland_guest::{args, entry, io, println};
+use flatland_guest::{entry, env, io, println};
 
 entry!(main);
 
-fn main() -> Result<(), String> {
-    let generations = args().next().unwrap_or_else(|| "1".into());
+fn main() -> Result<(), Box<dyn Error>> {
+    let generations = env::args().nth(1).unwrap_or_else(|| "1".into());
     let generations: u32 =
         generations.parse().map_err(|_| format!("{generations:?} is no number of generations"))?;
-    let mut world: Vec<Vec<bool>> = io::stdin().lines().map(|line| row(&line)).collect::<Result<_, _>>()?;
+    let mut world = Vec::new();
+    for line in io::stdin().lines() {
+        world.push(row(&line?)?);
+    }
     // Shorter lines end in dead cells.
     let width = world.iter().map(Vec::len).max().unwrap_or(0);
     world.iter_mut().for_each(|row| row.resize(width, false));

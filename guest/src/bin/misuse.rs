@@ -10,7 +10,7 @@ use core::hint::black_box;
 
 use flatland_guest::alloc::vec::Vec;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, entry, eprintln, print, println};
+use flatland_guest::{entry, env, eprintln, print, println};
 
 entry!(main);
 
@@ -22,7 +22,7 @@ enum Error {
 }
 
 fn main() -> Result<ExitCode, Error> {
-    match args().next().as_deref() {
+    match env::args().nth(1).as_deref() {
         Some("allocate") => allocate(),
         Some("capacity") => drop(black_box(Vec::<u8>::with_capacity(usize::MAX))),
         Some("panic") => panic!("{}", PanicsWhenShown),

@@ -10,7 +10,7 @@
 use core::f64::consts::PI;
 
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, entry, eprintln, println};
+use flatland_guest::{entry, env, eprintln, println};
 
 entry!(main);
 
@@ -25,7 +25,7 @@ struct Body {
 }
 
 fn main() -> ExitCode {
-    let steps = match args().next().map(|steps| steps.parse::<u32>()) {
+    let steps = match env::args().nth(1).map(|steps| steps.parse::<u32>()) {
         None => 100,
         Some(Ok(steps)) => steps,
         Some(Err(_)) => {

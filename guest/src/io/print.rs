@@ -35,7 +35,7 @@ impl Write for Collector {
     }
 }
 
-fn send(send: fn(&[u8]), text: fmt::Arguments) {
+pub(super) fn send(send: fn(&[u8]), text: fmt::Arguments) {
     if let Some(text) = text.as_str() {
         return send(text.as_bytes());
     }

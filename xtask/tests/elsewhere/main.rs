@@ -68,6 +68,7 @@ fn a_crate_elsewhere() {
     tests_are_listed_and_chosen();
     tests_end_in_each_way();
     the_heap_is_as_large_as_ram_allows();
+    a_program_for_std_is_one_for_the_guest();
     mistakes_are_explained();
     fs::remove_dir_all(&*ELSEWHERE).unwrap();
 }
@@ -164,6 +165,50 @@ fn the_heap_is_as_large_as_ram_allows() {
         assert_eq!(first, second, "{mebibytes}M");
     }
     fs::remove_file(ELSEWHERE.join("src/bin/heap.rs")).unwrap();
+}
+
+fn a_program_for_std_is_one_for_the_guest() {
+    let source = include_str!("std_names.guest.rs");
+    // What a `no_std` program has to import, where std has it in its prelude.
+    let head = "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nuse core::fmt;\n\
+                use flatland_guest::alloc::{format, string::{String, ToString}, vec::Vec};\n\
+                use flatland_guest::{eprintln, println};\n";
+    let (documentation, code) = source.split_once("\n\n").unwrap();
+    let guest = code.replace("use std::fmt;\n", "").replace("use std::", "use flatland_guest::");
+    fs::write(ELSEWHERE.join("src/bin/names.rs"), format!("{documentation}\n{head}{guest}")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (here, native) = (folder.join("names.rs"), folder.join("names"));
+    fs::write(&here, source).unwrap();
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = run(Command::new(rustc).args(["--edition", "2024", "-o"]).arg(&native).arg(&here));
+    assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+    let built = xtask("build names");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+
+    let input = folder.join("names.input");
+    for (arguments, bytes) in [
+        ("", &b""[..]),
+        ("what", b""),
+        ("exit", b""),
+        ("read", b"first\r\nsecond\nthird\nfo\nabcdrest\nand the last"),
+        ("read", b"\n\xff\nthird\nfourth\nabcdrest\nand \xfe"),
+        ("read", b"one\ntwo"),
+        ("read", b"first\nsecond\n\xff"),
+    ] {
+        fs::write(&input, bytes).unwrap();
+        let outcome = |command: &mut Command| {
+            let output = command.stdin(fs::File::open(&input).unwrap()).output().expect("it starts");
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let expected = outcome(Command::new(&native).args(arguments.split_whitespace()));
+        let line = format!("xtask run names --engine soft -- {arguments}");
+        let actual = outcome(Command::new("cargo").args(line.split_whitespace()).current_dir(&*ELSEWHERE));
+        assert_eq!(actual, expected, "{arguments} {}", text(bytes));
+    }
+    // A shell says 134 for the signal that ends the other one.
+    let output = xtask("run names --engine soft -- abort");
+    assert_eq!(output.status.code(), Some(134), "{}", text(&output.stderr));
+    fs::remove_file(ELSEWHERE.join("src/bin/names.rs")).unwrap();
 }
 
 fn mistakes_are_explained() {

@@ -13,9 +13,10 @@ use flatland_guest::{entry, eprintln, io, println};
 
 entry!(main);
 
-fn main() -> ExitCode {
+fn main() -> io::Result<ExitCode> {
     let mut status = ExitCode::SUCCESS;
     for (index, line) in io::stdin().lines().enumerate() {
+        let line = line?;
         if line.trim().is_empty() {
             continue;
         }
@@ -27,5 +28,5 @@ fn main() -> ExitCode {
             }
         }
     }
-    status
+    Ok(status)
 }

@@ -12,8 +12,9 @@ mod value;
 use flatland_guest::alloc::string::{String, ToString};
 use flatland_guest::alloc::vec::Vec;
 use flatland_guest::alloc::{format, vec};
+use flatland_guest::io::Read;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, console, entry, eprintln, io, println};
+use flatland_guest::{console, entry, env, eprintln, io, println};
 use wasmi::{Caller, Engine, Extern, Linker, Module, Store, Val};
 
 entry!(main);
@@ -32,11 +33,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<Vec<Val>, String> {
-    let mut args = args();
+    let mut args = env::args().skip(1);
     let name =
         args.next().ok_or("say which function to call: `cargo xtask run wasm -- FUNCTION ARGUMENTS`")?;
     let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes);
+    io::stdin().read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if !bytes.starts_with(b"\0asm") {
         return Err("the input is no module: the binary form of one begins with `\\0asm`".into());
     }
