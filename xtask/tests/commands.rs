@@ -208,11 +208,11 @@ fn programs_are_listed_with_what_they_do() {
     let listed = xtask("list", b"");
     let listed = String::from_utf8_lossy(&listed.stdout);
     let expected = [
-        "answer   Answers each byte with the next one, until it is asked for the Answer",
-        "calc     Calculates each line of its input, with a parser made of the crate `winnow`",
+        "answer   Answers each byte with its successor, and ends at `*`",
+        "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
         // It has no documentation.
         "hello",
-        "panic    Panics, to show what a panic looks like: message, place and status 101",
+        "panic    Panics, to show a panic's message and place, and status 101",
     ];
     let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();
     assert_eq!(found, expected, "in this order:\n{listed}");

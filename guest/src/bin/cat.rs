@@ -1,6 +1,6 @@
-//! Copies its input to its output, as many bytes at once as there are.
+//! Copies its input to its output, up to 64 KiB at a time.
 //!
-//! A `rep insb` fetches what is ready, and a `rep outsb` sends it: one instruction each for up to 64 KiB.
+//! One `rep insb` fetches the bytes that are ready, and one `rep outsb` sends them.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! Sends back each line of its input. The last one gets an end if it has none.
+//! Sends back its input line by line. The last line gets a newline if it has none.
 
 #![no_std]
 #![no_main]

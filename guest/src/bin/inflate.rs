@@ -1,7 +1,7 @@
 //! Decompresses zlib from its input, with the crate `miniz_oxide`.
 //!
-//! It holds 32 KiB of the output at a time, so what comes out may be larger than RAM. What cannot be decompressed
-//! is told, and ends the run with status 1; what came before it has been sent by then.
+//! It keeps 32 KiB of the output at a time, so the output may be larger than RAM. If the input is damaged or incomplete,
+//! the output up to there is sent, and the run ends with a message and status 1.
 
 #![no_std]
 #![no_main]
@@ -29,7 +29,7 @@ fn main() -> io::Result<ExitCode> {
         output.write_all(&window[..step.bytes_written])?;
         let why = match step.status {
             Ok(MZStatus::StreamEnd) => return Ok(ExitCode::SUCCESS),
-            // Without input there may be output left; without either, there is no more to come.
+            // Without input there may still be output. Without either, nothing more will come.
             Ok(_) | Err(MZError::Buf) if !at_end || step.bytes_written > 0 => continue,
             Ok(_) | Err(MZError::Buf) => "the input ends before the compressed data does",
             Err(_) => "this is no zlib, or it was damaged",

@@ -1,4 +1,4 @@
-//! Goes wrong in the way that its argument names, other than by a fault, to show what a person is told.
+//! Fails in the way that its argument names, without a fault, to show the message.
 //!
 //! `cargo xtask run misuse` lists them.
 
@@ -14,10 +14,10 @@ use flatland_guest::{entry, env, eprintln, print, println};
 
 entry!(main);
 
-/// Why `main` did not work: what it returns is shown with `Debug`, as with std.
+/// The error that `main` returns. It is shown with `Debug`, as with std.
 #[derive(Debug)]
 enum Error {
-    #[expect(dead_code, reason = "it is shown")]
+    #[expect(dead_code, reason = "`Debug` shows it")]
     NotFortyTwo(u32),
 }
 
@@ -37,7 +37,7 @@ fn main() -> Result<ExitCode, Error> {
             eprintln!("Choose a way, as in `cargo xtask run misuse -- panic`:");
             eprintln!("  allocate   allocates until there is no RAM left");
             eprintln!("  capacity   allocates more than there are addresses");
-            eprintln!("  panic      panics while it says why it panics");
+            eprintln!("  panic      panics while it formats the message of a panic");
             eprintln!("  error      returns an error from `main`");
             eprintln!("  megabytes  prints 2 MiB");
             eprintln!("  middle     ends in the middle of a line");
