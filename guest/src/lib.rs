@@ -18,7 +18,7 @@
 //! What a bare machine can have of std has the names and signatures of std: [`print!`] and the other macros, [`io`],
 //! [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the machine. The
 //! feature `alloc`, which is on by default, brings a heap and the crate `alloc`. They take no room in the image of a
-//! program that does not use them.
+//! program that does not use them. [`prelude`] has `Vec`, `String` and what else a program with std need not import.
 
 #![no_std]
 #![cfg_attr(test, no_main)]
@@ -46,6 +46,22 @@ mod testing;
 pub mod time;
 
 pub use flatland_guest_macros::test;
+
+/// What std's prelude has and that of a `no_std` program lacks, and the macros that print.
+pub mod prelude {
+    #[cfg(feature = "alloc")]
+    pub use alloc::borrow::ToOwned;
+    #[cfg(feature = "alloc")]
+    pub use alloc::boxed::Box;
+    #[cfg(feature = "alloc")]
+    pub use alloc::string::{String, ToString};
+    #[cfg(feature = "alloc")]
+    pub use alloc::vec::Vec;
+    #[cfg(feature = "alloc")]
+    pub use alloc::{format, vec};
+
+    pub use crate::{dbg, eprint, eprintln, print, println};
+}
 
 /// What the macros expand to uses these.
 #[doc(hidden)]

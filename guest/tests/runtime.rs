@@ -6,10 +6,10 @@
 use core::fmt;
 use core::hint::black_box;
 
-use flatland_guest::alloc::{format, string::String, vec, vec::Vec};
 use flatland_guest::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use flatland_guest::prelude::*;
 use flatland_guest::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use flatland_guest::{dbg, env, eprintln, print, println, random, test};
+use flatland_guest::{env, random, test};
 
 #[test]
 fn input_ends_where_there_is_none() -> io::Result<()> {

@@ -5,9 +5,9 @@
 #![no_std]
 #![no_main]
 
-use flatland_guest::alloc::vec;
 use flatland_guest::entry;
 use flatland_guest::io::{self, Read, Write};
+use flatland_guest::prelude::*;
 
 entry!(main);
 

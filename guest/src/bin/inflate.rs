@@ -6,10 +6,10 @@
 #![no_std]
 #![no_main]
 
-use flatland_guest::alloc::vec;
+use flatland_guest::entry;
 use flatland_guest::io::{self, BufRead, Write};
+use flatland_guest::prelude::*;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{entry, eprintln};
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 

@@ -7,11 +7,8 @@
 
 use core::error::Error;
 
-use flatland_guest::alloc::boxed::Box;
-use flatland_guest::alloc::format;
-use flatland_guest::alloc::string::String;
-use flatland_guest::alloc::vec::Vec;
-use flatland_guest::{entry, env, io, println};
+use flatland_guest::prelude::*;
+use flatland_guest::{entry, env, io};
 
 entry!(main);
 

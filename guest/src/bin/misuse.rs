@@ -8,9 +8,9 @@
 use core::fmt;
 use core::hint::black_box;
 
-use flatland_guest::alloc::vec::Vec;
+use flatland_guest::prelude::*;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{entry, env, eprintln, print, println};
+use flatland_guest::{entry, env};
 
 entry!(main);
 

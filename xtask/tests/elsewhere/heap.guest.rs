@@ -3,8 +3,8 @@
 #![no_std]
 #![no_main]
 
-use flatland_guest::alloc::vec::Vec;
-use flatland_guest::{entry, println};
+use flatland_guest::entry;
+use flatland_guest::prelude::*;
 
 entry!(main);
 

@@ -169,10 +169,8 @@ fn the_heap_is_as_large_as_ram_allows() {
 
 fn a_program_for_std_is_one_for_the_guest() {
     let source = include_str!("std_names.guest.rs");
-    // What a `no_std` program has to import, where std has it in its prelude.
     let head = "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nuse core::fmt;\n\
-                use flatland_guest::alloc::{format, string::{String, ToString}, vec::Vec};\n\
-                use flatland_guest::{eprintln, println};\n";
+                use flatland_guest::prelude::*;\n";
     let (documentation, code) = source.split_once("\n\n").unwrap();
     let guest = code.replace("use std::fmt;\n", "").replace("use std::", "use flatland_guest::");
     fs::write(ELSEWHERE.join("src/bin/names.rs"), format!("{documentation}\n{head}{guest}")).unwrap();

@@ -11,12 +11,10 @@ mod value;
 
 use core::error::Error;
 
-use flatland_guest::alloc::boxed::Box;
-use flatland_guest::alloc::vec::Vec;
-use flatland_guest::alloc::{format, vec};
 use flatland_guest::io::Read;
+use flatland_guest::prelude::*;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{console, entry, env, eprintln, io, println};
+use flatland_guest::{console, entry, env, io};
 use wasmi::{Caller, Engine, Extern, Linker, Module, Store, Val};
 
 entry!(main);

@@ -3,8 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use flatland_guest::alloc::format;
-use flatland_guest::alloc::string::String;
+use flatland_guest::prelude::*;
 use wasmi::{Val, ValType};
 
 /// Parses an argument of this type.
