@@ -1,8 +1,8 @@
-//! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
+//! `flatland-test`: runs the tests in guest programs, each in a fresh machine.
 //!
-//! The command line is a list of ELF files, each with its flat image beside it (`NAME.elf`, `NAME.bin`), and behind a
-//! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
-//! and only those who test need it.
+//! The command line is a list of ELF files, each with its flat image in the same folder (`NAME.elf`, `NAME.bin`), and after
+//! a `--` the options of libtest, as with `cargo test`. This is a crate of its own so that its dependencies are compiled
+//! only if there are tests to run.
 
 mod suite;
 
@@ -22,24 +22,24 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use suite::{Report, Suite, Test, TestMachine};
 
 fn main() -> ExitCode {
-    let Some(Command { engine, elves, libtest }) = Command::parse(env::args_os().skip(1)) else {
-        say("give the ELF files to test, such as `flatland-test [--engine ENGINE] NAME.elf -- --list`");
+    let Some(Command { engine, elf_files, libtest }) = Command::parse(env::args_os().skip(1)) else {
+        report("give the ELF files to test, such as `flatland-test [--engine ENGINE] NAME.elf -- --list`");
         return status::USAGE.into();
     };
     let arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
-    let engine = match usable(engine) {
+    let engine = match choose_engine(engine) {
         Ok(engine) => engine,
         Err(message) => {
-            say(&message);
+            report(&message);
             return status::HOST.into();
         }
     };
     let mut trials = Vec::new();
-    for elf in &elves {
+    for elf in &elf_files {
         match Suite::open(&elf.with_extension("bin"), elf) {
-            Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
+            Ok(suite) => trials.extend(make_trials(Arc::new(suite), engine, arguments.nocapture)),
             Err(error) => {
-                say(&error.to_string());
+                report(&error.to_string());
                 return status::HOST.into();
             }
         }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 /// The command line.
 struct Command {
     engine: EngineChoice,
-    elves: Vec<PathBuf>,
+    elf_files: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
 
@@ -61,23 +61,23 @@ impl Command {
         if arguments.next_if(|argument| argument == "--engine").is_some() {
             engine = arguments.next()?.to_str()?.parse().ok()?;
         }
-        let elves: Vec<_> =
+        let elf_files: Vec<_> =
             arguments.by_ref().take_while(|argument| argument != "--").map(PathBuf::from).collect();
         let is_option = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"-");
-        if elves.is_empty() || elves.iter().any(is_option) {
+        if elf_files.is_empty() || elf_files.iter().any(is_option) {
             return None;
         }
-        Some(Self { engine, elves, libtest: arguments.collect() })
+        Some(Self { engine, elf_files, libtest: arguments.collect() })
     }
 }
 
-/// The engine that all tests run on: what can be used is asked once, and not said for each test.
-fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
+/// Chooses the engine for all tests. If it is not the preferred one, that is reported once and not for each test.
+fn choose_engine(engine: EngineChoice) -> Result<EngineChoice, String> {
     let (_, fell_back) =
         engine.open(MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
     Ok(match (engine, fell_back) {
         (EngineChoice::Auto, Some(why)) => {
-            say(&format!("running on the soft engine, because {why}"));
+            report(&format!("running on the soft engine, because {why}"));
             EngineChoice::Soft
         }
         (EngineChoice::Auto, None) => EngineChoice::Kvm,
@@ -85,7 +85,8 @@ fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
     })
 }
 
-fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
+/// Makes a trial for libtest-mimic of each test.
+fn make_trials(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
     let trial = |test: &Test| {
         let (suite, test) = (suite.clone(), test.clone());
         let (name, ignored) = (test.name.clone(), test.ignored.is_some());
@@ -95,12 +96,12 @@ fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<T
 }
 
 thread_local! {
-    /// The machine in which this thread has run its last test, and whose that was.
+    /// The machine in which this thread ran its last test, and the suite of that test.
     static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
 }
 
-/// This thread's machine for the suite, or a new one.
-fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
+/// Takes this thread's machine if its last test was in this suite; otherwise makes a new one.
+fn take_machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
     match MACHINE.take() {
         Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
         _ => {
@@ -110,14 +111,14 @@ fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Fail
     }
 }
 
-/// Runs a test, and says why it failed.
+/// Runs a test. The error says why it failed.
 fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) -> Result<(), Failed> {
-    let mut machine = machine(suite, engine)?;
+    let mut machine = take_machine(suite, engine)?;
     let Report { failure, details, output, diagnostics } =
         suite.run(test, &mut machine, Paint::for_standard_error())?;
     MACHINE.set(Some((suite.clone(), machine)));
     if no_capture {
-        // Nobody is left to tell if that fails.
+        // If the streams are closed, there is nowhere to report that.
         let _ = io::stdout().write_all(&output);
         let _ = io::stderr().write_all(&diagnostics);
     }
@@ -138,7 +139,7 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
     Err(Failed::from(text))
 }
 
-fn say(message: &str) {
-    // Nobody is left to tell if that fails.
+fn report(message: &str) {
+    // If standard error is closed, there is nowhere to report that.
     let _ = writeln!(io::stderr(), "flatland: {message}");
 }

@@ -9,7 +9,7 @@ use xshell::Shell;
 
 use crate::cargo::{self, cargo};
 use crate::image::Flat;
-use crate::{Result, Workspace, dropped, image, rust_source};
+use crate::{Result, Workspace, dropped, image, programs, rust_source};
 
 /// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
@@ -131,7 +131,23 @@ fn call_cargo(workspace: &Workspace, names: &[&str], feature: Option<&str>, prof
     arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
     arguments.extend(names.iter().flat_map(|name| ["--bin", name]));
     let shell = Shell::new().map_err(|error| error.to_string())?;
-    cargo::build(guest_cargo(workspace, &shell, &arguments)?).map(|_| ())
+    match cargo::build(guest_cargo(workspace, &shell, &arguments)?) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(missing_lines(workspace, names)?.unwrap_or(error)),
+    }
+}
+
+/// Says which lines these programs lack, if any.
+fn missing_lines(workspace: &Workspace, names: &[&str]) -> Result<Option<String>> {
+    for name in names {
+        let program = programs::find(workspace, name)?;
+        let lines = program.missing_lines();
+        if !lines.is_empty() {
+            let source = workspace.show(&program.source);
+            return Ok(Some(format!("{source} is no guest program yet: add `{}`", lines.join("`, `"))));
+        }
+    }
+    Ok(None)
 }
 
 /// The features of the guest's crate. One that is named like a program brings this program's dependencies, which

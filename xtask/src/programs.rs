@@ -23,6 +23,17 @@ impl Program {
         let paragraph = paragraph.join(" ");
         paragraph.split_once(". ").map_or(paragraph.trim_end_matches('.'), |(first, _)| first).to_owned()
     }
+
+    /// The lines that every guest program has and this one lacks. The compiler's own messages do not name them.
+    pub fn missing_lines(&self) -> Vec<&'static str> {
+        let text = fs::read_to_string(&self.source).unwrap_or_default();
+        let lines = [
+            ("no_std", "#![no_std]"),
+            ("no_main", "#![no_main]"),
+            ("entry!", "flatland_guest::entry!(main);"),
+        ];
+        lines.into_iter().filter(|(part, _)| !text.contains(part)).map(|(_, line)| line).collect()
+    }
 }
 
 /// All of them, by name.

@@ -133,7 +133,7 @@ fn a_panic_is_told_and_ends_with_101() {
                    index out of bounds: the len is 3 but the index is 7\n\
                    flatland: the calls that led to the panic:\n   \
                    0: panic::main\n             \
-                   at guest/src/bin/panic.rs:14:25\n";
+                   at src/bin/panic.rs:14:25\n";
     assert_ended(&xtask("run panic", &[7]), 101, b"so far, so good\n", message);
     assert_ended(&xtask("run panic", &[2]), 0, b"so far, so good\n*", "");
 }
@@ -183,7 +183,7 @@ fn the_elf_file_names_functions_and_lines() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_xtask")]).current_dir(root());
     let output = run(&mut command, b"");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let place = " in flatland_guest::port::read_byte (guest/src/port.rs:";
+    let place = " in flatland_guest::port::read_byte (src/port.rs:";
     assert!(stderr.starts_with("flatland: time limit of 0.1 s reached, the guest at 0x"), "{stderr}");
     assert!(stderr.contains(place), "{stderr}");
     assert_eq!(output.status.code(), Some(124));
@@ -208,11 +208,11 @@ fn programs_are_listed_with_what_they_do() {
     let listed = xtask("list", b"");
     let listed = String::from_utf8_lossy(&listed.stdout);
     let expected = [
-        "answer   Answers each byte with the next one, until it is asked for the Answer",
-        "calc     Calculates each line of its input, with a parser made of the crate `winnow`",
+        "answer   Answers each byte with its successor, and ends at `*`",
+        "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
         // It has no documentation.
         "hello",
-        "panic    Panics, to show what a panic looks like: message, place and status 101",
+        "panic    Panics, to show a panic's message and place, and status 101",
     ];
     let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();
     assert_eq!(found, expected, "in this order:\n{listed}");
@@ -246,7 +246,7 @@ fn a_program_is_disassembled_beside_its_source() {
         text.starts_with("0x00000000 _start:\n    0x00000000  31 ed                 xor ebp, ebp\n"),
         "{text}"
     );
-    assert!(text.contains("guest/src/bin/answer.rs:15  match console::read_byte() {\n"), "{text}");
+    assert!(text.contains("  src/bin/answer.rs:15  match console::read_byte() {\n"), "{text}");
     assert!(text.contains("  insb\n"), "{text}");
     let output = xtask("disasm answer nothing_like_it", b"");
     let message = "flatland: no function of the program has `nothing_like_it` in its name: `cargo xtask size NAME` lists \

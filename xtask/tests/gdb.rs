@@ -98,7 +98,12 @@ fn assert_output(program: &str, expected: &str) {
 
 /// The number of the first line of a program that has this.
 fn line(program: &str, text: &str) -> usize {
-    let source = fs::read_to_string(root().join(format!("guest/src/bin/{program}.rs"))).expect("it is there");
+    line_of(&format!("bin/{program}.rs"), text)
+}
+
+/// The number of the first line of a file of the runtime that has this.
+fn line_of(file: &str, text: &str) -> usize {
+    let source = fs::read_to_string(root().join("guest/src").join(file)).expect("it is there");
     1 + source.lines().position(|line| line.contains(text)).expect("the line is there")
 }
 
@@ -124,17 +129,16 @@ Temporary breakpoint 1, bench::main () at src/bin/bench.rs:{main}
 {main}\t    let what = console::read_byte();
 {next}\t    let size = console::read_byte();
 $1 = 112
-flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:62
-62\t    let mut byte = 0;
-#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:62
-#1  flatland_guest::console::read_byte () at src/console.rs:13
+flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:{byte}
+{byte}\t    let mut byte = 0;
+#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:{byte}
+#1  flatland_guest::console::read_byte () at src/console.rs:{read}
 #2  0x? in bench::main () at src/bin/bench.rs:{next}
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
-#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
-#5  bench::__flatland_main () at src/start.rs:43
-#6  0x? in _start ()
-flatland_guest::console::read_byte () at src/console.rs:14
-14\t}}
+#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:{run}
+#5  bench::__flatland_main () at src/start.rs:{entry}
+flatland_guest::console::read_byte () at src/console.rs:{read_end}
+{read_end}\t}}
 Breakpoint 2 at 0x?: file src/bin/bench.rs, line {primes}.
 Breakpoint 3 at 0x?: file src/bin/bench.rs, line {last}.
 Breakpoint 4 at 0x?: file LIBRARY/core/src/ptr/mut_ptr.rs, line 957.
@@ -148,9 +152,8 @@ Breakpoint 2, bench::count_primes (composite=..., round=1) at src/bin/bench.rs:{
 #1  bench::compute (what=<optimized out>, count=<optimized out>) at src/bin/bench.rs:{computes}
 #2  bench::main () at src/bin/bench.rs:{calls}
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
-#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
-#5  bench::__flatland_main () at src/start.rs:43
-#6  0x? in _start ()
+#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:{run}
+#5  bench::__flatland_main () at src/start.rs:{entry}
 $2 = 1
 $3 = 32
 $4 = 7
@@ -162,6 +165,11 @@ Breakpoint 3, bench::compute (what=<optimized out>, count=<optimized out>) at sr
         quicksort = at("if numbers.len() < 2"),
         computes = at("=> count_primes("),
         calls = at("=> compute("),
+        byte = line_of("port.rs", "let mut byte = 0;"),
+        read = line_of("console.rs", "port::read_byte("),
+        read_end = line_of("console.rs", "port::read_byte(") + 1,
+        run = line_of("start.rs", "main().report()"),
+        entry = line_of("start.rs", "__private::run("),
     );
     for engine in engines() {
         let Session { stdout, stderr, status } =
@@ -230,6 +238,22 @@ fn it_begins_at_main_however_it_was_built() {
         }
         let mut build = Command::new(env!("CARGO_BIN_EXE_xtask"));
         assert_eq!(run(build.args(["build", program])).status, Some(0));
+    }
+}
+
+#[test]
+fn break_main_stops_where_main_begins() {
+    let _lock = lock();
+    for profile in ["--release", ""] {
+        for program in ["hello", "answer"] {
+            let Session { stdout, stderr, .. } = session(program, b"", profile, "break main\nprint/x $eip\n");
+            // The session begins at `main`, so that is where the breakpoint must be.
+            let behind = |text: &str| {
+                let rest = stdout.split_once(text).unwrap_or_else(|| panic!("{text}: {stdout}{stderr}")).1;
+                rest.split(|c: char| !c.is_ascii_hexdigit()).next().map(str::to_owned)
+            };
+            assert_eq!(behind("\nBreakpoint 2 at 0x"), behind("\n$1 = 0x"), "{program} {profile}: {stdout}");
+        }
     }
 }
 

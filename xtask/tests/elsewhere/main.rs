@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::{env, fs, process};
 
+use flatland_contract::memory::{Layout, MAX_RAM_SIZE, default_stack_size};
 use numbers::without_long_numbers;
 
 /// The crate. Made anew; what is built in it stays, since building `core` takes a while.
@@ -66,6 +67,8 @@ fn a_crate_elsewhere() {
     names_are_checked();
     tests_are_listed_and_chosen();
     tests_end_in_each_way();
+    the_heap_is_as_large_as_ram_allows();
+    a_program_for_std_is_one_for_the_guest();
     mistakes_are_explained();
     fs::remove_dir_all(&*ELSEWHERE).unwrap();
 }
@@ -149,6 +152,63 @@ fn without_addresses(text: &str) -> String {
     text.split_inclusive('\n').map(line).collect()
 }
 
+fn the_heap_is_as_large_as_ram_allows() {
+    fs::write(ELSEWHERE.join("src/bin/heap.rs"), include_str!("heap.guest.rs")).unwrap();
+    for mebibytes in [16, 2048, 3072, MAX_RAM_SIZE >> 20] {
+        let output = xtask(&format!("run heap --engine soft --memory {mebibytes}M"));
+        let had: Vec<u32> = text(&output.stdout).lines().map(|line| line.parse().unwrap()).collect();
+        let [first, second] = had[..] else { panic!("{mebibytes}M: {}", text(&output.stderr)) };
+        let ram_size = mebibytes << 20;
+        let room = Layout::new(ram_size, default_stack_size(ram_size)).heap_end >> 20;
+        // The program and the allocator need some, too.
+        assert!((room - 3..=room).contains(&first), "{mebibytes}M: {first} of {room} MiB");
+        assert_eq!(first, second, "{mebibytes}M");
+    }
+    fs::remove_file(ELSEWHERE.join("src/bin/heap.rs")).unwrap();
+}
+
+fn a_program_for_std_is_one_for_the_guest() {
+    let source = include_str!("std_names.guest.rs");
+    let head = "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nuse core::fmt;\n\
+                use flatland_guest::prelude::*;\n";
+    let (documentation, code) = source.split_once("\n\n").unwrap();
+    let guest = code.replace("use std::fmt;\n", "").replace("use std::", "use flatland_guest::");
+    fs::write(ELSEWHERE.join("src/bin/names.rs"), format!("{documentation}\n{head}{guest}")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (here, native) = (folder.join("names.rs"), folder.join("names"));
+    fs::write(&here, source).unwrap();
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = run(Command::new(rustc).args(["--edition", "2024", "-o"]).arg(&native).arg(&here));
+    assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+    let built = xtask("build names");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+
+    let input = folder.join("names.input");
+    for (arguments, bytes) in [
+        ("", &b""[..]),
+        ("what", b""),
+        ("exit", b""),
+        ("read", b"first\r\nsecond\nthird\nfo\nabcdrest\nand the last"),
+        ("read", b"\n\xff\nthird\nfourth\nabcdrest\nand \xfe"),
+        ("read", b"one\ntwo"),
+        ("read", b"first\nsecond\n\xff"),
+    ] {
+        fs::write(&input, bytes).unwrap();
+        let outcome = |command: &mut Command| {
+            let output = command.stdin(fs::File::open(&input).unwrap()).output().expect("it starts");
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let expected = outcome(Command::new(&native).args(arguments.split_whitespace()));
+        let line = format!("xtask run names --engine soft -- {arguments}");
+        let actual = outcome(Command::new("cargo").args(line.split_whitespace()).current_dir(&*ELSEWHERE));
+        assert_eq!(actual, expected, "{arguments} {}", text(bytes));
+    }
+    // A shell says 134 for the signal that ends the other one.
+    let output = xtask("run names --engine soft -- abort");
+    assert_eq!(output.status.code(), Some(134), "{}", text(&output.stderr));
+    fs::remove_file(ELSEWHERE.join("src/bin/names.rs")).unwrap();
+}
+
 fn mistakes_are_explained() {
     const HEAD: &str = "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\n";
     for (name, main, explanations) in [
@@ -177,8 +237,21 @@ fn mistakes_are_explained() {
             }
         });
     }
-    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\n", |message| {
-        assert!(message.contains("flatland: the program has no main function, and no tests."), "{message}");
-        assert!(message.contains("Declare it, once: `entry!(main);`."), "{message}");
+    // The linker's message, and xtask's where the compiler stops before the program is linked.
+    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\nfn main() {}\n", |message| {
+        let line = "add the line `flatland_guest::entry!(main);`";
+        assert!(
+            message
+                .contains(&format!("flatland: the program does not say what its main function is: {line}."))
+        );
     });
+    const LINES: [&str; 3] = ["#![no_std]", "#![no_main]", "flatland_guest::entry!(main);"];
+    for present in 0..LINES.len() {
+        let source = LINES[..present].join("\n") + "\nfn main() {}\n";
+        let expected = format!(
+            "xtask: src/bin/lines.rs is no guest program yet: add `{}`\n",
+            LINES[present..].join("`, `")
+        );
+        with_program("lines", &source, |message| assert!(message.ends_with(&expected), "{message}"));
+    }
 }
