@@ -1,30 +1,39 @@
 //! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
 //!
-//! The command line is a list of ELF files, each with its flat image beside it (`NAME.elf`, `NAME.bin`), and behind a
-//! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
-//! and only those who test need it.
+//! The command line is options of the machine, a list of ELF files, each with its flat image beside it (`NAME.elf`,
+//! `NAME.bin`), and behind a `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that
+//! costs a while to compile and only those who test need it.
 
 use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use flatland::engine::choice::{self, Choice};
 use flatland::engine::{Engine, Stops};
 use flatland::suite::{Report, Suite, Test, TestMachine};
-use flatland::{MemorySize, Paint};
+use flatland::{MemoryMap, MemorySize, Paint};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
-    let Some(Command { engine, elves, libtest }) = Command::parse(env::args_os().skip(1)) else {
-        say("give the ELF files to test, such as `flatland-test [--engine ENGINE] NAME.elf -- --list`");
-        return status::USAGE.into();
+    let Command { engine, ram, some, elves, libtest } = match Command::parse(env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(message) => {
+            say(&message);
+            return status::USAGE.into();
+        }
     };
-    let arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    // In the names of tests a program has none, as in its paths.
+    for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
+        *name = name.replace('-', "_");
+    }
     let engine = match usable(engine) {
         Ok(engine) => engine,
         Err(message) => {
@@ -34,12 +43,24 @@ fn main() -> ExitCode {
     };
     let mut trials = Vec::new();
     for elf in &elves {
-        match Suite::open(&elf.with_extension("bin"), elf) {
+        match Suite::open(&elf.with_extension("bin"), elf, &ram) {
             Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
             Err(error) => {
                 say(&error.to_string());
                 return status::HOST.into();
             }
+        }
+    }
+    if some && let Some(filter) = &arguments.filter {
+        let is_meant = |trial: &Trial| match arguments.exact {
+            true => trial.name() == filter,
+            false => trial.name().contains(filter.as_str()),
+        };
+        if !trials.iter().any(is_meant) {
+            say(&format!(
+                "no test in the guest has `{filter}` in its name: `cargo xtask test --guest -- --list` lists them"
+            ));
+            return status::USAGE.into();
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -48,25 +69,46 @@ fn main() -> ExitCode {
 /// The command line.
 struct Command {
     engine: Choice,
+    /// What the machines have.
+    ram: MemoryMap,
+    /// Whether a filter that no test passes is a mistake.
+    some: bool,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
 
 impl Command {
-    fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        let mut arguments = arguments.peekable();
-        let mut engine = Choice::Auto;
-        if arguments.next_if(|argument| argument == "--engine").is_some() {
-            engine = arguments.next()?.to_str()?.parse().ok()?;
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let (mut engine, mut memory, mut stack) = (Choice::Auto, MemorySize::default(), None);
+        let (mut some, mut elves) = (false, Vec::new());
+        while let Some(argument) = arguments.next() {
+            match argument.to_str() {
+                Some("--") => break,
+                Some("--some") => some = true,
+                Some("--engine") => engine = value("--engine", arguments.next())?,
+                Some("--memory") => memory = value("--memory", arguments.next())?,
+                Some("--stack") => stack = Some(value("--stack", arguments.next())?),
+                Some(option) if option.starts_with('-') => {
+                    return Err(format!(
+                        "there is no option `{option}`: options of libtest stand behind a `--`"
+                    ));
+                }
+                _ => elves.push(argument.into()),
+            }
         }
-        let elves: Vec<_> =
-            arguments.by_ref().take_while(|argument| argument != "--").map(PathBuf::from).collect();
-        let is_option = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"-");
-        if elves.is_empty() || elves.iter().any(is_option) {
-            return None;
+        if elves.is_empty() {
+            return Err("give the ELF files to test, such as `flatland-test NAME.elf -- --list`".into());
         }
-        Some(Self { engine, elves, libtest: arguments.collect() })
+        let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
+        let ram = ram.map_err(|error| error.to_string())?;
+        Ok(Self { engine, ram, some, elves, libtest: arguments.collect() })
     }
+}
+
+fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Result<T, String> {
+    let text = given.ok_or_else(|| format!("{option} needs a value"))?;
+    let text = text.to_string_lossy();
+    text.parse().map_err(|error| format!("{option} `{text}` is {error}"))
 }
 
 /// The engine that all tests run on: what can be used is asked once, and not said for each test.

@@ -14,7 +14,7 @@ use object::{LittleEndian, Object, ObjectSection};
 
 use crate::engine::{Engine, EngineError};
 use crate::{
-    Backtraces, Image, ImageError, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Paint, RunError,
+    Backtraces, Image, ImageError, Machine, MemoryMap, MemoryMapError, Outcome, Paint, RunError,
     SegmentsError, Snapshot, Stop, StreamError, Streams, report, segments,
 };
 
@@ -98,8 +98,9 @@ pub enum SuiteError {
 }
 
 impl Suite {
-    /// The tests in this ELF file, which the flat image was made of. A program without tests has none.
-    pub fn open(image: &Path, elf: &Path) -> Result<Self, SuiteError> {
+    /// The tests in this ELF file, which the flat image was made of, in machines with this RAM. A program without tests has
+    /// none.
+    pub fn open(image: &Path, elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
         let broken = |error: &dyn std::error::Error| SuiteError::Elf(elf.into(), error.to_string());
         let file = fs::read(elf).map_err(|error| broken(&error))?;
         let parsed = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
@@ -107,10 +108,9 @@ impl Suite {
             Some(section) => section.data().map_err(|error| broken(&error))?,
             None => &[],
         };
-        let image = Image::open(image, MemorySize::default())
-            .map_err(|error| SuiteError::Image(image.into(), error))?;
+        let image = Image::open(image, ram.ram()).map_err(|error| SuiteError::Image(image.into(), error))?;
         let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf, &image)?)?;
+        let memory_map = ram.clone().protecting(&segments(elf, &image)?)?;
         Ok(Self { image, memory_map, elf: elf.into(), tests })
     }
 
@@ -126,8 +126,8 @@ impl Suite {
 
     /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
     pub fn machine<E: Engine>(&self, engine: E) -> Result<TestMachine<E>, EngineError> {
-        let mut machine =
-            Machine::new(engine, &self.image, Streams::none()).expect("the image fits the default size");
+        let mut machine = Machine::new(engine, &self.image, Streams::none())
+            .expect("the image fits the RAM that it was opened for");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
     }
