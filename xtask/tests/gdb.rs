@@ -1,5 +1,8 @@
 //! `cargo xtask gdb`: sessions of the real gdb with the guest programs, on each engine.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use target::target;
 
 /// The sessions share target/guest.
 static TARGET: Mutex<()> = Mutex::new(());
@@ -84,7 +89,7 @@ fn normalized(output: &str) -> String {
 /// Waits until the guest, which may run on after gdb, has written this to the file of its output.
 #[track_caller]
 fn assert_output(program: &str, expected: &str) {
-    let path = root().join(format!("target/guest/{program}.output"));
+    let path = target().join(format!("guest/{program}.output"));
     let start = Instant::now();
     loop {
         let output = fs::read_to_string(&path).expect("there is a file");
