@@ -73,6 +73,7 @@ fn a_crate_elsewhere() {
     programs_are_added();
     names_are_checked();
     a_persons_flags_reach_guests();
+    it_runs_without_any_optimization();
     fs::create_dir(ELSEWHERE.join("tests")).unwrap();
     the_machine_for_tests_can_be_larger();
     fs::write(ELSEWHERE.join("tests/outcomes.rs"), include_str!("outcomes.guest.rs")).unwrap();
@@ -108,7 +109,12 @@ fn the_other_commands_are_about_it() {
         ("disasm kernel", "  src/bin/kernel.rs:11  println!(\"{}\", greeting());\n"),
         ("size kernel", "by crate\n"),
         ("gdb kernel --batch", "kernel::main () at src/bin/kernel.rs:11\n"),
+        (
+            "gdb kernel --batch -x target/breakpoint",
+            "Breakpoint 2, kernel::greeting () at src/bin/kernel.rs:16\n",
+        ),
     ] {
+        fs::write(ELSEWHERE.join("target/breakpoint"), "break kernel::greeting\ncontinue\n").unwrap();
         let output = xtask(line);
         assert!(text(&output.stdout).contains(expected), "{line}: {output:?}");
     }
@@ -190,6 +196,17 @@ fn a_persons_flags_reach_guests() {
     fs::remove_file(path).unwrap();
 }
 
+/// What the compiler calls to fill memory must not call itself.
+fn it_runs_without_any_optimization() {
+    let manifest = ELSEWHERE.join("Cargo.toml");
+    let before = fs::read_to_string(&manifest).unwrap();
+    assert!(before.contains("opt-level = 1"));
+    fs::write(&manifest, before.replace("opt-level = 1", "opt-level = 0")).unwrap();
+    let output = xtask("run kernel");
+    assert_eq!(text(&output.stdout), "Hello from kernel!\n", "{}", text(&output.stderr));
+    fs::write(manifest, before).unwrap();
+}
+
 fn the_machine_for_tests_can_be_larger() {
     let path = ELSEWHERE.join("tests/large.rs");
     let source = "#![no_std]\n#![no_main]\nuse flatland_guest::test;\n\
@@ -200,7 +217,7 @@ fn the_machine_for_tests_can_be_larger() {
     let output = xtask("test --guest large");
     assert!(text(&output.stdout).contains("or give it more with --stack SIZE"), "{output:?}");
     assert_eq!(output.status.code(), Some(101));
-    for options in ["--stack 4M", "--memory=32M", "--engine soft --stack=4M --memory 64M"] {
+    for options in ["--stack 8M", "--memory=64M", "--engine soft --stack=8M --memory 32M"] {
         let output = xtask(&format!("test --guest large {options}"));
         assert_eq!(output.status.code(), Some(0), "{options}: {output:?}");
     }
