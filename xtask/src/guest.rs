@@ -19,6 +19,8 @@ const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_S
 pub enum Profile {
     /// cargo's `dev`: overflow checks, quick to build.
     Dev,
+    /// The same for a debugger: the program itself is not optimized, so that each of its functions and lines is there.
+    Debugger,
     /// cargo's `release`: small.
     Release,
 }
@@ -27,7 +29,7 @@ impl Profile {
     /// The folder that cargo builds it in.
     fn folder(self) -> &'static str {
         match self {
-            Profile::Dev => "debug",
+            Profile::Dev | Profile::Debugger => "debug",
             Profile::Release => "release",
         }
     }
@@ -157,7 +159,14 @@ fn build_programs(
     }
     arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
     arguments.extend(names.iter().flat_map(|name| ["--bin", name]));
-    call_cargo(workspace, "build", &arguments).map(|_| ())
+    let subcommand = match profile {
+        Profile::Debugger => {
+            arguments.extend(["--", "-C", "opt-level=0"]);
+            "rustc"
+        }
+        Profile::Dev | Profile::Release => "build",
+    };
+    call_cargo(workspace, subcommand, &arguments).map(|_| ())
 }
 
 /// A build of the guest's, which says in the end what may have been wrong with it.
