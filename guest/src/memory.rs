@@ -83,7 +83,8 @@ unsafe extern "C" fn memmove(destination: *mut u8, source: *const u8, len: usize
 /// `len` bytes at `destination` can be written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(destination: *mut u8, value: i32, len: usize) -> *mut u8 {
-    let word = u32::from_ne_bytes([value as u8; WORD]);
+    // Not an array of the byte: without optimization, the compiler fills it by calling `memset`.
+    let word = u32::from(value as u8) * 0x0101_0101;
     // SAFETY: `rep stos` writes from EDI on, in all `len` bytes.
     unsafe {
         asm!(

@@ -1,47 +1,68 @@
-//! `flatland-test`: runs the tests in guest programs, each in a fresh machine.
+//! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
 //!
-//! The command line is a list of ELF files, each with its flat image in the same folder (`NAME.elf`, `NAME.bin`), and after
-//! a `--` the options of libtest, as with `cargo test`. This is a crate of its own so that its dependencies are compiled
-//! only if there are tests to run.
+//! The command line is options of the machine, a list of ELF files, each with its flat image beside it (`NAME.elf`,
+//! `NAME.bin`), and behind a `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that
+//! costs a while to compile and only those who test need it.
 
 mod suite;
 
 use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use flatland::report::Paint;
 use flatland::x86::Stops;
-use flatland::{EngineChoice, MemorySize};
+use flatland::{EngineChoice, MemoryMap, MemorySize};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
 use suite::{Report, Suite, Test, TestMachine};
 
 fn main() -> ExitCode {
-    let Some(Command { engine, elf_files, libtest }) = Command::parse(env::args_os().skip(1)) else {
-        report("give the ELF files to test, such as `flatland-test [--engine ENGINE] NAME.elf -- --list`");
-        return status::USAGE.into();
+    let Command { engine, ram, some, elves, libtest } = match Command::parse(env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(message) => {
+            say(&message);
+            return status::USAGE.into();
+        }
     };
-    let arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
-    let engine = match choose_engine(engine) {
+    let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    // In the names of tests a program has none, as in its paths.
+    for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
+        *name = name.replace('-', "_");
+    }
+    let engine = match usable(engine) {
         Ok(engine) => engine,
         Err(message) => {
-            report(&message);
+            say(&message);
             return status::HOST.into();
         }
     };
     let mut trials = Vec::new();
-    for elf in &elf_files {
-        match Suite::open(&elf.with_extension("bin"), elf) {
-            Ok(suite) => trials.extend(make_trials(Arc::new(suite), engine, arguments.nocapture)),
+    for elf in &elves {
+        match Suite::open(&elf.with_extension("bin"), elf, &ram) {
+            Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
             Err(error) => {
-                report(&error.to_string());
+                say(&error.to_string());
                 return status::HOST.into();
             }
+        }
+    }
+    if some && let Some(filter) = &arguments.filter {
+        let is_meant = |trial: &Trial| match arguments.exact {
+            true => trial.name() == filter,
+            false => trial.name().contains(filter.as_str()),
+        };
+        if !trials.iter().any(is_meant) {
+            say(&format!(
+                "no test in the guest has `{filter}` in its name: `cargo xtask test --guest -- --list` lists them"
+            ));
+            return status::USAGE.into();
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -50,34 +71,55 @@ fn main() -> ExitCode {
 /// The command line.
 struct Command {
     engine: EngineChoice,
-    elf_files: Vec<PathBuf>,
+    /// What the machines have.
+    ram: MemoryMap,
+    /// Whether a filter that no test passes is a mistake.
+    some: bool,
+    elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
 
 impl Command {
-    fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        let mut arguments = arguments.peekable();
-        let mut engine = EngineChoice::Auto;
-        if arguments.next_if(|argument| argument == "--engine").is_some() {
-            engine = arguments.next()?.to_str()?.parse().ok()?;
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let (mut engine, mut memory, mut stack) = (EngineChoice::Auto, MemorySize::default(), None);
+        let (mut some, mut elves) = (false, Vec::new());
+        while let Some(argument) = arguments.next() {
+            match argument.to_str() {
+                Some("--") => break,
+                Some("--some") => some = true,
+                Some("--engine") => engine = value("--engine", arguments.next())?,
+                Some("--memory") => memory = value("--memory", arguments.next())?,
+                Some("--stack") => stack = Some(value("--stack", arguments.next())?),
+                Some(option) if option.starts_with('-') => {
+                    return Err(format!(
+                        "there is no option `{option}`: options of libtest stand behind a `--`"
+                    ));
+                }
+                _ => elves.push(argument.into()),
+            }
         }
-        let elf_files: Vec<_> =
-            arguments.by_ref().take_while(|argument| argument != "--").map(PathBuf::from).collect();
-        let is_option = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"-");
-        if elf_files.is_empty() || elf_files.iter().any(is_option) {
-            return None;
+        if elves.is_empty() {
+            return Err("give the ELF files to test, such as `flatland-test NAME.elf -- --list`".into());
         }
-        Some(Self { engine, elf_files, libtest: arguments.collect() })
+        let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
+        let ram = ram.map_err(|error| error.to_string())?;
+        Ok(Self { engine, ram, some, elves, libtest: arguments.collect() })
     }
 }
 
-/// Chooses the engine for all tests. If it is not the preferred one, that is reported once and not for each test.
-fn choose_engine(engine: EngineChoice) -> Result<EngineChoice, String> {
+fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Result<T, String> {
+    let text = given.ok_or_else(|| format!("{option} needs a value"))?;
+    let text = text.to_string_lossy();
+    text.parse().map_err(|error| format!("{option} `{text}` is {error}"))
+}
+
+/// The engine that all tests run on: what can be used is asked once, and not said for each test.
+fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
     let (_, fell_back) =
         engine.open(MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
     Ok(match (engine, fell_back) {
         (EngineChoice::Auto, Some(why)) => {
-            report(&format!("running on the soft engine, because {why}"));
+            say(&format!("running on the soft engine, because {why}"));
             EngineChoice::Soft
         }
         (EngineChoice::Auto, None) => EngineChoice::Kvm,
@@ -85,8 +127,7 @@ fn choose_engine(engine: EngineChoice) -> Result<EngineChoice, String> {
     })
 }
 
-/// Makes a trial for libtest-mimic of each test.
-fn make_trials(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
+fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
     let trial = |test: &Test| {
         let (suite, test) = (suite.clone(), test.clone());
         let (name, ignored) = (test.name.clone(), test.ignored.is_some());
@@ -96,12 +137,12 @@ fn make_trials(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec
 }
 
 thread_local! {
-    /// The machine in which this thread ran its last test, and the suite of that test.
+    /// The machine in which this thread has run its last test, and whose that was.
     static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
 }
 
-/// Takes this thread's machine if its last test was in this suite; otherwise makes a new one.
-fn take_machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
+/// This thread's machine for the suite, or a new one.
+fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
     match MACHINE.take() {
         Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
         _ => {
@@ -111,14 +152,14 @@ fn take_machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine,
     }
 }
 
-/// Runs a test. The error says why it failed.
+/// Runs a test, and says why it failed.
 fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) -> Result<(), Failed> {
-    let mut machine = take_machine(suite, engine)?;
+    let mut machine = machine(suite, engine)?;
     let Report { failure, details, output, diagnostics } =
         suite.run(test, &mut machine, Paint::for_standard_error())?;
     MACHINE.set(Some((suite.clone(), machine)));
     if no_capture {
-        // If the streams are closed, there is nowhere to report that.
+        // Nobody is left to tell if that fails.
         let _ = io::stdout().write_all(&output);
         let _ = io::stderr().write_all(&diagnostics);
     }
@@ -139,7 +180,7 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
     Err(Failed::from(text))
 }
 
-fn report(message: &str) {
-    // If standard error is closed, there is nowhere to report that.
+fn say(message: &str) {
+    // Nobody is left to tell if that fails.
     let _ = writeln!(io::stderr(), "flatland: {message}");
 }

@@ -16,8 +16,7 @@ use flatland::program::{SegmentsError, segments};
 use flatland::report::{self, Backtraces, Paint};
 use flatland::x86::{Engine, EngineError, MemoryMapError};
 use flatland::{
-    Image, ImageError, Machine, MemoryMap, MemorySize, Outcome, RunError, Snapshot, Stop, StreamError,
-    Streams, devices,
+    Image, ImageError, Machine, MemoryMap, Outcome, RunError, Snapshot, Stop, StreamError, Streams, devices,
 };
 
 /// A guest program with tests.
@@ -100,8 +99,9 @@ pub enum SuiteError {
 }
 
 impl Suite {
-    /// The tests in this ELF file, which the flat image was made of. A program without tests has none.
-    pub fn open(image: &Path, elf: &Path) -> Result<Self, SuiteError> {
+    /// The tests in this ELF file, which the flat image was made of, in machines with this RAM. A program without tests has
+    /// none.
+    pub fn open(image: &Path, elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
         let broken = |error: &dyn std::error::Error| SuiteError::Elf(elf.into(), error.to_string());
         let file = fs::read(elf).map_err(|error| broken(&error))?;
         let parsed = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
@@ -109,10 +109,9 @@ impl Suite {
             Some(section) => section.data().map_err(|error| broken(&error))?,
             None => &[],
         };
-        let image = Image::open(image, MemorySize::default())
-            .map_err(|error| SuiteError::Image(image.into(), error))?;
+        let image = Image::open(image, ram.ram()).map_err(|error| SuiteError::Image(image.into(), error))?;
         let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf, &image)?)?;
+        let memory_map = ram.clone().protecting(&segments(elf, &image)?)?;
         Ok(Self { image, memory_map, elf: elf.into(), tests })
     }
 
@@ -128,8 +127,8 @@ impl Suite {
 
     /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
     pub fn machine(&self, processor: Box<dyn Engine + Send>) -> Result<TestMachine, EngineError> {
-        let mut machine =
-            Machine::new(processor, &self.image, Streams::none()).expect("the image fits the default size");
+        let mut machine = Machine::new(processor, &self.image, Streams::none())
+            .expect("the image fits the RAM that it was opened for");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::{Result, Workspace};
+use crate::{Result, Workspace, options};
 
 /// A guest program.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,8 +64,12 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
     match programs.iter().position(|program| program.name == name) {
         Some(index) => Ok(programs.swap_remove(index)),
         None => {
-            let names: Vec<_> = programs.into_iter().map(|program| program.name).collect();
-            Err(format!("there is no guest program `{name}`: choose one of {}", names.join(", ")))
+            let names: Vec<_> = programs.iter().map(|program| &*program.name).collect();
+            let missing = format!("there is no guest program `{name}`");
+            Err(match options::nearest(name, names.iter().copied(), options::tolerance(name)) {
+                Some(meant) => format!("{missing}: did you mean `{meant}`?"),
+                None => format!("{missing}: choose one of {}", names.join(", ")),
+            })
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Every guest program on both engines: the same input gives the same transcript and leaves the same state.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::env;
-use std::path::Path;
 use std::process::Command;
 
 use flatland::EngineChoice;
 use flatland::x86::{Engine, Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use target::target;
 
 /// What each program is asked. A program that is in neither list is asked nothing.
 const INPUTS: &[(&str, &[&[u8]])] = &[
@@ -92,14 +95,13 @@ fn every_program_is_the_same_on_both_engines() {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
         return;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout");
     let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
     assert!(built.success());
     let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").output().expect("xtask starts");
     let listed = String::from_utf8(listed.stdout).expect("names are UTF-8");
     let mut compared = 0;
     for name in listed.lines().filter_map(|line| line.split(' ').next()) {
-        let path = root.join("target/guest").join(format!("{name}.bin"));
+        let path = target().join("guest").join(format!("{name}.bin"));
         let image = Image::open(&path, MemorySize::default()).expect("it was built");
         let known = INPUTS.iter().find(|(program, _)| *program == name);
         let inputs = known.map_or(NOTHING, |(_, inputs)| inputs);

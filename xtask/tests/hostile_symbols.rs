@@ -1,6 +1,9 @@
 //! Broken ELF files as symbols: cut off, with other bytes, or of another program. A report tells what it can, and the host
 //! neither panics nor hangs.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +13,7 @@ use flatland::report::{Backtraces, Paint, Report};
 use flatland::soft::SoftEngine;
 use flatland::x86::Engine;
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use target::target;
 
 /// A program's image and ELF file.
 struct Program {
@@ -24,7 +28,7 @@ fn root() -> &'static Path {
 fn built(name: &str) -> Program {
     let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["build", name]).output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let file = |suffix: &str| root().join("target/guest").join(format!("{name}.{suffix}"));
+    let file = |suffix: &str| target().join("guest").join(format!("{name}.{suffix}"));
     Program { image: file("bin"), elf: file("elf") }
 }
 
@@ -104,8 +108,7 @@ fn a_file_of_another_program() {
         assert!(
             Command::new("cargo").args(line).current_dir(root()).status().expect("cargo is there").success()
         );
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        target.join("debug/flatland")
+        target().join("debug/flatland")
     };
     let mut child = Command::new(flatland);
     child.args(["--engine", "soft", "--symbols"]).arg(&answer.elf).arg(&panic.image).stdin(Stdio::null());
