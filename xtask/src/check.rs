@@ -180,6 +180,15 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
         build_std(workspace, &mut command)?;
         show_and_run(command)?;
     }
+    // The software processor alone, where there is no standard library: for a browser, and for a bare processor of
+    // another kind. The guest program `nested` runs it on ours.
+    for target in ["wasm32-unknown-unknown", "aarch64-unknown-none"] {
+        let mut command = host_cargo(workspace, ["build", "--package", "flatland-soft"]);
+        command.args(["-Zbuild-std=core,alloc", "--target", target]);
+        command.env("CARGO_TARGET_DIR", workspace.target().join("portability"));
+        build_std(workspace, &mut command)?;
+        show_and_run(command)?;
+    }
     Ok(())
 }
 

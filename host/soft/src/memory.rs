@@ -247,9 +247,9 @@ impl Memory {
 ///
 /// An allocator may take memory that was used before and clear it, which for a machine's RAM takes a hundred times
 /// as long as everything else. glibc's does so up to 32 MiB, and takes more than that from the system, which clears
-/// pages when they are touched (mallopt(3), M_MMAP_THRESHOLD). So more is allocated than is used.
+/// pages when they are touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux more is allocated than is used.
 fn zeroed(size: usize) -> Vec<u8> {
-    const FRESH_FROM: usize = (32 << 20) + PAGE_SIZE as usize;
+    const FRESH_FROM: usize = if cfg!(target_os = "linux") { (32 << 20) + PAGE_SIZE as usize } else { 0 };
     let mut bytes = vec![0; size.max(FRESH_FROM)];
     bytes.truncate(size);
     bytes
