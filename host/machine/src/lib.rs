@@ -31,6 +31,7 @@ mod outcome;
 mod snapshot;
 mod stats;
 mod streams;
+mod waker;
 
 pub use builder::{BuildError, Builder};
 pub use choice::{ChoiceError, EngineChoice, UnknownEngine};

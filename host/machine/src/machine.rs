@@ -14,9 +14,9 @@ use flatland_x86::{
     SystemRegisters, Unsupported,
 };
 
-use crate::alarm::{self, NEVER};
+use crate::alarm;
 use crate::bus::Bus;
-use crate::interrupt::{Shared, reason};
+use crate::interrupt::{NEVER, Shared, reason};
 use crate::streams::Flush;
 use crate::{
     Builder, ChoiceError, Device, Event, Host, Image, ImageError, InterruptHandle, Outcome, Stats, Stop,

@@ -40,6 +40,7 @@ mod flags;
 mod instructions;
 mod int;
 mod memory;
+mod operand;
 mod operation;
 mod segment;
 mod stop;
