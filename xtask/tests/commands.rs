@@ -242,6 +242,23 @@ fn the_program_flatland_through_cargo() {
 }
 
 #[test]
+fn the_quick_tests_are_summed_up() {
+    let _lock = lock();
+    let output = xtask("test --quick commands_can_be_pasted", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().last().unwrap_or_default();
+    let expected = "xtask: all tests have passed: host 1 passed, 0 failed, 0 ignored; guest 0 passed, 0 failed, 0 ignored; ";
+    assert!(last.starts_with(expected), "{stderr}");
+    // The tests of commands are not among them.
+    assert!(!stderr.contains("tests/commands.rs"), "{stderr}");
+    let output = xtask("test --quick no_such_test", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = "xtask: no test has such a name: `cargo xtask test -- --list` lists them\n";
+    assert!(stderr.ends_with(message), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn help_and_version() {
     let help = |line| {
         let output = xtask(line, b"");
