@@ -28,7 +28,7 @@ pub fn test(workspace: &Workspace, quick: bool, arguments: &[OsString]) -> Resul
             Err("no test has such a name: `cargo xtask test -- --list` lists them".into())
         }
         Ok(()) => {
-            eprintln!("xtask: all tests have passed: {sum}");
+            eprintln!("xtask: tests: {sum}");
             Ok(())
         }
         Err(message) => Err(format!("{message} ({sum})")),
