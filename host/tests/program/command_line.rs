@@ -7,7 +7,7 @@ fn wrong_command_lines() {
     let hint = "; `flatland --help` lists what there is";
     for (args, message) in [
         (&[][..], "no program is given"),
-        (&["a.bin", "b.bin"], "`b.bin` is one argument too many, after the image `a.bin`"),
+        (&["a.bin", "b.bin"], "`b.bin` is one argument too many, after the program `a.bin`"),
         (&["--fast", "a.bin"], "there is no option `--fast`"),
         (&["--memory", "0", "a.bin"], "--memory `0` is too little: give at least 4K"),
         (

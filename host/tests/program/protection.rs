@@ -176,7 +176,7 @@ fn what_does_not_fit_is_refused() {
                    8K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected("soft", HALT, &["--memory", "8K"], &[TEXT], 125, message);
     let message = "flatland: a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it \
-                   less with --stack SIZE, or more RAM with --memory SIZE\n";
+                   a smaller stack or more RAM (--memory SIZE, --stack SIZE)\n";
     assert_run("soft", "stack", HALT, &["--memory", "1M", "--stack", "1M"], 125, "", message);
 }
 
@@ -205,16 +205,16 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
     ] {
         let symbols = image("odd-symbols-elf", &file);
         let message = format!(
-            "flatland: memory is not protected, because {} {why}: give --symbols the ELF file that the image was made \
-             of\n",
+            "flatland: memory is not protected, because {} {why}: give the ELF file that the \
+             image was made of as --symbols\n",
             symbols.display()
         );
         assert_ended(run(&symbols), 0, "", &message);
     }
     for path in ["/dev/null", env!("CARGO_TARGET_TMPDIR")] {
         let message = format!(
-            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give --symbols \
-             the one that the image was made of\n"
+            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give the ELF file that the \
+             image was made of as --symbols\n"
         );
         assert_ended(run(Path::new(path)), 0, "", &message);
     }
@@ -252,7 +252,8 @@ fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
         let (output, symbols) = run(start, bytes);
         let message = format!(
             "flatland: memory is not protected and names are left out, because {} is the ELF file of another image \
-             (they differ at {differs:#010x}): give --symbols the one that this image was made of\n",
+             (they differ at {differs:#010x}): give the ELF file that the \
+             image was made of as --symbols\n",
             symbols.display()
         );
         assert_ended(output, 0, "", &message);
