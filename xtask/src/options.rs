@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::gdb;
 use crate::guest::Profile;
+use crate::spelling::{nearest, tolerance};
 
 /// A command, or a form of one.
 #[derive(Debug)]
@@ -305,17 +306,6 @@ pub fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
         libtest.remove(0);
     }
     Ok(GuestTests { filter, machine, libtest })
-}
-
-/// The one of these that was probably meant.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Option<&'a str> {
-    let distances = known.into_iter().map(|known| (strsim::osa_distance(word, known), known));
-    distances.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
-}
-
-/// How many letters of a word of ours may be wrong.
-pub fn tolerance(word: &str) -> usize {
-    word.len() / 3
 }
 
 fn no_command(name: &str, hint: &str) -> String {

@@ -77,6 +77,19 @@ fn who_goes_without_a_word_may_come_back() {
 }
 
 #[test]
+fn where_nobody_can_come_back_the_run_ends() {
+    let (waiting, mut stream) = soft(SPIN);
+    stream.write_all(&packet(b"?")).expect("it is read");
+    read_until(&mut stream, "$T05thread:01;#");
+    fs::remove_file(&waiting.socket).expect("it is there");
+    drop(stream);
+    let ended = waiting.end();
+    assert_eq!(ended.status, Some(137), "{ended:?}");
+    let message = "flatland: the run has ended, because the debugger is gone (";
+    assert!(ended.stderr.starts_with(message) && ended.stderr.lines().count() == 1, "{ended:?}");
+}
+
+#[test]
 fn a_guest_that_was_let_go_can_be_stopped_again() {
     let (waiting, mut stream) = soft(SPIN);
     stream.write_all(&packet(b"D")).expect("it is read");
