@@ -47,14 +47,21 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
 }
 
 /// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers: those against
-/// KVM, or those against Unicorn, which nothing else runs.
+/// KVM and this processor, or those against Unicorn, which nothing else runs.
 pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
     // The module of host/tests/differential, and how many cases it has.
-    const PARTS: [(&str, &str); 4] =
-        [("on_purpose", "1"), ("forms", "50000"), ("random_streams", "1000"), ("random_bytes", "100000")];
+    const PARTS: [(&str, &str); 5] = [
+        ("on_purpose", "1"),
+        ("processor", "20000"),
+        ("forms", "50000"),
+        ("random_streams", "1000"),
+        ("random_bytes", "100000"),
+    ];
+    /// The first of them are not about Unicorn.
+    const WITHOUT_UNICORN: usize = 2;
     let shell = Shell::new().map_err(|error| error.to_string())?;
     shell.change_dir(workspace.root());
-    for (part, cases) in PARTS.into_iter().skip(usize::from(unicorn)) {
+    for (part, cases) in PARTS.into_iter().skip(if unicorn { WITHOUT_UNICORN } else { 0 }) {
         let arguments = [
             "test",
             "--release",

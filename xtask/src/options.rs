@@ -28,7 +28,7 @@ Commands:
   test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
   test --guest [FILTER] [--engine ENGINE] [-- ARGS]
                         run the guest's own tests, each in a fresh machine; ARGS are those of libtest, such as --list
-  differential          compare the soft engine with KVM in 150,000 cases (10 minutes);
+  differential          compare the soft engine with KVM and this processor (10 minutes);
                         with --unicorn: with Debian's libunicorn2 instead (5 minutes)
   bench [--quick]       measure speed beside monitors in C, and print a table (4 minutes; --quick: one);
                         --json: for programs; --page: write docs/speed.md and its picture;
