@@ -3,7 +3,7 @@
 //! What works on every KVM is stepping, and up to four breakpoints in the debug registers. Breakpoints beyond those
 //! are found by stepping. Watchpoints do not work where KVM emulates the processor, and nothing counts instructions.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP,
     kvm_debugregs, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
@@ -329,5 +329,11 @@ fn is_selector(word: u32) -> bool {
 
 /// Whether this is a string instruction with a repeat prefix.
 fn is_repeated_string(instruction: &Instruction) -> bool {
-    instruction.is_string_instruction() && (instruction.has_rep_prefix() || instruction.has_repne_prefix())
+    use OpKind::*;
+    // With a repeat prefix only string instructions have such operands.
+    let is_of_strings = |kind| {
+        matches!(kind, MemorySegSI | MemorySegESI | MemorySegDI | MemorySegEDI | MemoryESDI | MemoryESEDI)
+    };
+    instruction.op_kinds().any(is_of_strings)
+        && (instruction.has_rep_prefix() || instruction.has_repne_prefix())
 }
