@@ -6,7 +6,7 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP,
-    kvm_debugregs, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
+    kvm_debugregs, kvm_dtable, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
 };
 
 use flatland_x86::instruction::is_repeated_string;
@@ -37,6 +37,8 @@ pub struct Stopping {
     reported: Option<u32>,
     /// The repeated instruction that is being stepped over. KVM stops after each of its iterations, or some of them.
     repeating: Option<u32>,
+    /// The guest's IDT register, while it is known: from one step to the next.
+    idt: Option<kvm_dtable>,
 }
 
 impl Stopping {
@@ -61,6 +63,7 @@ impl Stopping {
     pub fn forget_report(&mut self) {
         self.reported = None;
         self.repeating = None;
+        self.idt = None;
     }
 
     /// The registers have been changed: the next instruction starts anew.
@@ -155,6 +158,9 @@ impl KvmEngine {
             if step && !is_traced && is_repeated_string(code.as_slice()) {
                 self.stopping.repeating = Some(eip);
             }
+            if !step || instruction.mnemonic() == Mnemonic::Lidt {
+                self.stopping.idt = None;
+            }
             let sets_tf = self.sets_trap_flag(&instruction, regs.rsp as u32);
             // Anew for each run: an exit may have cleared it.
             let mut debug = self.stopping.guest_debug(&how);
@@ -204,12 +210,17 @@ impl KvmEngine {
 
     /// Where the guest's own handlers of these exceptions begin, as far as it has an IDT with them. Not the one whose first
     /// instruction is the next: a breakpoint there would stop before it.
-    fn handlers(&self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
-        let idt = self
-            .vcpu
-            .get_sregs()
-            .map_err(|errno| EngineError::Call { call: "KVM_GET_SREGS", cause: errno.into() })?
-            .idt;
+    fn handlers(&mut self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
+        let idt = match self.stopping.idt {
+            Some(idt) => idt,
+            None => {
+                let failed = |errno: kvm_ioctls::Error| EngineError::Call {
+                    call: "KVM_GET_SREGS",
+                    cause: errno.into(),
+                };
+                *self.stopping.idt.insert(self.vcpu.get_sregs().map_err(failed)?.idt)
+            }
+        };
         // The host's own table is not in RAM.
         let handler = |vector: &u8| {
             let offset = u32::from(*vector) * 8;
