@@ -142,7 +142,8 @@ fn the_options_of_flatland_are_there() {
 #[test]
 fn the_commands_and_their_options_are_there() {
     let help = |arguments: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().expect("xtask starts");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_xtask")).args(arguments).output().expect("xtask starts");
         String::from_utf8(output.stdout).expect("a help is text")
     };
     let overview = help(&["--help"]);
