@@ -6,12 +6,15 @@ mod signals;
 
 use std::env;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use flatland::gdb::Debugger;
+use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
+use flatland::trace::{self, Tracer};
 use flatland::{
     BuildError, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError, RunError, Stop,
     StreamError, Streams, devices, observe,
@@ -108,9 +111,17 @@ fn run_to_end(
     machine: &mut Machine,
     symbols: Option<&Path>,
 ) -> Result<(Result<Outcome, RunError>, Option<String>), String> {
+    let mut debugger = match &options.gdb {
+        Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
+        None => None,
+    };
+    let mut tracers = Vec::new();
+    for kind in &options.trace {
+        tracers.push(tracer(*kind, options, symbols, machine)?);
+    }
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
-    let _ = symbols;
-    let _ = options;
+    observers.extend(tracers.iter_mut().map(|tracer| tracer as &mut dyn Observer));
+    observers.extend(debugger.iter_mut().map(|debugger| debugger as &mut dyn Observer));
     let ended = match observers.is_empty() {
         true => machine.run(),
         false => observe(machine, &mut observers),
@@ -121,7 +132,40 @@ fn run_to_end(
         }
         (outcome, _) => outcome,
     });
-    Ok((ended, None))
+    let error = tracers.iter_mut().find_map(Tracer::error);
+    Ok((ended, error.map(|error| error.to_string())))
+}
+
+/// What traces the run.
+fn tracer(
+    kind: trace::Kind,
+    options: &Options,
+    symbols: Option<&Path>,
+    machine: &Machine,
+) -> Result<Tracer, String> {
+    let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
+    let symbols = match symbols.map(|path| Symbols::open(path, &read)) {
+        Some(Err(error)) => {
+            say(&error.to_string());
+            None
+        }
+        symbols => symbols.and_then(Result::ok),
+    };
+    let (sink, prefix): (Box<dyn Write>, _) = match &options.trace_file {
+        None => (Box::new(io::stderr()), "trace: "),
+        Some(path) => {
+            let file = File::create(path).map_err(|error| {
+                format!("cannot write --trace-file `{}` ({error}): choose another place", path.display())
+            })?;
+            (Box::new(BufWriter::new(file)), "")
+        }
+    };
+    let settings = trace::Settings {
+        kind,
+        filter: options.trace_filter.clone(),
+        most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
+    };
+    Ok(Tracer::new(settings, symbols, sink, prefix))
 }
 
 /// What of the command line was found to be usable.

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-//GDB use flatland::gdb::Address;
+use flatland::gdb::Address;
 use flatland::report::Backtraces;
-//TR use flatland::trace::{self, Filter};
+use flatland::trace::{self, Filter};
 use flatland::{EngineChoice, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 

@@ -184,6 +184,12 @@ impl Machine {
         InterruptHandle::new(self.shared.clone())
     }
 
+    /// Whether the machine was interrupted, and nobody was told of it: the next [`Self::resume`] will return
+    /// [`Event::Interrupted`]. For whoever holds a run up.
+    pub fn is_interrupted(&self) -> bool {
+        self.shared.reasons() & reason::REQUESTED != 0
+    }
+
     /// Ends a run that takes longer than this. Only the time inside of [`Self::resume`] counts, since the start or the
     /// last [`Self::restore`].
     pub fn set_time_limit(&mut self, limit: impl Into<Option<Duration>>) {
