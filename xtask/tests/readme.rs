@@ -1,6 +1,6 @@
 //! README.md, guest/README.md and docs/reference.md are true. Their sessions are run: every `console` block, each `$ ` line
 //! by bash, and what it prints to both streams is compared with the lines that follow. The tables of docs/reference.md are
-//! compared with what the programs say of themselves.
+//! compared with what the programs say of themselves, and the tests that ARCHITECTURE.md names are looked for.
 
 use std::fs;
 use std::path::Path;
@@ -168,6 +168,29 @@ fn the_commands_and_their_options_are_there() {
         for option in options_of(&help(&["help", name])) {
             assert!(of_command.contains(&format!("`{option}`")), "{option} of `{name}` is missing");
         }
+    }
+}
+
+#[test]
+fn the_tests_of_the_invariants_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout");
+    let page = include_str!("../../ARCHITECTURE.md");
+    let table = page.split("| invariant | code | tests |").nth(1).expect("there is a table");
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() >= 10, "{rows:?}");
+    for row in rows {
+        let cell = row.split('|').nth(3).expect("the row has three cells");
+        let mut source = None;
+        for name in cell.split('`').skip(1).step_by(2) {
+            if name.ends_with(".rs") {
+                source =
+                    Some(fs::read_to_string(root.join(name)).unwrap_or_else(|_| panic!("{name}: {row}")));
+            } else {
+                let source = source.as_ref().expect("a file stands before its tests");
+                assert!(source.contains(&format!("fn {name}(")), "{name} is no test: {row}");
+            }
+        }
+        assert!(source.is_some(), "{row}");
     }
 }
 
