@@ -165,9 +165,11 @@ fn nothing_is_written_in_a_checkout_with_another_target() {
         let _ = symlink(target().join("rust-src"), built.join("rust-src"));
     }
     let before = files_below(&checkout);
-    for folder in [&checkout, &checkout.join("guest")] {
+    for (folder, target) in
+        [(&checkout, "../read-only-target"), (&checkout.join("guest"), "../../read-only-target")]
+    {
         let mut command = cargo_xtask(folder, "build hello --release");
-        let output = run(command.env("CARGO_TARGET_DIR", &built), b"");
+        let output = run(command.env("CARGO_TARGET_DIR", target), b"");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(files_below(&checkout), before);
@@ -239,6 +241,23 @@ fn the_program_flatland_through_cargo() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let output = run(command.args(["flatland", "hello.bin"]).current_dir(target().join("guest")), b"");
     assert_ended(&output, 0, b"Hello, Flatland!\n", "");
+}
+
+#[test]
+fn the_quick_tests_are_summed_up() {
+    let _lock = lock();
+    let output = xtask("test --quick commands_can_be_pasted", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().last().unwrap_or_default();
+    let expected = "xtask: tests: host 1 passed, 0 failed, 0 ignored; guest 0 passed, 0 failed, 0 ignored; ";
+    assert!(last.starts_with(expected), "{stderr}");
+    // The tests of commands are not among them.
+    assert!(!stderr.contains("tests/commands.rs"), "{stderr}");
+    let output = xtask("test --quick no_such_test", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = "xtask: no test has such a name: `cargo xtask test -- --list` lists them\n";
+    assert!(stderr.ends_with(message), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::env;
 use std::process::Command;
 
 use flatland::EngineChoice;
-use flatland::x86::{Engine, Registers, Stops};
+use flatland::x86::{Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 use target::target;
 
