@@ -1,4 +1,4 @@
-//! Where the guest's output goes.
+//! The guest's output.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -13,16 +13,16 @@ use super::any::AnyWriter;
 use super::file::OutputFile;
 use crate::interrupt::Shared;
 
-/// Bytes from the guest, collected and written in large pieces.
+/// The guest's output, collected and written in large pieces.
 ///
-/// Kept in memory, or written to a file, a pipe, standard output, or with [`Output::from_writer`] to any writer.
+/// It goes to memory, a file, a pipe or standard output, or with [`Output::from_writer`] to any writer.
 #[derive(Debug)]
 pub struct Output {
-    /// None where they stay in the buffer.
+    /// `None` if output stays in the buffer.
     sink: Option<Sink>,
     buffer: Vec<u8>,
     last_byte: Option<u8>,
-    /// Whether bytes may wait to be written.
+    /// Whether bytes may stay in the buffer for a while.
     is_buffered: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Output {
 struct Sink {
     writer: Writer,
     name: &'static str,
-    /// What becomes of the run if it fails.
+    /// What to do if it fails.
     on_failure: OnFailure,
 }
 
@@ -54,7 +54,7 @@ impl Writer {
         match self {
             #[cfg(target_os = "linux")]
             Self::File(file) => file.write_within(bytes, time),
-            // How long a call takes is not known: it is made.
+            // A call may take longer: there is no way to limit it.
             Self::Any(writer) => writer.write(bytes),
         }
     }
@@ -62,23 +62,23 @@ impl Writer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnFailure {
-    /// It ends.
+    /// End the run.
     End,
-    /// It goes on, and nobody sees what is sent from then on.
+    /// Continue, and discard the output.
     GoOn,
 }
 
-/// What came of writing.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
-    /// All is written.
+    /// All bytes are written.
     Done,
-    /// The run is to come back; the rest is still in the buffer.
+    /// Interrupted; the rest is still in the buffer.
     Interrupted,
 }
 
 impl Output {
-    /// The most that is collected, in bytes.
+    /// The most bytes that are collected.
     const CAPACITY: usize = 64 << 10;
 
     /// The process's standard output.
@@ -89,8 +89,7 @@ impl Output {
         return Ok(Self::named(Writer::Any(AnyWriter::new(io::stdout())), "standard output", OnFailure::End));
     }
 
-    /// The process's standard error. As for any program, it is no reason to fail that nobody reads its
-    /// complaints.
+    /// The process's standard error. If it cannot be written, the run continues.
     pub fn standard_error() -> Result<Self, StreamError> {
         #[cfg(target_os = "linux")]
         return Self::standard(io::stderr().as_fd(), "standard error", OnFailure::GoOn);
