@@ -124,17 +124,17 @@ impl Output {
         Self { sink: Some(Sink { writer, name, on_failure }), ..Self::memory() }
     }
 
-    /// Keeps everything, for [`Self::bytes`].
+    /// Keeps all output in memory, for [`Self::bytes`].
     pub fn memory() -> Self {
         Self { sink: None, buffer: Vec::new(), last_byte: None, is_buffered: true }
     }
 
-    /// Has each byte written as it comes, or has them collected again.
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.is_buffered = buffered;
     }
 
-    /// What has not been written anywhere: with [`Self::memory`], everything.
+    /// The output that has not been written; with [`Self::memory`], all of it.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
     }
@@ -144,12 +144,12 @@ impl Output {
         self.last_byte.is_some_and(|byte| byte != b'\n')
     }
 
-    /// Whether something waits to be written.
+    /// Whether there is output to be written.
     pub(crate) fn is_waiting(&self) -> bool {
         self.sink.is_some() && !self.buffer.is_empty()
     }
 
-    /// Collects bytes, and writes when there are many. What cannot be written now is kept.
+    /// Appends bytes to the buffer, and flushes it when it is full.
     pub(crate) fn send(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), StreamError> {
         let Some(last) = bytes.last() else { return Ok(()) };
         self.last_byte = Some(*last);
@@ -160,7 +160,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes all there is, waiting as long as it takes.
+    /// Writes the whole buffer, and waits as long as it takes.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(Flush::Done) };
         let mut written = 0;
@@ -179,8 +179,8 @@ impl Output {
         result.or_else(|error| self.failed(error).map(|()| Flush::Done))
     }
 
-    /// Writes what can be written in this time, for a run that has been stopped: a reader that does not read
-    /// must not hold it up. What is left stays in [`Self::bytes`].
+    /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest stays in
+    /// [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         match sink.writer.write_within(&self.buffer, time) {
@@ -197,7 +197,7 @@ impl Output {
         self.buffer.drain(..written);
     }
 
-    /// Says what a write failed of, if that matters, and drops what will never be written.
+    /// Handles a failed write: returns the error if it ends the run, and discards the buffer.
     fn failed(&mut self, cause: io::Error) -> Result<(), StreamError> {
         let lost = self.buffer.len();
         self.forget(lost);
@@ -216,7 +216,7 @@ impl Output {
     }
 }
 
-/// Keeps what comes behind these bytes, for [`Output::bytes`].
+/// Appends output to these bytes, for [`Output::bytes`].
 impl From<Vec<u8>> for Output {
     fn from(bytes: Vec<u8>) -> Self {
         Self { buffer: bytes, ..Self::memory() }
