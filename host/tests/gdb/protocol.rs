@@ -38,7 +38,8 @@ fn read_until(stream: &mut UnixStream, what: &str) -> String {
     let mut text = String::new();
     let mut byte = [0];
     while !text.contains(what) {
-        assert_eq!(stream.read(&mut byte).expect("it comes"), 1, "the end, after {text:?}");
+        let read = stream.read(&mut byte);
+        assert!(matches!(read, Ok(1)), "{read:?} in place of {what:?}, after {text:?}");
         text.push(byte[0].into());
     }
     text
@@ -329,4 +330,48 @@ fn image() -> std::path::PathBuf {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("gdb-seven.bin");
     fs::write(&path, SEVEN).expect("it can be written");
     path
+}
+
+#[test]
+fn a_debugger_a_trace_and_a_time_limit_look_at_one_run() {
+    // 0: mov al, 'x'; 2: out 0xe9, al; 4: jmp 4
+    let code = [0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe];
+    for engine in crate::common::engines() {
+        let engine = if *engine == flatland::EngineChoice::Soft { "soft" } else { "kvm" };
+        let waiting = Waiting::new(
+            &code,
+            &["--engine", engine, "--trace", "io,insn", "--trace-limit", "5", "--timeout", "0.3"],
+        );
+        let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
+        // A breakpoint at the loop, which is reached behind the transfer.
+        stream.write_all(&packet(b"Z0,4,1")).expect("it is read");
+        read_until(&mut stream, "$OK#9a");
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        read_until(&mut stream, "swbreak:;#");
+        // A person thinks for longer than the limit, which does not count.
+        thread::sleep(Duration::from_millis(500));
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"z0,4,1")).expect("it is read");
+        read_until(&mut stream, "$OK#9a");
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        // SIGXCPU, and then the end.
+        read_until(&mut stream, "$T18");
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        read_until(&mut stream, "$W7c");
+        drop(stream);
+        let ended = waiting.end();
+        assert_eq!((ended.status, &*ended.stdout), (Some(124), "x"), "{engine}: {ended:?}");
+        for line in [
+            "trace:   0x00000000  b0 78                 mov al, 0x78                      eax=00000078",
+            "trace: out console     \"x\"    78  at 0x00000002",
+            "trace: end: time limit at 0x00000004",
+            "flatland: time limit of 0.3 s reached, the guest at 0x00000004: give it more with --timeout SECONDS",
+        ] {
+            assert!(ended.stderr.lines().any(|other| other == line), "{engine}: no {line:?} in {ended:?}");
+        }
+    }
 }
