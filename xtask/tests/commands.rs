@@ -378,6 +378,7 @@ fn programs_are_listed_with_what_they_do() {
         "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
         // It has no documentation.
         "hello",
+        "nested   A machine in the machine: the software processor of the host, as a guest",
         "panic    Panics, to show a panic's message and place, and status 101",
     ];
     let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();

@@ -44,14 +44,14 @@ impl Streams {
         Self { input: Input::from_bytes(Vec::new()), output: Output::memory(), diagnostics: Output::memory() }
     }
 
-    /// Whether a message written to standard error now would begin in the middle of a line of the guest's.
+    /// Whether a message on standard error would begin in the middle of a line of the guest's.
     pub fn mid_line(&self) -> bool {
         let seen = |output: &Output, terminal: bool| terminal && output.mid_line();
         seen(&self.diagnostics, true)
             || seen(&self.output, io::stdout().is_terminal() && io::stderr().is_terminal())
     }
 
-    /// Whether something waits to be written.
+    /// Whether there is output to be written.
     pub(crate) fn output_waits(&self) -> bool {
         self.output.is_waiting() || self.diagnostics.is_waiting()
     }
@@ -66,26 +66,26 @@ impl Streams {
         Ok(Flush::Done)
     }
 
-    /// Writes what can be written in this time.
+    /// Writes as much as possible in this time.
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         self.output.flush_within(time)?;
         self.diagnostics.flush_within(time)
     }
 
-    /// Has output written as it comes, or has it collected again.
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.output.set_buffered(buffered);
         self.diagnostics.set_buffered(buffered);
     }
 }
 
-/// Why a stream does not work.
+/// Why a stream failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StreamError {
     /// The input is a directory.
     InputIsDirectory,
-    /// The input fails.
+    /// Input cannot be read.
     Input(io::Error),
     /// There is no room for output.
     Full {
@@ -96,7 +96,7 @@ pub enum StreamError {
         /// Bytes that the guest had sent and nobody got.
         lost: usize,
     },
-    /// Output fails.
+    /// Output cannot be written.
     Output {
         /// Which stream.
         stream: &'static str,
@@ -107,7 +107,7 @@ pub enum StreamError {
     },
     /// There are no random bytes.
     Random(io::Error),
-    /// The reader of an output has gone away.
+    /// The reader of an output has closed it.
     Closed,
 }
 

@@ -1,15 +1,15 @@
-//! A decoded instruction: what to call, and the operands.
+//! A decoded instruction: its handler and its operands.
 
 use super::cpu::Cpu;
 use super::event::{Break, Step};
 use super::int::Int;
 
-/// Executes an operation. It changes registers and flags only when nothing can fail any more.
+/// Executes an operation. It changes registers and flags only after everything that can fail.
 pub type Handler = fn(&mut Cpu, &Op) -> Step;
 
 /// An instruction, or a part of one, ready to be executed.
 ///
-/// Which fields mean something depends on the handler.
+/// The handler decides which fields it uses.
 #[derive(Clone, Copy)]
 pub struct Op {
     /// What to call.
@@ -154,7 +154,7 @@ impl Cpu {
         self.reg(op.base).wrapping_add(index).wrapping_add(op.displacement)
     }
 
-    /// The time stamp counter: instructions, so that a run repeats itself.
+    /// The time stamp counter. It counts instructions, so that runs are repeatable.
     pub fn time_stamp(&self, op: &Op) -> u64 {
         self.instructions + u64::from(op.ordinal)
     }

@@ -1,4 +1,4 @@
-//! Where the guest's output goes.
+//! The guest's output.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -13,16 +13,16 @@ use super::any::AnyWriter;
 use super::file::OutputFile;
 use crate::interrupt::Shared;
 
-/// Bytes from the guest, collected and written in large pieces.
+/// The guest's output, collected and written in large pieces.
 ///
-/// Kept in memory, or written to a file, a pipe, standard output, or with [`Output::from_writer`] to any writer.
+/// It goes to memory, a file, a pipe or standard output, or with [`Output::from_writer`] to any writer.
 #[derive(Debug)]
 pub struct Output {
-    /// None where they stay in the buffer.
+    /// `None` if output stays in the buffer.
     sink: Option<Sink>,
     buffer: Vec<u8>,
     last_byte: Option<u8>,
-    /// Whether bytes may wait to be written.
+    /// Whether bytes may stay in the buffer for a while.
     is_buffered: bool,
 }
 
@@ -30,7 +30,7 @@ pub struct Output {
 struct Sink {
     writer: Writer,
     name: &'static str,
-    /// What becomes of the run if it fails.
+    /// What to do if it fails.
     on_failure: OnFailure,
 }
 
@@ -54,7 +54,7 @@ impl Writer {
         match self {
             #[cfg(target_os = "linux")]
             Self::File(file) => file.write_within(bytes, time),
-            // How long a call takes is not known: it is made.
+            // A call may take longer: there is no way to limit it.
             Self::Any(writer) => writer.write(bytes),
         }
     }
@@ -62,23 +62,23 @@ impl Writer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnFailure {
-    /// It ends.
+    /// End the run.
     End,
-    /// It goes on, and nobody sees what is sent from then on.
+    /// Continue, and discard the output.
     GoOn,
 }
 
-/// What came of writing.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
-    /// All is written.
+    /// All bytes are written.
     Done,
-    /// The run is to come back; the rest is still in the buffer.
+    /// Interrupted; the rest is still in the buffer.
     Interrupted,
 }
 
 impl Output {
-    /// The most that is collected, in bytes.
+    /// The most bytes that are collected.
     const CAPACITY: usize = 64 << 10;
 
     /// The process's standard output.
@@ -89,8 +89,7 @@ impl Output {
         return Ok(Self::named(Writer::Any(AnyWriter::new(io::stdout())), "standard output", OnFailure::End));
     }
 
-    /// The process's standard error. As for any program, it is no reason to fail that nobody reads its
-    /// complaints.
+    /// The process's standard error. If it cannot be written, the run continues.
     pub fn standard_error() -> Result<Self, StreamError> {
         #[cfg(target_os = "linux")]
         return Self::standard(io::stderr().as_fd(), "standard error", OnFailure::GoOn);
@@ -125,17 +124,17 @@ impl Output {
         Self { sink: Some(Sink { writer, name, on_failure }), ..Self::memory() }
     }
 
-    /// Keeps everything, for [`Self::bytes`].
+    /// Keeps all output in memory, for [`Self::bytes`].
     pub fn memory() -> Self {
         Self { sink: None, buffer: Vec::new(), last_byte: None, is_buffered: true }
     }
 
-    /// Has each byte written as it comes, or has them collected again.
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.is_buffered = buffered;
     }
 
-    /// What has not been written anywhere: with [`Self::memory`], everything.
+    /// The output that has not been written; with [`Self::memory`], all of it.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
     }
@@ -145,12 +144,12 @@ impl Output {
         self.last_byte.is_some_and(|byte| byte != b'\n')
     }
 
-    /// Whether something waits to be written.
+    /// Whether there is output to be written.
     pub(crate) fn is_waiting(&self) -> bool {
         self.sink.is_some() && !self.buffer.is_empty()
     }
 
-    /// Collects bytes, and writes when there are many. What cannot be written now is kept.
+    /// Appends bytes to the buffer, and flushes it when it is full.
     pub(crate) fn send(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), StreamError> {
         let Some(last) = bytes.last() else { return Ok(()) };
         self.last_byte = Some(*last);
@@ -161,7 +160,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes all there is, waiting as long as it takes.
+    /// Writes the whole buffer, and waits as long as it takes.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(Flush::Done) };
         let mut written = 0;
@@ -180,8 +179,8 @@ impl Output {
         result.or_else(|error| self.failed(error).map(|()| Flush::Done))
     }
 
-    /// Writes what can be written in this time, for a run that has been stopped: a reader that does not read
-    /// must not hold it up. What is left stays in [`Self::bytes`].
+    /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest stays in
+    /// [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         match sink.writer.write_within(&self.buffer, time) {
@@ -198,7 +197,7 @@ impl Output {
         self.buffer.drain(..written);
     }
 
-    /// Says what a write failed of, if that matters, and drops what will never be written.
+    /// Handles a failed write: returns the error if it ends the run, and discards the buffer.
     fn failed(&mut self, cause: io::Error) -> Result<(), StreamError> {
         let lost = self.buffer.len();
         self.forget(lost);
@@ -217,7 +216,7 @@ impl Output {
     }
 }
 
-/// Keeps what comes behind these bytes, for [`Output::bytes`].
+/// Appends output to these bytes, for [`Output::bytes`].
 impl From<Vec<u8>> for Output {
     fn from(bytes: Vec<u8>) -> Self {
         Self { buffer: bytes, ..Self::memory() }

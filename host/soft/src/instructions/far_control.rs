@@ -1,5 +1,5 @@
-//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8), all within privilege
-//! level 0: a transfer to another level, or a task switch, is more than this engine does.
+//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8) within privilege level 0.
+//! Transfers to another level and task switches are not supported.
 
 use iced_x86::{Code, Instruction};
 
@@ -75,7 +75,7 @@ fn target(cpu: &mut Cpu, selector: u16, offset: u32) -> Result<(Segment, u32), B
     Ok((code_segment(cpu, selector, offset, Transfer::Into)?, offset))
 }
 
-/// How a code segment is reached, which decides what is checked.
+/// How a code segment is reached. It decides about the checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
     /// By `jmp` or `call`.
@@ -113,7 +113,7 @@ pub fn code_segment(cpu: &mut Cpu, selector: u16, offset: u32, transfer: Transfe
     if !descriptor.is_present() {
         return Err(cpu.not_present(code));
     }
-    // The descriptor is loaded, and marked for it, only when nothing of it stands in the way.
+    // The descriptor is marked as accessed only after all checks.
     if offset > descriptor.limit() {
         return Err(cpu.general_protection(0));
     }
