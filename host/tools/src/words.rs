@@ -64,6 +64,11 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
         }
     }
 
+/// Bytes in hexadecimal, with a space between them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
 /// What happened, without where: `divide error (#DE)`.
 struct What<'a>(&'a FaultKind);
 
@@ -105,14 +110,10 @@ impl fmt::Display for What<'_> {
             }
             FaultKind::Port { port, width, direction } => {
                 let bytes = if width == 1 { "byte" } else { "bytes" };
-                let direction_word = match direction {
-                    Direction::In => "in",
-                    Direction::Out => "out",
-                };
                 match Port::from_number(port) {
-                    None => write!(f, "unknown port {port:#x} ({direction_word}, {width} {bytes})"),
+                    None => write!(f, "unknown port {port:#x} ({}, {width} {bytes})", direction.name()),
                     Some(known) if !known.allows(direction) => {
-                        write!(f, "wrong direction ({direction_word}) for port {port:#x}, {}", known.name())
+                        write!(f, "wrong direction ({}) for port {port:#x}, {}", direction.name(), known.name())
                     }
                     Some(known) => {
                         write!(f, "wrong width ({width} {bytes}) for port {port:#x}, {}", known.name())
@@ -121,10 +122,7 @@ impl fmt::Display for What<'_> {
             }
             FaultKind::Unsupported { engine, code } => match instruction::mnemonic(code.as_slice()) {
                 Some(mnemonic) => write!(f, "instruction {engine} cannot run here: {mnemonic}"),
-                None => {
-                    write!(f, "bytes {engine} cannot run here:")?;
-                    code.as_slice().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
-                }
+                None => write!(f, "bytes {engine} cannot run here: {}", hex(code.as_slice())),
             },
         }
     }
@@ -194,11 +192,8 @@ pub fn advice(kind: &FaultKind) -> String {
             ),
             FaultKind::Port { .. } => {
                 let ports = Port::ALL.map(|port| {
-                    let ways = match (port.allows(Direction::In), port.allows(Direction::Out)) {
-                        (true, true) => "in, out",
-                        (true, false) => "in",
-                        _ => "out",
-                    };
+                    let allowed = Direction::ALL.into_iter().filter(|direction| port.allows(*direction));
+                    let ways = allowed.map(Direction::name).collect::<Vec<_>>().join(", ");
                     format!("{:#x} {} ({ways})", port.number(), port.name())
                 });
                 format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))

@@ -73,9 +73,8 @@ impl Snippet {
 impl Processor {
     fn write(&self, text: &mut String, paint: Paint) -> std::fmt::Result {
         if let Some(instruction) = &self.instruction {
-            let bytes: Vec<_> = instruction.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let shown = paint.fault(&instruction.text);
-            writeln!(text, "  {}  {}  {shown}", paint.frame("instruction"), bytes.join(" "))?;
+            writeln!(text, "  {}  {}  {shown}", paint.frame("instruction"), words::hex(&instruction.bytes))?;
         }
         let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = self.registers;
         writeln!(
