@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use flatland_x86::Interrupt;
 
-use crate::alarm::NEVER;
-use crate::streams::Waker;
+use crate::waker::Waker;
+
+/// A time that does not come.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Why a run is to come back: a set of these bits.
 pub(crate) mod reason {
@@ -120,4 +122,3 @@ impl Shared {
         result
     }
 }
-

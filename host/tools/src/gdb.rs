@@ -1,8 +1,10 @@
 //! A debugger at a run: the GDB remote serial protocol, by the crate gdbstub.
 //!
-//! A [`Debugger`] is a [`Watcher`], and knows no more of an engine than that. While the guest is held, it answers
-//! packets. While the guest runs, a clock fetches the processor now and then, also out of a wait for input, to see
-//! whether the debugger wants something: that is how Ctrl-C arrives.
+//! A [`Debugger`] is an [`Observer`] like any other. While it holds the guest, it answers packets; while the guest runs,
+//! it looks for packets each time [`Event::Clock`] comes, also during a wait for input: that is how gdb's Ctrl-C arrives.
+//!
+//! gdbstub wants to own its target for as long as a debugger is connected, and a run belongs to whoever resumes it. So the
+//! target has a small machine of its own, and for the length of one event the two are swapped.
 
 mod address;
 mod connection;
@@ -12,9 +14,12 @@ mod registers;
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::mem;
+use std::time::Duration;
 
 use flatland_contract::status;
+use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Stopped, Wants};
+use flatland_x86::{EngineError, Fault, FaultKind};
 use gdbstub::common::Signal;
 use gdbstub::conn::Connection as _;
 use gdbstub::stub::state_machine::GdbStubStateMachine;
@@ -22,28 +27,26 @@ use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, SingleThreadStopRea
 
 pub use address::{Address, AddressError};
 use connection::{Connection, Listener, Received};
-use guest::{Guest, Lend, Resume};
+use guest::{Guest, Resume};
 
-use crate::engine::{DebugStop, Engine, EngineError};
-use crate::fault::{Fault, FaultKind};
-use crate::kick::{self, Alarm};
-use crate::outcome::Stop;
-use crate::{Names, Outcome, Transfer, Watcher};
+use crate::words::{self, Names};
+use crate::{Observer, Verdict};
 
 /// How sentences reach the person at the machine.
 pub type Say = fn(&str);
 
-type Machine = GdbStubStateMachine<'static, Guest, Connection>;
+type Session = GdbStubStateMachine<'static, Guest, Connection>;
 type StopReason = SingleThreadStopReason<u32>;
 
-/// A debugger at a run, from the moment it connects until it goes.
+/// A debugger at a run. It may go and come back.
 pub struct Debugger {
-    listener: Option<Listener>,
+    listener: Listener,
     /// While somebody is connected.
-    machine: Option<Machine>,
+    session: Option<Session>,
     guest: Guest,
-    /// What looks for packets while the guest runs.
-    alarm: Alarm,
+    /// Whether the guest stays where it is while nobody is connected.
+    holds: bool,
+    /// Whether somebody said that the run is to end.
     ends: bool,
     say: Say,
 }
@@ -69,61 +72,65 @@ impl Debugger {
     /// How often the debugger is listened to while the guest runs: what Ctrl-C may take.
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// Listens there. A run of at most `instructions` begins when somebody has connected and says so.
-    pub fn listen(address: &Address, instructions: Option<u64>, say: Say) -> Result<Self, ListenError> {
+    /// How long a reader that does not read delays the debugger.
+    const FLUSH_BEFORE_HOLDING: Duration = Duration::from_millis(100);
+
+    /// Listens there. The run begins when somebody has connected and says so.
+    pub fn listen(address: &Address, say: Say) -> Result<Self, ListenError> {
         let listener =
             Listener::new(address).map_err(|cause| ListenError { address: address.clone(), cause })?;
-        Ok(Self {
-            listener: Some(listener),
-            machine: None,
-            guest: Guest::new(instructions, say),
-            alarm: Alarm::once(),
-            ends: false,
-            say,
-        })
+        Ok(Self { listener, session: None, guest: Guest::new(say), holds: true, ends: false, say })
     }
 
-    /// Waits for somebody to connect.
-    fn accept(&mut self) {
-        // After the first one, nobody is let in.
-        let Some(listener) = self.listener.take() else { return };
-        match listener.accept(self.say) {
-            Ok(Some(connection)) => {
-                let stub = GdbStub::new(connection).run_state_machine(&mut self.guest);
-                match stub {
-                    Ok(machine) => self.machine = Some(machine),
-                    Err(error) => self.lost(&error.to_string()),
-                }
-            }
-            // A signal: the machine ends the run.
-            Ok(None) => {}
-            Err(error) => self.lost(&error.to_string()),
-        }
+    /// Works with the machine that is being observed as its own.
+    fn with<R>(&mut self, machine: &mut Machine, work: impl FnOnce(&mut Self) -> R) -> R {
+        mem::swap(machine, &mut self.guest.machine);
+        let result = work(self);
+        mem::swap(machine, &mut self.guest.machine);
+        result
+    }
+
+    /// Lets somebody in who is waiting to connect. Whether there was somebody.
+    fn let_in(&mut self) -> bool {
+        let connected = match self.listener.try_accept() {
+            Ok(Some(connection)) => self.begin(connection),
+            Ok(None) => return false,
+            Err(error) => Err(error.to_string()),
+        };
+        connected.unwrap_or_else(|why| self.lost(&why));
+        self.session.is_some()
+    }
+
+    fn begin(&mut self, connection: Connection) -> Result<(), String> {
+        let stub = GdbStub::new(connection).run_state_machine(&mut self.guest);
+        self.session = Some(stub.map_err(|error| error.to_string())?);
+        // Whoever comes finds the guest standing still, and asks where.
+        self.holds = true;
+        Ok(())
     }
 
     /// Nobody is there any more, and nobody said what is to become of the run.
     fn lost(&mut self, why: &str) {
-        self.machine = None;
-        self.ends = true;
+        self.session = None;
         (self.say)(&format!(
-            "the run has ended, because the debugger is gone ({why}): connect with gdb's `target remote`, and leave the \
-             guest running with `detach`"
+            "the debugger is gone ({why}), and the guest waits for the next one: connect again with gdb's `target remote`, \
+             or end the run with Ctrl-C"
         ));
     }
 
     /// Takes a byte of the debugger's.
     fn pump(&mut self, byte: u8) -> Result<(), GdbStubError<EngineError, io::Error>> {
-        let Some(machine) = self.machine.take() else { return Ok(()) };
+        let Some(session) = self.session.take() else { return Ok(()) };
         let guest = &mut self.guest;
-        let mut machine = match machine {
-            Machine::Idle(inner) => inner.incoming_data(guest, byte)?,
-            Machine::Running(inner) => inner.incoming_data(guest, byte)?,
+        let mut session = match session {
+            Session::Idle(inner) => inner.incoming_data(guest, byte)?,
+            Session::Running(inner) => inner.incoming_data(guest, byte)?,
             other => other,
         };
-        if let Machine::CtrlCInterrupt(inner) = machine {
-            machine = inner.interrupt_handled(guest, Some(StopReason::Signal(Signal::SIGINT)))?;
+        if let Session::CtrlCInterrupt(inner) = session {
+            session = inner.interrupt_handled(guest, Some(StopReason::Signal(Signal::SIGINT)))?;
         }
-        self.machine = Some(machine);
+        self.session = Some(session);
         Ok(())
     }
 
@@ -138,34 +145,49 @@ impl Debugger {
             Received::Bytes(len) => &buffer[..len],
         };
         for byte in bytes {
+            let again = self.connection().and_then(|connection| connection.try_clone().ok());
+            self.guest.answered = 0;
             let pumped = self.pump(*byte);
-            self.checked(pumped)?;
+            self.checked(pumped, again)?;
         }
         let flushed = self.connection().map_or(Ok(()), |connection| connection.flush());
         if let Err(error) = flushed {
             self.lost(&error.to_string());
         }
-        if let Some(Machine::Disconnected(inner)) = &self.machine {
+        if let Some(Session::Disconnected(inner)) = &self.session {
             match inner.get_reason() {
-                // Once the run is over, going is all there is to do.
-                DisconnectReason::Disconnect if !self.guest.has_ended => self.guest.let_go(),
+                DisconnectReason::Disconnect => {
+                    self.guest.let_go();
+                    self.holds = false;
+                }
                 _ => self.ends = true,
             }
-            self.machine = None;
+            self.session = None;
         }
         Ok(true)
     }
 
-    /// An error of the engine's is the run's; what is wrong with packets ends the connection.
+    /// An error of the engine's is the run's. One of the packet's is answered, and the next packet is another one: gdbstub
+    /// has given up, so `again` is for a new stub.
     fn checked(
         &mut self,
         result: Result<(), GdbStubError<EngineError, io::Error>>,
+        again: Option<Connection>,
     ) -> Result<(), EngineError> {
         let Err(error) = result else { return Ok(()) };
+        if error.is_connection_error() {
+            self.lost(&error.to_string());
+            return Ok(());
+        }
         let why = error.to_string();
-        match error.into_target_error() {
-            Some(error) => Err(error),
-            None => {
+        match (error.into_target_error(), again) {
+            (Some(error), _) => Err(error),
+            (None, Some(mut connection)) => {
+                connection.refuse_packet();
+                self.begin(connection).unwrap_or_else(|why| self.lost(&why));
+                Ok(())
+            }
+            (None, None) => {
                 self.lost(&why);
                 Ok(())
             }
@@ -173,101 +195,114 @@ impl Debugger {
     }
 
     fn connection(&mut self) -> Option<&mut Connection> {
-        Some(match self.machine.as_mut()? {
-            Machine::Idle(inner) => inner.borrow_conn(),
-            Machine::Running(inner) => inner.borrow_conn(),
-            Machine::CtrlCInterrupt(inner) => inner.borrow_conn(),
-            Machine::Disconnected(inner) => inner.borrow_conn(),
+        Some(match self.session.as_mut()? {
+            Session::Idle(inner) => inner.borrow_conn(),
+            Session::Running(inner) => inner.borrow_conn(),
+            Session::CtrlCInterrupt(inner) => inner.borrow_conn(),
+            Session::Disconnected(inner) => inner.borrow_conn(),
         })
     }
 
-    /// Answers until the guest is to run on, or nobody is there any more.
+    /// Answers until the guest is to run on. An interrupt from outside makes it run on, too: then the run ends.
     fn hold(&mut self) -> Result<(), EngineError> {
         let mut buffer = [0; 4096];
-        while let Some(Machine::Idle(inner)) = &mut self.machine {
-            if kick::terminated_by().is_some() {
-                // The machine sees it, too.
-                return Ok(());
+        // What it has sent is to be seen while it stands still. Where it cannot be, the run's own flush says so.
+        let _ = self.guest.machine.flush_within(Self::FLUSH_BEFORE_HOLDING);
+        while !self.ends && !self.guest.machine.is_interrupted() {
+            match &mut self.session {
+                Some(Session::Idle(inner)) => {
+                    let received = inner.borrow_conn().receive(&mut buffer);
+                    self.take(received, &buffer)?;
+                }
+                Some(_) => return Ok(()),
+                None if self.holds => {
+                    if !self.let_in() {
+                        self.listener.wait(self.say);
+                    }
+                }
+                None => return Ok(()),
             }
-            let received = inner.borrow_conn().receive(&mut buffer);
-            self.take(received, &buffer)?;
-        }
-        if self.machine.is_some() && !self.guest.has_ended {
-            self.guest.set_stops();
-            self.listen_again();
         }
         Ok(())
     }
 
-    /// Has the clock ring soon.
-    fn listen_again(&mut self) {
-        self.alarm.answered();
-        if self.alarm.set(Instant::now() + Self::PATIENCE).is_err() {
-            (self.say)("no timer for Ctrl-C: raise the limit of pending signals with `ulimit -i`");
-        }
-    }
-
-    /// Tells the debugger that the guest has stopped, and holds it, if it has not ended.
+    /// Tells the debugger that the guest has stopped, and holds it.
     fn report(&mut self, reason: StopReason) -> Result<(), EngineError> {
-        let Some(Machine::Running(_)) = &self.machine else { return Ok(()) };
-        let Some(Machine::Running(inner)) = self.machine.take() else { return Ok(()) };
-        let reported = inner.report_stop(&mut self.guest, reason).map(|machine| self.machine = Some(machine));
-        self.checked(reported)?;
+        let Some(Session::Running(inner)) =
+            self.session.take_if(|session| matches!(session, Session::Running(_)))
+        else {
+            return self.hold();
+        };
+        let reported = inner.report_stop(&mut self.guest, reason).map(|session| self.session = Some(session));
+        self.checked(reported, None)?;
         self.hold()
     }
 
-    /// Whether a step goes on: gdb wants to hear of the end of a line only, or of a breakpoint before it.
-    fn goes_on(&mut self) -> Result<bool, EngineError> {
-        let Resume::Range(start, end) = self.guest.resume else { return Ok(false) };
-        let eip = self.guest.engine().registers()?.eip;
-        Ok((start..end).contains(&eip) && self.guest.breakpoint_at(eip).is_none())
-    }
-
-    fn on_stop(&mut self, stop: DebugStop) -> Result<(), EngineError> {
-        let reason = match stop {
-            DebugStop::Step if self.goes_on()? => return Ok(()),
-            DebugStop::Step | DebugStop::InstructionLimit => StopReason::DoneStep,
-            DebugStop::Breakpoint => {
-                let eip = self.guest.engine().registers()?.eip;
-                match self.guest.breakpoint_at(eip) {
-                    Some(false) => StopReason::HwBreak(()),
-                    _ => StopReason::SwBreak(()),
-                }
-            }
-            DebugStop::Watchpoint { address, access } => {
-                StopReason::Watch { tid: (), kind: self.guest.watchpoint_at(address, access), addr: address }
-            }
+    /// Looks at what of a stop the debugger wanted: others may want other stops.
+    fn on_stop(&mut self, stopped: &Stopped) -> Result<(), EngineError> {
+        let eip = self.guest.machine.registers()?.eip;
+        let breakpoint = self.guest.breakpoint_at(eip).filter(|_| stopped.breakpoint);
+        let watched =
+            stopped.watchpoint.and_then(|(address, access)| self.guest.watchpoint_at(address, access));
+        let steps = match self.guest.resume {
+            Resume::Continue => false,
+            Resume::Step => stopped.stepped,
+            // gdb wants to hear of the end of a line only.
+            Resume::Range(start, end) => stopped.stepped && !(start..end).contains(&eip),
+        };
+        let reason = match (watched, breakpoint) {
+            (Some((address, kind)), _) => StopReason::Watch { tid: (), kind, addr: address },
+            (None, Some(true)) => StopReason::SwBreak(()),
+            (None, Some(false)) => StopReason::HwBreak(()),
+            (None, None) if steps => StopReason::DoneStep,
+            (None, None) => return Ok(()),
         };
         self.report(reason)
     }
 
-    fn on_kick(&mut self) -> Result<(), EngineError> {
+    /// The guest runs: does the debugger want anything, or is there one?
+    fn on_clock(&mut self) -> Result<(), EngineError> {
         let mut buffer = [0; 4096];
-        while let Some(Machine::Running(inner)) = &mut self.machine {
+        if self.session.is_none() && !self.let_in() {
+            return Ok(());
+        }
+        while let Some(Session::Running(inner)) = &mut self.session {
             let received = inner.borrow_conn().receive_at_once(&mut buffer);
             if !self.take(received, &buffer)? {
-                self.listen_again();
                 return Ok(());
             }
         }
         self.hold()
     }
 
-    fn on_end(&mut self, outcome: &Outcome) -> Result<(), EngineError> {
-        self.guest.has_ended = true;
+    /// The run has ended. A guest that faulted or was stopped by a limit may go on from registers that are set anew.
+    fn on_end(&mut self, outcome: &Outcome) -> Result<bool, EngineError> {
+        self.guest.was_changed = false;
+        if self.session.is_none() || matches!(outcome, Outcome::Stopped(Stop::Interrupted, _)) {
+            return Ok(false);
+        }
         // So that the registers are those of the place.
-        self.guest.engine().location()?;
+        self.guest.machine.location()?;
         if let Some(signal) = signal(outcome) {
             let message = match outcome {
                 Outcome::Exited(_) => Some("the guest has panicked".into()),
-                outcome => outcome.message(&Names::default()),
+                outcome => words::outcome(outcome, &Names::default()),
             };
             if let (Some(connection), Some(message)) = (self.connection(), message) {
                 connection.show(&format!("flatland: {message}\n"));
             }
             self.report(StopReason::SignalWithThread { tid: (), signal })?;
+            if self.guest.was_changed && !self.ends && !self.guest.machine.is_interrupted() {
+                return Ok(true);
+            }
         }
-        self.report(StopReason::Exited(outcome.status()))
+        self.holds = false;
+        self.report(StopReason::Exited(outcome.status()))?;
+        Ok(false)
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.ends { Verdict::End(Stop::Debugger) } else { Verdict::Continue }
     }
 }
 
@@ -283,57 +318,34 @@ fn signal(outcome: &Outcome) -> Option<Signal> {
             // No such device.
             FaultKind::Port { .. } => Signal::SIGSYS,
             FaultKind::TripleFault => Signal::SIGABRT,
-            FaultKind::Exception { .. }
-            | FaultKind::OutsideRam { .. }
-            | FaultKind::ReadOnly { .. }
-            | FaultKind::StackOverflow { .. }
-            | FaultKind::Hole { .. } => Signal::SIGSEGV,
+            _ => Signal::SIGSEGV,
         },
         Outcome::Exited(status::PANIC) => Signal::SIGABRT,
         Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => Signal::SIGXCPU,
-        Outcome::Stopped(Stop::Signal(_) | Stop::Debugger | Stop::Input, _)
-        | Outcome::Halted
-        | Outcome::EndOfInput
-        | Outcome::Exited(_)
-        | Outcome::OutputClosed => return None,
+        _ => return None,
     })
 }
 
-impl Lend for Debugger {
-    fn guest(&mut self) -> &mut Guest {
-        &mut self.guest
-    }
-}
-
-impl Watcher for Debugger {
-    const WANTS_TRANSFERS: bool = true;
-    const HOLDS: bool = true;
-
-    fn begins(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
-        self.lend(engine, |debugger| {
-            debugger.accept();
-            debugger.hold()
-        })
+impl Observer for Debugger {
+    fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        self.with(machine, Self::hold)?;
+        Ok(self.verdict())
     }
 
-    fn stopped(&mut self, engine: &mut dyn Engine, stop: DebugStop) -> Result<(), EngineError> {
-        self.lend(engine, |debugger| debugger.on_stop(stop))
+    fn wants(&self) -> Wants {
+        Wants { clock: Some(Self::PATIENCE), ..self.guest.wants() }
     }
 
-    fn transferred(&mut self, _: &mut dyn Engine, transfer: &Transfer) -> Result<(), EngineError> {
-        self.guest.stats.count(transfer.port, transfer.direction, transfer.data.len());
-        Ok(())
-    }
-
-    fn kicked(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
-        self.lend(engine, Self::on_kick)
-    }
-
-    fn ends(&self) -> bool {
-        self.ends
-    }
-
-    fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), EngineError> {
-        self.lend(engine, |debugger| debugger.on_end(outcome))
+    fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
+        let is_revived = self.with(machine, |debugger| {
+            match event {
+                Event::Stopped(stopped) => debugger.on_stop(stopped)?,
+                Event::Clock => debugger.on_clock()?,
+                Event::Ended(outcome) => return debugger.on_end(outcome),
+                _ => {}
+            }
+            Ok(false)
+        })?;
+        Ok(if is_revived && !self.ends { Verdict::Revive } else { self.verdict() })
     }
 }

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Address, Say};
-use crate::kick;
 
 /// The longest time without a look at the signals that end programs.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -24,9 +23,10 @@ const LONGEST_WRITE: Duration = Duration::from_secs(5);
 /// Where a debugger can connect.
 #[derive(Debug)]
 pub enum Listener {
-    Tcp(TcpListener),
+    /// With the time at which a person is told where it listens, unless that is done.
+    Tcp(TcpListener, Option<Instant>),
     #[cfg(unix)]
-    Unix(UnixListener, RemovedAtTheEnd),
+    Unix(UnixListener, RemovedAtTheEnd, Option<Instant>),
 }
 
 /// A socket in the file system, which outlives its process otherwise.
@@ -46,7 +46,7 @@ impl Listener {
             Address::Loopback(address) => {
                 let listener = TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
-                Ok(Self::Tcp(listener))
+                Ok(Self::Tcp(listener, Some(Instant::now())))
             }
             #[cfg(unix)]
             Address::Unix(path) => {
@@ -59,7 +59,7 @@ impl Listener {
                 let unfinished = RemovedAtTheEnd(unfinished);
                 listener.set_nonblocking(true)?;
                 fs::rename(&unfinished.0, path)?;
-                Ok(Self::Unix(listener, RemovedAtTheEnd(path.clone())))
+                Ok(Self::Unix(listener, RemovedAtTheEnd(path.clone()), Some(Instant::now() + LONG)))
             }
         }
     }
@@ -67,38 +67,44 @@ impl Listener {
     /// Where it listens: the port, too, where the system has chosen one.
     fn address(&self) -> io::Result<Address> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
+            Self::Tcp(listener, _) => listener.local_addr().map(Address::Loopback),
             #[cfg(unix)]
-            Self::Unix(_, path) => Ok(Address::Unix(path.0.clone())),
+            Self::Unix(_, path, _) => Ok(Address::Unix(path.0.clone())),
         }
     }
 
-    /// Waits until somebody connects; `None` if a signal ends the program before that. Who gave the name of a socket may
-    /// be on the way, and is told of the wait only if it gets long; a port is told at once.
-    pub fn accept(&self, say: Say) -> io::Result<Option<Connection>> {
-        let mut told_at = match self {
-            Self::Tcp(_) => Some(Instant::now()),
+    /// Who is waiting to connect.
+    pub fn try_accept(&self) -> io::Result<Option<Connection>> {
+        let accepted = match self {
+            Self::Tcp(listener, _) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
             #[cfg(unix)]
-            Self::Unix(..) => Some(Instant::now() + LONG),
+            Self::Unix(listener, ..) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
         };
-        while kick::terminated_by().is_none() {
-            let accepted = match self {
-                Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-                #[cfg(unix)]
-                Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
-            };
-            if told_at.is_some_and(|at| Instant::now() >= at) {
-                say(&format!("waiting for gdb: `target remote {}`", self.address()?));
-                told_at = None;
-            }
-            match accepted {
-                Ok(stream) => return Connection::new(stream).map(Some),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PATIENCE / 5),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        match accepted {
+            Ok(stream) => Connection::new(stream).map(Some),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Waits a moment. Whoever gave the name of a socket may be on the way, and is told of the wait only if it gets long; a
+    /// port is told at once.
+    pub fn wait(&mut self, say: Say) {
+        let address = self.address();
+        let told_at = match self {
+            Self::Tcp(_, told_at) => told_at,
+            #[cfg(unix)]
+            Self::Unix(_, _, told_at) => told_at,
+        };
+        if told_at.is_some_and(|at| Instant::now() >= at) {
+            *told_at = None;
+            if let Ok(address) = address {
+                say(&format!("waiting for gdb: `target remote {address}`"));
             }
         }
-        Ok(None)
+        thread::sleep(PATIENCE / 5);
     }
 }
 
@@ -152,6 +158,21 @@ impl Connection {
         Ok(Self { stream, output: Vec::new() })
     }
 
+    /// The same connection once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let stream = match &self.stream {
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+        };
+        Ok(Self { stream, output: Vec::new() })
+    }
+
+    /// Answers a packet that cannot be understood ("Packets" in gdb's manual: an empty reply).
+    pub fn refuse_packet(&mut self) {
+        self.output.extend_from_slice(b"+$#00");
+    }
+
     /// Waits a moment for something.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         match each!(&mut self.stream, stream => stream.read(buffer)) {
@@ -201,7 +222,7 @@ impl gdbstub::conn::Connection for Connection {
     fn flush(&mut self) -> io::Result<()> {
         let output = std::mem::take(&mut self.output);
         let mut rest = &output[..];
-        // The system's own limit begins again after each signal, and the alarm of a time limit does not stop ringing.
+        // The system's own limit begins again after each signal.
         let mut end = Instant::now() + LONGEST_WRITE;
         while !rest.is_empty() {
             match each!(&mut self.stream, stream => Write::write(stream, rest)) {
@@ -212,7 +233,7 @@ impl gdbstub::conn::Connection for Connection {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-                        if Instant::now() < end && kick::terminated_by().is_none() => {}
+                        if Instant::now() < end => {}
                     _ => return Err(error),
                 },
             }

@@ -1,7 +1,9 @@
 //! The guest, as gdbstub sees it: registers, memory, breakpoints, and how it is to run on.
 
-use std::ptr::NonNull;
-
+use flatland_contract::memory::PAGE_SIZE;
+use flatland_machine::{Machine, MemorySize, Program, Wants};
+use flatland_soft::SoftEngine;
+use flatland_x86::{Access, EngineError, Watchpoint};
 use gdbstub::common::{Pid, Signal};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
@@ -19,9 +21,6 @@ use gdbstub::target::{Target, TargetError, TargetResult};
 
 use super::registers::{Core, I386, Id};
 use super::{Say, monitor};
-use crate::Stats;
-use crate::engine::{self, Engine, EngineError, Stops, Watchpoint};
-use crate::fault::Access;
 
 /// How the guest is to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,73 +34,57 @@ pub enum Resume {
 }
 
 /// What gdbstub asks things of.
-#[derive(Debug)]
 pub struct Guest {
-    /// The processor, for as long as [`Guest::lend`] lasts.
-    engine: Option<NonNull<dyn Engine>>,
+    /// The machine that is debugged, while gdbstub works; otherwise one that stands in its place.
+    pub machine: Machine,
     /// Breakpoints that gdb calls software ones and hardware ones: here both are neither.
     breakpoints: [Vec<u32>; 2],
     watchpoints: Vec<Watchpoint>,
-    /// The limit of the run, which shares the engine's stops with us.
-    instructions: Option<u64>,
     pub resume: Resume,
-    /// The run has ended, and there is nothing to change any more.
-    pub has_ended: bool,
-    pub stats: Stats,
+    /// Registers were set.
+    pub was_changed: bool,
+    /// How many bytes of memory this packet's answer has.
+    pub answered: usize,
     say: Say,
 }
 
+/// The most bytes of memory in one answer: gdb asks again for the rest ("Packets" in its manual).
+const MOST_ANSWERED: usize = 4096;
+
 impl Guest {
-    pub fn new(instructions: Option<u64>, say: Say) -> Self {
+    pub fn new(say: Say) -> Self {
+        let program = Program::from_bytes(vec![0xf4]).expect("`hlt` is a program");
+        let least = MemorySize::from_bytes(PAGE_SIZE.into()).expect("machines have a page");
+        let engine = Box::new(SoftEngine::new(least));
+        let machine = Machine::builder().build_with(engine, &program).expect("`hlt` fits a page");
         Self {
-            engine: None,
+            machine,
             breakpoints: Default::default(),
             watchpoints: Vec::new(),
-            instructions,
             resume: Resume::Continue,
-            has_ended: false,
-            stats: Stats::default(),
+            was_changed: false,
+            answered: 0,
             say,
         }
     }
 
-    /// The processor, while gdbstub works.
-    pub fn engine(&mut self) -> &mut dyn Engine {
-        let engine = self.engine.as_mut().expect("gdbstub works only while it is lent");
-        // SAFETY: `lend` has put it here, from a unique borrow that lasts until it takes it away; and whoever has the
-        // result has borrowed `self`, so there is one at a time.
-        unsafe { engine.as_mut() }
-    }
-
-    /// What the engine is to stop at.
-    fn stops(&self) -> Stops {
-        let mut breakpoints = self.breakpoints.concat();
-        breakpoints.sort_unstable();
-        breakpoints.dedup();
-        Stops {
-            step: self.resume != Resume::Continue,
-            breakpoints,
+    /// Where the guest is to stop.
+    pub fn wants(&self) -> Wants {
+        Wants {
+            steps: self.resume != Resume::Continue,
+            breakpoints: self.breakpoints.concat(),
             watchpoints: self.watchpoints.clone(),
             // So that nothing is under way where the registers are changed.
-            each_transfer: true,
-            instructions: self.instructions,
+            transfers: true,
+            ..Wants::default()
         }
     }
 
-    /// Has the engine stop where it is to. What it cannot do was refused before.
-    pub fn set_stops(&mut self) {
-        let stops = self.stops();
-        if let Err(error) = self.engine().set_stops(&stops) {
-            (self.say)(&error.to_string());
-        }
-    }
-
-    /// Forgets all stops but the limit of the run.
+    /// Forgets where to stop.
     pub fn let_go(&mut self) {
         self.breakpoints = Default::default();
         self.watchpoints.clear();
         self.resume = Resume::Continue;
-        self.set_stops();
     }
 
     /// Whether there is a breakpoint, and whether it is one that gdb calls a software one.
@@ -110,28 +93,29 @@ impl Guest {
         if software.contains(&address) { Some(true) } else { hardware.contains(&address).then_some(false) }
     }
 
-    /// What gdb calls the watchpoint that this access has met.
-    pub fn watchpoint_at(&self, address: u32, access: Access) -> WatchKind {
-        let met = self.watchpoints.iter().find(|watch| watch.touched_by(address, 1, access).is_some());
-        match met.map(|watch| watch.kind) {
-            Some(engine::WatchKind::Read) => WatchKind::Read,
-            Some(engine::WatchKind::Access) => WatchKind::ReadWrite,
-            Some(engine::WatchKind::Write) | None => WatchKind::Write,
-        }
+    /// What gdb calls the watchpoint that this access has met, if it is one of its own.
+    pub fn watchpoint_at(&self, address: u32, access: Access) -> Option<(u32, WatchKind)> {
+        let met = self.watchpoints.iter().find(|watch| watch.touched_by(address, 1, access).is_some())?;
+        let kind = match met.kind {
+            flatland_x86::WatchKind::Read => WatchKind::Read,
+            flatland_x86::WatchKind::Access => WatchKind::ReadWrite,
+            flatland_x86::WatchKind::Write => WatchKind::Write,
+        };
+        Some((address, kind))
     }
 
     fn core(&mut self) -> Result<Core, TargetError<EngineError>> {
-        let engine = self.engine();
-        let general = engine.registers().map_err(TargetError::Fatal)?;
-        let system = engine.system_registers().map_err(TargetError::Fatal)?;
+        let general = self.machine.registers().map_err(TargetError::Fatal)?;
+        let system = self.machine.system_registers().map_err(TargetError::Fatal)?;
         Ok(Core::new(&general, &system))
     }
 
     fn set_core(&mut self, core: &Core) -> TargetResult<(), Self> {
-        if self.has_ended || !core.has_segments_of(&self.core()?) {
+        if !core.has_segments_of(&self.core()?) {
             return Err(TargetError::NonFatal);
         }
-        self.engine().set_registers(&core.general()).map_err(TargetError::Fatal)
+        self.was_changed = true;
+        self.machine.set_registers(&core.general()).map_err(TargetError::Fatal)
     }
 
     fn add_breakpoint(&mut self, kind: usize, address: u32) -> bool {
@@ -144,27 +128,6 @@ impl Guest {
     fn remove_breakpoint(&mut self, kind: usize, address: u32) -> bool {
         self.breakpoints[kind].retain(|breakpoint| *breakpoint != address);
         true
-    }
-}
-
-/// Something that has a [`Guest`], which it lends a processor.
-pub trait Lend {
-    fn guest(&mut self) -> &mut Guest;
-
-    /// Calls `work` with the processor within the guest's reach.
-    fn lend<R>(&mut self, engine: &mut dyn Engine, work: impl FnOnce(&mut Self) -> R) -> R {
-        struct TakenAway<'a, L: Lend + ?Sized>(&'a mut L);
-        impl<L: Lend + ?Sized> Drop for TakenAway<'_, L> {
-            fn drop(&mut self) {
-                self.0.guest().engine = None;
-            }
-        }
-        let engine: NonNull<dyn Engine + '_> = engine.into();
-        // SAFETY: the types differ in a lifetime only, and before the borrow ends, even by a panic, it is taken away.
-        let engine = unsafe { std::mem::transmute::<NonNull<dyn Engine + '_>, NonNull<dyn Engine>>(engine) };
-        self.guest().engine = Some(engine);
-        let lent = TakenAway(self);
-        work(&mut *lent.0)
     }
 }
 
@@ -209,18 +172,22 @@ impl SingleThreadBase for Guest {
     }
 
     fn read_addrs(&mut self, address: u32, bytes: &mut [u8]) -> TargetResult<usize, Self> {
-        match self.engine().read_ram(address, bytes) {
-            0 if !bytes.is_empty() => Err(TargetError::Errno(EFAULT)),
-            len => Ok(len),
+        let room = bytes.len().min(MOST_ANSWERED - self.answered);
+        match self.machine.read_ram(address, &mut bytes[..room]) {
+            0 if self.answered == 0 && !bytes.is_empty() => Err(TargetError::Errno(EFAULT)),
+            len => {
+                self.answered += len;
+                Ok(len)
+            }
         }
     }
 
     fn write_addrs(&mut self, address: u32, bytes: &[u8]) -> TargetResult<(), Self> {
-        let there = self.engine().ram_size().saturating_sub(address) as usize;
+        let there = self.machine.memory_map().ram().bytes().saturating_sub(address) as usize;
         if there < bytes.len() {
             return Err(TargetError::Errno(EFAULT));
         }
-        self.engine().write_ram(address, bytes);
+        self.machine.write_ram(address, bytes);
         Ok(())
     }
 
@@ -317,9 +284,9 @@ impl HwBreakpoint for Guest {
 
 fn watchpoint(address: u32, len: u32, kind: WatchKind) -> Watchpoint {
     let kind = match kind {
-        WatchKind::Write => engine::WatchKind::Write,
-        WatchKind::Read => engine::WatchKind::Read,
-        WatchKind::ReadWrite => engine::WatchKind::Access,
+        WatchKind::Write => flatland_x86::WatchKind::Write,
+        WatchKind::Read => flatland_x86::WatchKind::Read,
+        WatchKind::ReadWrite => flatland_x86::WatchKind::Access,
     };
     Watchpoint { address, len, kind }
 }
@@ -327,8 +294,7 @@ fn watchpoint(address: u32, len: u32, kind: WatchKind) -> Watchpoint {
 impl HwWatchpoint for Guest {
     fn add_hw_watchpoint(&mut self, address: u32, len: u32, kind: WatchKind) -> TargetResult<bool, Self> {
         self.watchpoints.push(watchpoint(address, len, kind));
-        let stops = self.stops();
-        let refused = self.engine().set_stops(&stops);
+        let refused = self.machine.check(&self.wants());
         if let Err(error) = &refused {
             self.watchpoints.pop();
             // gdb has no room for a reason in its own message, which comes next.
@@ -350,7 +316,7 @@ impl HwWatchpoint for Guest {
 impl MonitorCmd for Guest {
     fn handle_monitor_cmd(&mut self, command: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), EngineError> {
         let command = String::from_utf8_lossy(command);
-        out.write_raw(monitor::answer(self, command.trim())?.as_bytes());
+        out.write_raw(monitor::answer(&mut self.machine, command.trim())?.as_bytes());
         Ok(())
     }
 }

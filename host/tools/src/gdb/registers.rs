@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 
 use gdbstub::arch::{Arch, RegId};
 
-use crate::engine::{Registers, SystemRegisters};
+use flatland_x86::{Registers, SystemRegisters};
 
 /// The processor, as gdbstub wants to know it.
 #[derive(Debug)]
