@@ -22,15 +22,14 @@ pub struct Names {
 }
 
 impl Names {
-    /// Of how a run ended.
-    pub fn of(outcome: &Outcome, symbols: &Symbols) -> Self {
-        let address = outcome.location().and_then(|location| location.inside());
+    /// Of how a run ended: at this place, as far as that is known.
+    pub fn of(outcome: &Outcome, place: Option<Place>, symbols: &Symbols) -> Self {
         let written = match outcome {
             Outcome::Fault(Fault { kind, .. }) => section_address(kind),
             _ => None,
         };
         Self {
-            place: address.map(|address| symbols.place(address)).unwrap_or_default(),
+            place: place.unwrap_or_default(),
             section: written.and_then(|address| symbols.section(address)),
         }
     }
@@ -115,7 +114,12 @@ impl fmt::Display for What<'_> {
                 match Port::from_number(port) {
                     None => write!(f, "unknown port {port:#x} ({}, {width} {bytes})", direction.name()),
                     Some(known) if !known.allows(direction) => {
-                        write!(f, "wrong direction ({}) for port {port:#x}, {}", direction.name(), known.name())
+                        write!(
+                            f,
+                            "wrong direction ({}) for port {port:#x}, {}",
+                            direction.name(),
+                            known.name()
+                        )
                     }
                     Some(known) => {
                         write!(f, "wrong width ({width} {bytes}) for port {port:#x}, {}", known.name())
@@ -398,7 +402,8 @@ mod tests {
     fn messages() {
         let at = Location::At(0x12);
         let fault = Fault { kind: FaultKind::Exception { vector: 0, error_code: None }, location: at };
-        let place = Place { function: Some("main".into()), line: Some(("main.rs".into(), 7)) };
+        let place =
+            Place { function: Some("main".into()), line: Some(("main.rs".into(), 7)), ..Place::default() };
         let names = Names { place, section: Some(".text".into()) };
         let write = Fault { kind: FaultKind::ReadOnly { address: 0x1000 }, location: at };
         for (outcome, message) in [
