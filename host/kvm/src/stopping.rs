@@ -109,9 +109,9 @@ enum How {
 
 impl KvmEngine {
     /// Runs until the guest leaves by itself, or a stop is reached: then EIP is there, and the exit is
-    /// [`Kind::Debug`].
+    /// [`Kind::Debug`] after a step, or [`Kind::Breakpoint`].
     pub(super) fn enter_until_stop(&mut self) -> Result<Kind, EngineError> {
-        if matches!(self.last, LastExit::In | LastExit::Out) {
+        if matches!(self.last, LastExit::In | LastExit::Out | LastExit::Sent { .. }) {
             if let Some(kind) = self.finish_io()? {
                 return Ok(kind);
             }
@@ -130,7 +130,7 @@ impl KvmEngine {
             let goes_on = self.stopping.repeating.take() == Some(eip) || trap;
             let at_breakpoint = self.stopping.breakpoints.contains(&eip);
             if at_breakpoint && self.stopping.reported != Some(eip) && !goes_on {
-                return Ok(Kind::Debug);
+                return Ok(Kind::Breakpoint);
             }
             self.stopping.reported = None;
             let step =
@@ -300,15 +300,12 @@ impl KvmEngine {
             .map_err(|errno| EngineError::Call { call: "KVM_SET_DEBUGREGS", cause: errno.into() })
     }
 
-    /// Handles a stop: EIP is there.
-    pub(super) fn on_debug(&mut self) -> Result<Exit<'_>, EngineError> {
+    /// A stop was reached, and EIP is there.
+    pub(super) fn on_debug(&mut self, stop: DebugStop) -> Result<Exit<'_>, EngineError> {
         let eip = self.kvm_regs()?.rip as u32;
         self.last = LastExit::Before;
         self.stopping.reported = Some(eip);
-        Ok(Exit::Debug(match self.stopping.breakpoints.contains(&eip) {
-            true => DebugStop::Breakpoint,
-            false => DebugStop::Step,
-        }))
+        Ok(Exit::Debug(stop))
     }
 }
 

@@ -10,4 +10,4 @@ pub use elf::{SegmentsError, segments};
 pub use image::{Image, ImageError};
 pub use program::{Program, ProgramError};
 #[cfg(feature = "symbols")]
-pub use symbols::{Function, Place, Source, Symbols, SymbolsError, demangle};
+pub use symbols::{Function, Place, Source, Symbols, SymbolsError, demangle, own};

@@ -22,13 +22,18 @@ pub struct Symbols {
     folders: Vec<PathBuf>,
 }
 
-/// What is known of an address.
+/// Where in a program something happened, as a person means it: in the program's own code, or where that has called a
+/// library.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The function, with its path; the innermost if functions are inlined.
+    /// What the program's own function has called, and where it happened; none where it happened in that itself.
+    pub callee: Option<Function>,
+    /// The function, with its path.
     pub function: Option<String>,
     /// The source file and the line.
     pub line: Option<(String, u32)>,
+    /// Whether the function is the program's own, and no library's for want of one.
+    pub is_own: bool,
 }
 
 /// A function at an address: the innermost, or one that it is inlined in.
@@ -53,9 +58,47 @@ pub struct Source {
     pub column: Option<u32>,
 }
 
-/// ` in FUNCTION (FILE:LINE)`, or as much of it as is known, to follow an address.
+impl Place {
+    /// Of where the guest is. `calls` are the functions at that address and at those of the calls that led there, from the
+    /// innermost on, each with its address: what [`Symbols::functions`] returns for each.
+    pub fn of<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Self {
+        let calls: Vec<_> = calls.into_iter().collect();
+        let Some(own) = own(calls.iter().map(|(_, function)| *function)) else { return Self::default() };
+        let (own_address, function) = calls[own];
+        let here = calls.first().filter(|(innermost, _)| *innermost == address);
+        Self {
+            callee: (own_address != address).then(|| here.map(|(_, it)| (*it).clone()).unwrap_or_default()),
+            function: function.name.clone(),
+            line: function.source.as_ref().map(|source| (source.shown.clone(), source.line)),
+            is_own: function.owner() == Owner::Program,
+        }
+    }
+}
+
+/// Which of these functions, from the innermost call on, a person means by where the guest is: the first of the program's
+/// own. If there is none, the first of the runtime's, and at last the first of which anything is known.
+pub fn own<'a>(functions: impl IntoIterator<Item = &'a Function>) -> Option<usize> {
+    let known = functions.into_iter().enumerate().filter(|(_, function)| **function != Function::default());
+    known.min_by_key(|(_, function)| function.owner()).map(|(index, _)| index)
+}
+
+/// Whose code a function is, the nearest to a person first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Program,
+    Runtime,
+    StandardLibrary,
+}
+
+/// ` in FUNCTION (FILE:LINE)`, as much of it as is known: to be put behind an address.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(Function { name, .. }) = &self.callee {
+            if let Some(name) = name {
+                write!(f, " in {name}")?;
+            }
+            f.write_str(", called")?;
+        }
         if let Some(function) = &self.function {
             write!(f, " in {function}")?;
         }
@@ -75,7 +118,22 @@ impl fmt::Display for Source {
 }
 
 impl Function {
-    /// Whether it belongs to the standard library.
+    fn owner(&self) -> Owner {
+        // `<&mut flatland_guest::T as core::fmt::Write>::write_str` is the runtime's, too.
+        let is_runtime = |name: &str| {
+            let name = name.trim_start_matches('<').trim_start_matches('&').trim_start_matches("mut ");
+            name.starts_with("flatland_guest::")
+        };
+        if self.is_of_the_standard_library() {
+            Owner::StandardLibrary
+        } else if self.name.as_deref().is_some_and(is_runtime) {
+            Owner::Runtime
+        } else {
+            Owner::Program
+        }
+    }
+
+    /// Whether it is the standard library's.
     pub fn is_of_the_standard_library(&self) -> bool {
         match &self.source {
             Some(source) => in_standard_library(&source.path.to_string_lossy()).is_some(),
@@ -125,17 +183,17 @@ impl Symbols {
         elf::section(&self.path, address)
     }
 
-    /// What is known of this address. Broken debug information is ignored.
-    pub fn place(&self, address: u32) -> Place {
-        let innermost = self.functions(address).into_iter().next().unwrap_or_default();
-        Place { function: innermost.name, line: innermost.source.map(|source| (source.shown, source.line)) }
-    }
-
-    /// The functions at this address: first the innermost, then those that it is inlined in. Empty if nothing is known.
+    /// The functions that this address lies in: first the innermost, and then those that it is inlined in. None where
+    /// nothing is known.
     pub fn functions(&self, address: u32) -> Vec<Function> {
         let mut functions = self.by_debug_info(address.into());
-        if functions.is_empty() {
-            functions.extend(self.by_symbol_table(address));
+        match functions.last_mut() {
+            // Assembly has lines and no functions there.
+            Some(outermost) if outermost.name.is_none() => outermost.name = self.symbol(address),
+            Some(_) => {}
+            None => {
+                functions.extend(self.symbol(address).map(|name| Function { name: Some(name), source: None }))
+            }
         }
         functions
     }
@@ -183,10 +241,9 @@ impl Symbols {
     }
 
     /// The symbol below the address, for code without debug information, such as assembly.
-    fn by_symbol_table(&self, address: u32) -> Option<Function> {
+    fn symbol(&self, address: u32) -> Option<String> {
         self.is_code(address).then_some(())?;
-        let name = demangle(self.elf.find_symbol(address.into())?);
-        Some(Function { name: Some(name), source: None })
+        Some(demangle(self.elf.find_symbol(address.into())?))
     }
 }
 

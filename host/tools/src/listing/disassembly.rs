@@ -11,6 +11,7 @@ use super::{ListingError, Program, Symbol};
 use flatland_x86::instruction::{Read, decode};
 
 use crate::instruction::Instruction;
+use crate::words::hex;
 use flatland_program::Source;
 use flatland_program::{Image, Symbols};
 
@@ -84,8 +85,7 @@ impl Listing<'_> {
             let _ = writeln!(self.text, "    {address:#010x}  no instruction");
             return 1;
         };
-        let bytes: Vec<_> = instruction.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut line = format!("    {address:#010x}  {:20}  {}", bytes.join(" "), instruction.text);
+        let mut line = format!("    {address:#010x}  {:20}  {}", hex(&instruction.bytes), instruction.text);
         if let Some(target) = target(address, &read).filter(|target| !contains(function, *target))
             && let Some(callee) = self.program.symbols.iter().find(|symbol| contains(symbol, target))
         {
