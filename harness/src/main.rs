@@ -1,8 +1,7 @@
 //! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
 //!
-//! The command line is a list of ELF files, each with its flat image beside it (`NAME.elf`, `NAME.bin`), and behind a
-//! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
-//! and only those who test need it.
+//! The command line is a list of ELF files, and behind a `--` that of libtest, which everybody knows from `cargo test`. A
+//! crate of its own, since that costs a while to compile and only those who test need it.
 
 use std::cell::RefCell;
 use std::env;
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
     };
     let mut trials = Vec::new();
     for elf in &elves {
-        match Suite::open(&elf.with_extension("bin"), elf) {
+        match Suite::open(elf) {
             Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
             Err(error) => {
                 say(&error.to_string());

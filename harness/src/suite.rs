@@ -2,28 +2,23 @@
 //!
 //! What a test is, where it stands and when it has passed is the contract's: `flatland_contract::test`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flatland_contract::status;
-use flatland_contract::test::{Order, Record, SECTION, Text, flag};
-use object::elf::FileHeader32;
-use object::read::elf::ElfFile;
-use object::{LittleEndian, Object, ObjectSection};
+use flatland_contract::test::{Order, Record, Text, flag};
 
 use crate::engine::{Engine, EngineError};
 use crate::{
-    Backtraces, Image, ImageError, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Paint, RunError,
-    SegmentsError, Snapshot, Stop, StreamError, Streams, report, segments,
+    Backtraces, Image, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Paint, Program, ProgramError,
+    RunError, Snapshot, Stop, StreamError, Streams, report,
 };
 
 /// A guest program with tests.
 #[derive(Debug)]
 pub struct Suite {
-    image: Image,
+    program: Program,
     memory_map: MemoryMap,
-    elf: PathBuf,
     tests: Vec<Test>,
 }
 
@@ -79,17 +74,11 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// The ELF file cannot be read.
-    #[error("cannot read the ELF file `{0}` ({1}): build it with `cargo xtask test --guest`")]
-    Elf(PathBuf, String),
+    #[error("cannot read the ELF file `{0}`: {1}")]
+    Program(PathBuf, ProgramError),
     /// The program does not fit the machine.
     #[error(transparent)]
     Memory(#[from] MemoryMapError),
-    /// The ELF file says nothing of what may be written.
-    #[error(transparent)]
-    Segments(#[from] SegmentsError),
-    /// There is no flat image to run.
-    #[error("cannot run `{0}`: {1}")]
-    Image(PathBuf, #[source] ImageError),
     /// The records are not what the contract says.
     #[error(
         "the tests in `{0}` are not of this version's form: build it again with `cargo xtask test --guest`"
@@ -98,20 +87,14 @@ pub enum SuiteError {
 }
 
 impl Suite {
-    /// The tests in this ELF file, which the flat image was made of. A program without tests has none.
-    pub fn open(image: &Path, elf: &Path) -> Result<Self, SuiteError> {
-        let broken = |error: &dyn std::error::Error| SuiteError::Elf(elf.into(), error.to_string());
-        let file = fs::read(elf).map_err(|error| broken(&error))?;
-        let parsed = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
-        let records = match parsed.section_by_name(SECTION) {
-            Some(section) => section.data().map_err(|error| broken(&error))?,
-            None => &[],
-        };
-        let image = Image::open(image, MemorySize::default())
-            .map_err(|error| SuiteError::Image(image.into(), error))?;
-        let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf, &image)?)?;
-        Ok(Self { image, memory_map, elf: elf.into(), tests })
+    /// The tests in this ELF file. A program without tests has none.
+    pub fn open(elf: &Path) -> Result<Self, SuiteError> {
+        let ram = MemorySize::default();
+        let program = Program::open_for(elf, ram).map_err(|error| SuiteError::Program(elf.into(), error))?;
+        let tests =
+            tests(program.tests(), program.image()).ok_or_else(|| SuiteError::Records(elf.into()))?;
+        let memory_map = program.memory_map(ram, None)?;
+        Ok(Self { program, memory_map, tests })
     }
 
     /// What lies where in RAM: a test's processor is made with it.
@@ -127,7 +110,7 @@ impl Suite {
     /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
     pub fn machine<E: Engine>(&self, engine: E) -> Result<TestMachine<E>, EngineError> {
         let mut machine =
-            Machine::new(engine, &self.image, Streams::none()).expect("the image fits the default size");
+            Machine::new(engine, self.program.image(), Streams::none()).expect("the image fits the default size");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
     }
@@ -152,7 +135,7 @@ impl Suite {
         let mut failure = self.failure(test, &outcome, complete, &diagnostics);
         let mut details = String::new();
         if let Some(failure) = &mut failure {
-            let seen = report::Report::new(&outcome, machine.engine(), Some(&self.elf), Backtraces::Auto);
+            let seen = report::Report::new(&outcome, machine.engine(), self.program.elf(), Backtraces::Auto);
             details = seen.body(paint);
             match (&seen.outcome, seen.message()) {
                 (Outcome::Fault(_), Some(message)) => *failure += &format!(": {message}"),

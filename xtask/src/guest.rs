@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, default_stack_size};
+use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, MAX_RAM_SIZE, default_stack_size};
+use flatland_elf::{Elf, ElfError, remove_dropped};
 use xshell::Shell;
 
 use crate::cargo::{self, cargo};
-use crate::image::Flat;
-use crate::{Result, Workspace, dropped, image, rust_source};
+use crate::{Result, Workspace, rust_source};
 
 /// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
@@ -115,9 +115,10 @@ pub fn test_image(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
 pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u64> {
     let mut elf =
         fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
-    let Flat { bytes: flat, end } =
-        image::flatten(&elf).map_err(|error| format!("{} makes no flat image: {error}", built.display()))?;
-    dropped::remove(&mut elf);
+    let (flat, end) = Elf::parse(&*elf)
+        .and_then(|elf| Ok((elf.image(MAX_RAM_SIZE)?, elf.end())))
+        .map_err(|error: ElfError| format!("{} makes no flat image: {error}", built.display()))?;
+    remove_dropped(&mut elf);
     write_if_changed(elf_path, &elf)?;
     write_if_changed(image_path, &flat)?;
     Ok(end)
