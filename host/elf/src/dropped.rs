@@ -57,7 +57,8 @@ impl AtZero {
         let functions = symbols.iter().filter(|symbol| symbol.is_code && symbol.size > 0);
         let sections = elf.sections().unwrap_or_default();
         let code = sections.iter().filter(|section| section.is_code);
-        let mut ends: Vec<_> = functions.clone().map(|symbol| symbol.start.saturating_add(symbol.size)).collect();
+        let mut ends: Vec<_> =
+            functions.clone().map(|symbol| symbol.start.saturating_add(symbol.size)).collect();
         ends.extend(code.map(|section| section.start.saturating_add(section.size)));
         ends.sort_unstable();
         let at_0 = functions.take_while(|symbol| symbol.start == 0);

@@ -100,10 +100,9 @@ impl fmt::Display for ElfError {
                 "the file is larger than {} MiB: strip its debug information",
                 Self::MOST_BYTES >> 20
             ),
-            Self::Compressed(section) => write!(
-                f,
-                "its section {section} is compressed: link it with --compress-debug-sections=none"
-            ),
+            Self::Compressed(section) => {
+                write!(f, "its section {section} is compressed: link it with --compress-debug-sections=none")
+            }
         }
     }
 }

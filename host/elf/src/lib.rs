@@ -103,7 +103,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             return Err(ElfError::FileTooLarge);
         }
         let headers = header.program_headers(LE, data).map_err(broken)?;
-        let is_dynamic = |header: &_| matches!(ProgramHeader::p_type(header, LE), elf::PT_DYNAMIC | elf::PT_INTERP);
+        let is_dynamic =
+            |header: &_| matches!(ProgramHeader::p_type(header, LE), elf::PT_DYNAMIC | elf::PT_INTERP);
         if header.e_type.get(LE) != elf::ET_EXEC || headers.iter().any(is_dynamic) {
             return Err(ElfError::NotStatic);
         }
@@ -174,7 +175,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             Some(first) if first.start == LOAD_ADDRESS && first.file_size > 0 => {}
             _ => return Err(ElfError::NothingAtEntry),
         }
-        let size = with_bytes().last().map_or(0, |last| u64::from(last.start) + u64::from(last.file_size));
+        let size =
+            with_bytes().next_back().map_or(0, |last| u64::from(last.start) + u64::from(last.file_size));
         if size > most.into() {
             return Err(ElfError::TooLarge { size, most });
         }
@@ -206,7 +208,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
                 let there = read(start, &mut found);
                 // Behind the image RAM is zeros.
                 found[there..].fill(0);
-                if let Some(at) = expected.iter().zip(&found).position(|(expected, found)| expected != found) {
+                if let Some(at) = expected.iter().zip(&found).position(|(expected, found)| expected != found)
+                {
                     return Ok(start.checked_add(at as u32));
                 }
                 // Nothing lies behind the last address.
@@ -224,9 +227,9 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
     /// The sections that take memory, in the order of the file.
     pub fn sections(&self) -> Result<Vec<Section>, ElfError> {
         let table = self.section_table()?;
-        let in_memory = table.iter().filter(|section| {
-            section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0 && section.sh_size(LE) > 0
-        });
+        let in_memory = table
+            .iter()
+            .filter(|section| section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0 && section.sh_size(LE) > 0);
         let sections = in_memory.map(|section| {
             Ok(Section {
                 name: String::from_utf8_lossy(table.section_name(LE, section).map_err(broken)?).into_owned(),
@@ -254,13 +257,16 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         let table = self.section_table()?;
         let symbols = table.symbols(LE, self.data, elf::SHT_SYMTAB).map_err(broken)?;
         let is_in_code = |index| {
-            table.section(SectionIndex(index)).is_ok_and(|section| section.sh_flags(LE).0 & elf::SHF_EXECINSTR.0 != 0)
+            table
+                .section(SectionIndex(index))
+                .is_ok_and(|section| section.sh_flags(LE).0 & elf::SHF_EXECINSTR.0 != 0)
         };
         let mut all: Vec<_> = symbols
             .iter()
             .filter(|symbol| symbol.is_definition(LE, symbols.strings()))
             .map(|symbol| Symbol {
-                name: String::from_utf8_lossy(symbol.name(LE, symbols.strings()).unwrap_or(b"?")).into_owned(),
+                name: String::from_utf8_lossy(symbol.name(LE, symbols.strings()).unwrap_or(b"?"))
+                    .into_owned(),
                 start: symbol.st_value(LE),
                 size: symbol.st_size(LE),
                 is_code: symbol.st_type() != elf::STT_OBJECT && is_in_code(symbol.st_shndx(LE).0.into()),
@@ -461,5 +467,54 @@ mod tests {
         }
         let more = Load { size: 2, ..load(8, b"data") };
         assert!(matches!(flatten(&elf_file(0, &[load(0, b"code"), more])), Err(ElfError::Broken(_))));
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let most = Elf::<&[u8]>::MOST_GAPS as u32;
+        let far = |address| elf_file(0, &[load(0, b"code"), load(address, b"data")]);
+        assert_eq!(flatten(&far(most + 5)), Err(ElfError::Sparse(u64::from(most) + 1)));
+        assert_eq!(flatten(&far(MAX_RAM_SIZE - 4)), Err(ElfError::Sparse(u64::from(MAX_RAM_SIZE) - 8)));
+        let image = |most| Elf::parse(&*far(8)).unwrap().image(most);
+        assert_eq!(image(12).unwrap().len(), 12);
+        assert_eq!(image(11), Err(ElfError::TooLarge { size: 12, most: 11 }));
+    }
+
+    #[test]
+    fn segments_have_no_more_bytes_than_the_file() {
+        let mut file = elf_file(0, &[load(0, b"code"), load(0x1000, b"data")]);
+        let len = file.len() as u32;
+        for number in 0..2 {
+            let header = HEADER_SIZE + number * PROGRAM_HEADER_SIZE;
+            // p_offset, p_filesz and p_memsz
+            for (at, value) in [(4, 0), (16, len), (20, len)] {
+                file[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        assert!(matches!(flatten(&file), Err(ElfError::Broken(_))));
+    }
+
+    #[test]
+    fn constants_are_compared_up_to_the_last_address() {
+        static ZEROS: [u8; 0x3000] = [0; 0x3000];
+        let difference = |loads: &[Load], memory: &[u8]| {
+            let read = |address: u32, bytes: &mut [u8]| {
+                let there = memory.get(address as usize..).unwrap_or_default();
+                let len = there.len().min(bytes.len());
+                bytes[..len].copy_from_slice(&there[..len]);
+                len
+            };
+            Elf::parse(&*elf_file(0, loads)).unwrap().first_difference(&read).unwrap()
+        };
+        assert_eq!(difference(&[load(4, b"code")], b"....code"), None);
+        assert_eq!(difference(&[load(4, b"code")], b"....coda"), Some(7));
+        // Behind the image there are zeros.
+        assert_eq!(difference(&[load(4, b"code")], b"....co"), Some(6));
+        assert_eq!(difference(&[load(4, b"co\0\0")], b"....co"), None);
+        assert_eq!(difference(&[load(0, &ZEROS)], &[&ZEROS[..0x2001], &[1]].concat()), Some(0x2001));
+        for start in [0xffff_f000, 0xffff_f001, 0xffff_e000, 0xffff_ffff] {
+            assert_eq!(difference(&[load(start, &ZEROS)], b""), None);
+        }
+        assert_eq!(difference(&[load(0xffff_ffff, b"x")], b""), Some(0xffff_ffff));
     }
 }

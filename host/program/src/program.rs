@@ -126,7 +126,9 @@ impl Program {
     /// something to report. A file that is another program's by now is refused.
     #[cfg(feature = "symbols")]
     pub fn symbols(&self) -> Result<Option<Symbols>, SymbolsError> {
-        self.elf().map(|path| Symbols::open(path, &|address, bytes| self.image.read(address, bytes))).transpose()
+        self.elf()
+            .map(|path| Symbols::open(path, &|address, bytes| self.image.read(address, bytes)))
+            .transpose()
     }
 
     /// The sections that take memory, in the order of the ELF file.
@@ -152,7 +154,11 @@ impl Program {
 
     /// What lies where in RAM: where segments are known, code and constants are read-only and there is a hole below the
     /// stack.
-    pub fn memory_map(&self, ram: MemorySize, stack: Option<MemorySize>) -> Result<MemoryMap, MemoryMapError> {
+    pub fn memory_map(
+        &self,
+        ram: MemorySize,
+        stack: Option<MemorySize>,
+    ) -> Result<MemoryMap, MemoryMapError> {
         let map = match stack {
             Some(stack) => MemoryMap::with_stack(ram, stack)?,
             None => ram.into(),

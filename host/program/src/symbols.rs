@@ -125,7 +125,8 @@ impl Symbols {
             error => (error.to_string(), OTHER),
         };
         let mut bytes = Vec::new();
-        let file = File::open(path).and_then(|file| file.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes));
+        let file =
+            File::open(path).and_then(|file| file.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes));
         file.map_err(|error| (error.to_string(), OTHER))?;
         remove_dropped(&mut bytes);
         let elf = Elf::parse(&*bytes).map_err(broken)?;
@@ -136,7 +137,8 @@ impl Symbols {
             let bytes = elf.section(section.name())?.unwrap_or_default();
             Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
         });
-        let debug_info = Context::from_dwarf(dwarf.map_err(broken)?).map_err(|error| (error.to_string(), OTHER))?;
+        let debug_info =
+            Context::from_dwarf(dwarf.map_err(broken)?).map_err(|error| (error.to_string(), OTHER))?;
         let mut table = elf.symbols().map_err(broken)?;
         table.retain(|symbol| symbol.is_code || symbol.size > 0);
         let sections = elf.sections().map_err(broken)?;
@@ -215,7 +217,8 @@ impl Symbols {
         let section = self.section_at(address).filter(|section| section.is_code)?;
         let below = &self.table[..self.table.partition_point(|symbol| symbol.start <= address)];
         let start = below.iter().rfind(|symbol| symbol.is_code)?.start;
-        let same = below.iter().rev().take_while(|symbol| symbol.start == start).filter(|symbol| symbol.is_code);
+        let same =
+            below.iter().rev().take_while(|symbol| symbol.start == start).filter(|symbol| symbol.is_code);
         // Of several names, not that of a mere label.
         same.max_by_key(|symbol| symbol.size).filter(|symbol| section.contains(symbol.start))
     }
