@@ -96,7 +96,7 @@ impl Program {
         self.elf.as_deref()
     }
 
-    /// The memory map for this program. If its segments are known, code and constants are read-only and there is a hole below
+    /// The memory map for this program. If its segments are known, code and constants are read-only and there is a guard below
     /// the stack.
     pub fn memory_map(
         &self,
@@ -108,7 +108,7 @@ impl Program {
             None => ram.into(),
         };
         let Some(segments) = &self.segments else { return Ok(map) };
-        // The image may be longer than the file's segments, and must not reach into the hole: an empty segment marks its end.
+        // The image may be longer than the file's segments, and must not reach into the guard: an empty segment marks its end.
         let end = self.image.bytes().len() as u32;
         let mut segments = segments.clone();
         segments.push(Segment { start: end, end: end.into(), writable: true });
