@@ -27,8 +27,8 @@ use std::sync::Arc;
 use flatland_contract::Direction;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{
-    Access, CodeBytes, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location,
-    MemoryMap, Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
+    Access, CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt,
+    Location, MemoryMap, Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -89,6 +89,9 @@ enum LastExit {
     Repeated(Repeated),
     /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
     Out,
+    /// An `out` whose I/O is finished: EIP is past it, or at it if it is repeated and goes on. Nobody has been told yet that
+    /// this was a step.
+    Sent { goes_on: bool },
     /// A fault, with the registers as they were.
     Fault(Location, Registers),
 }
@@ -374,6 +377,8 @@ impl KvmEngine {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Debug,
+    /// KVM was not asked: the guest is at a breakpoint.
+    Breakpoint,
     Io,
     Halt,
     InternalError,
@@ -474,7 +479,8 @@ impl Engine for KvmEngine {
             Kind::Mmio(access, address, value) => self.on_mmio(access, address, value),
             Kind::InternalError => self.on_internal_error(),
             Kind::Shutdown => self.on_shutdown(),
-            Kind::Debug => self.on_debug(),
+            Kind::Debug => self.on_debug(DebugStop::Step),
+            Kind::Breakpoint => self.on_debug(DebugStop::Breakpoint),
             Kind::Interrupted => {
                 self.last = LastExit::Before;
                 Ok(Exit::Interrupted)
@@ -559,17 +565,19 @@ impl Engine for KvmEngine {
     fn location(&mut self) -> Result<Location, EngineError> {
         match self.last {
             LastExit::Fault(location, _) => Ok(location),
-            LastExit::Before | LastExit::In | LastExit::Repeated(_) => {
+            LastExit::Before | LastExit::In | LastExit::Repeated(_) | LastExit::Sent { goes_on: true } => {
                 Ok(Location::At(self.kvm_regs()?.rip as u32))
             }
-            LastExit::After => Ok(Location::EndsAt(self.kvm_regs()?.rip as u32)),
+            LastExit::After | LastExit::Sent { goes_on: false } => {
+                Ok(Location::EndsAt(self.kvm_regs()?.rip as u32))
+            }
             LastExit::Out => {
                 // Finishing an `out` causes no exit.
                 self.give_up_io()?;
                 let regs = self.kvm_regs()?;
                 let eip = regs.rip as u32;
                 let goes_on = regs.rcx as u32 != 0 && self.repeated(eip).is_some();
-                self.last = if goes_on { LastExit::Before } else { LastExit::After };
+                self.last = LastExit::Sent { goes_on };
                 self.location()
             }
         }

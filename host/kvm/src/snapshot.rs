@@ -135,7 +135,7 @@ impl KvmEngine {
                 self.last = LastExit::Before;
                 Ok(())
             }
-            LastExit::Before | LastExit::After => Ok(()),
+            LastExit::Before | LastExit::After | LastExit::Sent { .. } => Ok(()),
         }
     }
 

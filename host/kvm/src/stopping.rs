@@ -6,7 +6,7 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP,
-    kvm_debugregs, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
+    kvm_debugregs, kvm_dtable, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
 };
 
 use flatland_x86::instruction::is_repeated_string;
@@ -37,6 +37,8 @@ pub struct Stopping {
     reported: Option<u32>,
     /// The repeated instruction that is being stepped over. KVM stops after some or all of its iterations.
     repeating: Option<u32>,
+    /// The guest's IDT register, while it is known: from one step to the next.
+    idt: Option<kvm_dtable>,
 }
 
 impl Stopping {
@@ -61,6 +63,7 @@ impl Stopping {
     pub fn forget_report(&mut self) {
         self.reported = None;
         self.repeating = None;
+        self.idt = None;
     }
 
     /// Forgets a repeated instruction in progress: the registers have been changed.
@@ -106,9 +109,9 @@ enum How {
 
 impl KvmEngine {
     /// Runs until the guest leaves by itself, or a stop is reached: then EIP is there, and the exit is
-    /// [`Kind::Debug`].
+    /// [`Kind::Debug`] after a step, or [`Kind::Breakpoint`].
     pub(super) fn enter_until_stop(&mut self) -> Result<Kind, EngineError> {
-        if matches!(self.last, LastExit::In | LastExit::Out) {
+        if matches!(self.last, LastExit::In | LastExit::Out | LastExit::Sent { .. }) {
             if let Some(kind) = self.finish_io()? {
                 return Ok(kind);
             }
@@ -127,7 +130,7 @@ impl KvmEngine {
             let goes_on = self.stopping.repeating.take() == Some(eip) || trap;
             let at_breakpoint = self.stopping.breakpoints.contains(&eip);
             if at_breakpoint && self.stopping.reported != Some(eip) && !goes_on {
-                return Ok(Kind::Debug);
+                return Ok(Kind::Breakpoint);
             }
             self.stopping.reported = None;
             let step =
@@ -154,6 +157,9 @@ impl KvmEngine {
             };
             if step && !is_traced && is_repeated_string(code.as_slice()) {
                 self.stopping.repeating = Some(eip);
+            }
+            if !step || instruction.mnemonic() == Mnemonic::Lidt {
+                self.stopping.idt = None;
             }
             let sets_tf = self.sets_trap_flag(&instruction, regs.rsp as u32);
             // Set before each run, because an exit may have cleared it.
@@ -202,15 +208,20 @@ impl KvmEngine {
             .map_err(|errno| EngineError::Call { call: "KVM_SET_GUEST_DEBUG", cause: errno.into() })
     }
 
-    /// The addresses of the guest's own handlers of these exceptions, if its IDT has any; without a handler at EIP, because a
-    /// breakpoint there would stop before the step.
-    fn handlers(&self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
-        let idt = self
-            .vcpu
-            .get_sregs()
-            .map_err(|errno| EngineError::Call { call: "KVM_GET_SREGS", cause: errno.into() })?
-            .idt;
-        // The IDT at entry is not in RAM.
+    /// Where the guest's own handlers of these exceptions begin, as far as it has an IDT with them. Not the one whose first
+    /// instruction is the next: a breakpoint there would stop before it.
+    fn handlers(&mut self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
+        let idt = match self.stopping.idt {
+            Some(idt) => idt,
+            None => {
+                let failed = |errno: kvm_ioctls::Error| EngineError::Call {
+                    call: "KVM_GET_SREGS",
+                    cause: errno.into(),
+                };
+                *self.stopping.idt.insert(self.vcpu.get_sregs().map_err(failed)?.idt)
+            }
+        };
+        // The host's own table is not in RAM.
         let handler = |vector: &u8| {
             let offset = u32::from(*vector) * 8;
             let gate = (idt.base as u32).checked_add(offset).filter(|_| offset + 7 <= idt.limit.into())?;
@@ -289,15 +300,12 @@ impl KvmEngine {
             .map_err(|errno| EngineError::Call { call: "KVM_SET_DEBUGREGS", cause: errno.into() })
     }
 
-    /// Handles a stop: EIP is there.
-    pub(super) fn on_debug(&mut self) -> Result<Exit<'_>, EngineError> {
+    /// A stop was reached, and EIP is there.
+    pub(super) fn on_debug(&mut self, stop: DebugStop) -> Result<Exit<'_>, EngineError> {
         let eip = self.kvm_regs()?.rip as u32;
         self.last = LastExit::Before;
         self.stopping.reported = Some(eip);
-        Ok(Exit::Debug(match self.stopping.breakpoints.contains(&eip) {
-            true => DebugStop::Breakpoint,
-            false => DebugStop::Step,
-        }))
+        Ok(Exit::Debug(stop))
     }
 }
 

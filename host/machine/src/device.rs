@@ -4,7 +4,7 @@ use std::any::Any;
 
 use crate::interrupt::Shared;
 use crate::streams::{Flush, Refill};
-use crate::{Output, StreamError, Streams};
+use crate::{StreamError, Streams};
 
 /// A device at one port, or at several consecutive ones.
 ///
@@ -113,14 +113,12 @@ pub struct Host<'a> {
 impl Host<'_> {
     /// Sends bytes to the run's output, in order with everything sent before.
     pub fn output(&mut self, bytes: &[u8]) -> Result<(), Unfinished> {
-        let Streams { output, diagnostics, .. } = &mut *self.streams;
-        send(output, diagnostics, bytes, self.shared)
+        self.streams.send_output(bytes, self.shared)
     }
 
     /// Sends bytes to the run's diagnostics, in order with everything sent before.
     pub fn diagnostics(&mut self, bytes: &[u8]) -> Result<(), Unfinished> {
-        let Streams { output, diagnostics, .. } = &mut *self.streams;
-        send(diagnostics, output, bytes, self.shared)
+        self.streams.send_diagnostics(bytes, self.shared)
     }
 
     /// Fills `bytes` with the run's input, and waits for it. Before a wait all output is written, so that a person sees the
@@ -166,15 +164,7 @@ impl Host<'_> {
     }
 }
 
-/// Sends bytes to one output. The other one is flushed before, to keep the order of both.
-fn send(to: &mut Output, other: &mut Output, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
-    if other.is_waiting() && other.flush(shared)? == Flush::Interrupted {
-        return Err(Unfinished::Interrupted);
-    }
-    Ok(to.send(bytes, shared)?)
-}
-
-/// An answer of several bytes, which a guest may read in pieces. After its end the next one begins.
+/// An answer of some bytes, which a guest may read in pieces. Behind its end the next one begins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     bytes: Vec<u8>,

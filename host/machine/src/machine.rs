@@ -49,6 +49,9 @@ pub struct Machine {
     /// The alarm will request a flush.
     flush_is_scheduled: bool,
     is_buffered: bool,
+    whole_lines: bool,
+    /// How often somebody has changed registers or RAM.
+    changes: u64,
     stats: Stats,
     pub(crate) fell_back: Option<ChoiceError>,
 }
@@ -141,7 +144,7 @@ impl Machine {
     pub fn new(
         mut engine: Box<dyn Engine + Send>,
         image: &Image,
-        streams: Streams,
+        mut streams: Streams,
     ) -> Result<Self, ImageError> {
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
@@ -159,6 +162,7 @@ impl Machine {
         bus.replace(Port::Random, devices::Random::system());
         bus.replace(Port::Exit, devices::Exit);
         bus.replace(Port::Test, devices::Test::default());
+        streams.begin(false);
         Ok(Self {
             engine,
             bus,
@@ -174,6 +178,8 @@ impl Machine {
             next: None,
             flush_is_scheduled: false,
             is_buffered: true,
+            whole_lines: false,
+            changes: 0,
             stats: Stats::default(),
             fell_back: None,
         })
@@ -260,7 +266,14 @@ impl Machine {
         self.engine.set_registers(registers)?;
         self.waits_for_input = false;
         self.next = None;
+        self.changes += 1;
         Ok(())
+    }
+
+    /// Counts how often registers or RAM were changed from outside, by [`Self::set_registers`], [`Self::write_ram`] and
+    /// [`Self::restore`]: for whoever follows a run instruction by instruction and is not alone at it.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The registers beside the general ones.
@@ -280,6 +293,7 @@ impl Machine {
 
     /// Writes RAM. See [`Engine::write_ram`].
     pub fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        self.changes += 1;
         self.engine.write_ram(address, bytes)
     }
 
@@ -288,7 +302,24 @@ impl Machine {
         self.set_stops(wants)
     }
 
-    /// Writes what the guest has sent so far, as much as possible in this time. For observers that hold a run for long.
+    /// Writes a line of the host's own to the diagnostics, in order with what the guest sends. It begins at the beginning
+    /// of a line: before the one that the guest has begun, or, if that is written already, below it. As what the guest
+    /// sends, it is written while the run goes on, or by [`Self::flush_within`].
+    pub fn note(&mut self, line: &str) -> Result<(), StreamError> {
+        self.streams.note(line, &self.shared)
+    }
+
+    /// Has the guest's diagnostics written in whole lines, so that [`Self::note`] does not cut any; also its output where
+    /// that is written to the same file, pipe or terminal. The beginning of a line waits for the rest of it, until the
+    /// guest waits for input or sends something elsewhere, until the run ends, or until it is very long.
+    pub fn set_whole_lines(&mut self, on: bool) {
+        if self.whole_lines != on {
+            self.whole_lines = on;
+            self.streams.set_whole_lines(on);
+        }
+    }
+
+    /// Writes what the guest has sent so far, as much as can be written in this time: for whoever holds a run up.
     pub fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         self.streams.flush_within(time)
     }
@@ -474,7 +505,7 @@ impl Machine {
                             return Ok(event);
                         }
                     }
-                    if !self.flush_is_scheduled && self.streams.output_waits() {
+                    if !self.flush_is_scheduled && self.streams.output_is_due() {
                         self.schedule_flush()?;
                     }
                 }
@@ -583,16 +614,18 @@ impl Machine {
         if self.shared.clear(reason::CLOCK) && clock.is_some_and(|clock| Instant::now() >= clock) {
             return Ok(Some(Event::Clock));
         }
-        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush(&self.shared)? == Flush::Done {
+        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush_due(&self.shared)? == Flush::Done
+        {
             self.cancel_flush();
             self.schedule_flush()?;
         }
         Ok(None)
     }
 
-    /// Schedules a flush of buffered output within [`Self::FLUSH_WITHIN`], also of output that the engine may hold.
+    /// Sees to it that output is written within [`Self::FLUSH_WITHIN`]: what waits to be written, and what the engine
+    /// may hold.
     fn schedule_flush(&mut self) -> Result<(), RunError> {
-        if self.flush_is_scheduled || !(self.streams.output_waits() || self.engine.holds_output()) {
+        if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engine.holds_output()) {
             return Ok(());
         }
         let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
@@ -628,6 +661,8 @@ impl Machine {
     pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, streams: Streams) {
         self.streams = streams;
         self.streams.set_buffered(self.is_buffered);
+        self.streams.begin(self.whole_lines);
+        self.changes += 1;
         self.unsent = unsent;
         self.used = Duration::ZERO;
         self.has_begun = true;

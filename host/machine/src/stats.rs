@@ -62,10 +62,10 @@ impl Stats {
         let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();
         let mut words = format!("{all} exits for I/O");
         for port in Port::ALL {
-            for (direction, way) in [(Direction::In, "in"), (Direction::Out, "out")] {
+            for direction in Direction::ALL {
                 let Transfers { exits, bytes } = self.transfers(port, direction);
                 if exits > 0 {
-                    words += &format!(", {} {way} {exits} ({bytes} bytes)", port.name());
+                    words += &format!(", {} {} {exits} ({bytes} bytes)", port.name(), direction.name());
                 }
             }
         }

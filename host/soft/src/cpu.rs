@@ -346,7 +346,19 @@ impl Cpu {
         }
     }
 
-    /// Fails if memory refuses an access to one of these bytes.
+    /// Why an operand in memory cannot be replaced that cannot be read, for this reason: a segment that is not to be written
+    /// comes first.
+    #[cold]
+    #[inline(never)]
+    pub fn refused_to_write(&mut self, segment: u8, offset: u32, len: u32, reason: Break) -> Break {
+        match self.segment(segment).linear(offset, len, Access::Write) {
+            None if segment == number::SS => self.stack_fault(0),
+            None => self.general_protection(0),
+            Some(_) => reason,
+        }
+    }
+
+    /// Fails where memory refuses one of so many bytes.
     pub fn check_memory(&mut self, address: u32, len: u32, access: Access) -> Step {
         match self.memory.map().refuses(access, address, len) {
             None => Ok(()),

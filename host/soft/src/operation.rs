@@ -55,6 +55,9 @@ pub trait Place<T: Int>: Source<T> {
     /// Whether it is in memory, where writing can fail.
     const IN_MEMORY: bool;
 
+    /// Its value, which will be replaced: reading fails where writing would not be allowed.
+    fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break>;
+
     /// Stores to it: all or nothing.
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step;
 
@@ -85,6 +88,11 @@ impl<T: Int> Place<T> for Destination {
     const IN_MEMORY: bool = false;
 
     #[inline(always)]
+    fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break> {
+        Self::read(cpu, op)
+    }
+
+    #[inline(always)]
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step {
         cpu.set_reg_part(op.destination, value);
         Ok(())
@@ -112,6 +120,13 @@ impl<T: Int> Source<T> for Memory {
 
 impl<T: Int> Place<T> for Memory {
     const IN_MEMORY: bool = true;
+
+    #[inline(always)]
+    fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break> {
+        let offset = cpu.effective_address(op);
+        cpu.load(op.segment, offset)
+            .map_err(|reason| cpu.refused_to_write(op.segment, offset, T::BYTES, reason))
+    }
 
     #[inline(always)]
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step {

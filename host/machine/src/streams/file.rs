@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -110,7 +110,13 @@ impl OutputFile {
         Self { file, way: if may_block { Way::Now } else { Way::AtOnce } }
     }
 
-    /// Writes some of the bytes, and waits for room. `None` if it was interrupted before.
+    /// Whether both are the same file, pipe or terminal.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let identity = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        identity(&self.file).is_some_and(|own| identity(&other.file) == Some(own))
+    }
+
+    /// Writes some of it, waiting as long as it takes. `None` if the run is to come back before.
     pub fn write(&mut self, bytes: &[u8], shared: &Shared) -> io::Result<Option<usize>> {
         loop {
             if self.way == Way::Now {
@@ -142,12 +148,12 @@ impl OutputFile {
 
     /// Writes as much as possible in this time, and returns how much that was.
     pub fn write_within(&mut self, bytes: &[u8], time: Duration) -> io::Result<usize> {
-        let end = Instant::now() + time;
+        let start = Instant::now();
         let mut written = 0;
         while written < bytes.len() {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = time.saturating_sub(start.elapsed());
             if !Waker::default().poll(self.file.as_fd(), PollFlags::POLLOUT, Some(left))? {
-                if Instant::now() >= end {
+                if start.elapsed() >= time {
                     break;
                 }
                 continue;

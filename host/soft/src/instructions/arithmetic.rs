@@ -173,7 +173,7 @@ fn unary<U: Unary>(instruction: &Instruction) -> Handler {
 
 fn update<B: Binary, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let second = S::read(cpu, op)?;
-    let first = P::read(cpu, op)?;
+    let first = P::read_to_write(cpu, op)?;
     let (result, flags) = B::apply(first, second, cpu.flags);
     P::write(cpu, op, result)?;
     cpu.flags = flags;
@@ -188,7 +188,7 @@ fn compare<B: Binary, T: Int, P: Source<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op
 }
 
 fn change<U: Unary, T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let operand = P::read(cpu, op)?;
+    let operand = P::read_to_write(cpu, op)?;
     let (result, flags) = U::apply(operand, cpu.flags);
     P::write(cpu, op, result)?;
     cpu.flags = flags;

@@ -76,7 +76,7 @@ fn handler<C: Change>(instruction: &Instruction) -> Handler {
 /// A bit of a register, or of memory with an immediate offset: the offset counts modulo the operand's size.
 fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset = S::read(cpu, op)?.zero_extend() % T::BITS;
-    let operand = P::read(cpu, op)?.zero_extend();
+    let operand = if C::STORES { P::read_to_write(cpu, op) } else { P::read(cpu, op) }?.zero_extend();
     if C::STORES {
         P::write(cpu, op, T::truncate(C::apply(operand, 1 << offset)))?;
     }
@@ -93,7 +93,10 @@ fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset =
         cpu.effective_address(op).wrapping_add((element as u32).wrapping_mul(T::BYTES)) & address_mask;
     let mask = 1 << bit_offset.rem_euclid(T::BITS as i32);
-    let operand = cpu.load::<T>(op.segment, offset)?.zero_extend();
+    let operand = match cpu.load::<T>(op.segment, offset) {
+        Err(reason) if C::STORES => return Err(cpu.refused_to_write(op.segment, offset, T::BYTES, reason)),
+        operand => operand?.zero_extend(),
+    };
     if C::STORES {
         cpu.store(op.segment, offset, T::truncate(C::apply(operand, mask)))?;
     }

@@ -97,7 +97,7 @@ fn cmovcc<C: Condition, T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn xchg<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let first = P::read(cpu, op)?;
+    let first = P::read_to_write(cpu, op)?;
     P::write(cpu, op, cpu.reg_part(op.source))?;
     cpu.set_reg_part(op.source, first);
     P::finish(cpu)
@@ -106,7 +106,7 @@ fn xchg<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 /// The sum goes to the first operand, and the first operand's old value to the second. If both are the same register, it
 /// holds the sum.
 fn xadd<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let first = P::read(cpu, op)?;
+    let first = P::read_to_write(cpu, op)?;
     let (sum, flags) = Add::apply(first, cpu.reg_part::<T>(op.source), cpu.flags);
     if P::IN_MEMORY {
         P::write(cpu, op, sum)?;
@@ -121,7 +121,7 @@ fn xadd<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// The destination is written even if it does not change (SDM volume 2, CMPXCHG).
 fn cmpxchg<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let destination = P::read(cpu, op)?;
+    let destination = P::read_to_write(cpu, op)?;
     let (_, flags) = Sub::apply(cpu.reg_part::<T>(register::EAX), destination, cpu.flags);
     if flags.zf() {
         P::write(cpu, op, cpu.reg_part(op.source))?;
@@ -137,8 +137,11 @@ fn cmpxchg8b(cpu: &mut Cpu, op: &Op) -> Step {
     use register::*;
     let low_offset = cpu.effective_address(op);
     let high_offset = low_offset.wrapping_add(4);
-    let low: u32 = cpu.load(op.segment, low_offset)?;
-    let high: u32 = cpu.load(op.segment, high_offset)?;
+    let mut half = |offset| {
+        cpu.load::<u32>(op.segment, offset)
+            .map_err(|reason| cpu.refused_to_write(op.segment, low_offset, 8, reason))
+    };
+    let (low, high) = (half(low_offset)?, half(high_offset)?);
     let equal = (low, high) == (cpu.reg(EAX), cpu.reg(EDX));
     let (new_low, new_high) = if equal { (cpu.reg(EBX), cpu.reg(ECX)) } else { (low, high) };
     // The second half first: if it is refused, nothing has been stored.

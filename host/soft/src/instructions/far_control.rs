@@ -5,7 +5,7 @@ use iced_x86::{Code, Instruction};
 
 use super::super::cpu::Cpu;
 use super::super::event::{Break, Problem, Step};
-use super::super::flags::{NT, VM};
+use super::super::flags::{NT, RF, VM};
 use super::super::int::Int;
 use super::super::operation::{Handler, Op};
 use super::super::segment::{Segment, error_code, is_null, number::CS};
@@ -146,6 +146,7 @@ fn iret<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let code = code_segment(cpu, selector, offset, Transfer::Back)?;
     cpu.drop_stack(3 * T::BYTES);
     cpu.set_segment(CS, code);
-    cpu.set_eflags(eflags & !T::MASK | image);
+    // RF would be clear again after the next instruction, and nothing here asks for it until then.
+    cpu.set_eflags((eflags & !T::MASK | image) & !RF);
     cpu.branch_anew(offset)
 }

@@ -16,7 +16,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
 
 /// It does not change the flags.
 fn not<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let operand = P::read(cpu, op)?;
+    let operand = P::read_to_write(cpu, op)?;
     P::write(cpu, op, T::truncate(!operand.zero_extend()))?;
     P::finish(cpu)
 }

@@ -102,9 +102,16 @@ fn pop_memory<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
 /// Pushes all eight registers, with ESP as it was before, or none: the lowest address is checked first.
 fn pusha<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let top = cpu.stack_pointer();
+    let mask = cpu.stack_mask();
+    let place = |number: u8| top.wrapping_sub(T::BYTES * (u32::from(number) + 1)) & mask;
     for number in (register::EAX..=register::EDI).rev() {
-        let offset = top.wrapping_sub(T::BYTES * (u32::from(number) + 1)) & cpu.stack_mask();
-        cpu.store(number::SS, offset, cpu.reg_part::<T>(number))?;
+        if let Err(reason) = cpu.store(number::SS, place(number), cpu.reg_part::<T>(number)) {
+            // What is told is the first of them all the same.
+            for number in register::EAX..=register::EDI {
+                cpu.linear(number::SS, place(number), T::BYTES, flatland_x86::Access::Write)?;
+            }
+            return Err(reason);
+        }
     }
     cpu.set_stack_pointer(top.wrapping_sub(T::BYTES * 8));
     cpu.stored()

@@ -348,7 +348,7 @@ fn lsl<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// Raises the destination's requested privilege level to the source's.
 fn arpl<P: Place<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let destination = P::read(cpu, op)?;
+    let destination = P::read_to_write(cpu, op)?;
     let level = <Register as Source<u16>>::read(cpu, op)? & 0b11;
     let raises = destination & 0b11 < level;
     if raises {
