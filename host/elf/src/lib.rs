@@ -175,7 +175,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             Some(first) if first.start == LOAD_ADDRESS && first.file_size > 0 => {}
             _ => return Err(ElfError::NothingAtEntry),
         }
-        let size = with_bytes().last().map_or(0, |last| u64::from(last.start) + u64::from(last.file_size));
+        let size =
+            with_bytes().next_back().map_or(0, |last| u64::from(last.start) + u64::from(last.file_size));
         if size > most.into() {
             return Err(ElfError::TooLarge { size, most });
         }
@@ -466,5 +467,54 @@ mod tests {
         }
         let more = Load { size: 2, ..load(8, b"data") };
         assert!(matches!(flatten(&elf_file(0, &[load(0, b"code"), more])), Err(ElfError::Broken(_))));
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let most = Elf::<&[u8]>::MOST_GAPS as u32;
+        let far = |address| elf_file(0, &[load(0, b"code"), load(address, b"data")]);
+        assert_eq!(flatten(&far(most + 5)), Err(ElfError::Sparse(u64::from(most) + 1)));
+        assert_eq!(flatten(&far(MAX_RAM_SIZE - 4)), Err(ElfError::Sparse(u64::from(MAX_RAM_SIZE) - 8)));
+        let image = |most| Elf::parse(&*far(8)).unwrap().image(most);
+        assert_eq!(image(12).unwrap().len(), 12);
+        assert_eq!(image(11), Err(ElfError::TooLarge { size: 12, most: 11 }));
+    }
+
+    #[test]
+    fn segments_have_no_more_bytes_than_the_file() {
+        let mut file = elf_file(0, &[load(0, b"code"), load(0x1000, b"data")]);
+        let len = file.len() as u32;
+        for number in 0..2 {
+            let header = HEADER_SIZE + number * PROGRAM_HEADER_SIZE;
+            // p_offset, p_filesz and p_memsz
+            for (at, value) in [(4, 0), (16, len), (20, len)] {
+                file[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        assert!(matches!(flatten(&file), Err(ElfError::Broken(_))));
+    }
+
+    #[test]
+    fn constants_are_compared_up_to_the_last_address() {
+        static ZEROS: [u8; 0x3000] = [0; 0x3000];
+        let difference = |loads: &[Load], memory: &[u8]| {
+            let read = |address: u32, bytes: &mut [u8]| {
+                let there = memory.get(address as usize..).unwrap_or_default();
+                let len = there.len().min(bytes.len());
+                bytes[..len].copy_from_slice(&there[..len]);
+                len
+            };
+            Elf::parse(&*elf_file(0, loads)).unwrap().first_difference(&read).unwrap()
+        };
+        assert_eq!(difference(&[load(4, b"code")], b"....code"), None);
+        assert_eq!(difference(&[load(4, b"code")], b"....coda"), Some(7));
+        // Behind the image there are zeros.
+        assert_eq!(difference(&[load(4, b"code")], b"....co"), Some(6));
+        assert_eq!(difference(&[load(4, b"co\0\0")], b"....co"), None);
+        assert_eq!(difference(&[load(0, &ZEROS)], &[&ZEROS[..0x2001], &[1]].concat()), Some(0x2001));
+        for start in [0xffff_f000, 0xffff_f001, 0xffff_e000, 0xffff_ffff] {
+            assert_eq!(difference(&[load(start, &ZEROS)], b""), None);
+        }
+        assert_eq!(difference(&[load(0xffff_ffff, b"x")], b""), Some(0xffff_ffff));
     }
 }

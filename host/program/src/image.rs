@@ -109,7 +109,9 @@ impl fmt::Display for ImageError {
             Self::Empty => f.write_str(
                 "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
             ),
-            Self::Elf => f.write_str("it is an ELF file, not a flat image: give the path of the file itself"),
+            Self::Elf => {
+                f.write_str("it is an ELF file, not a flat image: open it as a program, by its path")
+            }
             Self::TooLarge { size, ram } => {
                 write!(f, "its {size} bytes are more than the machine's {ram} of RAM: give it more")
             }
