@@ -42,14 +42,14 @@ fn stats(machine: &mut Machine) -> String {
 
 fn map(machine: &mut Machine) -> String {
     let map = machine.engine().memory_map();
-    let (layout, hole) = (map.layout(), map.hole());
+    let (layout, guard) = (map.layout(), map.guard());
     let mut parts: Vec<_> = map
         .parts()
         .into_iter()
         .map(|part| (part.range, if part.writable { "read and write" } else { "read-only" }))
         .collect();
-    if !hole.is_empty() {
-        parts.push((hole, "the hole: no memory"));
+    if !guard.is_empty() {
+        parts.push((guard, "the guard: no memory"));
     }
     parts.sort_by_key(|(range, _)| range.start);
     let mut text = String::new();
