@@ -125,11 +125,17 @@ impl Function {
         };
         if self.is_of_the_standard_library() {
             Owner::StandardLibrary
-        } else if self.name.as_deref().is_some_and(is_runtime) {
+        } else if self.is_panic_handler() || self.name.as_deref().is_some_and(is_runtime) {
             Owner::Runtime
         } else {
             Owner::Program
         }
+    }
+
+    /// Whether it is what `#[panic_handler]` becomes for the linker, whatever it is called in the guest.
+    pub fn is_panic_handler(&self) -> bool {
+        let name = self.name.as_deref().unwrap_or_default();
+        name == "rust_begin_unwind" || name.ends_with("::rust_begin_unwind")
     }
 
     /// Whether it is the standard library's.
@@ -299,6 +305,50 @@ mod tests {
         let named = |name: &str| Function { name: Some(name.into()), source: None };
         assert!(named("<core::fmt::Arguments as core::fmt::Display>::fmt").is_of_the_standard_library());
         assert!(!named("core_of_mine::f").is_of_the_standard_library());
+    }
+
+    /// A function of this name, in this file.
+    fn function(name: &str, path: &str) -> Function {
+        let source = Source { path: path.into(), shown: path.into(), line: 7, column: None };
+        Function { name: Some(name.into()), source: Some(source) }
+    }
+
+    #[test]
+    fn a_place_is_in_the_programs_own_code() {
+        let main = function("answer::main", "src/main.rs");
+        let runtime = function("flatland_guest::port::read_byte", "port.rs");
+        let runtime_impl = function("<&mut flatland_guest::io::Stdout as core::fmt::Write>::write_str", "io.rs");
+        let panic = function("__rustc::rust_begin_unwind", "panic.rs");
+        let library = function("core::ptr::read_volatile", "/rust/library/core/src/ptr/mod.rs");
+        let pause = function("_mm_pause", "/rust/library/core/src/../../stdarch/crates/core_arch/src/x86/sse2.rs");
+        let assembly = Function { name: Some("copy".into()), source: None };
+        let unknown = Function::default();
+        for (calls, place) in [
+            (vec![(1, &main)], " in answer::main (src/main.rs:7)"),
+            // Inlined.
+            (vec![(1, &pause), (1, &main)], " in answer::main (src/main.rs:7)"),
+            (vec![(1, &runtime), (1, &main)], " in answer::main (src/main.rs:7)"),
+            // Called.
+            (
+                vec![(1, &library), (2, &runtime_impl), (3, &main)],
+                " in core::ptr::read_volatile, called in answer::main (src/main.rs:7)",
+            ),
+            (vec![(1, &panic), (2, &main)], " in __rustc::rust_begin_unwind, called in answer::main (src/main.rs:7)"),
+            (vec![(1, &assembly), (2, &main)], " in copy"),
+            // Nothing is known of where it is.
+            (vec![(2, &main)], ", called in answer::main (src/main.rs:7)"),
+            (vec![(1, &unknown), (2, &main)], ", called in answer::main (src/main.rs:7)"),
+            // Nothing is the program's own.
+            (
+                vec![(1, &library), (2, &runtime)],
+                " in core::ptr::read_volatile, called in flatland_guest::port::read_byte (port.rs:7)",
+            ),
+            (vec![(1, &library)], " in core::ptr::read_volatile (/rust/library/core/src/ptr/mod.rs:7)"),
+            (vec![(1, &unknown)], ""),
+            (vec![], ""),
+        ] {
+            assert_eq!(Place::of(1, calls).to_string(), place);
+        }
     }
 
     #[test]

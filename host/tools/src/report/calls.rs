@@ -69,7 +69,7 @@ impl Calls {
 
     /// Whether they lead through the panic handler.
     pub fn is_panic(&self) -> bool {
-        self.calls.iter().any(is_panic_handler)
+        self.calls.iter().any(|call| call.function.is_panic_handler())
     }
 
     /// Whether any function is known.
@@ -101,7 +101,7 @@ impl Calls {
 /// it, and what leads from the start of the program to `main`.
 fn mark_machinery(calls: &mut [Call]) {
     let mut begin = 0;
-    if let Some(handler) = calls.iter().rposition(is_panic_handler) {
+    if let Some(handler) = calls.iter().rposition(|call| call.function.is_panic_handler()) {
         let behind =
             calls[handler + 1..].iter().take_while(|call| call.function.is_of_the_standard_library()).count();
         begin = handler + 1 + behind;
@@ -118,11 +118,6 @@ fn mark_machinery(calls: &mut [Call]) {
     for (index, call) in calls.iter_mut().enumerate() {
         call.is_machinery = !(begin..end).contains(&index);
     }
-}
-
-/// What `#[panic_handler]` becomes for the linker, whatever it is called in the guest.
-fn is_panic_handler(call: &Call) -> bool {
-    name(call) == "rust_begin_unwind" || name(call).ends_with("::rust_begin_unwind")
 }
 
 /// What the runtime has before `main`.
