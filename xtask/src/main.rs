@@ -18,6 +18,7 @@ mod options;
 mod programs;
 mod run;
 mod rust_source;
+mod spelling;
 mod workspace;
 
 use std::env;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::gdb;
 use crate::guest::Profile;
+use crate::spelling::{nearest, tolerance};
 
 /// A command, or a form of one.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ const COMMANDS: &[Doc] = &[
     },
     Doc {
         usage: "test [ARGS]",
-        about: "run all tests (7 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
+        about: "run all tests (8 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
         options: &[("--quick", "only unit tests, the contract's, and the guest's (about a minute)")],
         passed_to: Some("cargo test"),
         more: "In a crate elsewhere this is `cargo xtask test --guest`. Options of cargo's own choose among the host's tests.\n",
@@ -115,7 +116,7 @@ these, or begins with one and `::`, no others are built and run, unless it has n
     },
     Doc {
         usage: "differential",
-        about: "compare the soft engine with KVM in 150,000 cases (10 minutes)",
+        about: "compare the soft engine with KVM and this processor in 170,000 cases (10 minutes)",
         options: &[("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)")],
         passed_to: None,
         more: "",
@@ -217,7 +218,8 @@ pub struct GuestTests {
 /// is one sentence.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, bool), String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    let is_offline = take_flag(&mut args, "--offline");
+    // What stands behind `exec` is a guest's.
+    let is_offline = args.first().is_some_and(|arg| arg != "exec") && take_flag(&mut args, "--offline");
     Ok((parse_command(args)?, is_offline))
 }
 
@@ -306,17 +308,6 @@ pub fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
     Ok(GuestTests { filter, machine, libtest })
 }
 
-/// The one of these that was probably meant.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Option<&'a str> {
-    let distances = known.into_iter().map(|known| (strsim::osa_distance(word, known), known));
-    distances.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
-}
-
-/// How many letters of a word of ours may be wrong.
-pub fn tolerance(word: &str) -> usize {
-    word.len() / 3
-}
-
 fn no_command(name: &str, hint: &str) -> String {
     match nearest(name, COMMANDS.iter().map(Doc::name), tolerance(name)) {
         Some(meant) => format!("there is no command `{name}`: did you mean `{meant}`?"),
@@ -400,7 +391,8 @@ impl Doc {
                 None if text.starts_with('-') && text != "-" => {
                     // Of options that are somebody else's we know no other names.
                     let most = if self.passed_to.is_some() { 1 } else { tolerance(name) };
-                    if let Some(meant) = nearest(name, names(), most) {
+                    let long = names().filter(|name| name.starts_with("--"));
+                    if let Some(meant) = nearest(name, long, most) {
                         let command = self.name();
                         return Err(format!(
                             "`cargo xtask {command}` does not know `{text}`: did you mean `{meant}`?"
@@ -600,9 +592,12 @@ mod tests {
 
     #[test]
     fn offline_may_stand_anywhere_but_behind_dashes() {
-        for (line, offline) in
-            [("--offline run a", true), ("run a --offline", true), ("run a -- --offline", false)]
-        {
+        for (line, offline) in [
+            ("--offline run a", true),
+            ("run a --offline", true),
+            ("exec a --offline", false),
+            ("run a -- --offline", false),
+        ] {
             assert_eq!(parse(words(line)).map(|(_, offline)| offline), Ok(offline), "{line}");
         }
     }

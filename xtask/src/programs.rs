@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::{Result, Workspace, options};
+use crate::spelling::{nearest, tolerance};
+use crate::{Result, Workspace};
 
 /// A guest program.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +67,7 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
         None => {
             let names: Vec<_> = programs.iter().map(|program| &*program.name).collect();
             let missing = format!("there is no guest program `{name}`");
-            Err(match options::nearest(name, names.iter().copied(), options::tolerance(name)) {
+            Err(match nearest(name, names.iter().copied(), tolerance(name)) {
                 Some(meant) => format!("{missing}: did you mean `{meant}`?"),
                 None => format!("{missing}: choose one of {}", names.join(", ")),
             })

@@ -165,9 +165,11 @@ fn nothing_is_written_in_a_checkout_with_another_target() {
         let _ = symlink(target().join("rust-src"), built.join("rust-src"));
     }
     let before = files_below(&checkout);
-    for folder in [&checkout, &checkout.join("guest")] {
+    for (folder, target) in
+        [(&checkout, "../read-only-target"), (&checkout.join("guest"), "../../read-only-target")]
+    {
         let mut command = cargo_xtask(folder, "build hello --release");
-        let output = run(command.env("CARGO_TARGET_DIR", &built), b"");
+        let output = run(command.env("CARGO_TARGET_DIR", target), b"");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(files_below(&checkout), before);
@@ -239,6 +241,23 @@ fn the_program_flatland_through_cargo() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let output = run(command.args(["flatland", "hello.bin"]).current_dir(target().join("guest")), b"");
     assert_ended(&output, 0, b"Hello, Flatland!\n", "");
+}
+
+#[test]
+fn the_quick_tests_are_summed_up() {
+    let _lock = lock();
+    let output = xtask("test --quick commands_can_be_pasted", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().last().unwrap_or_default();
+    let expected = "xtask: tests: host 1 passed, 0 failed, 0 ignored; guest 0 passed, 0 failed, 0 ignored; ";
+    assert!(last.starts_with(expected), "{stderr}");
+    // The tests of commands are not among them.
+    assert!(!stderr.contains("tests/commands.rs"), "{stderr}");
+    let output = xtask("test --quick no_such_test", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = "xtask: no test has such a name: `cargo xtask test -- --list` lists them\n";
+    assert!(stderr.ends_with(message), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]
@@ -333,7 +352,7 @@ fn the_elf_file_names_functions_and_lines() {
 fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
     let names = "there is no guest program `nope`: choose one of answer, bench, calc, cat, echo, fault, hello, inflate, \
-                 life, misuse, nbody, panic, sha256, shout, wasm\n";
+                 life, misuse, nbody, nested, panic, sha256, shout, wasm\n";
     for command in ["run", "gdb", "build", "disasm", "size"] {
         assert_ended(&xtask(&format!("{command} nope"), b""), 2, b"", &format!("xtask: {names}"));
         let meant = "xtask: there is no guest program `helo`: did you mean `hello`?\n";
@@ -359,6 +378,7 @@ fn programs_are_listed_with_what_they_do() {
         "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
         // It has no documentation.
         "hello",
+        "nested   A machine in the machine: the software processor of the host, as a guest",
         "panic    Panics, to show a panic's message and place, and status 101",
     ];
     let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();

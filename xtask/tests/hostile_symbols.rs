@@ -33,10 +33,10 @@ fn built(name: &str) -> Program {
 }
 
 /// A run of `panic` that has panicked.
-fn panicked(image: &Image) -> (Machine<SoftEngine>, Outcome) {
+fn panicked(image: &Image) -> (Machine, Outcome) {
     let engine = SoftEngine::new(MemorySize::default());
     let streams = Streams { input: Input::from_bytes(b"*".to_vec()), ..Streams::none() };
-    let mut machine = Machine::new(engine, image, streams).expect("it fits");
+    let mut machine = Machine::new(Box::new(engine), image, streams).expect("it fits");
     let outcome = machine.run().expect("the host can do its work");
     assert_eq!(outcome, Outcome::Exited(101));
     (machine, outcome)

@@ -17,8 +17,12 @@ fn main() -> ExitCode {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.arg("xtask").args(env::args_os().skip(1)).current_dir(root);
-    // Paths in the arguments are relative to this folder (xtask/src/run.rs).
-    command.env("FLATLAND_XTASK_FOLDER", env::current_dir().unwrap_or_default());
+    // Paths in the arguments are relative to this folder (xtask/src/run.rs), and so is cargo's target folder.
+    let folder = env::current_dir().unwrap_or_default();
+    if let Some(target) = env::var_os("CARGO_TARGET_DIR") {
+        command.env("CARGO_TARGET_DIR", folder.join(target));
+    }
+    command.env("FLATLAND_XTASK_FOLDER", folder);
     let error = command.exec();
     eprintln!("xtask: cannot run cargo ({error}): install Rust with rustup");
     ExitCode::FAILURE

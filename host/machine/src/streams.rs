@@ -121,7 +121,7 @@ impl Streams {
         }
     }
 
-    /// Has output written as it comes, or has it collected again.
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.output.set_buffered(buffered);
         self.diagnostics.set_buffered(buffered);
@@ -141,7 +141,7 @@ fn send(to: &mut Output, other: &mut Output, bytes: &[u8], shared: &Shared) -> R
 pub enum StreamError {
     /// The input is a directory.
     InputIsDirectory,
-    /// The input fails.
+    /// Input cannot be read.
     Input(io::Error),
     /// There is no room for output.
     Full {
@@ -152,7 +152,7 @@ pub enum StreamError {
         /// Bytes that the guest had sent and nobody got.
         lost: usize,
     },
-    /// Output fails.
+    /// Output cannot be written.
     Output {
         /// Which stream.
         stream: &'static str,
@@ -163,7 +163,7 @@ pub enum StreamError {
     },
     /// There are no random bytes.
     Random(io::Error),
-    /// The reader of an output has gone away.
+    /// The reader of an output has closed it.
     Closed,
 }
 

@@ -1,4 +1,4 @@
-//! What an ELF file says of memory: segments and sections, read without the rest of the file.
+//! Segments and sections of an ELF file, read without the rest of the file.
 
 use std::error::Error;
 use std::fmt;
@@ -16,27 +16,27 @@ use crate::Image;
 
 const LE: LittleEndian = LittleEndian;
 
-/// Why an ELF file says nothing of a guest's memory.
+/// Why an ELF file's segments cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SegmentsError {
-    /// It cannot be made sense of.
+    /// It is broken, or not a program for this machine.
     Unusable {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// It is something else.
+    /// It is no ELF file.
     NoElfFile {
         /// The file.
         path: PathBuf,
     },
-    /// Another image was made of it.
+    /// It belongs to another image.
     OfAnotherImage {
         /// The file.
         path: PathBuf,
-        /// The first byte that is not the image's.
+        /// The first address where image and file differ.
         address: u32,
     },
 }
@@ -65,11 +65,11 @@ impl fmt::Display for SegmentsError {
 
 impl Error for SegmentsError {}
 
-/// What this image takes of RAM, from its ELF file.
+/// The segments of this image, from its ELF file.
 pub fn segments(path: &Path, image: &Image) -> Result<Vec<Segment>, SegmentsError> {
     let failed = |why: String| SegmentsError::Unusable { path: path.into(), why };
     let file = match File::open(path) {
-        // What is read here must be there again when there is something to report.
+        // The file is read again when there is something to report.
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => file,
         Ok(_) => return Err(SegmentsError::NoElfFile { path: path.into() }),
         Err(error) => return Err(failed(format!("cannot be read ({error})"))),
@@ -123,12 +123,12 @@ fn first_difference<'a>(
         header.p_type(LE) == elf::PT_LOAD && header.p_flags(LE).0 & elf::PF_W.0 == 0
     };
     header.program_headers(LE, data).ok()?.iter().filter(is_constant).find_map(|header| {
-        // What a broken file does not have cannot be compared.
+        // Parts that a broken file does not have cannot be compared.
         let bytes = header.data(LE, data).ok()?;
         let mut found = [0; 4096];
         bytes.chunks(found.len()).enumerate().find_map(|(index, expected)| {
             let start = u64::from(header.p_vaddr(LE)) + (index * found.len()) as u64;
-            // Behind the image RAM is zeros, and so is what there is no address for.
+            // After the image RAM is zeros.
             let there = u32::try_from(start).map_or(0, |start| read(start, &mut found));
             found[there..].fill(0);
             let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found)?;

@@ -1,4 +1,4 @@
-//! Flat images: the bytes that lie at address 0 when the processor starts.
+//! Flat images: the bytes at address 0 when the processor starts.
 
 use std::error::Error;
 use std::fmt;
@@ -24,8 +24,7 @@ impl Image {
         }
     }
 
-    /// Reads an image for a machine with this much RAM from a file, or from anything else that has a path,
-    /// such as a pipe.
+    /// Reads an image for a machine with this much RAM from a file, or anything else with a path, such as a pipe.
     pub fn open(path: &Path, ram: MemorySize) -> Result<Self, ImageError> {
         let file = File::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ImageError::Missing,
@@ -33,7 +32,7 @@ impl Image {
             _ => ImageError::Read(error),
         })?;
         let mut bytes = Vec::new();
-        // One byte more than fits, and no further: /dev/zero has no end.
+        // At most one byte more than fits, because /dev/zero has no end.
         let most = u64::from(ram.bytes()) + 1;
         (&file).take(most).read_to_end(&mut bytes).map_err(|error| match error.kind() {
             io::ErrorKind::IsADirectory => ImageError::Directory,
@@ -51,7 +50,7 @@ impl Image {
         &self.bytes
     }
 
-    /// Says whether the image fits a machine with this much RAM.
+    /// Checks that the image fits a machine with this much RAM.
     pub fn check_fits(&self, ram: MemorySize) -> Result<(), ImageError> {
         match self.bytes.len() as u64 {
             size if size > u64::from(ram.bytes()) => Err(ImageError::TooLarge { size, ram }),
@@ -66,22 +65,22 @@ impl Image {
 pub enum ImageError {
     /// There is no file of that name.
     Missing,
-    /// The file may not be read.
+    /// No permission to read the file.
     NoPermission,
     /// The path names a directory.
     Directory,
-    /// There is not one instruction in it.
+    /// It is empty.
     Empty,
     /// An ELF file, which is a container and not code.
     Elf,
     /// It does not fit RAM.
     TooLarge {
-        /// The image's size in bytes; of something that is no regular file, as much as was read.
+        /// The image's size in bytes; if it is no regular file, how much was read.
         size: u64,
         /// The RAM it was meant for.
         ram: MemorySize,
     },
-    /// The operating system could not read it.
+    /// Reading it failed.
     Read(io::Error),
 }
 

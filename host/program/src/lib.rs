@@ -1,4 +1,4 @@
-//! A guest program: its flat image, what its ELF file says of memory, and the names and lines in it.
+//! A guest program: its flat image, the segments of its ELF file, and its names and lines.
 
 mod elf;
 mod image;

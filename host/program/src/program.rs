@@ -1,4 +1,4 @@
-//! A program, opened once.
+//! Programs.
 
 use std::error::Error;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::{Image, ImageError, SegmentsError, segments};
 pub struct Program {
     image: Image,
     elf: Option<PathBuf>,
-    /// What the program takes of RAM, if that is known.
+    /// The program's segments, if they are known.
     segments: Option<Vec<Segment>>,
 }
 
@@ -68,8 +68,8 @@ impl Program {
         Ok(Image::from_bytes(bytes)?.into())
     }
 
-    /// Takes what is known of a flat image from the ELF file that it was made of. With an error nothing is, or only
-    /// names are.
+    /// Adds the ELF file that the flat image was made of: its segments and its names. After an error the segments are not
+    /// used; the names are if the file belongs to this image.
     pub fn add_elf(&mut self, path: &Path) -> Result<(), SegmentsError> {
         match segments(path, &self.image) {
             Ok(segments) => {
@@ -96,8 +96,8 @@ impl Program {
         self.elf.as_deref()
     }
 
-    /// What lies where in RAM: where segments are known, code and constants are read-only and there is a hole below the
-    /// stack.
+    /// The memory map for this program. If its segments are known, code and constants are read-only and there is a hole below
+    /// the stack.
     pub fn memory_map(
         &self,
         ram: MemorySize,
@@ -108,8 +108,7 @@ impl Program {
             None => ram.into(),
         };
         let Some(segments) = &self.segments else { return Ok(map) };
-        // What can be written may be longer in the image than the file says, and must not lie in the hole all the
-        // same: nothing, where it ends.
+        // The image may be longer than the file's segments, and must not reach into the hole: an empty segment marks its end.
         let end = self.image.bytes().len() as u32;
         let mut segments = segments.clone();
         segments.push(Segment { start: end, end: end.into(), writable: true });

@@ -13,11 +13,12 @@ use flatland_x86::instruction::Read;
 
 use crate::elf;
 
-/// The names in an ELF file. Reading one takes a while: it is done when there is something to report.
+/// The names and lines in an ELF file. Reading it takes a while, so it is opened when there is something to report.
 pub struct Symbols {
     elf: Loader,
     path: PathBuf,
-    /// Where the compiler was called with relative paths. These are shown, as in panics and the compiler's messages.
+    /// The folders in which the compiler was called with relative paths. Paths are shown relative to these, as in panics and
+    /// the compiler's messages.
     folders: Vec<PathBuf>,
 }
 
@@ -35,7 +36,7 @@ pub struct Place {
     pub is_own: bool,
 }
 
-/// A function that an address lies in: the innermost, or one that others are inlined in.
+/// A function at an address: the innermost, or one that it is inlined in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
     /// Its name, with its path.
@@ -47,13 +48,13 @@ pub struct Function {
 /// A place in a source file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Where the file was when it was compiled.
+    /// The file's path when it was compiled.
     pub path: PathBuf,
-    /// How a person is told of it: as the compiler was given it; the standard library's from its own folder.
+    /// The path as shown to a person: as the compiler was given it; for the standard library, from its own folder on.
     pub shown: String,
     /// The line, from 1 on.
     pub line: u32,
-    /// The column, from 1 on, if the compiler says it.
+    /// The column, from 1 on, if it is known.
     pub column: Option<u32>,
 }
 
@@ -108,7 +109,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// `FILE:LINE:COLUMN`, as compilers say it.
+/// `FILE:LINE:COLUMN`, as compilers write it.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}:{}", self.shown, self.line)?;
@@ -167,10 +168,11 @@ impl fmt::Display for SymbolsError {
 impl Error for SymbolsError {}
 
 impl Symbols {
-    /// The most functions that are inlined in each other at one address. Broken debug information may have no end.
+    /// The most nested inlined functions at one address. Broken debug information may be endless.
     const MOST_INLINED: usize = 64;
 
-    /// Reads the ELF file of what lies in this memory. That of another image is refused: its names would be wrong ones.
+    /// Reads the ELF file of the program in this memory. The file of another image is refused, because its names would be
+    /// wrong.
     pub fn open(path: &Path, read: Read) -> Result<Self, SymbolsError> {
         let failed = |cause: String| SymbolsError { path: path.into(), cause };
         if let Some(address) = elf::differs(path, read) {
@@ -202,7 +204,7 @@ impl Symbols {
         functions
     }
 
-    /// Where the function begins that this address lies in.
+    /// The start of the function at this address.
     pub fn function_start(&self, address: u32) -> Option<u32> {
         self.is_code(address).then_some(())?;
         let start = self.elf.find_symbol_info(address.into())?.address();
@@ -230,7 +232,7 @@ impl Symbols {
         functions
     }
 
-    /// A file's path as the compiler was given it, or as from the folder of the standard library.
+    /// A file's path as the compiler was given it, or from the standard library's folder on.
     fn short(&self, file: &str) -> String {
         if let Some(path) = in_standard_library(file) {
             return path.into();
@@ -251,13 +253,13 @@ impl Symbols {
     }
 }
 
-/// A symbol's name as it stands in the source.
+/// A symbol's name as in the source.
 pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
 }
 
-/// The folders in which the compiler was called with the relative path of a source file: that of the guest's workspace,
-/// as cargo calls it. Broken debug information has none.
+/// The folders in which the compiler was called with relative paths: that of the guest's workspace, as cargo calls it. Broken
+/// debug information has none.
 fn working_folders(path: &Path) -> Vec<PathBuf> {
     let file = fs::read(path).unwrap_or_default();
     let Ok(elf) = ElfFile32::<LittleEndian>::parse(&*file) else { return Vec::new() };
@@ -280,7 +282,7 @@ fn working_folders(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A file of the standard library, as from the folder of its sources: `library/core/src/panicking.rs`.
+/// A file of the standard library, from the folder of its sources on: `library/core/src/panicking.rs`.
 fn in_standard_library(file: &str) -> Option<&str> {
     let library = file.rfind("/library/")?;
     let from = &file[library + 1..];

@@ -60,13 +60,19 @@ pub fn machine_with(
     machine
 }
 
-/// A machine on each engine.
+/// A machine on each engine, with and without what makes transfers fast.
 pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine> {
-    engines().iter().map(move |engine| machine_on(*engine, code, input))
+    engines().iter().flat_map(move |engine| {
+        [true, false].map(|fast| {
+            let mut machine = machine_on(*engine, code, input);
+            machine.set_fast_transfers(fast);
+            machine
+        })
+    })
 }
 
-/// Runs this code with this input to its end on each engine, makes sure that they agree, and returns what
-/// the most exact of them says.
+/// Runs this code with this input to its end on each engine, with and without what makes transfers fast, makes sure that
+/// all agree, and returns what the most exact of them says.
 pub fn run(code: &[u8], input: &[u8]) -> Run {
     agreed(machines(code, input), code)
 }

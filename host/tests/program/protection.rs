@@ -167,23 +167,23 @@ fn what_does_not_fit_is_refused() {
     assert_protected("soft", HALT, &[], &[TEXT, large], 0, "");
     let too_large = || Section { size: 0xdf_0000 - 0x3000 + 1, ..BSS };
     let message = "flatland: the program takes 14273 KiB of RAM, and below its stack there are 14272 KiB of the \
-                   machine's 16M: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+                   machine's 16M: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected("soft", HALT, &[], &[TEXT, too_large()], 125, message);
     for options in [["--memory", "17M"], ["--stack", "1M"]] {
         assert_protected("soft", HALT, &options, &[TEXT, too_large()], 0, "");
     }
     let message = "flatland: the program takes 6 KiB of RAM, and below its stack there are 0 KiB of the machine's \
-                   8K: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+                   8K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected("soft", HALT, &["--memory", "8K"], &[TEXT], 125, message);
     let message = "flatland: a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it \
-                   less with --stack SIZE, or more RAM with --memory SIZE\n";
+                   a smaller stack or more RAM (--memory SIZE, --stack SIZE)\n";
     assert_run("soft", "stack", HALT, &["--memory", "1M", "--stack", "1M"], 125, "", message);
 }
 
 fn the_image_of_something_else_does_not_lie_in_the_hole(engine: &str) {
     let code = vec![0xf4; 60 << 10];
     let message = "flatland: the program takes 60 KiB of RAM, and below its stack there are 52 KiB of the machine's \
-                   64K: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+                   64K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected(engine, &code, &["--memory", "64K"], &[TEXT], 125, message);
     assert_protected(engine, &code, &[], &[TEXT], 0, "");
 }
@@ -205,16 +205,16 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
     ] {
         let symbols = image("odd-symbols-elf", &file);
         let message = format!(
-            "flatland: memory is not protected, because {} {why}: give --symbols the ELF file that the image was made \
-             of\n",
+            "flatland: memory is not protected, because {} {why}: give the ELF file that the \
+             image was made of as --symbols\n",
             symbols.display()
         );
         assert_ended(run(&symbols), 0, "", &message);
     }
     for path in ["/dev/null", env!("CARGO_TARGET_TMPDIR")] {
         let message = format!(
-            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give --symbols \
-             the one that the image was made of\n"
+            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give the ELF file that the \
+             image was made of as --symbols\n"
         );
         assert_ended(run(Path::new(path)), 0, "", &message);
     }
@@ -239,7 +239,7 @@ fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
         let taken = (u64::from(start) + zeros as u64).div_ceil(1024);
         let message = format!(
             "flatland: the program takes {taken} KiB of RAM, and below its stack there are 14272 KiB of the machine's \
-             16M: give it more with --memory SIZE, or less stack with --stack SIZE\n"
+             16M: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n"
         );
         assert_ended(output, 125, "", &message);
     }
@@ -252,7 +252,8 @@ fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
         let (output, symbols) = run(start, bytes);
         let message = format!(
             "flatland: memory is not protected and names are left out, because {} is the ELF file of another image \
-             (they differ at {differs:#010x}): give --symbols the one that this image was made of\n",
+             (they differ at {differs:#010x}): give the ELF file that the \
+             image was made of as --symbols\n",
             symbols.display()
         );
         assert_ended(output, 0, "", &message);

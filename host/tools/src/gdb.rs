@@ -112,10 +112,17 @@ impl Debugger {
     /// Nobody is there any more, and nobody said what is to become of the run.
     fn lost(&mut self, why: &str) {
         self.session = None;
-        (self.say)(&format!(
-            "the debugger is gone ({why}), and the guest waits for the next one: connect again with gdb's `target remote`, \
-             or end the run with Ctrl-C"
-        ));
+        if self.listener.can_be_reached() {
+            (self.say)(&format!(
+                "the debugger is gone ({why}), and the guest waits for the next one: connect again with gdb's `target \
+                 remote`, or end the run with Ctrl-C"
+            ));
+        } else {
+            self.ends = true;
+            (self.say)(&format!(
+                "the run has ended, because the debugger is gone ({why}): leave the guest running with gdb's `detach`"
+            ));
+        }
     }
 
     /// Takes a byte of the debugger's.

@@ -385,9 +385,8 @@ mod tests {
             (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
             (&[0xff, 0xff], none, none),
         ] {
-            let advice =
-                |engine| super::advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
-            assert_eq!((&*advice("KVM"), &*advice("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
+            let by = |engine| advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
+            assert_eq!((&*by("KVM"), &*by("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
         }
     }
 

@@ -258,6 +258,15 @@ fn tests_are_listed_and_chosen() {
     // Nothing is kept back.
     let output = xtask("test --guest outcomes::passes -- --nocapture");
     assert!(text(&output.stdout).contains("not shown\n"));
+    // A program of this name has no tests.
+    let path = ELSEWHERE.join("src/bin/friendly.rs");
+    fs::write(&path, "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nfn main() {}\n").unwrap();
+    let output = xtask("test --guest friendly");
+    assert!(
+        text(&output.stdout).contains("test kernel::tests::the_greeting_is_friendly ... ok\n"),
+        "{output:?}"
+    );
+    fs::remove_file(path).unwrap();
     let output = xtask("test --guest no-such-test");
     let message = "flatland: no test in the guest has `no_such_test` in its name: `cargo xtask test --guest -- --list` \
                    lists them\n";

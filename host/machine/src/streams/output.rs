@@ -1,4 +1,4 @@
-//! Where the guest's output goes.
+//! The guest's output.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -15,12 +15,12 @@ use super::any::AnyWriter;
 use super::file::OutputFile;
 use crate::interrupt::Shared;
 
-/// Bytes from the guest, collected and written in large pieces.
+/// The guest's output, collected and written in large pieces.
 ///
-/// Kept in memory, or written to a file, a pipe, standard output, or with [`Output::from_writer`] to any writer.
+/// It goes to memory, a file, a pipe or standard output, or with [`Output::from_writer`] to any writer.
 #[derive(Debug)]
 pub struct Output {
-    /// None where they stay in the buffer.
+    /// `None` if output stays in the buffer.
     sink: Option<Sink>,
     buffer: Vec<u8>,
     /// Without a sink: how much of the buffer counts as written.
@@ -41,7 +41,7 @@ pub struct Output {
 struct Sink {
     writer: Writer,
     name: &'static str,
-    /// What becomes of the run if it fails.
+    /// What to do if it fails.
     on_failure: OnFailure,
 }
 
@@ -65,7 +65,7 @@ impl Writer {
         match self {
             #[cfg(target_os = "linux")]
             Self::File(file) => file.write_within(bytes, time),
-            // How long a call takes is not known: it is made.
+            // A call may take longer: there is no way to limit it.
             Self::Any(writer) => writer.write(bytes),
         }
     }
@@ -73,23 +73,23 @@ impl Writer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnFailure {
-    /// It ends.
+    /// End the run.
     End,
-    /// It goes on, and nobody sees what is sent from then on.
+    /// Continue, and discard the output.
     GoOn,
 }
 
-/// What came of writing.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
-    /// All is written.
+    /// All bytes are written.
     Done,
-    /// The run is to come back; the rest is still in the buffer.
+    /// Interrupted; the rest is still in the buffer.
     Interrupted,
 }
 
 impl Output {
-    /// The most that is collected, in bytes.
+    /// The most bytes that are collected.
     const CAPACITY: usize = 64 << 10;
 
     /// The longest part of a line that waits for the rest of it, in bytes.
@@ -103,8 +103,7 @@ impl Output {
         return Ok(Self::named(Writer::Any(AnyWriter::new(io::stdout())), "standard output", OnFailure::End));
     }
 
-    /// The process's standard error. As for any program, it is no reason to fail that nobody reads its
-    /// complaints.
+    /// The process's standard error. If it cannot be written, the run continues.
     pub fn standard_error() -> Result<Self, StreamError> {
         #[cfg(target_os = "linux")]
         return Self::standard(io::stderr().as_fd(), "standard error", OnFailure::GoOn);
@@ -139,7 +138,7 @@ impl Output {
         Self { sink: Some(Sink { writer, name, on_failure }), ..Self::memory() }
     }
 
-    /// Keeps everything, for [`Self::bytes`].
+    /// Keeps all output in memory, for [`Self::bytes`].
     pub fn memory() -> Self {
         Self {
             sink: None,
@@ -153,7 +152,7 @@ impl Output {
         }
     }
 
-    /// Has each byte written as it comes, or has them collected again.
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.is_buffered = buffered;
     }
@@ -248,7 +247,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes all there is, waiting as long as it takes.
+    /// Writes the whole buffer, and waits as long as it takes.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         self.flush_first(self.buffer.len(), shared)
     }
@@ -280,8 +279,8 @@ impl Output {
         result.or_else(|error| self.failed(error).map(|()| Flush::Done))
     }
 
-    /// Writes what can be written in this time, for a run that has been stopped: a reader that does not read
-    /// must not hold it up. What is left stays in [`Self::bytes`].
+    /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest stays in
+    /// [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Some(sink) = &mut self.sink else {
             self.forget(self.buffer.len());
@@ -307,7 +306,7 @@ impl Output {
         }
     }
 
-    /// Says what a write failed of, if that matters, and drops what will never be written.
+    /// Handles a failed write: returns the error if it ends the run, and discards the buffer.
     fn failed(&mut self, cause: io::Error) -> Result<(), StreamError> {
         let lost = self.buffer.len();
         self.buffer.clear();

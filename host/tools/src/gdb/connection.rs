@@ -73,6 +73,15 @@ impl Listener {
         }
     }
 
+    /// Whether anybody can still connect: a socket's name may have been removed.
+    pub fn can_be_reached(&self) -> bool {
+        match self {
+            Self::Tcp(..) => true,
+            #[cfg(unix)]
+            Self::Unix(_, path, _) => path.0.exists(),
+        }
+    }
+
     /// Who is waiting to connect.
     pub fn try_accept(&self) -> io::Result<Option<Connection>> {
         let accepted = match self {
