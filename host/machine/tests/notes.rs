@@ -28,7 +28,8 @@ fn machine(sends: &[(u8, u8)], is_one_place: bool) -> (Machine, PipeReader, Opti
         diagnostics: Output::from(to_diagnostics),
         ..Streams::none()
     };
-    let machine = Machine::builder().engine(EngineChoice::Soft).streams(streams).build(&program(sends)).unwrap();
+    let machine =
+        Machine::builder().engine(EngineChoice::Soft).streams(streams).build(&program(sends)).unwrap();
     (machine, diagnostics, output)
 }
 

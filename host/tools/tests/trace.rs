@@ -159,7 +159,12 @@ fn a_repeated_instruction_that_faults_is_told_as_far_as_it_came() {
 #[test]
 fn an_end_is_where_its_instruction_stands() {
     // 0: nop; 1: out 0x80, al
-    assert_trace(&[Kind::Io], &[0x90, 0xe6, 0x80], b"", &["trace: end: unknown port 0x80 (out, 1 byte) at 0x00000001"]);
+    assert_trace(
+        &[Kind::Io],
+        &[0x90, 0xe6, 0x80],
+        b"",
+        &["trace: end: unknown port 0x80 (out, 1 byte) at 0x00000001"],
+    );
     // 0: nop; 1: mov [0x2000000], al
     let line = "trace: end: write outside RAM at 0x2000000 (RAM ends at 0x1000000), by the instruction at 0x00000001";
     assert_trace(&[Kind::Io], &[0x90, 0xa2, 0, 0, 0, 2], b"", &[line]);
@@ -259,7 +264,8 @@ fn a_run_that_somebody_else_ends_or_revives_is_told_to_its_end() {
         });
         let traced = trace(&[Kind::Instructions], MOST_LINES);
         let text = diagnostics(&mut machine(*engine, PLAIN, b""), traced, Some(&mut other));
-        let again = "trace:   0x0000000a  40                    inc eax                           eax=00000003  [PF]";
+        let again =
+            "trace:   0x0000000a  40                    inc eax                           eax=00000003  [PF]";
         let lines = [&PLAIN_LINES[..], &[again, PLAIN_LINES[4], PLAIN_LINES[5]]].concat();
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "{engine:?}");
 
@@ -285,7 +291,10 @@ fn a_trace_that_is_full_wants_nothing_more() {
         assert_eq!(machine.stats().transfers(flatland_contract::Port::Console, Direction::In).bytes, 2);
         let text = String::from_utf8_lossy(machine.streams().diagnostics.bytes()).into_owned();
         assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(text.ends_with("trace: ... behind 3 lines: give it more with --trace-limit LINES\n"), "{text}");
+        assert!(
+            text.ends_with("trace: ... behind 3 lines: give it more with --trace-limit LINES\n"),
+            "{text}"
+        );
     }
 }
 

@@ -79,16 +79,16 @@ impl Calls {
 
     /// Where the guest is.
     pub fn place(&self) -> Place {
-        let calls = self.calls.iter().map(|call| (call.address, &call.function));
-        self.calls.first().map(|first| Place::of(first.address, calls)).unwrap_or_default()
+        self.calls.first().map(|first| Place::of(first.address, in_places(&self.calls))).unwrap_or_default()
     }
 
     /// The source of where the guest is, or of the innermost call on the way there whose source can be read.
     pub fn snippet(&self) -> Option<Snippet> {
+        let address = self.calls.first()?.address;
         let mut left = &self.calls[..];
-        while let Some(own) = own(left.iter().map(|call| &call.function)) {
-            let is_called = left[own].address != self.calls[0].address;
-            if let Some(snippet) = Snippet::read(&left[own].function, is_called) {
+        while let Some(own) = own(address, in_places(left)) {
+            let Call { address: at, function, .. } = &left[own];
+            if let Some(snippet) = Snippet::read(function, *at != address) {
                 return Some(snippet);
             }
             left = &left[own + 1..];
@@ -106,9 +106,9 @@ fn mark_machinery(calls: &mut [Call]) {
             calls[handler + 1..].iter().take_while(|call| call.function.is_of_the_standard_library()).count();
         begin = handler + 1 + behind;
     }
-    let is_outer = |call: &Call| is_start(call) || call.function.is_of_the_standard_library();
+    let is_outer = |call: &Call| call.function.is_start() || call.function.is_of_the_standard_library();
     let mut end = calls.len() - calls.iter().rev().take_while(|call| is_outer(call)).count();
-    if !calls.last().is_some_and(is_start) {
+    if !calls.last().is_some_and(|call| call.function.is_start()) {
         end = calls.len();
     }
     if !calls.get(begin..end).is_some_and(|left| left.iter().any(|call| call.function.name.is_some())) {
@@ -120,13 +120,9 @@ fn mark_machinery(calls: &mut [Call]) {
     }
 }
 
-/// What the runtime has before `main`.
-fn is_start(call: &Call) -> bool {
-    let of_the_runtime = ["flatland_guest::start::", "flatland_guest::testing::"];
-    matches!(name(call), "_start" | "__flatland_main" | "__flatland_test_main")
-        // What the attribute `test` puts beside a test.
-        || name(call).ends_with("::_::call")
-        || of_the_runtime.iter().any(|module| name(call).starts_with(module))
+/// The functions with their addresses.
+fn in_places(calls: &[Call]) -> impl Iterator<Item = (u32, &Function)> {
+    calls.iter().map(|call| (call.address, &call.function))
 }
 
 fn name(call: &Call) -> &str {
