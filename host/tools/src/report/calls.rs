@@ -125,10 +125,6 @@ fn in_places(calls: &[Call]) -> impl Iterator<Item = (u32, &Function)> {
     calls.iter().map(|call| (call.address, &call.function))
 }
 
-fn name(call: &Call) -> &str {
-    call.function.name.as_deref().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +137,10 @@ mod tests {
             is_machinery: false,
         };
         names.iter().map(call).collect()
+    }
+
+    fn name(call: &Call) -> &str {
+        call.function.name.as_deref().unwrap_or_default()
     }
 
     #[track_caller]
