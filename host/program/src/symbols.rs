@@ -60,14 +60,17 @@ pub struct Source {
 
 impl Place {
     /// Of where the guest is. `calls` are the functions at that address and at those of the calls that led there, from the
-    /// innermost on, each with its address: what [`Symbols::functions`] returns for each.
+    /// innermost on, each with its address: what [`Symbols::functions`] returns for each. Where nothing is known at the
+    /// address itself, the guest has come there by a call or a jump through a bad pointer, and there is no place.
     pub fn of<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Self {
         let calls: Vec<_> = calls.into_iter().collect();
-        let Some(own) = own(address, calls.iter().copied()) else { return Self::default() };
+        let here = calls.first().filter(|(at, function)| *at == address && **function != Function::default());
+        let (Some((_, here)), Some(own)) = (here, own(address, calls.iter().copied())) else {
+            return Self::default();
+        };
         let (own_address, function) = calls[own];
-        let here = calls.first().filter(|(innermost, _)| *innermost == address);
         Self {
-            callee: (own_address != address).then(|| here.map(|(_, it)| (*it).clone()).unwrap_or_default()),
+            callee: (own_address != address).then(|| (*here).clone()),
             function: function.name.clone(),
             line: function.source.as_ref().map(|source| (source.shown.clone(), source.line)),
             is_own: function.owner() == Owner::Program,
@@ -356,16 +359,16 @@ mod tests {
                 " in __rustc::rust_begin_unwind, called in answer::main (src/main.rs:7)",
             ),
             (vec![(1, &assembly), (2, &main)], " in copy"),
+            (vec![(1, &start), (2, &main)], " in _start, called in answer::main (src/main.rs:7)"),
             // Nothing is known of where it is.
-            (vec![(2, &main)], ", called in answer::main (src/main.rs:7)"),
-            (vec![(1, &unknown), (2, &main)], ", called in answer::main (src/main.rs:7)"),
+            (vec![(2, &main)], ""),
+            (vec![(1, &unknown), (2, &main)], ""),
             // Nothing is the program's own.
             (vec![(1, &library), (1, &runtime)], " in flatland_guest::port::read_byte (port.rs:7)"),
             (
                 vec![(1, &library), (2, &runtime)],
                 " in core::ptr::read_volatile (/rust/library/core/src/ptr/mod.rs:7)",
             ),
-            (vec![(1, &unknown), (2, &start)], ""),
             (vec![(1, &library)], " in core::ptr::read_volatile (/rust/library/core/src/ptr/mod.rs:7)"),
             (vec![(1, &unknown)], ""),
             (vec![], ""),
