@@ -26,18 +26,11 @@ impl Image {
 
     /// Reads an image for a machine with this much RAM from a file, or anything else with a path, such as a pipe.
     pub fn open(path: &Path, ram: MemorySize) -> Result<Self, ImageError> {
-        let file = File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ImageError::Missing,
-            io::ErrorKind::PermissionDenied => ImageError::NoPermission,
-            _ => ImageError::Read(error),
-        })?;
+        let file = File::open(path)?;
         let mut bytes = Vec::new();
         // At most one byte more than fits, because /dev/zero has no end.
         let most = u64::from(ram.bytes()) + 1;
-        (&file).take(most).read_to_end(&mut bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::IsADirectory => ImageError::Directory,
-            _ => ImageError::Read(error),
-        })?;
+        (&file).take(most).read_to_end(&mut bytes)?;
         if bytes.len() as u64 == most {
             let size = file.metadata().map_or(most, |metadata| metadata.len().max(most));
             return Err(ImageError::TooLarge { size, ram });
@@ -50,7 +43,15 @@ impl Image {
         &self.bytes
     }
 
-    /// Checks that the image fits a machine with this much RAM.
+    /// Copies the image from an address on, and returns how many bytes are there.
+    pub fn read(&self, address: u32, bytes: &mut [u8]) -> usize {
+        let there = self.bytes.get(address as usize..).unwrap_or_default();
+        let len = there.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&there[..len]);
+        len
+    }
+
+    /// Says whether the image fits a machine with this much RAM.
     pub fn check_fits(&self, ram: MemorySize) -> Result<(), ImageError> {
         match self.bytes.len() as u64 {
             size if size > u64::from(ram.bytes()) => Err(ImageError::TooLarge { size, ram }),
@@ -84,6 +85,17 @@ pub enum ImageError {
     Read(io::Error),
 }
 
+impl From<io::Error> for ImageError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::NoPermission,
+            io::ErrorKind::IsADirectory => Self::Directory,
+            _ => Self::Read(error),
+        }
+    }
+}
+
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -97,7 +109,9 @@ impl fmt::Display for ImageError {
             Self::Empty => f.write_str(
                 "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
             ),
-            Self::Elf => f.write_str("it is an ELF file, not a flat image"),
+            Self::Elf => {
+                f.write_str("it is an ELF file, not a flat image: open it as a program, by its path")
+            }
             Self::TooLarge { size, ram } => {
                 write!(f, "its {size} bytes are more than the machine's {ram} of RAM: give it more")
             }

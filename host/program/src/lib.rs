@@ -6,7 +6,8 @@ mod program;
 #[cfg(feature = "symbols")]
 mod symbols;
 
-pub use elf::{SegmentsError, segments};
+pub use elf::AddElfError;
+pub use flatland_elf::{ElfError, Section, Symbol};
 pub use image::{Image, ImageError};
 pub use program::{Program, ProgramError};
 #[cfg(feature = "symbols")]

@@ -2,21 +2,22 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use addr2line::{Loader, gimli};
-use object::read::elf::ElfFile32;
-use object::{LittleEndian, Object, ObjectSection};
-
+use addr2line::Context;
+use flatland_elf::{Elf, ElfError, Section, Symbol, remove_dropped};
 use flatland_x86::instruction::Read;
-
-use crate::elf;
+use gimli::{Dwarf, EndianArcSlice, LittleEndian};
 
 /// The names and lines in an ELF file. Reading it takes a while, so it is opened when there is something to report.
 pub struct Symbols {
-    elf: Loader,
-    path: PathBuf,
+    debug_info: Context<EndianArcSlice<LittleEndian>>,
+    /// In the order of their addresses.
+    table: Vec<Symbol>,
+    sections: Vec<Section>,
     /// The folders in which the compiler was called with relative paths. Paths are shown relative to these, as in panics and
     /// the compiler's messages.
     folders: Vec<PathBuf>,
@@ -172,12 +173,13 @@ impl Function {
 pub struct SymbolsError {
     path: PathBuf,
     cause: String,
+    advice: &'static str,
 }
 
 impl fmt::Display for SymbolsError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { path, cause } = self;
-        write!(f, "no names from {} ({cause}): give the ELF file that the image was made of", path.display())
+        let Self { path, cause, advice } = self;
+        write!(f, "no names from {} ({cause}): {advice}", path.display())
     }
 }
 
@@ -190,45 +192,79 @@ impl Symbols {
     /// Reads the ELF file of the program in this memory. The file of another image is refused, because its names would be
     /// wrong.
     pub fn open(path: &Path, read: Read) -> Result<Self, SymbolsError> {
-        let failed = |cause: String| SymbolsError { path: path.into(), cause };
-        if let Some(address) = elf::differs(path, read) {
-            return Err(failed(format!("it is another image's: they differ at {address:#010x}")));
+        Self::read(path, read).map_err(|(cause, advice)| SymbolsError { path: path.into(), cause, advice })
+    }
+
+    fn read(path: &Path, read: Read) -> Result<Self, (String, &'static str)> {
+        const OTHER: &str = "give the ELF file that the image was made of";
+        let broken = |error| match error {
+            ElfError::NotElf | ElfError::NotStatic => ("it is not of a 32-bit x86 program".into(), OTHER),
+            ElfError::Broken(how) => (format!("it is broken: {how}"), OTHER),
+            ElfError::Compressed(section) => {
+                (format!("{section} is compressed"), "link it with --compress-debug-sections=none")
+            }
+            error => (error.to_string(), OTHER),
+        };
+        let mut bytes = Vec::new();
+        let file =
+            File::open(path).and_then(|file| file.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes));
+        file.map_err(|error| (error.to_string(), OTHER))?;
+        remove_dropped(&mut bytes);
+        let elf = Elf::parse(&*bytes).map_err(broken)?;
+        if let Some(address) = elf.first_difference(read).map_err(broken)? {
+            return Err((format!("it is another image's: they differ at {address:#010x}"), OTHER));
         }
-        match Loader::new(path) {
-            Ok(elf) => Ok(Self { elf, path: path.into(), folders: working_folders(path) }),
-            Err(cause) => Err(failed(cause.to_string())),
-        }
+        let dwarf = Dwarf::load(|section| {
+            let bytes = elf.section(section.name())?.unwrap_or_default();
+            Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
+        });
+        let dwarf = dwarf.map_err(broken)?;
+        let folders = working_folders(&dwarf);
+        let debug_info = Context::from_dwarf(dwarf).map_err(|error| (error.to_string(), OTHER))?;
+        let mut table = elf.symbols().map_err(broken)?;
+        table.retain(|symbol| symbol.is_code || symbol.size > 0);
+        let sections = elf.sections().map_err(broken)?;
+        Ok(Self { debug_info, table, sections, folders })
+    }
+
+    /// The functions and variables in the symbol table, in the order of their addresses.
+    pub fn table(&self) -> &[Symbol] {
+        &self.table
     }
 
     /// The name of the section that an address lies in.
     pub fn section(&self, address: u32) -> Option<String> {
-        elf::section(&self.path, address)
+        Some(self.section_at(address)?.name.clone())
+    }
+
+    fn section_at(&self, address: u32) -> Option<&Section> {
+        self.sections.iter().find(|section| section.contains(address))
     }
 
     /// The functions that this address lies in: first the innermost, and then those that it is inlined in. None where
     /// nothing is known.
     pub fn functions(&self, address: u32) -> Vec<Function> {
+        if !self.section_at(address).is_some_and(|section| section.is_code) {
+            return Vec::new();
+        }
         let mut functions = self.by_debug_info(address.into());
         match functions.last_mut() {
             // Assembly has lines and no functions there.
-            Some(outermost) if outermost.name.is_none() => outermost.name = self.symbol(address),
+            Some(outermost) if outermost.name.is_none() => outermost.name = self.symbol_name(address),
             Some(_) => {}
-            None => {
-                functions.extend(self.symbol(address).map(|name| Function { name: Some(name), source: None }))
-            }
+            None => functions
+                .extend(self.symbol_name(address).map(|name| Function { name: Some(name), source: None })),
         }
         functions
     }
 
     /// The start of the function at this address.
     pub fn function_start(&self, address: u32) -> Option<u32> {
-        self.is_code(address).then_some(())?;
-        let start = self.elf.find_symbol_info(address.into())?.address();
-        u32::try_from(start).ok().filter(|start| *start <= address)
+        Some(self.symbol(address)?.start)
     }
 
     fn by_debug_info(&self, address: u64) -> Vec<Function> {
-        let Ok(mut frames) = self.elf.find_frames(address) else { return Vec::new() };
+        let Ok(mut frames) = self.debug_info.find_frames(address).skip_all_loads() else { return Vec::new() };
         let mut functions = Vec::new();
         while let Ok(Some(frame)) = frames.next()
             && functions.len() < Self::MOST_INLINED
@@ -257,15 +293,20 @@ impl Symbols {
         relative.unwrap_or(Path::new(file)).display().to_string()
     }
 
-    fn is_code(&self, address: u32) -> bool {
-        let text = self.elf.get_section_range(b".text");
-        text.is_some_and(|text| (text.begin..text.end).contains(&address.into()))
+    /// The symbol below the address, in the same section.
+    fn symbol(&self, address: u32) -> Option<&Symbol> {
+        let section = self.section_at(address).filter(|section| section.is_code)?;
+        let below = &self.table[..self.table.partition_point(|symbol| symbol.start <= address)];
+        let start = below.iter().rfind(|symbol| symbol.is_code)?.start;
+        let same =
+            below.iter().rev().take_while(|symbol| symbol.start == start).filter(|symbol| symbol.is_code);
+        // Of several names, not that of a mere label.
+        same.max_by_key(|symbol| symbol.size).filter(|symbol| section.contains(symbol.start))
     }
 
-    /// The symbol below the address, for code without debug information, such as assembly.
-    fn symbol(&self, address: u32) -> Option<String> {
-        self.is_code(address).then_some(())?;
-        Some(demangle(self.elf.find_symbol(address.into())?))
+    /// The name of the symbol there.
+    fn symbol_name(&self, address: u32) -> Option<String> {
+        Some(demangle(&self.symbol(address)?.name))
     }
 }
 
@@ -276,22 +317,16 @@ pub fn demangle(symbol: &str) -> String {
 
 /// The folders in which the compiler was called with relative paths: that of the guest's workspace, as cargo calls it. Broken
 /// debug information has none.
-fn working_folders(path: &Path) -> Vec<PathBuf> {
-    let file = fs::read(path).unwrap_or_default();
-    let Ok(elf) = ElfFile32::<LittleEndian>::parse(&*file) else { return Vec::new() };
-    let section = |id: gimli::SectionId| -> Result<_, gimli::Error> {
-        let data = elf.section_by_name(id.name()).and_then(|section| section.data().ok());
-        Ok(gimli::EndianSlice::new(data.unwrap_or_default(), gimli::LittleEndian))
-    };
-    let Ok(dwarf) = gimli::Dwarf::load(section) else { return Vec::new() };
+fn working_folders(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
+    let text = |slice: &EndianArcSlice<LittleEndian>| String::from_utf8_lossy(slice).into_owned();
     let mut folders = Vec::new();
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
         let Ok(gimli::Unit { name: Some(name), comp_dir: Some(folder), .. }) = dwarf.unit(header) else {
             continue;
         };
-        let (name, folder) = (name.to_string_lossy(), PathBuf::from(folder.to_string_lossy().into_owned()));
-        if Path::new(&*name).is_relative() && !folders.contains(&folder) {
+        let folder = PathBuf::from(text(&folder));
+        if Path::new(&text(&name)).is_relative() && !folders.contains(&folder) {
             folders.push(folder);
         }
     }
