@@ -73,7 +73,8 @@ fn the_sessions_are_true() {
     }
 }
 
-/// The text with `ADDRESS` for each address in a function, such as ` at 0x000000ab in NAME`: it changes with the compiler.
+/// Where a function lies is the compiler's choice, and changes with every other one: ` at 0x000000ab in NAME`, or
+/// ` at 0x000000ab, called in NAME`.
 fn without_addresses(text: &str) -> String {
     let mut pieces = text.split(" at 0x");
     let first = pieces.next().unwrap_or_default().to_owned();

@@ -61,14 +61,17 @@ pub struct Source {
 
 impl Place {
     /// Of where the guest is. `calls` are the functions at that address and at those of the calls that led there, from the
-    /// innermost on, each with its address: what [`Symbols::functions`] returns for each.
+    /// innermost on, each with its address: what [`Symbols::functions`] returns for each. Where nothing is known at the
+    /// address itself, the guest has come there by a call or a jump through a bad pointer, and there is no place.
     pub fn of<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Self {
         let calls: Vec<_> = calls.into_iter().collect();
-        let Some(own) = own(calls.iter().map(|(_, function)| *function)) else { return Self::default() };
+        let here = calls.first().filter(|(at, function)| *at == address && **function != Function::default());
+        let (Some((_, here)), Some(own)) = (here, own(address, calls.iter().copied())) else {
+            return Self::default();
+        };
         let (own_address, function) = calls[own];
-        let here = calls.first().filter(|(innermost, _)| *innermost == address);
         Self {
-            callee: (own_address != address).then(|| here.map(|(_, it)| (*it).clone()).unwrap_or_default()),
+            callee: (own_address != address).then(|| (*here).clone()),
             function: function.name.clone(),
             line: function.source.as_ref().map(|source| (source.shown.clone(), source.line)),
             is_own: function.owner() == Owner::Program,
@@ -76,11 +79,14 @@ impl Place {
     }
 }
 
-/// Which of these functions, from the innermost call on, a person means by where the guest is: the first of the program's
-/// own. If there is none, the first of the runtime's, and at last the first of which anything is known.
-pub fn own<'a>(functions: impl IntoIterator<Item = &'a Function>) -> Option<usize> {
-    let known = functions.into_iter().enumerate().filter(|(_, function)| **function != Function::default());
-    known.min_by_key(|(_, function)| function.owner()).map(|(index, _)| index)
+/// Which of these functions a person means by where the guest is: the innermost of the program's own. If there is none,
+/// the innermost at the address itself that is the runtime's, or else of which anything is known. For the arguments see
+/// [`Place::of`].
+pub fn own<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Option<usize> {
+    let known = calls.into_iter().enumerate().filter(|(_, (at, function))| {
+        **function != Function::default() && (*at == address || function.owner() == Owner::Program)
+    });
+    known.min_by_key(|(_, (_, function))| function.owner()).map(|(index, _)| index)
 }
 
 /// Whose code a function is, the nearest to a person first.
@@ -127,11 +133,27 @@ impl Function {
         };
         if self.is_of_the_standard_library() {
             Owner::StandardLibrary
-        } else if self.name.as_deref().is_some_and(is_runtime) {
+        } else if self.is_start() || self.is_panic_handler() || self.name.as_deref().is_some_and(is_runtime) {
             Owner::Runtime
         } else {
             Owner::Program
         }
+    }
+
+    /// Whether it is what the runtime has before `main`.
+    pub fn is_start(&self) -> bool {
+        let name = self.name.as_deref().unwrap_or_default();
+        let of_the_runtime = ["flatland_guest::start::", "flatland_guest::testing::"];
+        matches!(name, "_start" | "__flatland_main" | "__flatland_test_main")
+            // What the attribute `test` puts beside a test.
+            || name.ends_with("::_::call")
+            || of_the_runtime.iter().any(|module| name.starts_with(module))
+    }
+
+    /// Whether it is what `#[panic_handler]` becomes for the linker, whatever it is called in the guest.
+    pub fn is_panic_handler(&self) -> bool {
+        let name = self.name.as_deref().unwrap_or_default();
+        name == "rust_begin_unwind" || name.ends_with("::rust_begin_unwind")
     }
 
     /// Whether it is the standard library's.
@@ -336,6 +358,58 @@ mod tests {
         let named = |name: &str| Function { name: Some(name.into()), source: None };
         assert!(named("<core::fmt::Arguments as core::fmt::Display>::fmt").is_of_the_standard_library());
         assert!(!named("core_of_mine::f").is_of_the_standard_library());
+    }
+
+    /// A function of this name, in this file.
+    fn function(name: &str, path: &str) -> Function {
+        let source = Source { path: path.into(), shown: path.into(), line: 7, column: None };
+        Function { name: Some(name.into()), source: Some(source) }
+    }
+
+    #[test]
+    fn a_place_is_in_the_programs_own_code() {
+        let main = function("answer::main", "src/main.rs");
+        let runtime = function("flatland_guest::port::read_byte", "port.rs");
+        let runtime_impl =
+            function("<&mut flatland_guest::io::Stdout as core::fmt::Write>::write_str", "io.rs");
+        let panic = function("__rustc::rust_begin_unwind", "panic.rs");
+        let library = function("core::ptr::read_volatile", "/rust/library/core/src/ptr/mod.rs");
+        let pause =
+            function("_mm_pause", "/rust/library/core/src/../../stdarch/crates/core_arch/src/x86/sse2.rs");
+        let assembly = Function { name: Some("copy".into()), source: None };
+        let start = Function { name: Some("_start".into()), source: None };
+        let unknown = Function::default();
+        for (calls, place) in [
+            (vec![(1, &main)], " in answer::main (src/main.rs:7)"),
+            // Inlined.
+            (vec![(1, &pause), (1, &main)], " in answer::main (src/main.rs:7)"),
+            (vec![(1, &runtime), (1, &main)], " in answer::main (src/main.rs:7)"),
+            // Called.
+            (
+                vec![(1, &library), (2, &runtime_impl), (3, &main)],
+                " in core::ptr::read_volatile, called in answer::main (src/main.rs:7)",
+            ),
+            (
+                vec![(1, &panic), (2, &main)],
+                " in __rustc::rust_begin_unwind, called in answer::main (src/main.rs:7)",
+            ),
+            (vec![(1, &assembly), (2, &main)], " in copy"),
+            (vec![(1, &start), (2, &main)], " in _start, called in answer::main (src/main.rs:7)"),
+            // Nothing is known of where it is.
+            (vec![(2, &main)], ""),
+            (vec![(1, &unknown), (2, &main)], ""),
+            // Nothing is the program's own.
+            (vec![(1, &library), (1, &runtime)], " in flatland_guest::port::read_byte (port.rs:7)"),
+            (
+                vec![(1, &library), (2, &runtime)],
+                " in core::ptr::read_volatile (/rust/library/core/src/ptr/mod.rs:7)",
+            ),
+            (vec![(1, &library)], " in core::ptr::read_volatile (/rust/library/core/src/ptr/mod.rs:7)"),
+            (vec![(1, &unknown)], ""),
+            (vec![], ""),
+        ] {
+            assert_eq!(Place::of(1, calls).to_string(), place);
+        }
     }
 
     #[test]

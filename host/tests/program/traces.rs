@@ -1,5 +1,7 @@
 //! Traces: exact lines, the same from each engine, and nothing else of a run changed.
 
+use std::io;
+
 use super::*;
 
 on_each_engine! {
@@ -11,6 +13,10 @@ on_each_engine! {
     repeated_instructions_are_one,
     a_trace_ends_at_its_limit_and_the_run_goes_on,
     a_trace_can_be_about_a_part,
+    several_kinds_are_one_trace,
+    a_trace_leaves_the_guests_lines_whole,
+    a_trace_and_the_console_in_one_pipe_leave_lines_whole,
+    a_trace_that_nobody_reads_ends_and_the_run_goes_on,
     a_trace_goes_to_a_file,
     a_trace_that_cannot_be_written_is_told_of,
     a_run_that_is_traced_ends_like_any_other,
@@ -145,6 +151,63 @@ fn a_trace_can_be_about_a_part(engine: &str) {
         ];
         assert_trace(engine, LOOP, b"", &options, b"", &lines);
     }
+}
+
+fn several_kinds_are_one_trace(engine: &str) {
+    let lines = [
+        "> 0x00000000",
+        "in  console     \"a\"    61  at 0x00000000",
+        "... behind 2 lines: give it more with --trace-limit LINES",
+    ];
+    assert_trace(engine, SUCCESSOR, b"a", &["--trace=io,calls", "--trace-limit=2"], b"b", &lines);
+    assert_trace(
+        engine,
+        SUCCESSOR,
+        b"a",
+        &["--trace", "calls", "--trace=io", "--trace-limit=2"],
+        b"b",
+        &lines,
+    );
+}
+
+/// Sends "a" to this port, takes its time, and sends the end of the line. 0: mov al, 'a'; 2: out PORT, al;
+/// 4: mov ecx, 20000; 9: loop 9; b: mov al, '\n'; d: out PORT, al; f: hlt
+fn slow_line(port: u8) -> [u8; 16] {
+    [0xb0, b'a', 0xe6, port, 0xb9, 0x20, 0x4e, 0, 0, 0xe2, 0xfe, 0xb0, b'\n', 0xe6, port, 0xf4]
+}
+
+/// Between the beginning of a slow line and its end.
+const BEFORE_ITS_END: [&str; 2] = ["--trace=io,insn", "--trace-filter=0xb-0xd"];
+
+const TOLD_BEFORE_ITS_END: &str = "trace: code without a name\n\
+     trace:   0x0000000b  b0 0a                 mov al, 0xa                       eax=0000000a\na\ntrace: end: hlt\n";
+
+fn a_trace_leaves_the_guests_lines_whole(engine: &str) {
+    let image = image("trace-slow-line", &slow_line(0xea));
+    let output = flatland(engine).args(BEFORE_ITS_END).arg(image).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), TOLD_BEFORE_ITS_END);
+}
+
+fn a_trace_and_the_console_in_one_pipe_leave_lines_whole(engine: &str) {
+    let image = image("trace-one-pipe", &slow_line(0xe9));
+    let (mut pipe, to_pipe) = io::pipe().unwrap();
+    let mut command = flatland(engine);
+    command.args(BEFORE_ITS_END).arg(image).stdout(to_pipe.try_clone().unwrap()).stderr(to_pipe);
+    let mut child = command.spawn().unwrap();
+    // It holds the pipe's other end, too.
+    drop(command);
+    let mut text = String::new();
+    pipe.read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(text, TOLD_BEFORE_ITS_END);
+}
+
+fn a_trace_that_nobody_reads_ends_and_the_run_goes_on(engine: &str) {
+    let (pipe, to_pipe) = io::pipe().unwrap();
+    drop(pipe);
+    let image = image("trace-unread", &slow_line(0xe9));
+    let output = flatland(engine).args(["--trace", "insn"]).arg(image).stderr(to_pipe).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"a\n"[..]));
 }
 
 fn a_trace_goes_to_a_file(engine: &str) {

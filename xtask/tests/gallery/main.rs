@@ -13,6 +13,7 @@ mod numbers;
 mod reports;
 #[path = "../common/target.rs"]
 mod target;
+mod traces;
 mod wasm;
 
 use std::env;

@@ -23,6 +23,8 @@ pub struct Output {
     /// `None` if output stays in the buffer.
     sink: Option<Sink>,
     buffer: Vec<u8>,
+    /// Without a sink: how much of the buffer counts as written.
+    written: usize,
     /// Whether bytes may wait to be written.
     is_buffered: bool,
     /// Whether they wait until their line has an end: see [`Machine::set_whole_lines`](crate::Machine::set_whole_lines).
@@ -141,6 +143,7 @@ impl Output {
         Self {
             sink: None,
             buffer: Vec::new(),
+            written: 0,
             is_buffered: true,
             whole_lines: false,
             is_joined: false,
@@ -192,12 +195,12 @@ impl Output {
 
     /// Whether something waits to be written.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.sink.is_some() && !self.buffer.is_empty()
+        self.written < self.buffer.len()
     }
 
     /// Whether something waits that need not wait for the end of its line.
     pub(crate) fn is_due(&self) -> bool {
-        self.sink.is_some() && self.due() > 0
+        self.sink.is_some() && self.due() > self.written
     }
 
     /// How much of the buffer need not wait for the end of its line.
@@ -205,9 +208,9 @@ impl Output {
         if !self.whole_lines {
             return self.buffer.len();
         }
-        let longest = self.buffer.len().saturating_sub(Self::LONGEST_PART);
+        let longest = self.buffer.len().saturating_sub(Self::LONGEST_PART).max(self.written);
         match end_of_lines(&self.buffer[longest..]) {
-            0 if longest > 0 => self.buffer.len(),
+            0 if longest > self.written => self.buffer.len(),
             end => longest + end,
         }
     }
@@ -230,8 +233,8 @@ impl Output {
         if self.whole_lines && self.due() == self.buffer.len() && self.buffer.last() != Some(&b'\n') {
             self.flush(shared)?;
         }
-        let at = end_of_lines(&self.buffer);
-        let is_cut = at == 0 && self.is_mid_line.load(Ordering::Relaxed);
+        let at = self.written + end_of_lines(&self.buffer[self.written..]);
+        let is_cut = at == self.written && self.is_mid_line.load(Ordering::Relaxed);
         let line = format!("{}{line}\n", if is_cut { "\n" } else { "" });
         self.buffer.splice(at..at, line.bytes());
         self.flush_if_much(shared)
@@ -256,7 +259,10 @@ impl Output {
 
     /// Writes the first `len` bytes of the buffer.
     fn flush_first(&mut self, len: usize, shared: &Shared) -> Result<Flush, StreamError> {
-        let Some(sink) = &mut self.sink else { return Ok(Flush::Done) };
+        let Some(sink) = &mut self.sink else {
+            self.forget(len);
+            return Ok(Flush::Done);
+        };
         let mut written = 0;
         let result = loop {
             if written == len {
@@ -276,7 +282,10 @@ impl Output {
     /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest stays in
     /// [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
-        let Some(sink) = &mut self.sink else { return Ok(()) };
+        let Some(sink) = &mut self.sink else {
+            self.forget(self.buffer.len());
+            return Ok(());
+        };
         match sink.writer.write_within(&self.buffer, time) {
             Ok(written) => {
                 self.forget(written);
@@ -286,12 +295,15 @@ impl Output {
         }
     }
 
-    /// Drops the first bytes of the buffer, which are written.
+    /// Drops the first bytes of the buffer, which are written; not where there is nothing but the buffer.
     fn forget(&mut self, written: usize) {
         if let Some(last) = written.checked_sub(1) {
             self.is_mid_line.store(self.buffer[last] != b'\n', Ordering::Relaxed);
         }
-        self.buffer.drain(..written);
+        match self.sink {
+            Some(_) => drop(self.buffer.drain(..written)),
+            None => self.written = written,
+        }
     }
 
     /// Handles a failed write: returns the error if it ends the run, and discards the buffer.

@@ -69,7 +69,7 @@ impl Calls {
 
     /// Whether they lead through the panic handler.
     pub fn is_panic(&self) -> bool {
-        self.calls.iter().any(is_panic_handler)
+        self.calls.iter().any(|call| call.function.is_panic_handler())
     }
 
     /// Whether any function is known.
@@ -79,16 +79,16 @@ impl Calls {
 
     /// Where the guest is.
     pub fn place(&self) -> Place {
-        let calls = self.calls.iter().map(|call| (call.address, &call.function));
-        self.calls.first().map(|first| Place::of(first.address, calls)).unwrap_or_default()
+        self.calls.first().map(|first| Place::of(first.address, in_places(&self.calls))).unwrap_or_default()
     }
 
     /// The source of where the guest is, or of the innermost call on the way there whose source can be read.
     pub fn snippet(&self) -> Option<Snippet> {
+        let address = self.calls.first()?.address;
         let mut left = &self.calls[..];
-        while let Some(own) = own(left.iter().map(|call| &call.function)) {
-            let is_called = left[own].address != self.calls[0].address;
-            if let Some(snippet) = Snippet::read(&left[own].function, is_called) {
+        while let Some(own) = own(address, in_places(left)) {
+            let Call { address: at, function, .. } = &left[own];
+            if let Some(snippet) = Snippet::read(function, *at != address) {
                 return Some(snippet);
             }
             left = &left[own + 1..];
@@ -101,14 +101,14 @@ impl Calls {
 /// it, and what leads from the start of the program to `main`.
 fn mark_machinery(calls: &mut [Call]) {
     let mut begin = 0;
-    if let Some(handler) = calls.iter().rposition(is_panic_handler) {
+    if let Some(handler) = calls.iter().rposition(|call| call.function.is_panic_handler()) {
         let behind =
             calls[handler + 1..].iter().take_while(|call| call.function.is_of_the_standard_library()).count();
         begin = handler + 1 + behind;
     }
-    let is_outer = |call: &Call| is_start(call) || call.function.is_of_the_standard_library();
+    let is_outer = |call: &Call| call.function.is_start() || call.function.is_of_the_standard_library();
     let mut end = calls.len() - calls.iter().rev().take_while(|call| is_outer(call)).count();
-    if !calls.last().is_some_and(is_start) {
+    if !calls.last().is_some_and(|call| call.function.is_start()) {
         end = calls.len();
     }
     if !calls.get(begin..end).is_some_and(|left| left.iter().any(|call| call.function.name.is_some())) {
@@ -120,22 +120,9 @@ fn mark_machinery(calls: &mut [Call]) {
     }
 }
 
-/// What `#[panic_handler]` becomes for the linker, whatever it is called in the guest.
-fn is_panic_handler(call: &Call) -> bool {
-    name(call) == "rust_begin_unwind" || name(call).ends_with("::rust_begin_unwind")
-}
-
-/// What the runtime has before `main`.
-fn is_start(call: &Call) -> bool {
-    let of_the_runtime = ["flatland_guest::start::", "flatland_guest::testing::"];
-    matches!(name(call), "_start" | "__flatland_main" | "__flatland_test_main")
-        // What the attribute `test` puts beside a test.
-        || name(call).ends_with("::_::call")
-        || of_the_runtime.iter().any(|module| name(call).starts_with(module))
-}
-
-fn name(call: &Call) -> &str {
-    call.function.name.as_deref().unwrap_or_default()
+/// The functions with their addresses.
+fn in_places(calls: &[Call]) -> impl Iterator<Item = (u32, &Function)> {
+    calls.iter().map(|call| (call.address, &call.function))
 }
 
 #[cfg(test)]
@@ -150,6 +137,10 @@ mod tests {
             is_machinery: false,
         };
         names.iter().map(call).collect()
+    }
+
+    fn name(call: &Call) -> &str {
+        call.function.name.as_deref().unwrap_or_default()
     }
 
     #[track_caller]

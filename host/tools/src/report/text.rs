@@ -175,3 +175,26 @@ fn is_same(frame: &[Call], other: &[Call]) -> bool {
             call.function == other.function && (call.function.name.is_some() || call.address == other.address)
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use flatland_program::Source;
+
+    use super::*;
+
+    #[test]
+    fn a_callers_excerpt_says_so() {
+        let source = Source { shown: "a.rs".into(), line: 7, column: Some(3), ..Source::default() };
+        let text = |is_called, column| {
+            let source = Source { column, ..source.clone() };
+            let mut text = String::new();
+            let snippet = Snippet { source, is_called, lines: vec!["\t f()".into()] };
+            snippet.write(&mut text, Paint::PLAIN).map(|()| text)
+        };
+        let told = |text: &str| Ok(text.into());
+        assert_eq!(text(false, Some(3)), told("   --> a.rs:7:3\n  7 | \t f()\n    | \t ^\n"));
+        assert_eq!(text(true, Some(3)), told("   --> a.rs:7:3\n  7 | \t f()\n    | \t ^ called here\n"));
+        assert_eq!(text(true, None), told("   --> a.rs:7\n  7 | \t f()\n    | called here\n"));
+        assert_eq!(text(false, None), told("   --> a.rs:7\n  7 | \t f()\n"));
+    }
+}
