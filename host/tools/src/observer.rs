@@ -4,6 +4,12 @@ use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Wants};
 
 /// Looks at a run.
 pub trait Observer {
+    /// Called once, before the run is resumed for the first time. [`Verdict::Revive`] counts as [`Verdict::Continue`]
+    /// here.
+    fn begins(&mut self, _machine: &mut Machine) -> Result<Verdict, RunError> {
+        Ok(Verdict::Continue)
+    }
+
     /// Which events it wants next. Asked before each [`Machine::resume`].
     fn wants(&self) -> Wants;
 
@@ -31,6 +37,11 @@ pub enum Verdict {
 /// The observers see each event in this order. The first that ends the run has its way, and those behind it do not see
 /// that event.
 pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Result<Outcome, RunError> {
+    for observer in observers.iter_mut() {
+        if let Verdict::End(stop) = observer.begins(machine)? {
+            return machine.stop(stop);
+        }
+    }
     loop {
         let wants = observers.iter().fold(Wants::nothing(), |wants, observer| wants.or(&observer.wants()));
         let mut event = machine.resume(&wants)?;
