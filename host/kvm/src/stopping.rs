@@ -28,6 +28,8 @@ pub struct Stopping {
     breakpoints: Vec<u32>,
     /// Where the last exit was an [`Exit::Debug`].
     reported: Option<u32>,
+    /// An instruction was executed before the last stop.
+    has_stepped: bool,
 }
 
 impl Stopping {
@@ -40,7 +42,7 @@ impl Stopping {
         if stops.instructions.is_some() {
             return refuse("count instructions");
         }
-        Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), reported: None })
+        Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), reported: None, has_stepped: false })
     }
 
     /// Takes these in place of what was set before. Where the last stop was, is known all the same.
@@ -87,6 +89,7 @@ impl KvmEngine {
             }
             self.last = LastExit::Before;
             if self.stopping.step {
+                self.stopping.has_stepped = true;
                 return Ok(Kind::Debug);
             }
         }
@@ -95,6 +98,7 @@ impl KvmEngine {
             let eip = regs.rip as u32;
             let at_breakpoint = self.stopping.breakpoints.contains(&eip);
             if at_breakpoint && self.stopping.reported != Some(eip) {
+                self.stopping.has_stepped = false;
                 return Ok(Kind::Debug);
             }
             self.stopping.reported = None;
@@ -124,6 +128,7 @@ impl KvmEngine {
                 return Ok(Kind::Halt);
             }
             if self.stopping.step {
+                self.stopping.has_stepped = true;
                 return Ok(Kind::Debug);
             }
         }
@@ -134,9 +139,7 @@ impl KvmEngine {
         let eip = self.kvm_regs()?.rip as u32;
         self.last = LastExit::Before;
         self.stopping.reported = Some(eip);
-        Ok(Exit::Debug(match self.stopping.breakpoints.contains(&eip) {
-            true => DebugStop::Breakpoint,
-            false => DebugStop::Step,
-        }))
+        let Stopping { step, has_stepped, .. } = self.stopping;
+        Ok(Exit::Debug(if step && has_stepped { DebugStop::Step } else { DebugStop::Breakpoint }))
     }
 }

@@ -51,6 +51,12 @@ impl InterruptHandle {
     pub fn interrupt(&self) {
         self.0.raise(reason::REQUESTED);
     }
+
+    /// Whether the next [`Machine::resume`](crate::Machine::resume) will return at once for that: for whoever holds the
+    /// machine meanwhile, and is not to hold it longer.
+    pub fn is_pending(&self) -> bool {
+        self.0.reasons() & reason::REQUESTED != 0
+    }
 }
 
 /// What a machine shares with those who interrupt it: handles and the alarm's thread.

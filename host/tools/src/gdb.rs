@@ -1,51 +1,69 @@
 //! A debugger at a run: the GDB remote serial protocol, by the crate gdbstub.
 //!
-//! A [`Debugger`] is a [`Watcher`], and knows no more of an engine than that. While the guest is held, it answers
-//! packets. While the guest runs, a clock fetches the processor now and then, also out of a wait for input, to see
-//! whether the debugger wants something: that is how Ctrl-C arrives.
+//! A [`Debugger`] is an [`Observer`]. While it holds the guest, it does not return from a call, and answers packets. While
+//! the guest runs, it wants the clock, to see whether the debugger wants something: that is how Ctrl-C arrives.
+//!
+//! gdbstub's own loop would keep a stub from packet to packet, and with it a target, which is the machine. But the machine
+//! is lent, for one call at a time, and gdbstub's stub is lost with the first packet that it does not understand. So each
+//! packet has a stub of its own: see [`stub`].
 
 mod address;
 mod connection;
 mod guest;
 mod monitor;
+mod packets;
 mod registers;
+mod signal;
+mod stub;
 
 use std::fmt;
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use flatland_contract::status;
+use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Stopped, StreamError, Wants};
 use gdbstub::common::Signal;
-use gdbstub::conn::Connection as _;
-use gdbstub::stub::state_machine::GdbStubStateMachine;
-use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, SingleThreadStopReason};
 
 pub use address::{Address, AddressError};
 use connection::{Connection, Listener, Received};
-use guest::{Guest, Lend, Resume};
+use guest::{Guest, Resume, State};
+use packets::{Message, Packets};
+use signal::signal;
+use stub::{Features, StopReason, Then};
 
-use crate::engine::{DebugStop, Engine, EngineError};
-use crate::fault::{Fault, FaultKind};
-use crate::kick::{self, Alarm};
-use crate::outcome::Stop;
-use crate::{Names, Outcome, Transfer, Watcher};
+use crate::words::{self, Names};
+use crate::{Observer, Verdict};
 
 /// How sentences reach the person at the machine.
 pub type Say = fn(&str);
 
-type Machine = GdbStubStateMachine<'static, Guest, Connection>;
-type StopReason = SingleThreadStopReason<u32>;
-
-/// A debugger at a run, from the moment it connects until it goes.
+/// Lets debuggers come to a run, one at a time, as often as they like.
 pub struct Debugger {
-    listener: Option<Listener>,
-    /// While somebody is connected.
-    machine: Option<Machine>,
-    guest: Guest,
-    /// What looks for packets while the guest runs.
-    alarm: Alarm,
-    ends: bool,
-    say: Say,
+    listener: Listener,
+    client: Option<Client>,
+    /// Who wants to be let in, until it is known whether the one before is still there.
+    newcomer: Option<Connection>,
+    state: State,
+    /// The guest waits for what the debugger says.
+    is_held: bool,
+    /// The run has ended, and there is still something to look at.
+    has_ended: bool,
+    /// Ctrl-C has come while the guest was held: it stops as soon as it runs.
+    is_interrupted: bool,
+    /// When to see next whether the debugger wants something.
+    look_at: Instant,
+    /// When to tell that somebody is waited for, if that is still to be told.
+    tell_at: Option<Instant>,
+}
+
+/// A debugger that is there.
+#[derive(Debug)]
+struct Client {
+    connection: Connection,
+    packets: Packets,
+    features: Features,
+    /// The packet that was sent last, for a debugger that has not understood it.
+    last: Vec<u8>,
 }
 
 impl fmt::Debug for Debugger {
@@ -69,271 +87,298 @@ impl Debugger {
     /// How often the debugger is listened to while the guest runs: what Ctrl-C may take.
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// Listens there. A run of at most `instructions` begins when somebody has connected and says so.
-    pub fn listen(address: &Address, instructions: Option<u64>, say: Say) -> Result<Self, ListenError> {
+    /// A wait that somebody wonders about.
+    const LONG: Duration = Duration::from_secs(2);
+
+    /// How long the guest's reader may take to read what the guest has sent when it stops.
+    const LONGEST_FLUSH: Duration = Duration::from_millis(100);
+
+    /// Listens there. The run begins when somebody has connected and says so.
+    pub fn listen(address: &Address, say: Say) -> Result<Self, ListenError> {
         let listener =
             Listener::new(address).map_err(|cause| ListenError { address: address.clone(), cause })?;
         Ok(Self {
-            listener: Some(listener),
-            machine: None,
-            guest: Guest::new(instructions, say),
-            alarm: Alarm::once(),
-            ends: false,
-            say,
+            listener,
+            client: None,
+            newcomer: None,
+            state: State::new(say),
+            is_held: true,
+            has_ended: false,
+            is_interrupted: false,
+            look_at: Instant::now(),
+            tell_at: None,
         })
     }
 
-    /// Waits for somebody to connect.
-    fn accept(&mut self) {
-        // After the first one, nobody is let in.
-        let Some(listener) = self.listener.take() else { return };
-        match listener.accept(self.say) {
-            Ok(Some(connection)) => {
-                let stub = GdbStub::new(connection).run_state_machine(&mut self.guest);
-                match stub {
-                    Ok(machine) => self.machine = Some(machine),
-                    Err(error) => self.lost(&error.to_string()),
-                }
-            }
-            // A signal: the machine ends the run.
-            Ok(None) => {}
-            Err(error) => self.lost(&error.to_string()),
-        }
+    /// Lets somebody in. The guest is held from now on.
+    fn let_in(&mut self, connection: Connection) {
+        self.client = Some(Client {
+            connection,
+            packets: Packets::default(),
+            features: Features::default(),
+            last: Vec::new(),
+        });
+        // What the one before wanted.
+        self.state.let_go();
+        self.is_held = true;
+        self.is_interrupted = false;
+        self.tell_at = None;
     }
 
     /// Nobody is there any more, and nobody said what is to become of the run.
     fn lost(&mut self, why: &str) {
-        self.machine = None;
-        self.ends = true;
-        (self.say)(&format!(
-            "the run has ended, because the debugger is gone ({why}): connect with gdb's `target remote`, and leave the \
-             guest running with `detach`"
+        self.client = None;
+        self.is_held = true;
+        let address = self.listener.address().map_or_else(|error| error.to_string(), |it| it.to_string());
+        (self.state.say)(&format!(
+            "the debugger is gone ({why}), and the guest is held: connect again with gdb's `target remote {address}`, or \
+             end the run with Ctrl-C"
         ));
     }
 
-    /// Takes a byte of the debugger's.
-    fn pump(&mut self, byte: u8) -> Result<(), GdbStubError<EngineError, io::Error>> {
-        let Some(machine) = self.machine.take() else { return Ok(()) };
-        let guest = &mut self.guest;
-        let mut machine = match machine {
-            Machine::Idle(inner) => inner.incoming_data(guest, byte)?,
-            Machine::Running(inner) => inner.incoming_data(guest, byte)?,
-            other => other,
-        };
-        if let Machine::CtrlCInterrupt(inner) = machine {
-            machine = inner.interrupt_handled(guest, Some(StopReason::Signal(Signal::SIGINT)))?;
+    /// Sends this, if somebody is there.
+    fn send(&mut self, machine: &Machine, bytes: Vec<u8>) {
+        let Some(client) = &mut self.client else { return };
+        let sent = client.connection.send(&bytes, &machine.interrupt_handle());
+        if bytes.contains(&b'$') {
+            client.last = bytes;
         }
-        self.machine = Some(machine);
+        if let Err(error) = sent {
+            self.lost(&error.to_string());
+        }
+    }
+
+    /// Tells the debugger that the guest has stopped, and holds the guest.
+    fn report(&mut self, machine: &mut Machine, reason: StopReason) -> Result<(), RunError> {
+        self.is_held = true;
+        let Some(client) = &self.client else { return Ok(()) };
+        let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
+        self.send(machine, reply);
         Ok(())
     }
 
-    /// Takes what has come. Whether there was anything.
-    fn take(&mut self, received: Received, buffer: &[u8]) -> Result<bool, EngineError> {
-        let bytes = match received {
-            Received::Nothing => return Ok(false),
-            Received::End => {
-                self.lost("the connection was closed");
-                return Ok(true);
+    /// Does what a message asks for.
+    fn take(&mut self, machine: &mut Machine, message: Message) -> Result<Then, RunError> {
+        let Some(client) = &mut self.client else { return Ok(Then::Nothing) };
+        let mut then = Then::Nothing;
+        match message {
+            Message::Packet(body) => {
+                let answer;
+                let mut guest = Guest { machine, state: &mut self.state };
+                (answer, then) = client.features.answer(body, &mut guest)?;
+                self.send(machine, answer);
             }
-            Received::Bytes(len) => &buffer[..len],
-        };
+            Message::Damaged => self.send(machine, b"-".to_vec()),
+            Message::TooLong => self.send(machine, stub::refusal()),
+            Message::Nack => {
+                let last = client.last.clone();
+                self.send(machine, last);
+            }
+            Message::Interrupt if self.is_held => self.is_interrupted = true,
+            Message::Interrupt => self.report(machine, StopReason::Signal(Signal::SIGINT))?,
+        }
+        Ok(then)
+    }
+
+    /// Takes what has come, up to what decides of the guest, and says what that is.
+    fn take_all(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<Option<Verdict>, RunError> {
         for byte in bytes {
-            let pumped = self.pump(*byte);
-            self.checked(pumped)?;
-        }
-        let flushed = self.connection().map_or(Ok(()), |connection| connection.flush());
-        if let Err(error) = flushed {
-            self.lost(&error.to_string());
-        }
-        if let Some(Machine::Disconnected(inner)) = &self.machine {
-            match inner.get_reason() {
-                // Once the run is over, going is all there is to do.
-                DisconnectReason::Disconnect if !self.guest.has_ended => self.guest.let_go(),
-                _ => self.ends = true,
+            let message = self.client.as_mut().and_then(|client| client.packets.take(*byte));
+            let Some(message) = message else { continue };
+            match self.take(machine, message)? {
+                Then::Nothing => {}
+                // It has gone after that, and the guest is held.
+                Then::Run if self.client.is_none() => {}
+                Then::Run if self.is_interrupted => {
+                    self.is_interrupted = false;
+                    self.report(machine, StopReason::Signal(Signal::SIGINT))?;
+                }
+                Then::Run => self.is_held = false,
+                Then::Detach => {
+                    self.client = None;
+                    self.state.let_go();
+                    self.is_held = false;
+                }
+                // How a run has ended stays so.
+                Then::Kill if self.has_ended => return Ok(Some(Verdict::Continue)),
+                Then::Kill => return Ok(Some(Verdict::End(Stop::Debugger))),
             }
-            self.machine = None;
         }
-        Ok(true)
+        Ok(None)
     }
 
-    /// An error of the engine's is the run's; what is wrong with packets ends the connection.
-    fn checked(
+    /// Takes what comes now. Whether anything came, and what that decides.
+    fn receive(
         &mut self,
-        result: Result<(), GdbStubError<EngineError, io::Error>>,
-    ) -> Result<(), EngineError> {
-        let Err(error) = result else { return Ok(()) };
-        let why = error.to_string();
-        match error.into_target_error() {
-            Some(error) => Err(error),
-            None => {
-                self.lost(&why);
-                Ok(())
+        machine: &mut Machine,
+        receive: fn(&mut Connection, &mut [u8]) -> Received,
+    ) -> Result<(bool, Option<Verdict>), RunError> {
+        if self.newcomer.is_none() {
+            self.newcomer = match self.listener.accept() {
+                Ok(newcomer) => newcomer,
+                Err(error) if self.client.is_none() && self.is_held => {
+                    (self.state.say)(&format!(
+                        "the run has ended, because nobody can connect ({error}): run it again"
+                    ));
+                    return Ok((false, Some(Verdict::End(Stop::Debugger))));
+                }
+                Err(_) => None,
+            };
+        }
+        let mut buffer = [0; 4096];
+        match self.client.as_mut().map(|client| receive(&mut client.connection, &mut buffer)) {
+            Some(Received::Bytes(len)) => Ok((true, self.take_all(machine, &buffer[..len])?)),
+            Some(Received::End) => {
+                self.lost("the connection was closed");
+                Ok((true, None))
             }
+            Some(Received::Nothing) => {
+                // One at a time: the connection is closed.
+                self.newcomer = None;
+                Ok((false, None))
+            }
+            None => match self.newcomer.take() {
+                Some(newcomer) => {
+                    self.let_in(newcomer);
+                    Ok((true, None))
+                }
+                None => Ok((false, None)),
+            },
         }
     }
 
-    fn connection(&mut self) -> Option<&mut Connection> {
-        Some(match self.machine.as_mut()? {
-            Machine::Idle(inner) => inner.borrow_conn(),
-            Machine::Running(inner) => inner.borrow_conn(),
-            Machine::CtrlCInterrupt(inner) => inner.borrow_conn(),
-            Machine::Disconnected(inner) => inner.borrow_conn(),
+    /// Answers until the guest is to run on or to end, or the run is interrupted.
+    fn hold(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        match machine.flush_within(Self::LONGEST_FLUSH) {
+            // The run sees it, too.
+            Ok(()) | Err(StreamError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let interrupt = machine.interrupt_handle();
+        while self.is_held && !interrupt.is_pending() {
+            let (came, verdict) = self.receive(machine, Connection::receive)?;
+            if let Some(verdict) = verdict {
+                return Ok(verdict);
+            }
+            if self.client.is_none() && !came {
+                self.tell_of_the_wait();
+                thread::sleep(Self::PATIENCE / 2);
+            }
+        }
+        self.look_at = Instant::now() + Self::PATIENCE;
+        Ok(Verdict::Continue)
+    }
+
+    fn tell_of_the_wait(&mut self) {
+        if self.tell_at.is_some_and(|at| Instant::now() >= at)
+            && let Ok(address) = self.listener.address()
+        {
+            (self.state.say)(&format!("waiting for gdb: `target remote {address}`"));
+            self.tell_at = None;
+        }
+    }
+
+    /// Sees whether the debugger wants something of a guest that runs.
+    fn look(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        while !self.is_held {
+            match self.receive(machine, Connection::receive_at_once)? {
+                (_, Some(verdict)) => return Ok(verdict),
+                (true, None) => {}
+                (false, None) => {
+                    self.look_at = Instant::now() + Self::PATIENCE;
+                    return Ok(Verdict::Continue);
+                }
+            }
+        }
+        self.hold(machine)
+    }
+
+    /// Whether the debugger wants to hear of this stop, which may be another's.
+    fn reason(&self, machine: &mut Machine, stopped: &Stopped) -> Result<Option<StopReason>, RunError> {
+        if let Some((address, access)) = stopped.watchpoint
+            && let Some(kind) = self.state.watchpoint_at(address, access)
+        {
+            return Ok(Some(StopReason::Watch { tid: (), kind, addr: address }));
+        }
+        let eip = machine.registers()?.eip;
+        let breakpoint = self.state.breakpoint_at(eip).map(|is_software| match is_software {
+            true => StopReason::SwBreak(()),
+            false => StopReason::HwBreak(()),
+        });
+        Ok(match self.state.resume {
+            // gdb wants to hear of the end of a line only, or of a breakpoint before it.
+            Resume::Range(start, end) if (start..end).contains(&eip) => breakpoint,
+            Resume::Step | Resume::Range(..) if stopped.stepped => Some(StopReason::DoneStep),
+            _ => breakpoint,
         })
     }
 
-    /// Answers until the guest is to run on, or nobody is there any more.
-    fn hold(&mut self) -> Result<(), EngineError> {
-        let mut buffer = [0; 4096];
-        while let Some(Machine::Idle(inner)) = &mut self.machine {
-            if kick::terminated_by().is_some() {
-                // The machine sees it, too.
-                return Ok(());
-            }
-            let received = inner.borrow_conn().receive(&mut buffer);
-            self.take(received, &buffer)?;
+    fn on_end(&mut self, machine: &mut Machine, outcome: &Outcome) -> Result<Verdict, RunError> {
+        if self.is_held || self.client.is_none() {
+            return Ok(Verdict::Continue);
         }
-        if self.machine.is_some() && !self.guest.has_ended {
-            self.guest.set_stops();
-            self.listen_again();
-        }
-        Ok(())
-    }
-
-    /// Has the clock ring soon.
-    fn listen_again(&mut self) {
-        self.alarm.answered();
-        if self.alarm.set(Instant::now() + Self::PATIENCE).is_err() {
-            (self.say)("no timer for Ctrl-C: raise the limit of pending signals with `ulimit -i`");
-        }
-    }
-
-    /// Tells the debugger that the guest has stopped, and holds it, if it has not ended.
-    fn report(&mut self, reason: StopReason) -> Result<(), EngineError> {
-        let Some(Machine::Running(_)) = &self.machine else { return Ok(()) };
-        let Some(Machine::Running(inner)) = self.machine.take() else { return Ok(()) };
-        let reported = inner.report_stop(&mut self.guest, reason).map(|machine| self.machine = Some(machine));
-        self.checked(reported)?;
-        self.hold()
-    }
-
-    /// Whether a step goes on: gdb wants to hear of the end of a line only, or of a breakpoint before it.
-    fn goes_on(&mut self) -> Result<bool, EngineError> {
-        let Resume::Range(start, end) = self.guest.resume else { return Ok(false) };
-        let eip = self.guest.engine().registers()?.eip;
-        Ok((start..end).contains(&eip) && self.guest.breakpoint_at(eip).is_none())
-    }
-
-    fn on_stop(&mut self, stop: DebugStop) -> Result<(), EngineError> {
-        let reason = match stop {
-            DebugStop::Step if self.goes_on()? => return Ok(()),
-            DebugStop::Step | DebugStop::InstructionLimit => StopReason::DoneStep,
-            DebugStop::Breakpoint => {
-                let eip = self.guest.engine().registers()?.eip;
-                match self.guest.breakpoint_at(eip) {
-                    Some(false) => StopReason::HwBreak(()),
-                    _ => StopReason::SwBreak(()),
-                }
-            }
-            DebugStop::Watchpoint { address, access } => {
-                StopReason::Watch { tid: (), kind: self.guest.watchpoint_at(address, access), addr: address }
-            }
-        };
-        self.report(reason)
-    }
-
-    fn on_kick(&mut self) -> Result<(), EngineError> {
-        let mut buffer = [0; 4096];
-        while let Some(Machine::Running(inner)) = &mut self.machine {
-            let received = inner.borrow_conn().receive_at_once(&mut buffer);
-            if !self.take(received, &buffer)? {
-                self.listen_again();
-                return Ok(());
-            }
-        }
-        self.hold()
-    }
-
-    fn on_end(&mut self, outcome: &Outcome) -> Result<(), EngineError> {
-        self.guest.has_ended = true;
         // So that the registers are those of the place.
-        self.guest.engine().location()?;
+        machine.location()?;
         if let Some(signal) = signal(outcome) {
             let message = match outcome {
                 Outcome::Exited(_) => Some("the guest has panicked".into()),
-                outcome => outcome.message(&Names::default()),
+                outcome => words::outcome(outcome, &Names::default()),
             };
-            if let (Some(connection), Some(message)) = (self.connection(), message) {
-                connection.show(&format!("flatland: {message}\n"));
+            if let Some(message) = message {
+                self.send(machine, packets::console(&format!("flatland: {message}\n")));
             }
-            self.report(StopReason::SignalWithThread { tid: (), signal })?;
+            self.has_ended = true;
+            self.state.has_changed = false;
+            self.report(machine, StopReason::SignalWithThread { tid: (), signal })?;
+            let verdict = self.hold(machine)?;
+            self.has_ended = false;
+            if self.is_held {
+                return Ok(verdict);
+            }
+            if self.state.has_changed {
+                // Takes the end back, also where only memory was changed.
+                let registers = machine.registers()?;
+                machine.set_registers(&registers)?;
+                return Ok(Verdict::Revive);
+            }
         }
-        self.report(StopReason::Exited(outcome.status()))
+        if let Some(mut client) = self.client.take() {
+            let reason = StopReason::Exited(outcome.status());
+            let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
+            // Who has gone need not know any more.
+            let _ = client.connection.send(&reply, &machine.interrupt_handle());
+        }
+        Ok(Verdict::Continue)
     }
 }
 
-/// The signal that a system with signals would send, where there is something to look at.
-fn signal(outcome: &Outcome) -> Option<Signal> {
-    Some(match outcome {
-        Outcome::Fault(Fault { kind, .. }) => match kind {
-            // As Linux has it (arch/x86/kernel/traps.c).
-            FaultKind::Exception { vector: 0 | 16 | 19, .. } => Signal::SIGFPE,
-            FaultKind::Exception { vector: 1 | 3, .. } => Signal::SIGTRAP,
-            FaultKind::Exception { vector: 6, .. } | FaultKind::Unsupported { .. } => Signal::SIGILL,
-            FaultKind::Exception { vector: 11 | 12 | 17, .. } => Signal::SIGBUS,
-            // No such device.
-            FaultKind::Port { .. } => Signal::SIGSYS,
-            FaultKind::TripleFault => Signal::SIGABRT,
-            FaultKind::Exception { .. }
-            | FaultKind::OutsideRam { .. }
-            | FaultKind::ReadOnly { .. }
-            | FaultKind::StackOverflow { .. }
-            | FaultKind::Hole { .. } => Signal::SIGSEGV,
-        },
-        Outcome::Exited(status::PANIC) => Signal::SIGABRT,
-        Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => Signal::SIGXCPU,
-        Outcome::Stopped(Stop::Signal(_) | Stop::Debugger | Stop::Input, _)
-        | Outcome::Halted
-        | Outcome::EndOfInput
-        | Outcome::Exited(_)
-        | Outcome::OutputClosed => return None,
-    })
-}
-
-impl Lend for Debugger {
-    fn guest(&mut self) -> &mut Guest {
-        &mut self.guest
-    }
-}
-
-impl Watcher for Debugger {
-    const WANTS_TRANSFERS: bool = true;
-    const HOLDS: bool = true;
-
-    fn begins(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
-        self.lend(engine, |debugger| {
-            debugger.accept();
-            debugger.hold()
-        })
+impl Observer for Debugger {
+    fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        let wait = if self.listener.is_told_at_once() { Duration::ZERO } else { Self::LONG };
+        self.tell_at = Some(Instant::now() + wait);
+        self.hold(machine)
     }
 
-    fn stopped(&mut self, engine: &mut dyn Engine, stop: DebugStop) -> Result<(), EngineError> {
-        self.lend(engine, |debugger| debugger.on_stop(stop))
+    fn wants(&self) -> Wants {
+        let mut wants = self.state.wants();
+        // Nothing is under way then where registers are changed.
+        wants.transfers = true;
+        // Others may want other times, and more events.
+        wants.clock = Some(self.look_at.saturating_duration_since(Instant::now()));
+        wants
     }
 
-    fn transferred(&mut self, _: &mut dyn Engine, transfer: &Transfer) -> Result<(), EngineError> {
-        self.guest.stats.count(transfer.port, transfer.direction, transfer.data.len());
-        Ok(())
-    }
-
-    fn kicked(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
-        self.lend(engine, Self::on_kick)
-    }
-
-    fn ends(&self) -> bool {
-        self.ends
-    }
-
-    fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), EngineError> {
-        self.lend(engine, |debugger| debugger.on_end(outcome))
+    fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
+        if let Event::Ended(outcome) = event {
+            return self.on_end(machine, outcome);
+        }
+        if let Event::Stopped(stopped) = event
+            && self.client.is_some()
+            && let Some(reason) = self.reason(machine, stopped)?
+        {
+            self.report(machine, reason)?;
+            return self.hold(machine);
+        }
+        if Instant::now() >= self.look_at { self.look(machine) } else { Ok(Verdict::Continue) }
     }
 }

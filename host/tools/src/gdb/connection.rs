@@ -6,17 +6,14 @@ use std::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Address, Say};
-use crate::kick;
+use flatland_machine::InterruptHandle;
 
-/// The longest time without a look at the signals that end programs.
+use super::Address;
+
+/// The longest time without a look whether somebody wants the run to end.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// A wait that somebody wonders about.
-const LONG: Duration = Duration::from_secs(2);
 
 /// How long a debugger may take to read an answer.
 const LONGEST_WRITE: Duration = Duration::from_secs(5);
@@ -65,7 +62,7 @@ impl Listener {
     }
 
     /// Where it listens: the port, too, where the system has chosen one.
-    fn address(&self) -> io::Result<Address> {
+    pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
             #[cfg(unix)]
@@ -73,32 +70,29 @@ impl Listener {
         }
     }
 
-    /// Waits until somebody connects; `None` if a signal ends the program before that. Who gave the name of a socket may
-    /// be on the way, and is told of the wait only if it gets long; a port is told at once.
-    pub fn accept(&self, say: Say) -> io::Result<Option<Connection>> {
-        let mut told_at = match self {
-            Self::Tcp(_) => Some(Instant::now()),
+    /// Whether a wait is told at once. Who gave the name of a socket may be on the way; a port has to be known first.
+    pub fn is_told_at_once(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    /// Somebody who wants to connect, if there is anybody now.
+    pub fn accept(&self) -> io::Result<Option<Connection>> {
+        let accepted = match self {
+            Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
             #[cfg(unix)]
-            Self::Unix(..) => Some(Instant::now() + LONG),
+            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
         };
-        while kick::terminated_by().is_none() {
-            let accepted = match self {
-                Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
-                #[cfg(unix)]
-                Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
-            };
-            if told_at.is_some_and(|at| Instant::now() >= at) {
-                say(&format!("waiting for gdb: `target remote {}`", self.address()?));
-                told_at = None;
-            }
-            match accepted {
-                Ok(stream) => return Connection::new(stream).map(Some),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PATIENCE / 5),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        match accepted.and_then(Connection::new) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(error) => match error.kind() {
+                // Nobody, or nobody any more.
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset => Ok(None),
+                _ => Err(error),
+            },
         }
-        Ok(None)
     }
 }
 
@@ -121,11 +115,7 @@ macro_rules! each {
 
 /// A debugger that is there.
 #[derive(Debug)]
-pub struct Connection {
-    stream: Stream,
-    /// What waits to be sent.
-    output: Vec<u8>,
-}
+pub struct Connection(Stream);
 
 /// What has come from the debugger.
 #[derive(Debug)]
@@ -149,12 +139,12 @@ impl Connection {
             // Packets are small, and each is waited for.
             stream.set_nodelay(true)?;
         }
-        Ok(Self { stream, output: Vec::new() })
+        Ok(Self(stream))
     }
 
     /// Waits a moment for something.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        match each!(&mut self.stream, stream => stream.read(buffer)) {
+        match each!(&mut self.0, stream => stream.read(buffer)) {
             Ok(0) => Received::End,
             Ok(len) => Received::Bytes(len),
             Err(error) => match error.kind() {
@@ -169,42 +159,23 @@ impl Connection {
 
     /// The same, without waiting.
     pub fn receive_at_once(&mut self, buffer: &mut [u8]) -> Received {
-        if each!(&self.stream, stream => stream.set_nonblocking(true)).is_err() {
+        if each!(&self.0, stream => stream.set_nonblocking(true)).is_err() {
             return Received::End;
         }
         let received = self.receive(buffer);
-        match each!(&self.stream, stream => stream.set_nonblocking(false)) {
+        match each!(&self.0, stream => stream.set_nonblocking(false)) {
             Ok(()) => received,
             Err(_) => Received::End,
         }
     }
 
-    /// Shows a text in the debugger's console. It listens while the guest runs only ("Notification Packets" and
-    /// "Stop Reply Packets" in gdb's manual).
-    pub fn show(&mut self, text: &str) {
-        let mut packet = String::from("O");
-        text.bytes().for_each(|byte| packet.push_str(&format!("{byte:02x}")));
-        let sum = packet.bytes().fold(0_u8, u8::wrapping_add);
-        self.output.extend_from_slice(format!("${packet}#{sum:02x}").as_bytes());
-    }
-}
-
-impl gdbstub::conn::Connection for Connection {
-    type Error = io::Error;
-
-    fn write(&mut self, byte: u8) -> io::Result<()> {
-        const ENOUGH: usize = 64 << 10;
-        self.output.push(byte);
-        if self.output.len() < ENOUGH { Ok(()) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let output = std::mem::take(&mut self.output);
-        let mut rest = &output[..];
-        // The system's own limit begins again after each signal, and the alarm of a time limit does not stop ringing.
+    /// Sends all of it. An error if nobody reads it, or the run is interrupted meanwhile.
+    pub fn send(&mut self, bytes: &[u8], interrupt: &InterruptHandle) -> io::Result<()> {
+        let mut rest = bytes;
+        // The system's own limit begins again after each signal.
         let mut end = Instant::now() + LONGEST_WRITE;
         while !rest.is_empty() {
-            match each!(&mut self.stream, stream => Write::write(stream, rest)) {
+            match each!(&mut self.0, stream => stream.write(rest)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => {
                     rest = &rest[len..];
@@ -212,7 +183,7 @@ impl gdbstub::conn::Connection for Connection {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-                        if Instant::now() < end && kick::terminated_by().is_none() => {}
+                        if Instant::now() < end && !interrupt.is_pending() => {}
                     _ => return Err(error),
                 },
             }

@@ -1,7 +1,7 @@
 //! The guest, as gdbstub sees it: registers, memory, breakpoints, and how it is to run on.
 
-use std::ptr::NonNull;
-
+use flatland_machine::{Machine, Wants};
+use flatland_x86::{self as x86, Access, EngineError, Watchpoint};
 use gdbstub::common::{Pid, Signal};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
@@ -19,9 +19,6 @@ use gdbstub::target::{Target, TargetError, TargetResult};
 
 use super::registers::{Core, I386, Id};
 use super::{Say, monitor};
-use crate::Stats;
-use crate::engine::{self, Engine, EngineError, Stops, Watchpoint};
-use crate::fault::Access;
 
 /// How the guest is to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,74 +31,43 @@ pub enum Resume {
     Range(u32, u32),
 }
 
-/// What gdbstub asks things of.
+/// What a debugger wants of the guest.
 #[derive(Debug)]
-pub struct Guest {
-    /// The processor, for as long as [`Guest::lend`] lasts.
-    engine: Option<NonNull<dyn Engine>>,
+pub struct State {
     /// Breakpoints that gdb calls software ones and hardware ones: here both are neither.
     breakpoints: [Vec<u32>; 2],
     watchpoints: Vec<Watchpoint>,
-    /// The limit of the run, which shares the engine's stops with us.
-    instructions: Option<u64>,
     pub resume: Resume,
-    /// The run has ended, and there is nothing to change any more.
-    pub has_ended: bool,
-    pub stats: Stats,
-    say: Say,
+    /// Registers or memory were written since this was last set to `false`.
+    pub has_changed: bool,
+    pub say: Say,
 }
 
-impl Guest {
-    pub fn new(instructions: Option<u64>, say: Say) -> Self {
+impl State {
+    pub fn new(say: Say) -> Self {
         Self {
-            engine: None,
             breakpoints: Default::default(),
             watchpoints: Vec::new(),
-            instructions,
             resume: Resume::Continue,
-            has_ended: false,
-            stats: Stats::default(),
+            has_changed: false,
             say,
         }
     }
 
-    /// The processor, while gdbstub works.
-    pub fn engine(&mut self) -> &mut dyn Engine {
-        let engine = self.engine.as_mut().expect("gdbstub works only while it is lent");
-        // SAFETY: `lend` has put it here, from a unique borrow that lasts until it takes it away; and whoever has the
-        // result has borrowed `self`, so there is one at a time.
-        unsafe { engine.as_mut() }
+    /// Where the guest is to stop.
+    pub fn wants(&self) -> Wants {
+        let mut wants = Wants::nothing();
+        wants.steps = self.resume != Resume::Continue;
+        wants.breakpoints = self.breakpoints.concat();
+        wants.watchpoints.clone_from(&self.watchpoints);
+        wants
     }
 
-    /// What the engine is to stop at.
-    fn stops(&self) -> Stops {
-        let mut breakpoints = self.breakpoints.concat();
-        breakpoints.sort_unstable();
-        breakpoints.dedup();
-        Stops {
-            step: self.resume != Resume::Continue,
-            breakpoints,
-            watchpoints: self.watchpoints.clone(),
-            // So that nothing is under way where the registers are changed.
-            each_transfer: true,
-            instructions: self.instructions,
-        }
-    }
-
-    /// Has the engine stop where it is to. What it cannot do was refused before.
-    pub fn set_stops(&mut self) {
-        let stops = self.stops();
-        if let Err(error) = self.engine().set_stops(&stops) {
-            (self.say)(&error.to_string());
-        }
-    }
-
-    /// Forgets all stops but the limit of the run.
+    /// Forgets all stops.
     pub fn let_go(&mut self) {
         self.breakpoints = Default::default();
         self.watchpoints.clear();
         self.resume = Resume::Continue;
-        self.set_stops();
     }
 
     /// Whether there is a breakpoint, and whether it is one that gdb calls a software one.
@@ -110,28 +76,14 @@ impl Guest {
         if software.contains(&address) { Some(true) } else { hardware.contains(&address).then_some(false) }
     }
 
-    /// What gdb calls the watchpoint that this access has met.
-    pub fn watchpoint_at(&self, address: u32, access: Access) -> WatchKind {
+    /// What gdb calls the watchpoint that this access has met, if it is one of ours.
+    pub fn watchpoint_at(&self, address: u32, access: Access) -> Option<WatchKind> {
         let met = self.watchpoints.iter().find(|watch| watch.touched_by(address, 1, access).is_some());
-        match met.map(|watch| watch.kind) {
-            Some(engine::WatchKind::Read) => WatchKind::Read,
-            Some(engine::WatchKind::Access) => WatchKind::ReadWrite,
-            Some(engine::WatchKind::Write) | None => WatchKind::Write,
-        }
-    }
-
-    fn core(&mut self) -> Result<Core, TargetError<EngineError>> {
-        let engine = self.engine();
-        let general = engine.registers().map_err(TargetError::Fatal)?;
-        let system = engine.system_registers().map_err(TargetError::Fatal)?;
-        Ok(Core::new(&general, &system))
-    }
-
-    fn set_core(&mut self, core: &Core) -> TargetResult<(), Self> {
-        if self.has_ended || !core.has_segments_of(&self.core()?) {
-            return Err(TargetError::NonFatal);
-        }
-        self.engine().set_registers(&core.general()).map_err(TargetError::Fatal)
+        met.map(|watch| match watch.kind {
+            x86::WatchKind::Read => WatchKind::Read,
+            x86::WatchKind::Access => WatchKind::ReadWrite,
+            x86::WatchKind::Write => WatchKind::Write,
+        })
     }
 
     fn add_breakpoint(&mut self, kind: usize, address: u32) -> bool {
@@ -147,33 +99,40 @@ impl Guest {
     }
 }
 
-/// Something that has a [`Guest`], which it lends a processor.
-pub trait Lend {
-    fn guest(&mut self) -> &mut Guest;
+/// What gdbstub asks things of, for as long as it has a packet to answer.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    pub machine: &'a mut Machine,
+    pub state: &'a mut State,
+}
 
-    /// Calls `work` with the processor within the guest's reach.
-    fn lend<R>(&mut self, engine: &mut dyn Engine, work: impl FnOnce(&mut Self) -> R) -> R {
-        struct TakenAway<'a, L: Lend + ?Sized>(&'a mut L);
-        impl<L: Lend + ?Sized> Drop for TakenAway<'_, L> {
-            fn drop(&mut self) {
-                self.0.guest().engine = None;
-            }
+impl Guest<'_> {
+    fn core(&mut self) -> Result<Core, TargetError<EngineError>> {
+        let general = self.machine.registers().map_err(TargetError::Fatal)?;
+        let system = self.machine.system_registers().map_err(TargetError::Fatal)?;
+        Ok(Core::new(&general, &system))
+    }
+
+    fn set_core(&mut self, core: &Core) -> TargetResult<(), Self> {
+        if !core.has_segments_of(&self.core()?) {
+            return Err(TargetError::NonFatal);
         }
-        let engine: NonNull<dyn Engine + '_> = engine.into();
-        // SAFETY: the types differ in a lifetime only, and before the borrow ends, even by a panic, it is taken away.
-        let engine = unsafe { std::mem::transmute::<NonNull<dyn Engine + '_>, NonNull<dyn Engine>>(engine) };
-        self.guest().engine = Some(engine);
-        let lent = TakenAway(self);
-        work(&mut *lent.0)
+        self.state.has_changed = true;
+        self.machine.set_registers(&core.general()).map_err(TargetError::Fatal)
     }
 }
 
-impl Target for Guest {
+impl Target for Guest<'_> {
     type Arch = I386;
     type Error = EngineError;
 
     fn base_ops(&mut self) -> BaseOps<'_, I386, EngineError> {
         BaseOps::SingleThread(self)
+    }
+
+    /// Each stub would have to be told that no acknowledgments are sent any more.
+    fn use_no_ack_mode(&self) -> bool {
+        false
     }
 
     /// The engine's breakpoints change no memory.
@@ -194,7 +153,7 @@ impl Target for Guest {
     }
 }
 
-impl SingleThreadBase for Guest {
+impl SingleThreadBase for Guest<'_> {
     fn read_registers(&mut self, registers: &mut Core) -> TargetResult<(), Self> {
         *registers = self.core()?;
         Ok(())
@@ -209,18 +168,19 @@ impl SingleThreadBase for Guest {
     }
 
     fn read_addrs(&mut self, address: u32, bytes: &mut [u8]) -> TargetResult<usize, Self> {
-        match self.engine().read_ram(address, bytes) {
+        match self.machine.read_ram(address, bytes) {
             0 if !bytes.is_empty() => Err(TargetError::Errno(EFAULT)),
             len => Ok(len),
         }
     }
 
     fn write_addrs(&mut self, address: u32, bytes: &[u8]) -> TargetResult<(), Self> {
-        let there = self.engine().ram_size().saturating_sub(address) as usize;
+        let there = self.machine.memory_map().ram().bytes().saturating_sub(address) as usize;
         if there < bytes.len() {
             return Err(TargetError::Errno(EFAULT));
         }
-        self.engine().write_ram(address, bytes);
+        self.state.has_changed = true;
+        self.machine.write_ram(address, bytes);
         Ok(())
     }
 
@@ -232,7 +192,7 @@ impl SingleThreadBase for Guest {
 /// gdb knows error numbers by the names of its manual's "Errno Values".
 const EFAULT: u8 = 14;
 
-impl SingleRegisterAccess<()> for Guest {
+impl SingleRegisterAccess<()> for Guest<'_> {
     fn read_register(&mut self, (): (), id: Id, buffer: &mut [u8]) -> TargetResult<usize, Self> {
         let Some(value) = self.core()?.get(id) else {
             // Not available.
@@ -252,9 +212,9 @@ impl SingleRegisterAccess<()> for Guest {
 }
 
 /// There are no signals here: one that gdb wants to hand on is not handed on.
-impl SingleThreadResume for Guest {
+impl SingleThreadResume for Guest<'_> {
     fn resume(&mut self, _: Option<Signal>) -> Result<(), EngineError> {
-        self.resume = Resume::Continue;
+        self.state.resume = Resume::Continue;
         Ok(())
     }
 
@@ -267,21 +227,21 @@ impl SingleThreadResume for Guest {
     }
 }
 
-impl SingleThreadSingleStep for Guest {
+impl SingleThreadSingleStep for Guest<'_> {
     fn step(&mut self, _: Option<Signal>) -> Result<(), EngineError> {
-        self.resume = Resume::Step;
+        self.state.resume = Resume::Step;
         Ok(())
     }
 }
 
-impl SingleThreadRangeStepping for Guest {
+impl SingleThreadRangeStepping for Guest<'_> {
     fn resume_range_step(&mut self, start: u32, end: u32) -> Result<(), EngineError> {
-        self.resume = Resume::Range(start, end);
+        self.state.resume = Resume::Range(start, end);
         Ok(())
     }
 }
 
-impl Breakpoints for Guest {
+impl Breakpoints for Guest<'_> {
     fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
         Some(self)
     }
@@ -295,44 +255,43 @@ impl Breakpoints for Guest {
     }
 }
 
-impl SwBreakpoint for Guest {
+impl SwBreakpoint for Guest<'_> {
     fn add_sw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.add_breakpoint(0, address))
+        Ok(self.state.add_breakpoint(0, address))
     }
 
     fn remove_sw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.remove_breakpoint(0, address))
+        Ok(self.state.remove_breakpoint(0, address))
     }
 }
 
-impl HwBreakpoint for Guest {
+impl HwBreakpoint for Guest<'_> {
     fn add_hw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.add_breakpoint(1, address))
+        Ok(self.state.add_breakpoint(1, address))
     }
 
     fn remove_hw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.remove_breakpoint(1, address))
+        Ok(self.state.remove_breakpoint(1, address))
     }
 }
 
 fn watchpoint(address: u32, len: u32, kind: WatchKind) -> Watchpoint {
     let kind = match kind {
-        WatchKind::Write => engine::WatchKind::Write,
-        WatchKind::Read => engine::WatchKind::Read,
-        WatchKind::ReadWrite => engine::WatchKind::Access,
+        WatchKind::Write => x86::WatchKind::Write,
+        WatchKind::Read => x86::WatchKind::Read,
+        WatchKind::ReadWrite => x86::WatchKind::Access,
     };
     Watchpoint { address, len, kind }
 }
 
-impl HwWatchpoint for Guest {
+impl HwWatchpoint for Guest<'_> {
     fn add_hw_watchpoint(&mut self, address: u32, len: u32, kind: WatchKind) -> TargetResult<bool, Self> {
-        self.watchpoints.push(watchpoint(address, len, kind));
-        let stops = self.stops();
-        let refused = self.engine().set_stops(&stops);
+        self.state.watchpoints.push(watchpoint(address, len, kind));
+        let refused = self.machine.check(&self.state.wants());
         if let Err(error) = &refused {
-            self.watchpoints.pop();
+            self.state.watchpoints.pop();
             // gdb has no room for a reason in its own message, which comes next.
-            (self.say)(&format!(
+            (self.state.say)(&format!(
                 "{error} (--engine soft); or have gdb compare after each step, slowly: `set can-use-hw-watchpoints 0`, \
                  then watch it again"
             ));
@@ -342,23 +301,24 @@ impl HwWatchpoint for Guest {
 
     fn remove_hw_watchpoint(&mut self, address: u32, len: u32, kind: WatchKind) -> TargetResult<bool, Self> {
         let watch = watchpoint(address, len, kind);
-        let at = self.watchpoints.iter().position(|other| *other == watch);
-        Ok(at.map(|at| self.watchpoints.swap_remove(at)).is_some())
+        let watchpoints = &mut self.state.watchpoints;
+        let at = watchpoints.iter().position(|other| *other == watch);
+        Ok(at.map(|at| watchpoints.swap_remove(at)).is_some())
     }
 }
 
-impl MonitorCmd for Guest {
+impl MonitorCmd for Guest<'_> {
     fn handle_monitor_cmd(&mut self, command: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), EngineError> {
         let command = String::from_utf8_lossy(command);
-        out.write_raw(monitor::answer(self, command.trim())?.as_bytes());
+        out.write_raw(monitor::answer(self.machine, command.trim())?.as_bytes());
         Ok(())
     }
 }
 
 /// gdb asks whether to kill or to detach when it quits: this run was started for it.
-impl ExtendedMode for Guest {
+impl ExtendedMode for Guest<'_> {
     fn run(&mut self, _: Option<&[u8]>, _: Args<'_, '_>) -> TargetResult<Pid, Self> {
-        (self.say)("a guest runs once: quit gdb and start it again");
+        (self.state.say)("a guest runs once: quit gdb and start it again");
         Err(TargetError::NonFatal)
     }
 
@@ -375,7 +335,7 @@ impl ExtendedMode for Guest {
     }
 
     fn restart(&mut self) -> Result<(), EngineError> {
-        (self.say)("a guest runs once: quit gdb and start it again");
+        (self.state.say)("a guest runs once: quit gdb and start it again");
         Ok(())
     }
 }

@@ -3,9 +3,8 @@
 use std::fmt::Write;
 
 use flatland_contract::{Direction, Port};
-
-use super::guest::Guest;
-use crate::engine::EngineError;
+use flatland_machine::Machine;
+use flatland_x86::EngineError;
 
 const HELP: &str = "\
 monitor help    this
@@ -14,34 +13,35 @@ monitor map     what lies where in memory, and what is read-only
 monitor ports   the ports, and what has gone through them
 monitor cpu     the processor's mode: CR0 and the segment registers
 Breakpoints: any number. Watchpoints: any number on the soft engine, none on KVM (--engine soft).
-`kill` ends the run, `detach` lets it run on. After a fault or a panic everything is there to look at; `continue` then
-ends the run.
+`kill` ends the run, `detach` lets it run on, and `target remote` comes back to it. After a fault or a panic everything
+is there to look at and to change: `continue` then ends the run, or goes on where something was changed.
 ";
 
 /// What a command says.
-pub fn answer(guest: &mut Guest, command: &str) -> Result<String, EngineError> {
+pub fn answer(machine: &mut Machine, command: &str) -> Result<String, EngineError> {
     Ok(match command {
         "" | "help" => HELP.into(),
-        "stats" => stats(guest),
-        "map" | "layout" => map(guest),
-        "ports" => ports(guest),
-        "cpu" => cpu(guest)?,
+        "stats" => stats(machine),
+        "map" | "layout" => map(machine),
+        "ports" => ports(machine),
+        "cpu" => cpu(machine)?,
         other => format!("there is no `monitor {other}`: `monitor help` lists what there is\n"),
     })
 }
 
-fn stats(guest: &mut Guest) -> String {
-    let engine = guest.engine();
+fn stats(machine: &mut Machine) -> String {
+    let transfers = machine.stats().transfers_in_words();
+    let engine = machine.engine();
     let count = match engine.instructions() {
         Some(count) => format!("{count} instructions"),
         None => "instructions not counted".into(),
     };
     let name = engine.name();
-    format!("{name}, {count}, {}\n", guest.stats.transfers_in_words())
+    format!("{name}, {count}, {transfers}\n")
 }
 
-fn map(guest: &mut Guest) -> String {
-    let map = guest.engine().memory_map();
+fn map(machine: &mut Machine) -> String {
+    let map = machine.memory_map();
     let (layout, hole) = (map.layout(), map.hole());
     let mut parts: Vec<_> = map
         .parts()
@@ -65,13 +65,13 @@ fn map(guest: &mut Guest) -> String {
     text
 }
 
-fn ports(guest: &mut Guest) -> String {
+fn ports(machine: &mut Machine) -> String {
     let mut text = String::new();
     for port in Port::ALL {
         let _ = write!(text, "{:#x} {:<11}", port.number(), port.name());
         for (direction, way) in [(Direction::In, "in"), (Direction::Out, "out")] {
             if port.allows(direction) {
-                let bytes = guest.stats.transfers(port, direction).bytes;
+                let bytes = machine.stats().transfers(port, direction).bytes;
                 let _ = write!(text, "  {way} {bytes} bytes");
             }
         }
@@ -80,8 +80,8 @@ fn ports(guest: &mut Guest) -> String {
     text
 }
 
-fn cpu(guest: &mut Guest) -> Result<String, EngineError> {
-    let system = guest.engine().system_registers()?;
+fn cpu(machine: &mut Machine) -> Result<String, EngineError> {
+    let system = machine.system_registers()?;
     let mode = if system.cr0 & 1 == 0 { "real mode" } else { "protected mode" };
     let paging = if system.cr0 >> 31 == 0 { "off" } else { "on" };
     Ok(format!(

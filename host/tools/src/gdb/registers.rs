@@ -5,9 +5,8 @@
 
 use std::num::NonZeroUsize;
 
+use flatland_x86::{Registers, SystemRegisters};
 use gdbstub::arch::{Arch, RegId};
-
-use crate::engine::{Registers, SystemRegisters};
 
 /// The processor, as gdbstub wants to know it.
 #[derive(Debug)]
