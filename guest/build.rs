@@ -1,5 +1,5 @@
-//! Lets the linker find the linker script that the target (i686-bare.json) names. It is looked for in the
-//! search path, so programs outside this crate that use the runtime find it too.
+//! Adds the folder of the linker script, which the target (i686-bare.json) names, to the linker's search path. This works
+//! for programs in other crates that use the runtime, too.
 
 use std::env;
 

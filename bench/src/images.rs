@@ -86,15 +86,15 @@ pub fn input(len: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use flatland::engine::Stops;
-    use flatland::engine::choice::{self, Choice};
+    use flatland::EngineChoice;
+    use flatland::x86::Stops;
     use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 
     use super::*;
 
     /// What an image sends, and how it ends.
     fn run(code: &[u8], input: Vec<u8>) -> (Vec<u8>, Outcome) {
-        let engine = choice::open(Choice::Soft, MemorySize::default(), &Stops::default()).unwrap().engine;
+        let engine = EngineChoice::Soft.open(MemorySize::default(), &Stops::default()).unwrap().engine;
         let streams = Streams { input: Input::from_bytes(input), ..Streams::none() };
         let mut machine = Machine::new(engine, &Image::from_bytes(code.to_vec()).unwrap(), streams).unwrap();
         let outcome = machine.run().unwrap();

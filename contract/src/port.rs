@@ -1,10 +1,10 @@
-//! The ports. Every transfer is one byte wide; `insb`/`outsb` with or without `rep`, and `in`/`out` of a
-//! byte, are the same bus cycle (SDM volume 1, chapter 20).
+//! The I/O ports. Every transfer is one byte wide: `in` and `out` of a byte, `insb` and `outsb`, and each iteration of
+//! `rep insb` and `rep outsb` (SDM volume 1, chapter 20).
 //!
-//! What is longer than a byte is read byte by byte, in as many transfers as the guest likes. After its last byte
-//! the next one begins, with what is true then.
+//! A value of several bytes is read byte by byte, in any number of transfers. The byte after the last one is the first of
+//! a new value.
 
-/// Which way a byte goes, seen from the guest.
+/// The direction of a transfer, as the guest sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// `in`, `insb`: from the host to the guest.
@@ -13,35 +13,35 @@ pub enum Direction {
     Out,
 }
 
-/// A port of the machine.
+/// An I/O port of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Port {
-    /// In: the next byte of standard input, waiting for it; reading past the end of input ends the run
-    /// with status 0. Out: a byte to standard output. The number is that of Bochs' and QEMU's debug console.
+    /// In: waits for the next byte of standard input. Reading past the end of input ends the run with status 0. Out: sends
+    /// a byte to standard output. The number is that of Bochs' and QEMU's debug console.
     Console = 0xe9,
-    /// Out: a byte to standard error.
+    /// Out: sends a byte to standard error.
     Diagnostics = 0xea,
-    /// In: how many bytes of input can be read now without waiting, as a little-endian u32 in four
-    /// reads, waiting until there is at least one; 0 at the end of input.
+    /// In: waits for input, and answers how many bytes can be read without waiting again, as a little-endian u32; 0 at
+    /// the end of input.
     InputReady = 0xeb,
-    /// In: what lies where in RAM, a [`Layout`](crate::memory::Layout).
+    /// In: the memory layout, a [`Layout`](crate::memory::Layout).
     Layout = 0xec,
-    /// In: the arguments of the run: how many bytes there are, as a little-endian u32, and those bytes; each
-    /// argument ends with a zero byte.
+    /// In: the arguments of the run: their size in bytes as a little-endian u32, and then these bytes. Each argument ends
+    /// with a zero byte.
     Arguments = 0xed,
-    /// In: the time, a [`Clock`](crate::Clock), as it is when the first of its bytes is read.
+    /// In: the time, a [`Clock`](crate::Clock), taken when its first byte is read.
     Clock = 0xee,
-    /// In: random bytes, of the quality that keys are made of.
+    /// In: random bytes, good enough for cryptographic keys.
     Random = 0xef,
     /// Out: ends the run with this byte as its status. The number is that of QEMU's isa-debug-exit.
     Exit = 0xf4,
-    /// In: which test to run, a [`test::Order`](crate::test::Order). Out: its completion record.
+    /// In: which test to run, a [`test::Order`](crate::test::Order). Out: the test's token, when it has passed.
     Test = 0xf5,
 }
 
 impl Port {
-    /// Every port there is, by number.
+    /// All ports, sorted by number.
     pub const ALL: [Port; 9] = [
         Port::Console,
         Port::Diagnostics,
@@ -54,13 +54,13 @@ impl Port {
         Port::Test,
     ];
 
-    /// The port's number on the bus.
+    /// The port's number.
     #[inline]
     pub const fn number(self) -> u16 {
         self as u16
     }
 
-    /// Its place in [`Port::ALL`].
+    /// The port's index in [`Port::ALL`].
     pub fn index(self) -> usize {
         Port::ALL.into_iter().position(|port| port == self).expect("all ports are there")
     }
@@ -70,7 +70,7 @@ impl Port {
         Port::ALL.into_iter().find(|port| port.number() == number)
     }
 
-    /// What people call it.
+    /// The port's name in messages and traces.
     pub const fn name(self) -> &'static str {
         match self {
             Port::Console => "console",
@@ -85,7 +85,7 @@ impl Port {
         }
     }
 
-    /// Whether a byte can go through it in this direction.
+    /// Whether the port takes transfers in this direction.
     pub const fn allows(self, direction: Direction) -> bool {
         match self {
             Port::Console | Port::Test => true,

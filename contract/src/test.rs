@@ -1,60 +1,59 @@
-//! Tests in the guest: how the host finds them in an ELF file, has one run, and knows that it is through.
+//! Tests in the guest: how the host finds them in an ELF file, runs one, and learns that it has passed.
 //!
-//! Each test is a [`Record`] in the section [`SECTION`] of the ELF file, which is not loaded. The host puts the
-//! program into a fresh machine, and tells it at [`Port::Test`](crate::Port::Test) which function to call. A test
-//! has passed only when its [`Order::token`] has come back at that port, as four bytes, and the run has then ended
-//! with status 0.
+//! Each test is a [`Record`] in the section [`SECTION`] of the ELF file, which is not loaded. The host starts the program
+//! in a fresh machine and answers at [`Port::Test`](crate::Port::Test) which function to call. A test has passed only if
+//! the program has sent the [`Order::token`] to that port and the run has then ended with status 0.
 
-/// The section of the ELF file that holds the records, one behind the other.
+/// The section of the ELF file with the records, one after the other.
 pub const SECTION: &str = ".flatland.tests";
 
-/// How long a test may take where it does not say, in seconds.
+/// The default time limit of a test, in seconds.
 pub const DEFAULT_TIME_LIMIT: u32 = 10;
 
-/// A test, as it stands in the ELF file: words of 32 bits, little-endian. `P` is a pointer to bytes and `F` one to
-/// the function, as the target has them; in the file, both are addresses.
+/// A test, as the ELF file has it: words of 32 bits, little-endian. `P` is a pointer to bytes and `F` a pointer to a
+/// function; both are addresses in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Record<P, F> {
-    /// [`Record::MAGIC`]: no other version of this form begins with it.
+    /// [`Record::MAGIC`]. Another version of this format has another one.
     pub magic: u32,
-    /// Calls the test. It returns when the test has passed.
+    /// The function that runs the test. It returns if the test has passed.
     pub function: F,
     /// The test's path, as in `answer::tests::the_answer`.
     pub name: Text<P>,
-    /// The file it stands in.
+    /// The source file.
     pub file: Text<P>,
-    /// The line.
+    /// The line of the source file.
     pub line: u32,
-    /// Of [`flag`].
+    /// The bits of [`flag`].
     pub flags: u32,
-    /// Why it is ignored; empty if it does not say.
+    /// Why the test is ignored; may be empty.
     pub ignore_reason: Text<P>,
-    /// What the message of the panic must contain; empty if any will do.
+    /// What the panic's message must contain; empty if any message will do.
     pub expected_panic: Text<P>,
-    /// How long it may take, in seconds.
+    /// The time limit in seconds.
     pub time_limit: u32,
 }
 
-/// A text in the program's memory.
+/// A text in the program's memory, as UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Text<P> {
-    /// Its first byte.
+    /// The address of the first byte.
     pub start: P,
-    /// How many bytes of UTF-8.
+    /// The length in bytes.
     pub len: u32,
 }
 
 impl<P, F> Record<P, F> {
     /// The first word of a record.
     pub const MAGIC: u32 = u32::from_le_bytes(*b"flt1");
-    /// How many words a record has, where pointers are words.
+    /// The number of 32-bit words in a record.
     pub const WORDS: usize = 13;
 }
 
 impl Record<u32, u32> {
-    /// A record of these words; `None` if it is none.
+    /// The record made of these words; `None` if the magic is wrong.
     pub fn from_words(words: [u32; Self::WORDS]) -> Option<Self> {
         let [
             magic,
@@ -90,26 +89,26 @@ const _: () = assert!(size_of::<Record<u32, u32>>() == Record::<u32, u32>::WORDS
 
 /// The bits of [`Record::flags`].
 pub mod flag {
-    /// It passes by panicking.
+    /// The test passes if it panics.
     pub const SHOULD_PANIC: u32 = 1 << 0;
-    /// It runs only when asked for.
+    /// The test runs only on request.
     pub const IGNORE: u32 = 1 << 1;
 }
 
 /// What the program is asked to do at [`Port::Test`](crate::Port::Test).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// [`Record::function`] of the test; 0 where the run is no test.
+    /// The test's [`Record::function`]; 0 if the run is no test.
     pub function: u32,
-    /// To be sent back at the same port, as a little-endian u32, when the test is through.
+    /// To be sent to the same port as a little-endian u32 when the test has passed.
     pub token: u32,
 }
 
 impl Order {
-    /// Bytes on the bus.
+    /// The size in bytes.
     pub const SIZE: usize = 8;
 
-    /// As it goes over the bus: both, little-endian.
+    /// The fields in order, little-endian.
     pub fn to_bytes(self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         bytes[..4].copy_from_slice(&self.function.to_le_bytes());
@@ -117,7 +116,7 @@ impl Order {
         bytes
     }
 
-    /// The other way.
+    /// The inverse of [`Self::to_bytes`].
     pub fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
         let [f0, f1, f2, f3, t0, t1, t2, t3] = bytes;
         Self { function: u32::from_le_bytes([f0, f1, f2, f3]), token: u32::from_le_bytes([t0, t1, t2, t3]) }

@@ -1,24 +1,24 @@
-//! The console's port itself, with nothing in between: the host's standard input and output.
+//! The console port: the host's standard input and output without a buffer.
 //!
-//! [`io`](crate::io) is what most programs want: it reads through a buffer, and knows text. What that buffer holds
-//! is not seen here, so a program reads in the one way or in the other.
+//! Most programs use [`io`](crate::io), which reads through a buffer. These functions do not see the bytes in that buffer,
+//! so a program should read either here or there.
 
 use flatland_contract::Port;
 
 use crate::port;
 
-/// The next byte of input, waiting for it. Past the end of input the run ends with status 0: who wants to
-/// know asks [`ready`] first.
+/// Waits for the next byte of input. At the end of input the run ends with status 0; [`ready`] tells beforehand whether
+/// there is a byte.
 pub fn read_byte() -> u8 {
     port::read_byte(Port::Console)
 }
 
-/// Fills the whole slice with input, waiting for it. Past the end of input the run ends with status 0.
+/// Fills the whole slice with input, and waits for it. At the end of input the run ends with status 0.
 pub fn read(bytes: &mut [u8]) {
     port::read(Port::Console, bytes);
 }
 
-/// How many bytes of input can be read now without waiting. Waits until there is one; 0 is the end of input.
+/// Waits for input, and returns how many bytes can be read without waiting again; 0 is the end of input.
 pub fn ready() -> usize {
     u32::from_le_bytes(port::read_array(Port::InputReady)) as usize
 }

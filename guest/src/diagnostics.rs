@@ -1,6 +1,4 @@
-//! The diagnostics port itself: the host's standard error, for logs and what went wrong.
-//!
-//! [`eprintln!`](crate::eprintln) writes text there.
+//! The diagnostics port: the host's standard error. [`eprintln!`](crate::eprintln) writes text to it.
 
 use flatland_contract::Port;
 

@@ -1,6 +1,6 @@
-//! The runtime of Flatland guests: everything between a program and a bare 32-bit processor.
+//! The runtime of Flatland guests: what a Rust program needs on a bare 32-bit processor.
 //!
-//! A program is a file of a few lines:
+//! This is a program:
 //!
 //! ```ignore
 //! #![no_std]
@@ -11,13 +11,14 @@
 //! }
 //! ```
 //!
-//! When `main` returns, the run ends with status 0, or with the one that it returns. A panic ends it with 101, its
-//! message and place on the host's standard error. Paging, interrupts and the x87, MMX and SSE units are not used.
+//! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place to the
+//! host's standard error, and ends the run with status 101. The runtime does not use paging, interrupts, or the x87, MMX
+//! and SSE units.
 //!
-//! What std has is here under the names it has there, as far as a bare machine can have it: [`print!`] and its
-//! like, [`io`], [`args`], [`process`], [`time`]; and [`test`](macro@test) for tests that run on the machine. With the
-//! feature `alloc`, which is on by default, there is a heap, and all of the crate `alloc`. A program that does not
-//! use it has none of it in its image.
+//! What a bare machine can have of std has the names and signatures of std: [`print!`] and the other macros, [`io`],
+//! [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the machine. The
+//! feature `alloc`, which is on by default, brings a heap and the crate `alloc`. They take no room in the image of a
+//! program that does not use them. [`prelude`] has `Vec`, `String` and what else a program with std need not import.
 
 #![no_std]
 #![cfg_attr(test, no_main)]
@@ -25,13 +26,13 @@
 
 #[cfg(feature = "alloc")]
 pub extern crate alloc;
-// For the paths in what the attribute `test` makes of this crate's own tests.
+// The attribute `test` expands to paths that begin with this name, in this crate's own tests, too.
 extern crate self as flatland_guest;
 
 pub mod console;
 pub mod diagnostics;
 #[cfg(feature = "alloc")]
-mod environment;
+pub mod env;
 #[cfg(feature = "alloc")]
 mod heap;
 pub mod io;
@@ -44,11 +45,25 @@ mod start;
 mod testing;
 pub mod time;
 
-#[cfg(feature = "alloc")]
-pub use environment::{Args, args, args_bytes};
 pub use flatland_guest_macros::test;
 
-/// For what the macros make.
+/// What std's prelude has and that of a `no_std` program lacks, and the macros that print.
+pub mod prelude {
+    #[cfg(feature = "alloc")]
+    pub use alloc::borrow::ToOwned;
+    #[cfg(feature = "alloc")]
+    pub use alloc::boxed::Box;
+    #[cfg(feature = "alloc")]
+    pub use alloc::string::{String, ToString};
+    #[cfg(feature = "alloc")]
+    pub use alloc::vec::Vec;
+    #[cfg(feature = "alloc")]
+    pub use alloc::{format, vec};
+
+    pub use crate::{dbg, eprint, eprintln, print, println};
+}
+
+/// What the macros expand to uses these.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::start::run;

@@ -1,27 +1,27 @@
-//! What the compiler calls to copy, fill and compare memory: `memcpy`, `memmove`, `memset`, `memcmp` and `bcmp`, by string
-//! instructions.
+//! `memcpy`, `memmove`, `memset`, `memcmp` and `bcmp`, which the compiler calls to copy, fill and compare memory, by
+//! string instructions.
 //!
-//! The standard library for a bare target has them as loops, several instructions for each word or byte; it lets others
-//! take their place (they are weak symbols there). A processor moves whole lines with a `rep movs`, the soft engine does it
-//! at once, and a KVM that emulates instructions spends one step on each word, where it would spend one on each instruction
-//! of the loop.
+//! The standard library for a bare target has them as loops of several instructions for each byte or word. There they are
+//! weak symbols, so these replace them. String instructions are faster everywhere: a processor moves whole cache lines,
+//! the soft engine runs one as a single operation, and a KVM that emulates instructions takes one step for each word
+//! instead of one for each instruction of the loop.
 //!
-//! DF is clear here and at every call (System V ABI for Intel386, "Registers").
+//! DF is clear at every call, and must be clear on return (System V ABI for Intel386, "Registers").
 
 use core::arch::asm;
 
-/// Bytes that one iteration moves.
+/// The bytes that one iteration moves.
 const WORD: usize = 4;
 
-/// Copies so many bytes, from where they do not overlap, or from above; returns the destination.
+/// Copies `len` bytes and returns the destination. The ranges may overlap if the source is the higher one.
 ///
 /// # Safety
 ///
-/// The bytes at `source` can be read, and those at `destination` written.
+/// `len` bytes at `source` can be read, and `len` bytes at `destination` written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(destination: *mut u8, source: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: `rep movs` reads what ESI points to and writes what EDI points to, in all `len` bytes. ESI is LLVM's own and
-    // may not be asked for, so it is exchanged for the time being, and nothing else may be in it: `reg` has it, too.
+    // SAFETY: `rep movs` reads from ESI on and writes from EDI on, in all `len` bytes. LLVM reserves ESI, so it cannot be an
+    // operand: it is exchanged with one, and restored. The other operands are not `reg`, which can mean ESI.
     unsafe {
         asm!(
             "xchg esi, {source}",
@@ -39,20 +39,21 @@ unsafe extern "C" fn memcpy(destination: *mut u8, source: *const u8, len: usize)
     destination
 }
 
-/// Copies so many bytes, which may overlap; returns the destination.
+/// Copies `len` bytes and returns the destination. The ranges may overlap.
 ///
 /// # Safety
 ///
 /// As for `memcpy`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(destination: *mut u8, source: *const u8, len: usize) -> *mut u8 {
-    // Below the source, or behind its end, where the difference wraps around or is large.
+    // The destination begins below the source (the difference wraps around) or behind its end: no byte is overwritten
+    // before it is read.
     if (destination as usize).wrapping_sub(source as usize) >= len {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees what `memcpy` requires.
         return unsafe { memcpy(destination, source, len) };
     }
-    // SAFETY: as in `memcpy`, from the last byte down, first what is no whole word. Then ESI and EDI are at the last byte
-    // of a word, and `movsd` wants the first. DF is set for the time being.
+    // SAFETY: as in `memcpy`, but from the last byte down, with DF set until `cld`. First come the bytes that are no whole
+    // word. Then ESI and EDI point to the last byte of a word, and `movsd` needs the first.
     unsafe {
         asm!(
             "xchg esi, {last}",
@@ -75,15 +76,16 @@ unsafe extern "C" fn memmove(destination: *mut u8, source: *const u8, len: usize
     destination
 }
 
-/// Sets so many bytes to the lowest byte of `value`; returns the destination.
+/// Sets `len` bytes to the lowest byte of `value` and returns the destination.
 ///
 /// # Safety
 ///
-/// The bytes can be written.
+/// `len` bytes at `destination` can be written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(destination: *mut u8, value: i32, len: usize) -> *mut u8 {
-    let word = u32::from_ne_bytes([value as u8; WORD]);
-    // SAFETY: `rep stos` writes what EDI points to, in all `len` bytes.
+    // Not an array of the byte: without optimization, the compiler fills it by calling `memset`.
+    let word = u32::from(value as u8) * 0x0101_0101;
+    // SAFETY: `rep stos` writes from EDI on, in all `len` bytes.
     unsafe {
         asm!(
             "rep stosd",
@@ -99,16 +101,17 @@ unsafe extern "C" fn memset(destination: *mut u8, value: i32, len: usize) -> *mu
     destination
 }
 
-/// Compares so many bytes, as numbers without a sign: less than 0, 0, or more.
+/// Compares `len` bytes as unsigned numbers. Returns a negative number, 0 or a positive number, as the left bytes are less,
+/// equal or greater.
 ///
 /// # Safety
 ///
-/// The bytes at both places can be read.
+/// `len` bytes at `left` and at `right` can be read.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
     let order: i32;
-    // SAFETY: `repe cmps` reads what ESI and EDI point to, in all up to `len` bytes; ESI as in `memcpy`. The word in which
-    // they differ is looked at again by bytes. Where there is nothing to compare, flags stay: "equal" from the beginning.
+    // SAFETY: `repe cmps` reads from ESI and EDI on, in all at most `len` bytes; ESI as in `memcpy`. If a word differs, its
+    // bytes are compared again. With a count of 0 `repe cmps` leaves the flags alone, so `cmp eax, eax` sets "equal" first.
     unsafe {
         asm!(
             "xchg esi, {left}",
@@ -138,14 +141,14 @@ unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> i3
     order
 }
 
-/// Whether so many bytes differ: 0 if they do not.
+/// Compares `len` bytes. Returns 0 if they are equal.
 ///
 /// # Safety
 ///
 /// As for `memcmp`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees what `memcmp` requires.
     unsafe { memcmp(left, right, len) }
 }
 
@@ -237,13 +240,13 @@ mod tests {
                     (order.signum(), differ)
                 };
                 let mut right = left;
-                // What lies outside does not count.
+                // A byte behind the range does not count.
                 right[start + len] = 0xff;
                 assert_eq!(compare(&right), (0, false), "{start} {len}");
                 for index in start..start + len {
                     let mut right = left;
                     right[index] = 0xff;
-                    // And what comes behind the first difference neither.
+                    // Nor does a byte behind the first difference.
                     right[index + 1] = 0;
                     assert_eq!(compare(&right), (-1, true), "{start} {len} {index}");
                     right[index] = left[index] - u8::from(left[index] > 0);

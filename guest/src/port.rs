@@ -1,4 +1,4 @@
-//! The only two instructions that reach the outside: `insb` and `outsb`.
+//! Transfers at the machine's ports, by the instructions `insb` and `outsb`.
 
 use core::arch::asm;
 
@@ -6,8 +6,8 @@ use flatland_contract::Port;
 
 /// Sends bytes to a port, in order.
 pub fn write(port: Port, bytes: &[u8]) {
-    // SAFETY: `rep outsb` reads the slice, from ESI on for ECX bytes. The assembler's operands may not name
-    // ESI, which LLVM keeps for itself, so it is exchanged for the time being; DF is clear.
+    // SAFETY: `rep outsb` reads ECX bytes from ESI on, which are the slice; DF is clear. LLVM reserves ESI, so it cannot be
+    // an operand: it is exchanged with one, and restored.
     unsafe {
         asm!(
             "xchg esi, {start}",
@@ -23,7 +23,7 @@ pub fn write(port: Port, bytes: &[u8]) {
 
 /// Sends one byte to a port.
 pub fn write_byte(port: Port, byte: u8) {
-    // SAFETY: `outsb` reads the byte that ESI points to, which is on our stack; otherwise as in `write`.
+    // SAFETY: `outsb` reads the byte that ESI points to, a local variable; otherwise as in `write`.
     unsafe {
         asm!(
             "xchg esi, {start}",
@@ -38,7 +38,7 @@ pub fn write_byte(port: Port, byte: u8) {
 
 /// Fills the whole slice from a port, in order.
 pub fn read(port: Port, bytes: &mut [u8]) {
-    // SAFETY: `rep insb` writes the slice, from EDI on for ECX bytes; DF is clear.
+    // SAFETY: `rep insb` writes ECX bytes from EDI on, which are the slice; DF is clear.
     unsafe {
         asm!(
             "rep insb",
@@ -50,7 +50,7 @@ pub fn read(port: Port, bytes: &mut [u8]) {
     }
 }
 
-/// Reads so many bytes from a port.
+/// Reads `LEN` bytes from a port.
 pub fn read_array<const LEN: usize>(port: Port) -> [u8; LEN] {
     let mut bytes = [0; LEN];
     read(port, &mut bytes);
@@ -60,7 +60,7 @@ pub fn read_array<const LEN: usize>(port: Port) -> [u8; LEN] {
 /// Reads one byte from a port.
 pub fn read_byte(port: Port) -> u8 {
     let mut byte = 0;
-    // SAFETY: `insb` writes the byte that EDI points to, which is on our stack; DF is clear.
+    // SAFETY: `insb` writes the byte that EDI points to, a local variable; DF is clear.
     unsafe {
         asm!(
             "insb",

@@ -1,17 +1,23 @@
 //! Ending the run.
 
 use core::arch::asm;
+use core::convert::Infallible;
 use core::fmt::Debug;
 
 use flatland_contract::{Port, status};
 
 use crate::{eprintln, port};
 
-/// Ends the run with this status.
-pub fn exit(status: u8) -> ! {
-    port::write_byte(Port::Exit, status);
-    // No machine comes here.
+/// Ends the run. Its status is the lowest byte of the code, as on Unix.
+pub fn exit(code: i32) -> ! {
+    port::write_byte(Port::Exit, code as u8);
+    // The machine has ended the run.
     halt()
+}
+
+/// Ends the run with status 134, which is that of an aborted program in a shell.
+pub fn abort() -> ! {
+    exit(status::FAULT.into())
 }
 
 /// Ends the run with status 0.
@@ -24,7 +30,7 @@ pub fn halt() -> ! {
 
 /// The status of a run, as `main` may return it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExitCode(u8);
+pub struct ExitCode(pub(crate) u8);
 
 impl ExitCode {
     /// Status 0.
@@ -39,21 +45,15 @@ impl From<u8> for ExitCode {
     }
 }
 
-impl From<ExitCode> for u8 {
-    fn from(code: ExitCode) -> Self {
-        code.0
-    }
-}
-
 /// What `main` and tests may return.
 #[diagnostic::on_unimplemented(
     message = "`main` and tests return nothing, an `ExitCode`, a `Result` or `!`, and not `{Self}`",
     label = "this returns `{Self}`",
-    note = "of a `Result`, the error is shown with `Debug`, and the status is then 1",
+    note = "if a `Result` is an error, it is shown with `Debug` and the status is 1",
     note = "`ExitCode` is `flatland_guest::process::ExitCode`: `ExitCode::from(7)` is status 7"
 )]
 pub trait Termination {
-    /// The status that it means.
+    /// The status of the run.
     fn report(self) -> ExitCode;
 }
 
@@ -64,7 +64,7 @@ impl Termination for () {
 }
 
 mod never {
-    /// What a function returns: of one that does not return, `!`, which has no name in a stable Rust.
+    /// The type that a function returns. That of `fn() -> !` is the type `!`, which has no name in stable Rust.
     pub trait Returned {
         type Type;
     }
@@ -77,6 +77,12 @@ mod never {
 impl Termination for <fn() -> ! as never::Returned>::Type {
     fn report(self) -> ExitCode {
         self
+    }
+}
+
+impl Termination for Infallible {
+    fn report(self) -> ExitCode {
+        match self {}
     }
 }
 
@@ -108,6 +114,7 @@ mod tests {
         assert_eq!(().report(), ExitCode::SUCCESS);
         assert_eq!(Ok::<(), u8>(()).report(), ExitCode::SUCCESS);
         assert_eq!(Err::<(), _>("why").report(), ExitCode::FAILURE);
-        assert_eq!(u8::from(Ok::<_, u8>(ExitCode::from(7)).report()), 7);
+        assert_eq!(Ok::<_, u8>(ExitCode::from(7)).report(), ExitCode::from(7));
+        assert_eq!(Err::<Infallible, _>(7).report(), ExitCode::FAILURE);
     }
 }

@@ -1,4 +1,4 @@
-//! Random numbers from the host's own source, of the quality that keys are made of.
+//! Random numbers from the host, good enough for cryptographic keys.
 
 use flatland_contract::Port;
 
@@ -9,12 +9,12 @@ pub fn fill(bytes: &mut [u8]) {
     port::read(Port::Random, bytes);
 }
 
-/// A random number.
+/// Returns a random number.
 pub fn u32() -> u32 {
     u32::from_le_bytes(port::read_array(Port::Random))
 }
 
-/// A random number.
+/// Returns a random number.
 pub fn u64() -> u64 {
     u64::from_le_bytes(port::read_array(Port::Random))
 }

@@ -4,8 +4,8 @@ use core::arch::global_asm;
 
 use crate::process::{ExitCode, Termination, exit};
 
-// The linker script puts .text.entry at address 0, where the processor starts with ESP at the end of RAM. A
-// zero in EBP ends the chain of frame pointers for whoever walks it. Arguments and results there are none.
+// The linker script puts .text.entry at address 0, where the processor starts with ESP at the end of RAM. The zero in
+// EBP ends the chain of frame pointers.
 global_asm!(
     ".pushsection .text.entry, \"ax\", @progbits",
     ".global _start",
@@ -19,31 +19,38 @@ global_asm!(
     ".popsection",
 );
 
-/// Calls the program's main function. When this returns, the run ends with status 0.
+/// Calls the program's main function. If this returns, the run ends with status 0.
 #[doc(hidden)]
 pub fn run<R: Termination>(main: impl FnOnce() -> R) {
     match main().report() {
         ExitCode::SUCCESS => {}
-        code => exit(code.into()),
+        code => exit(code.0.into()),
     }
 }
 
 /// Declares the program's main function, once in a program: `entry!(main);`.
 ///
-/// It takes no arguments (they come from [`args()`](crate::args)) and returns nothing, an
-/// [`ExitCode`](crate::process::ExitCode), or a `Result` of them, whose error is then shown; whatever is
+/// The function takes no arguments (see [`env::args`](crate::env::args)). It returns nothing, an
+/// [`ExitCode`](crate::process::ExitCode), or a `Result` of these, whose error is shown: any
 /// [`Termination`](crate::process::Termination). When it returns, the run ends with that status.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
-        // The runtime's entry calls it; there can be one in a program only.
+        // For `env::args`. Without cargo, the crate has the program's name.
+        #[unsafe(no_mangle)]
+        static __flatland_name: &str = match ::core::option_env!("CARGO_BIN_NAME") {
+            Some(name) => name,
+            None => ::core::module_path!(),
+        };
+
+        // `_start` calls this.
         #[cfg(not(test))]
         #[unsafe(no_mangle)]
         extern "C" fn __flatland_main() {
             $crate::__private::run($main)
         }
 
-        // Built for its tests, the program runs the one that is asked for.
+        // A program that is built for its tests runs one of them instead.
         #[cfg(test)]
         #[unsafe(no_mangle)]
         extern "C" fn __flatland_main() {

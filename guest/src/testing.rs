@@ -8,14 +8,14 @@ use flatland_contract::test::{Order, Record, Text, flag};
 use crate::process::{ExitCode, Termination, exit};
 use crate::{eprintln, port};
 
-/// A test, as the host finds it in the ELF file.
+/// A test's record in the ELF file, where the host finds it.
 #[repr(transparent)]
 pub struct Test(Record<*const u8, fn()>);
 
-// SAFETY: nobody changes what its pointers lead to, which is text in the program.
+// SAFETY: its pointers are to constant text, and nothing is written through them.
 unsafe impl Sync for Test {}
 
-/// What a test says of itself, with its attributes.
+/// The properties of a test, as the attribute `test` writes them.
 #[expect(missing_docs, reason = "the fields of `Record`, as Rust has them")]
 pub struct Description {
     pub name: &'static str,
@@ -29,10 +29,10 @@ pub struct Description {
 }
 
 impl Test {
-    /// Of a test without the attribute `timeout`.
+    /// The time limit of a test without the attribute `timeout`, in seconds.
     pub const TIME_LIMIT: u32 = flatland_contract::test::DEFAULT_TIME_LIMIT;
 
-    /// For the attribute [`test`](macro@crate::test).
+    /// Makes the record; called by what the attribute [`test`](macro@crate::test) expands to.
     pub const fn new(function: fn(), description: Description) -> Self {
         let Description { name, file, line, should_panic, expected_panic, ignore, ignore_reason, time_limit } =
             description;
@@ -54,29 +54,29 @@ const fn text(text: &'static str) -> Text<*const u8> {
     Text { start: text.as_ptr(), len: text.len() as u32 }
 }
 
-/// Ends a test whose function has returned.
+/// Ends the run if a test has returned an error.
 pub fn finish(result: impl Termination) {
     match result.report() {
         ExitCode::SUCCESS => {}
-        code => exit(code.into()),
+        code => exit(code.0.into()),
     }
 }
 
-/// Runs the test that the host asks for, and says that it is through.
+/// Runs the test that the host asks for, and tells the host that it has passed.
 pub fn run_test() {
     let order = Order::from_bytes(port::read_array(Port::Test));
     if order.function == 0 {
         eprintln!("this program was built for its tests: run them with `cargo xtask test --guest`");
         exit(1);
     }
-    // SAFETY: the host has the address from a `Record` of this program, where it is that of a `fn()`.
+    // SAFETY: the host has the address from a `Record` of this program, whose `function` is a `fn()`.
     let test: fn() = unsafe { mem::transmute(order.function as usize) };
     test();
     port::write(Port::Test, &order.token.to_le_bytes());
     exit(0);
 }
 
-/// The entry of a program that has tests and no [`entry!`](crate::entry) (guest/flatland.ld).
+/// What `_start` calls in a program that has tests and no [`entry!`](crate::entry) (guest/flatland.ld).
 #[unsafe(no_mangle)]
 extern "C" fn __flatland_test_main() {
     run_test();

@@ -5,7 +5,7 @@
 
 use core::hint::black_box;
 
-use flatland_guest::alloc::{boxed::Box, vec, vec::Vec};
+use flatland_guest::prelude::*;
 use flatland_guest::test;
 
 #[test]

@@ -1,30 +1,41 @@
 //! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
 //!
-//! The command line is a list of ELF files, each with its flat image beside it (`NAME.elf`, `NAME.bin`), and behind a
-//! `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that costs a while to compile
-//! and only those who test need it.
+//! The command line is options of the machine, a list of ELF files, each with its flat image beside it (`NAME.elf`,
+//! `NAME.bin`), and behind a `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that
+//! costs a while to compile and only those who test need it.
+
+mod suite;
 
 use std::cell::RefCell;
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Stops};
-use flatland::suite::{Report, Suite, Test, TestMachine};
-use flatland::{MemorySize, Paint};
+use flatland::report::Paint;
+use flatland::x86::Stops;
+use flatland::{EngineChoice, MemoryMap, MemorySize};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
+use suite::{Report, Suite, Test, TestMachine};
 
 fn main() -> ExitCode {
-    let Some(Command { engine, elves, libtest }) = Command::parse(env::args_os().skip(1)) else {
-        say("give the ELF files to test, such as `flatland-test [--engine ENGINE] NAME.elf -- --list`");
-        return status::USAGE.into();
+    let Command { engine, ram, some, elves, libtest } = match Command::parse(env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(message) => {
+            say(&message);
+            return status::USAGE.into();
+        }
     };
-    let arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    // In the names of tests a program has none, as in its paths.
+    for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
+        *name = name.replace('-', "_");
+    }
     let engine = match usable(engine) {
         Ok(engine) => engine,
         Err(message) => {
@@ -34,7 +45,7 @@ fn main() -> ExitCode {
     };
     let mut trials = Vec::new();
     for elf in &elves {
-        match Suite::open(&elf.with_extension("bin"), elf) {
+        match Suite::open(&elf.with_extension("bin"), elf, &ram) {
             Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
             Err(error) => {
                 say(&error.to_string());
@@ -42,48 +53,81 @@ fn main() -> ExitCode {
             }
         }
     }
+    if some && let Some(filter) = &arguments.filter {
+        let is_meant = |trial: &Trial| match arguments.exact {
+            true => trial.name() == filter,
+            false => trial.name().contains(filter.as_str()),
+        };
+        if !trials.iter().any(is_meant) {
+            say(&format!(
+                "no test in the guest has `{filter}` in its name: `cargo xtask test --guest -- --list` lists them"
+            ));
+            return status::USAGE.into();
+        }
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// The command line.
 struct Command {
-    engine: Choice,
+    engine: EngineChoice,
+    /// What the machines have.
+    ram: MemoryMap,
+    /// Whether a filter that no test passes is a mistake.
+    some: bool,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
 
 impl Command {
-    fn parse(arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        let mut arguments = arguments.peekable();
-        let mut engine = Choice::Auto;
-        if arguments.next_if(|argument| argument == "--engine").is_some() {
-            engine = arguments.next()?.to_str()?.parse().ok()?;
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let (mut engine, mut memory, mut stack) = (EngineChoice::Auto, MemorySize::default(), None);
+        let (mut some, mut elves) = (false, Vec::new());
+        while let Some(argument) = arguments.next() {
+            match argument.to_str() {
+                Some("--") => break,
+                Some("--some") => some = true,
+                Some("--engine") => engine = value("--engine", arguments.next())?,
+                Some("--memory") => memory = value("--memory", arguments.next())?,
+                Some("--stack") => stack = Some(value("--stack", arguments.next())?),
+                Some(option) if option.starts_with('-') => {
+                    return Err(format!(
+                        "there is no option `{option}`: options of libtest stand behind a `--`"
+                    ));
+                }
+                _ => elves.push(argument.into()),
+            }
         }
-        let elves: Vec<_> =
-            arguments.by_ref().take_while(|argument| argument != "--").map(PathBuf::from).collect();
-        let is_option = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"-");
-        if elves.is_empty() || elves.iter().any(is_option) {
-            return None;
+        if elves.is_empty() {
+            return Err("give the ELF files to test, such as `flatland-test NAME.elf -- --list`".into());
         }
-        Some(Self { engine, elves, libtest: arguments.collect() })
+        let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
+        let ram = ram.map_err(|error| error.to_string())?;
+        Ok(Self { engine, ram, some, elves, libtest: arguments.collect() })
     }
 }
 
+fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Result<T, String> {
+    let text = given.ok_or_else(|| format!("{option} needs a value"))?;
+    let text = text.to_string_lossy();
+    text.parse().map_err(|error| format!("{option} `{text}` is {error}"))
+}
+
 /// The engine that all tests run on: what can be used is asked once, and not said for each test.
-fn usable(engine: Choice) -> Result<Choice, String> {
-    let chosen =
-        choice::open(engine, MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
-    Ok(match (engine, chosen.fell_back) {
-        (Choice::Auto, Some(why)) => {
+fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
+    let (_, fell_back) =
+        engine.open(MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
+    Ok(match (engine, fell_back) {
+        (EngineChoice::Auto, Some(why)) => {
             say(&format!("running on the soft engine, because {why}"));
-            Choice::Soft
+            EngineChoice::Soft
         }
-        (Choice::Auto, None) => Choice::Kvm,
+        (EngineChoice::Auto, None) => EngineChoice::Kvm,
         (engine, _) => engine,
     })
 }
 
-fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> {
+fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
     let trial = |test: &Test| {
         let (suite, test) = (suite.clone(), test.clone());
         let (name, ignored) = (test.name.clone(), test.ignored.is_some());
@@ -92,26 +136,24 @@ fn trials_of(suite: Arc<Suite>, engine: Choice, no_capture: bool) -> Vec<Trial> 
     suite.tests().iter().map(trial).collect()
 }
 
-type AnyMachine = TestMachine<Box<dyn Engine>>;
-
 thread_local! {
     /// The machine in which this thread has run its last test, and whose that was.
-    static MACHINE: RefCell<Option<(Arc<Suite>, AnyMachine)>> = const { RefCell::new(None) };
+    static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
 }
 
 /// This thread's machine for the suite, or a new one.
-fn machine(suite: &Arc<Suite>, engine: Choice) -> Result<AnyMachine, Failed> {
+fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
     match MACHINE.take() {
         Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
         _ => {
-            let chosen = choice::open(engine, suite.memory_map().clone(), &Stops::default())?;
-            Ok(suite.machine(chosen.engine)?)
+            let (processor, _) = engine.open(suite.memory_map().clone(), &Stops::default())?;
+            Ok(suite.machine(processor)?)
         }
     }
 }
 
 /// Runs a test, and says why it failed.
-fn run(suite: &Arc<Suite>, test: &Test, engine: Choice, no_capture: bool) -> Result<(), Failed> {
+fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) -> Result<(), Failed> {
     let mut machine = machine(suite, engine)?;
     let Report { failure, details, output, diagnostics } =
         suite.run(test, &mut machine, Paint::for_standard_error())?;

@@ -12,10 +12,11 @@ use object::elf::FileHeader32;
 use object::read::elf::ElfFile;
 use object::{LittleEndian, Object, ObjectSection};
 
-use crate::engine::{Engine, EngineError};
-use crate::{
-    Backtraces, Image, ImageError, Machine, MemoryMap, MemoryMapError, MemorySize, Outcome, Paint, RunError,
-    SegmentsError, Snapshot, Stop, StreamError, Streams, report, segments,
+use flatland::program::{SegmentsError, segments};
+use flatland::report::{self, Backtraces, Paint};
+use flatland::x86::{Engine, EngineError, MemoryMapError};
+use flatland::{
+    Image, ImageError, Machine, MemoryMap, Outcome, RunError, Snapshot, Stop, StreamError, Streams, devices,
 };
 
 /// A guest program with tests.
@@ -30,8 +31,8 @@ pub struct Suite {
 /// A machine that runs one test of a [`Suite`] after the other. Each finds it as a fresh one, in registers, RAM and ports: only
 /// putting it back takes a small part of the time.
 #[derive(Debug)]
-pub struct TestMachine<E> {
-    machine: Machine<E>,
+pub struct TestMachine {
+    machine: Machine,
     start: Snapshot,
 }
 
@@ -98,8 +99,9 @@ pub enum SuiteError {
 }
 
 impl Suite {
-    /// The tests in this ELF file, which the flat image was made of. A program without tests has none.
-    pub fn open(image: &Path, elf: &Path) -> Result<Self, SuiteError> {
+    /// The tests in this ELF file, which the flat image was made of, in machines with this RAM. A program without tests has
+    /// none.
+    pub fn open(image: &Path, elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
         let broken = |error: &dyn std::error::Error| SuiteError::Elf(elf.into(), error.to_string());
         let file = fs::read(elf).map_err(|error| broken(&error))?;
         let parsed = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
@@ -107,10 +109,9 @@ impl Suite {
             Some(section) => section.data().map_err(|error| broken(&error))?,
             None => &[],
         };
-        let image = Image::open(image, MemorySize::default())
-            .map_err(|error| SuiteError::Image(image.into(), error))?;
+        let image = Image::open(image, ram.ram()).map_err(|error| SuiteError::Image(image.into(), error))?;
         let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = MemoryMap::from(MemorySize::default()).protecting(&segments(elf, &image)?)?;
+        let memory_map = ram.clone().protecting(&segments(elf, &image)?)?;
         Ok(Self { image, memory_map, elf: elf.into(), tests })
     }
 
@@ -125,29 +126,24 @@ impl Suite {
     }
 
     /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
-    pub fn machine<E: Engine>(&self, engine: E) -> Result<TestMachine<E>, EngineError> {
-        let mut machine =
-            Machine::new(engine, &self.image, Streams::none()).expect("the image fits the default size");
+    pub fn machine(&self, processor: Box<dyn Engine + Send>) -> Result<TestMachine, EngineError> {
+        let mut machine = Machine::new(processor, &self.image, Streams::none())
+            .expect("the image fits the RAM that it was opened for");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
     }
 
     /// Runs a test in a machine of this suite, which is put back to its start for it. After an error the machine is of no
     /// more use.
-    pub fn run<E: Engine>(
-        &self,
-        test: &Test,
-        machine: &mut TestMachine<E>,
-        paint: Paint,
-    ) -> Result<Report, RunError> {
+    pub fn run(&self, test: &Test, machine: &mut TestMachine, paint: Paint) -> Result<Report, RunError> {
         let TestMachine { machine, start } = machine;
         machine.restore(start, Streams::none())?;
         let mut token = [0; 4];
         getrandom::fill(&mut token).map_err(|error| StreamError::Random(error.into()))?;
-        machine.set_test(Order { function: test.function, token: u32::from_le_bytes(token) });
+        test_port(machine).request(Order { function: test.function, token: u32::from_le_bytes(token) });
         machine.set_time_limit(test.time_limit);
         let outcome = machine.run()?;
-        let complete = machine.test_is_complete();
+        let complete = test_port(machine).is_complete();
         let diagnostics = machine.streams().diagnostics.bytes().to_vec();
         let mut failure = self.failure(test, &outcome, complete, &diagnostics);
         let mut details = String::new();
@@ -190,12 +186,14 @@ impl Suite {
             }
             // The report says the rest of both.
             (Outcome::Fault(_), _) => "ended with a fault".into(),
-            (Outcome::Stopped(..) | Outcome::OutputClosed, _) => {
-                "was stopped from outside: run it again".into()
-            }
+            _ => "was stopped from outside: run it again".into(),
         };
         Some(reason)
     }
+}
+
+fn test_port(machine: &mut Machine) -> &mut devices::Test {
+    machine.device().expect("every machine has one")
 }
 
 /// The tests that these records describe, with their texts in the image.

@@ -10,9 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use flatland::engine::Stops;
-use flatland::engine::choice::{self, Choice};
-use flatland::{Image, Input, Machine, MemorySize, Streams};
+use flatland::x86::Stops;
+use flatland::{EngineChoice, Image, Input, Machine, MemorySize, Streams};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -26,7 +25,7 @@ const PROGRAMS: [(&str, &str, &[u8]); 3] =
 fn main() -> Result<()> {
     println!("{:>28} {:>8} {:>12} {:>12} {:>8}", "", "bytes", "total", "a byte", "ratio");
     // How often each is measured; the best counts. Byte by byte, a KVM that emulates takes half a minute.
-    for (name, engine, rounds) in [("soft", Choice::Soft, 3), ("kvm", Choice::Kvm, 1)] {
+    for (name, engine, rounds) in [("soft", EngineChoice::Soft, 3), ("kvm", EngineChoice::Kvm, 1)] {
         let mut best = [f64::INFINITY; PROGRAMS.len()];
         for _ in 0..rounds {
             for ((_, program, order), best) in PROGRAMS.iter().zip(&mut best) {
@@ -47,12 +46,12 @@ fn main() -> Result<()> {
 }
 
 /// How long it takes to copy so many bytes.
-fn seconds(engine: Choice, program: &str, order: &[u8], len: usize) -> Result<f64> {
+fn seconds(engine: EngineChoice, program: &str, order: &[u8], len: usize) -> Result<f64> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/guest/{program}.bin"));
     let code =
         fs::read(path).map_err(|_| format!("build it with `cargo xtask build --release {program}`"))?;
     let bytes: Vec<u8> = (0..len).map(|index| (index ^ (index >> 8)) as u8).collect();
-    let engine = choice::open(engine, MemorySize::default(), &Stops::default())?.engine;
+    let engine = engine.open(MemorySize::default(), &Stops::default())?.0;
     let streams = Streams { input: Input::from_bytes([order, &bytes].concat()), ..Streams::none() };
     let mut machine = Machine::new(engine, &Image::from_bytes(code)?, streams)?;
     let start = Instant::now();

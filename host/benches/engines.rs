@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Registers, Stops};
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use flatland::x86::{Registers, Stops};
+use flatland::{EngineChoice, Image, Input, Machine, MemorySize, Outcome, Streams};
 use unicorn::{Ports, Stop, Unicorn};
 
 #[path = "../tests/unicorn/mod.rs"]
@@ -72,9 +71,9 @@ fn main() -> Result<()> {
     }
     println!("{:>20} {:>10} {:>10} {:>8}", "MIPS", "soft", "kvm", "ratio");
     for program in &programs {
-        let soft = program.run(Choice::Soft, program.sizes[0])?;
-        let few = program.run(Choice::Soft, program.sizes[1])?;
-        let kvm = program.run(Choice::Kvm, program.sizes[1])?;
+        let soft = program.run(EngineChoice::Soft, program.sizes[0])?;
+        let few = program.run(EngineChoice::Soft, program.sizes[1])?;
+        let kvm = program.run(EngineChoice::Kvm, program.sizes[1])?;
         let mips = |time: Duration, count: u64| count as f64 / time.as_secs_f64() / 1e6;
         let count = |instructions: Option<u64>| instructions.ok_or("the soft engine counts");
         let soft = mips(soft.0, count(soft.1)?);
@@ -90,7 +89,7 @@ fn main() -> Result<()> {
 
 impl Program {
     /// The time to its `hlt`, and the instructions if they are counted.
-    fn run(&self, engine: Choice, size: u32) -> Result<(Duration, Option<u64>)> {
+    fn run(&self, engine: EngineChoice, size: u32) -> Result<(Duration, Option<u64>)> {
         let mut code = self.code.clone();
         let mut input = Vec::new();
         match self.size_at {
@@ -126,7 +125,7 @@ fn translated(program: &Program) -> Result<()> {
                 return Ok(());
             }
         };
-        let (soft, count) = program.run(Choice::Soft, size)?;
+        let (soft, count) = program.run(EngineChoice::Soft, size)?;
         shortest = [shortest[0].min(unicorn), shortest[1].min(soft)];
         instructions = count;
     }
@@ -167,8 +166,8 @@ impl Ports for NoPorts {
     fn output(&mut self, _port: u16, _width: u8, _value: u32) {}
 }
 
-fn machine(engine: Choice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine<Box<dyn Engine>>> {
-    let engine = choice::open(engine, MemorySize::default(), &Stops::default())?.engine;
+fn machine(engine: EngineChoice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine> {
+    let engine = engine.open(MemorySize::default(), &Stops::default())?.0;
     let streams = Streams { input: Input::from_bytes(input), ..Streams::none() };
     Ok(Machine::new(engine, &Image::from_bytes(code)?, streams)?)
 }
@@ -185,7 +184,7 @@ fn conversation() -> Result<()> {
         machine.run()?;
         Ok(start.elapsed().as_secs_f64() * 1e6 / bytes as f64)
     };
-    let (soft, kvm) = (time(Choice::Soft, 100 * BYTES)?, time(Choice::Kvm, BYTES)?);
+    let (soft, kvm) = (time(EngineChoice::Soft, 100 * BYTES)?, time(EngineChoice::Kvm, BYTES)?);
     println!("\na byte in and a byte out: soft {soft:.3} us, kvm {kvm:.2} us, ratio {:.0}", kvm / soft);
     Ok(())
 }
@@ -193,14 +192,18 @@ fn conversation() -> Result<()> {
 /// Making an engine, and dropping it.
 fn making() -> Result<()> {
     const COUNT: u32 = 300;
-    let time = |engine| -> Result<f64> {
+    let time = |engine: EngineChoice| -> Result<f64> {
         let start = Instant::now();
         for _ in 0..COUNT {
-            choice::open(engine, MemorySize::default(), &Stops::default())?;
+            engine.open(MemorySize::default(), &Stops::default())?;
         }
         Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(COUNT))
     };
-    println!("\nmaking an engine: soft {:.1} us, kvm {:.0} us", time(Choice::Soft)?, time(Choice::Kvm)?);
+    println!(
+        "\nmaking an engine: soft {:.1} us, kvm {:.0} us",
+        time(EngineChoice::Soft)?,
+        time(EngineChoice::Kvm)?
+    );
     Ok(())
 }
 

@@ -1,24 +1,28 @@
-//! Runs a guest 10,000 times on different inputs, without a new machine for each: how a fuzzer or a runner of tests does
-//! it.
+//! Runs a guest 10,000 times on different inputs from one snapshot, without a new machine for each: how a fuzzer or a
+//! runner of tests does it.
 //!
 //! `cargo run --release --package flatland --example many_runs [RUNS]`
 
 use std::error::Error;
 use std::time::Instant;
 
-use flatland::engine::Stops;
-use flatland::engine::choice::{self, Choice};
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
+use flatland::{EngineChoice, Input, Machine, Outcome, Program, Streams};
 
 /// Divides 100 by each byte of its input, and sends the quotient back: it faults where the byte is 0.
-///
-/// 0: in al, 0xe9; 2: mov cl, al; 4: mov ax, 100; 8: div cl; a: out 0xe9, al; c: jmp 0
-const GUEST: [u8; 14] = [0xe4, 0xe9, 0x88, 0xc1, 0x66, 0xb8, 100, 0, 0xf6, 0xf1, 0xe6, 0xe9, 0xeb, 0xf2];
+#[rustfmt::skip]
+const GUEST: [u8; 14] = [
+    0xe4, 0xe9,       // 0: in al, 0xe9
+    0x88, 0xc1,       // 2: mov cl, al
+    0x66, 0xb8, 100, 0, //  4: mov ax, 100
+    0xf6, 0xf1,       // 8: div cl
+    0xe6, 0xe9,       // a: out 0xe9, al
+    0xeb, 0xf2,       // c: jmp 0
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let runs: u32 = std::env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
-    let chosen = choice::open(Choice::Auto, MemorySize::default(), &Stops::default())?;
-    let mut machine = Machine::new(chosen.engine, &Image::from_bytes(GUEST.to_vec())?, Streams::none())?;
+    let program = Program::from_bytes(GUEST.to_vec())?;
+    let mut machine = Machine::builder().engine(EngineChoice::Auto).build(&program)?;
 
     // Whatever a guest does before it asks for the first byte is done once.
     if let Some(outcome) = machine.run_until_input()? {
@@ -30,9 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut faults = 0;
     for run in 0..runs {
         let input = run.to_le_bytes().map(|byte| byte ^ 0x5a);
-        let streams =
-            Streams { input: Input::from_bytes(input.to_vec()), output: Output::memory(), ..Streams::none() };
-        machine.restore(&asking, streams)?;
+        machine.restore(&asking, Streams { input: Input::from(&input), ..Streams::none() })?;
         let outcome = machine.run()?;
         let good: Vec<u8> = input.iter().take_while(|byte| **byte != 0).map(|byte| 100 / byte).collect();
         assert_eq!(machine.streams().output.bytes(), good, "what the guest sent");

@@ -1,6 +1,8 @@
-//! `flatland`: runs a flat image on a bare 32-bit processor.
+//! `flatland`: runs a program on a bare 32-bit processor.
 
+mod closed_output;
 mod options;
+mod signals;
 
 use std::env;
 use std::fs::File;
@@ -9,13 +11,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Stops};
 use flatland::gdb::Debugger;
+use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
-use flatland::trace::{self, TraceError, Tracer};
+use flatland::trace::{self, Tracer};
 use flatland::{
-    Image, Machine, MemoryMap, Outcome, RunError, Segment, SegmentsError, StreamError, Streams, Symbols, kick,
+    BuildError, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError, RunError, Stop,
+    StreamError, Streams, devices, observe,
 };
 use flatland_contract::status;
 use options::{Command, Options};
@@ -73,11 +75,11 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, note);
     }
     if let Some(error) = trace_error {
-        text += &line(paint, &error.to_string());
+        text += &line(paint, &error);
     }
     if let Some((mut file, path)) = given.report {
         let run = Run {
-            image: &options.image,
+            image: &options.program,
             symbols: given.symbols,
             stats: machine.stats().clone(),
             total: start.elapsed(),
@@ -103,28 +105,45 @@ fn run(options: &Options) -> u8 {
     status
 }
 
-/// Runs the guest, with whoever is to watch it, and says what became of the trace.
+/// Runs the guest with the tools that the command line asks for, and says what became of the trace.
 fn run_to_end(
     options: &Options,
-    machine: &mut Machine<Box<dyn Engine>>,
+    machine: &mut Machine,
     symbols: Option<&Path>,
-) -> Result<(Result<Outcome, RunError>, Option<TraceError>), String> {
-    if let Some(address) = &options.gdb {
-        let debugger = Debugger::listen(address, options.max_instructions, say);
-        let mut debugger = debugger.map_err(|error| error.to_string())?;
-        return Ok((machine.run_watched(&mut debugger), None));
-    }
-    let Some(mut tracer) = tracer(options, symbols, machine.engine())? else {
-        return Ok((machine.run(), None));
+) -> Result<(Result<Outcome, RunError>, Option<String>), String> {
+    let mut debugger = match &options.gdb {
+        Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
+        None => None,
     };
-    let ended = machine.run_watched(&mut tracer);
-    Ok((ended, tracer.error()))
+    let mut tracers = Vec::new();
+    for kind in &options.trace {
+        tracers.push(tracer(*kind, options, symbols, machine)?);
+    }
+    let mut observers: Vec<&mut dyn Observer> = Vec::new();
+    observers.extend(tracers.iter_mut().map(|tracer| tracer as &mut dyn Observer));
+    observers.extend(debugger.iter_mut().map(|debugger| debugger as &mut dyn Observer));
+    let ended = match observers.is_empty() {
+        true => machine.run(),
+        false => observe(machine, &mut observers),
+    };
+    let ended = ended.map(|outcome| match (outcome, signals::received()) {
+        (Outcome::Stopped(Stop::Interrupted, location), Some(signal)) => {
+            Outcome::Stopped(Stop::Signal(signal), location)
+        }
+        (outcome, _) => outcome,
+    });
+    let error = tracers.iter_mut().find_map(Tracer::error);
+    Ok((ended, error.map(|error| error.to_string())))
 }
 
-/// What traces the run, if anybody asked for it.
-fn tracer(options: &Options, symbols: Option<&Path>, engine: &dyn Engine) -> Result<Option<Tracer>, String> {
-    let Some(kind) = options.trace else { return Ok(None) };
-    let read = |address: u32, bytes: &mut [u8]| engine.read_ram(address, bytes);
+/// What traces the run.
+fn tracer(
+    kind: trace::Kind,
+    options: &Options,
+    symbols: Option<&Path>,
+    machine: &Machine,
+) -> Result<Tracer, String> {
+    let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
     let symbols = match symbols.map(|path| Symbols::open(path, &read)) {
         Some(Err(error)) => {
             say(&error.to_string());
@@ -145,21 +164,20 @@ fn tracer(options: &Options, symbols: Option<&Path>, engine: &dyn Engine) -> Res
         kind,
         filter: options.trace_filter.clone(),
         most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
-        instruction_limit: options.max_instructions,
     };
-    Ok(Some(Tracer::new(settings, symbols, sink, prefix)))
+    Ok(Tracer::new(settings, symbols, sink, prefix))
 }
 
 /// What of the command line was found to be usable.
 struct Given<'a> {
-    /// The ELF file, if it is this image's.
+    /// The ELF file, if it is this program's.
     symbols: Option<&'a Path>,
     /// Where to write the report.
     report: Option<(File, &'a Path)>,
 }
 
 /// What the run has cost, in one line.
-fn stats(machine: &mut Machine<Box<dyn Engine>>) -> String {
+fn stats(machine: &mut Machine) -> String {
     let engine = machine.engine();
     let name = engine.name();
     let instructions = match engine.instructions() {
@@ -169,50 +187,26 @@ fn stats(machine: &mut Machine<Box<dyn Engine>>) -> String {
     format!("stats: {name}, {instructions}, {}", machine.stats())
 }
 
-/// Whether standard output was closed when the process began. The standard library opens /dev/null in its place
-/// before `main`, and the guest's output would be lost without a word; so this looks earlier.
-#[cfg(target_os = "linux")]
-mod closed_output {
-    use std::os::fd::BorrowedFd;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use nix::fcntl::{FcntlArg, fcntl};
-
-    static CLOSED: AtomicBool = AtomicBool::new(false);
-
-    // SAFETY: functions listed here are called once, before `main` (System V ABI, "Initialization and Termination
-    // Functions"), and this one needs nothing that is set up later.
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    static BEFORE_MAIN: extern "C" fn() = look;
-
-    extern "C" fn look() {
-        // SAFETY: nothing is done with it but asking whether it is open.
-        let output = unsafe { BorrowedFd::borrow_raw(1) };
-        CLOSED.store(fcntl(output, FcntlArg::F_GETFD).is_err(), Ordering::Relaxed);
-    }
-
-    pub fn is() -> bool {
-        CLOSED.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod closed_output {
-    pub fn is() -> bool {
-        false
-    }
-}
-
 /// Everything that must be there before the first instruction. An error is one sentence.
-fn machine(options: &Options) -> Result<(Machine<Box<dyn Engine>>, Given<'_>), String> {
-    let image_error = |error| format!("cannot run `{}`: {error}", options.image.display());
-    let image = Image::open(&options.image, options.memory).map_err(image_error)?;
+fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
+    let program_error = |error: &dyn std::fmt::Display, hint: &str| {
+        format!("cannot run `{}`: {error}{hint}", options.program.display())
+    };
+    let mut program = Program::open_for(&options.program, options.memory).map_err(|error| {
+        let hint = match &error {
+            ProgramError::Image(flatland::ImageError::TooLarge { .. }) => " with --memory SIZE",
+            _ => "",
+        };
+        program_error(&error, hint)
+    })?;
     if let Some(symbols) = &options.symbols {
         // Read when there is something to report; a wrong path is worth knowing at once.
         File::open(symbols).map_err(|error| {
             format!("cannot read --symbols `{}` ({error}): check the path", symbols.display())
         })?;
+        if let Err(error) = program.add_elf(symbols) {
+            say(&format!("{error} as --symbols"));
+        }
     }
     let report = match &options.report {
         // Before the run: what it has cost to come here would be lost.
@@ -227,54 +221,69 @@ fn machine(options: &Options) -> Result<(Machine<Box<dyn Engine>>, Given<'_>), S
         },
         None => None,
     };
-    let (memory, symbols) = memory_map(options, &image)?;
-    let stops = Stops { instructions: options.max_instructions, ..Stops::default() };
-    let chosen = choice::open(options.engine, memory, &stops).map_err(|error| match options.engine {
-        Choice::Kvm => format!("{error}; or choose --engine soft"),
-        _ => error.to_string(),
-    })?;
-    if let Some(why) = &chosen.fell_back {
-        say(&format!("running on the soft engine, because {why}"));
-    }
-    if closed_output::is() {
+    if closed_output::is_closed() {
         return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
     }
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
-    let mut machine = Machine::new(chosen.engine, &image, streams).map_err(image_error)?;
-    machine.set_arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes().to_vec()));
+    let mut builder = Machine::builder()
+        .engine(options.engine)
+        .memory(options.memory)
+        .streams(streams)
+        .arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes()));
+    if let Some(stack) = options.stack {
+        builder = builder.stack(stack);
+    }
     if let Some(limit) = options.max_instructions {
-        machine.set_instruction_limit(limit).map_err(|error| error.to_string())?;
+        builder = builder.instruction_limit(limit);
     }
     if let Some(limit) = options.timeout {
-        machine.set_time_limit(limit);
+        builder = builder.time_limit(limit);
     }
-    kick::on_termination_signals().map_err(|errno| {
+    if let Some(start) = options.clock {
+        builder = builder.clock_device(devices::Clock::repeatable(start));
+    }
+    if let Some(seed) = options.seed {
+        builder = builder.random_device(devices::Random::repeatable(seed));
+    }
+    let machine = builder.build(&program).map_err(|error| build_message(&error, options, &program_error))?;
+    if let Some(why) = machine.fell_back() {
+        say(&format!("running on the soft engine, because {}", engine_message(why)));
+    }
+    signals::listen(machine.interrupt_handle()).map_err(|errno| {
         format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
     })?;
+    let symbols = match (program.elf(), &options.symbols) {
+        (Some(_), Some(symbols)) => Some(&**symbols),
+        (Some(_), None) => Some(&*options.program),
+        (None, _) => None,
+    };
     Ok((machine, Given { symbols, report }))
 }
 
-/// What lies where in RAM: with symbols, code and constants are read-only and there is a hole below the stack. And the
-/// symbols, if they are this image's.
-fn memory_map<'a>(options: &'a Options, image: &Image) -> Result<(MemoryMap, Option<&'a Path>), String> {
-    let map = match options.stack {
-        Some(stack) => MemoryMap::with_stack(options.memory, stack).map_err(|error| error.to_string())?,
-        None => options.memory.into(),
-    };
-    let Some(path) = options.symbols.as_deref() else { return Ok((map, None)) };
-    match flatland::segments(path, image) {
-        Ok(mut segments) => {
-            // What can be written may be longer in the image than the file says, and must not lie in the hole all the
-            // same: nothing, where it ends.
-            let end = image.bytes().len() as u32;
-            segments.push(Segment { start: end, end: end.into(), writable: true });
-            Ok((map.protecting(&segments).map_err(|error| error.to_string())?, Some(path)))
+/// Why there is no machine, with the options that would help.
+fn build_message(
+    error: &BuildError,
+    options: &Options,
+    program_error: &dyn Fn(&dyn std::fmt::Display, &str) -> String,
+) -> String {
+    match error {
+        BuildError::Image(error) => program_error(error, " with --memory SIZE"),
+        BuildError::Memory(error) => format!("{error} (--memory SIZE, --stack SIZE)"),
+        BuildError::Engine(error) if options.engine == EngineChoice::Kvm => {
+            format!("{}; or choose --engine soft", engine_message(error))
         }
-        Err(error) => {
-            say(&error.to_string());
-            let has_names = matches!(error, SegmentsError::Unusable { .. });
-            Ok((map, Some(path).filter(|_| has_names)))
+        BuildError::Engine(error) => engine_message(error),
+        error => error.to_string(),
+    }
+}
+
+fn engine_message(error: &ChoiceError) -> String {
+    match error {
+        #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
+        ChoiceError::Kvm(error @ flatland::kvm::KvmError::NoMemory(_)) => {
+            format!("{error} with --memory SIZE")
         }
+        error => error.to_string(),
     }
 }
 

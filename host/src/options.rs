@@ -4,20 +4,21 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use flatland::engine::choice::Choice;
 use flatland::gdb::Address;
+use flatland::report::Backtraces;
 use flatland::trace::{self, Filter};
-use flatland::{Backtraces, MemorySize};
+use flatland::{EngineChoice, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-Run a flat image on a bare 32-bit processor.
+Run a program on a bare 32-bit processor.
 
-Usage: flatland [OPTIONS] IMAGE [-- ARGS]
+Usage: flatland [OPTIONS] PROGRAM [-- ARGS]
 
-IMAGE is a file of machine code. It is put at address 0 of zeroed RAM and started there, in 32-bit protected
-mode with paging off. Its input is standard input, its output standard output. ARGS are for the guest.
+PROGRAM is an ELF file, or a flat image: machine code as it lies in memory. It is put at address 0 of zeroed RAM and
+started there, in 32-bit protected mode with paging off. Its input is standard input, its output standard output.
+ARGS are for the guest.
 
 Options:
   --engine ENGINE           kvm, soft (an interpreter), or auto: kvm where it can be used (default: auto)
@@ -25,9 +26,13 @@ Options:
   --stack SIZE              how much of it is the stack's (default: an eighth)
   --timeout SECONDS         end a run that takes longer, with status 124
   --max-instructions COUNT  end a run that executes more, with status 124 (not with kvm)
-  --symbols ELF             the ELF file the image was made of: names and lines in messages, code and constants
+  --symbols ELF             the ELF file a flat image was made of: names and lines in messages, code and constants
                             read-only, and a hole below the stack that catches its overflow
-  --trace KIND              write what the guest does: io, calls or insn (instructions), to standard error
+  --clock SECONDS           a clock that tells the same in each run: from this time on, since 1970, a millisecond
+                            more each time it is read
+  --seed NUMBER             random bytes that are the same in each run
+  --trace KIND              write what the guest does: io, calls or insn (instructions), or several of them, such as
+                            io,calls, to standard error
   --trace-file FILE         write it there instead
   --trace-filter FILTER     only in functions with FILTER in their names, or at addresses 0xSTART-0xEND
   --trace-limit LINES       write no more lines than this (default: 1000000)
@@ -69,8 +74,8 @@ pub enum Command {
 /// How to run an image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The flat image.
-    pub image: PathBuf,
+    /// The program: an ELF file or a flat image.
+    pub program: PathBuf,
     /// Where names and lines come from.
     pub symbols: Option<PathBuf>,
     /// RAM.
@@ -78,7 +83,7 @@ pub struct Options {
     /// How much of it is the stack's.
     pub stack: Option<MemorySize>,
     /// What runs the processor.
-    pub engine: Choice,
+    pub engine: EngineChoice,
     /// Where a debugger may connect.
     pub gdb: Option<Address>,
     /// Whether to say what the run has cost.
@@ -91,8 +96,12 @@ pub struct Options {
     pub max_instructions: Option<u64>,
     /// The longest the run may take.
     pub timeout: Option<Duration>,
+    /// When the guest's clock begins, since 1970, if it is to tell the same in each run.
+    pub clock: Option<Duration>,
+    /// What the guest's random bytes are made of, if they are to be the same in each run.
+    pub seed: Option<u64>,
     /// What to write of what the guest does.
-    pub trace: Option<trace::Kind>,
+    pub trace: Vec<trace::Kind>,
     /// Where to.
     pub trace_file: Option<PathBuf>,
     /// What of it.
@@ -107,7 +116,7 @@ pub struct Options {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = Parser::from_args(args);
     let mut options = Options::default();
-    let mut image = None;
+    let mut program = None;
     loop {
         if let Some(raw) = parser.try_raw_args()
             && raw.peek().is_some_and(|arg| arg == "--")
@@ -143,7 +152,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             }
             Arg::Long("trace") => {
                 let text = text(&mut parser, "--trace")?;
-                options.trace = Some(text.parse().map_err(|error| format!("--trace `{text}` is {error}"))?);
+                for kind in text.split(',') {
+                    options.trace.push(kind.parse().map_err(|error| format!("--trace `{kind}` is {error}"))?);
+                }
             }
             Arg::Long("trace-file") => {
                 options.trace_file = Some(value(&mut parser, "--trace-file")?.into());
@@ -177,35 +188,54 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 options.backtraces =
                     text.parse().map_err(|error| format!("--backtrace `{text}` is {error}"))?;
             }
-            Arg::Long("report") => options.report = Some(value(&mut parser, "--report")?.into()),
+            Arg::Long("report") => {
+                let path = value(&mut parser, "--report")?;
+                if path == "-" {
+                    return Err(
+                        "--report `-` would be among the guest's output: give a file, or /dev/stderr".into(),
+                    );
+                }
+                options.report = Some(path.into());
+            }
+            Arg::Long("clock") => {
+                let text = text(&mut parser, "--clock")?;
+                let start = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+                options.clock = Some(start.ok_or_else(|| {
+                    format!("--clock `{text}` is not a time: give seconds since 1970, such as 1000000000")
+                })?);
+            }
+            Arg::Long("seed") => {
+                let text = text(&mut parser, "--seed")?;
+                options.seed =
+                    Some(text.parse().map_err(|_| {
+                        format!("--seed `{text}` is not a seed: give a whole number, such as 1")
+                    })?);
+            }
             Arg::Long("timeout") => {
                 let text = text(&mut parser, "--timeout")?;
                 options.timeout = Some(seconds(&text).ok_or_else(|| {
                     format!("--timeout `{text}` is not a time: give seconds above 0, such as 10 or 0.5")
                 })?);
             }
-            Arg::Value(path) if image.is_none() => image = Some(path),
+            Arg::Value(path) if program.is_none() => program = Some(path),
             Arg::Value(extra) => {
                 return Err(format!(
-                    "`{}` is one argument too many, after the image `{}`",
+                    "`{}` is one argument too many, after the program `{}`",
                     extra.display(),
-                    image.unwrap_or_default().display()
+                    program.unwrap_or_default().display()
                 ));
             }
             Arg::Short(letter) => return Err(format!("there is no option `-{letter}`")),
             Arg::Long(name) => return Err(format!("there is no option `--{name}`")),
         }
     }
-    options.image = image.ok_or("no image is given")?.into();
-    if options.gdb.is_some() && options.trace.is_some() {
-        return Err("--gdb and --trace exclude each other, as one looks at a run: choose one of them".into());
-    }
+    options.program = program.ok_or("no program is given")?.into();
     let of_trace = [
         ("--trace-file", options.trace_file.is_some()),
         ("--trace-filter", options.trace_filter.is_some()),
         ("--trace-limit", options.trace_limit.is_some()),
     ];
-    if let Some((option, _)) = of_trace.into_iter().find(|(_, given)| *given && options.trace.is_none()) {
+    if let Some((option, _)) = of_trace.into_iter().find(|(_, given)| *given && options.trace.is_empty()) {
         return Err(format!("{option} says how to trace, and --trace KIND what: choose io, calls or insn"));
     }
     Ok(Command::Run(options.into()))
@@ -244,18 +274,20 @@ mod tests {
     #[test]
     fn options_in_any_order_and_both_spellings() {
         let all = Options {
-            image: "a.bin".into(),
+            program: "a.bin".into(),
             symbols: Some("a.elf".into()),
             memory: "64K".parse().unwrap(),
             stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
-            engine: Choice::Soft,
+            engine: EngineChoice::Soft,
             gdb: None,
             stats: true,
             backtraces: Backtraces::Always,
             report: Some("a.json".into()),
             max_instructions: Some(1000),
-            trace: Some(trace::Kind::Calls),
+            trace: vec![trace::Kind::Calls],
+            clock: Some(Duration::from_secs(1_000_000_000)),
+            seed: Some(7),
             trace_file: Some("a.txt".into()),
             trace_filter: Some(Filter::Function("main".into())),
             trace_limit: Some(10),
@@ -263,18 +295,18 @@ mod tests {
         };
         let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
                     --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
-                    --trace-filter main --trace-limit 10 a.bin";
+                    --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 a.bin";
         assert_eq!(options(line), all);
-        let line = "a.bin --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
+        let line = "a.bin --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
                     --max-instructions=1000 --report=a.json --backtrace=always --stats --engine=soft \
                     --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
-        assert_eq!(options("a.bin"), Options { image: "a.bin".into(), ..Options::default() });
-        let gdb = Options { image: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
+        assert_eq!(options("a.bin"), Options { program: "a.bin".into(), ..Options::default() });
+        let gdb = Options { program: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
         assert_eq!(options("--gdb a.bin"), gdb);
         let gdb = Options { gdb: Some("[::1]:99".parse().unwrap()), ..gdb };
         assert_eq!(options("--gdb=[::1]:99 a.bin"), gdb);
-        assert_eq!(options("a.bin --"), Options { image: "a.bin".into(), ..Options::default() });
+        assert_eq!(options("a.bin --"), Options { program: "a.bin".into(), ..Options::default() });
     }
 
     #[test]
@@ -284,10 +316,10 @@ mod tests {
             let parsed = parse_words(line);
             if with_image {
                 let arguments = ["--stats", "--", "b"].map(OsString::from).to_vec();
-                let expected = Options { image: "a.bin".into(), arguments, ..Options::default() };
+                let expected = Options { program: "a.bin".into(), arguments, ..Options::default() };
                 assert_eq!(parsed, Ok(Command::Run(expected.into())));
             } else {
-                assert_eq!(parsed, Err("no image is given".into()));
+                assert_eq!(parsed, Err("no program is given".into()));
             }
         }
     }
@@ -303,8 +335,8 @@ mod tests {
     #[test]
     fn wrong_command_lines_are_named() {
         for (line, message) in [
-            ("", "no image is given"),
-            ("a b", "`b` is one argument too many, after the image `a`"),
+            ("", "no program is given"),
+            ("a b", "`b` is one argument too many, after the program `a`"),
             ("--frob a", "there is no option `--frob`"),
             ("-x a", "there is no option `-x`"),
             ("a --memory", "--memory needs a value"),
@@ -336,10 +368,9 @@ mod tests {
                  give a port, such as 1234, or a unix socket, such as unix:/tmp/gdb; from elsewhere, come through \
                  ssh -L 1234:127.0.0.1:1234",
             ),
-            (
-                "a --gdb --trace io",
-                "--gdb and --trace exclude each other, as one looks at a run: choose one of them",
-            ),
+            ("a --report -", "--report `-` would be among the guest's output: give a file, or /dev/stderr"),
+            ("a --seed x", "--seed `x` is not a seed: give a whole number, such as 1"),
+            ("a --clock now", "--clock `now` is not a time: give seconds since 1970, such as 1000000000"),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout -1", "--timeout `-1` is not a time: give seconds above 0, such as 10 or 0.5"),
             ("a --timeout nan", "--timeout `nan` is not a time: give seconds above 0, such as 10 or 0.5"),

@@ -8,9 +8,9 @@ mod common;
 use std::time::Duration;
 
 use common::{ended, engines, finish, machine_on, machines, run};
-use flatland::engine::choice::Choice;
-use flatland::engine::{Engine, Registers};
-use flatland::fault::{Access, CodeBytes, Fault, FaultKind, Location};
+use flatland::EngineChoice;
+use flatland::x86::Registers;
+use flatland::x86::{Access, CodeBytes, Fault, FaultKind, Location};
 use flatland::{Outcome, Stop};
 use flatland_contract::Direction;
 use flatland_contract::memory::{DEFAULT_RAM_SIZE, MAX_RAM_SIZE};
@@ -479,7 +479,7 @@ fn exceptions_without_a_stack() {
     for engine in engines() {
         let outcome = finish(machine_on(*engine, &code, b"")).outcome;
         let possible = match engine {
-            Choice::Soft => vec![fault(exception(6, None), Location::At(5))],
+            EngineChoice::Soft => vec![fault(exception(6, None), Location::At(5))],
             _ => vec![
                 fault(FaultKind::TripleFault, Location::At(5)),
                 fault(FaultKind::TripleFault, Location::Unknown),
@@ -499,9 +499,15 @@ fn instructions_that_not_every_engine_can_run() {
         fault(FaultKind::Unsupported { engine, code: CodeBytes::new(&bytes) }, Location::At(0))
     };
     for (code, by_soft, by_processor) in [
+        // int1
+        (
+            &[0xf1][..],
+            fault(exception(1, None), Location::EndsAt(1)),
+            fault(exception(1, None), Location::EndsAt(1)),
+        ),
         // int3
         (
-            &[0xcc][..],
+            &[0xcc],
             fault(exception(3, None), Location::EndsAt(1)),
             fault(exception(3, None), Location::EndsAt(1)),
         ),
@@ -521,7 +527,7 @@ fn instructions_that_not_every_engine_can_run() {
         for engine in engines() {
             let outcome = finish(machine_on(*engine, code, b"")).outcome;
             let possible = match engine {
-                Choice::Soft => vec![by_soft.clone()],
+                EngineChoice::Soft => vec![by_soft.clone()],
                 _ => vec![by_processor.clone(), unsupported("KVM", code)],
             };
             assert!(possible.contains(&outcome), "{engine:?}: {code:02x?}: {outcome:?}");
@@ -535,12 +541,12 @@ fn instructions_that_not_every_engine_can_run() {
 fn instructions_are_counted_exactly_or_not_at_all() {
     // 0: mov ecx, 5; 5: loop 5; 7: jmp 7
     let code = [0xb9, 5, 0, 0, 0, 0xe2, 0xfe, 0xeb, 0xfe];
-    let mut machine = machine_on(Choice::Soft, &code, b"");
+    let mut machine = machine_on(EngineChoice::Soft, &code, b"");
     machine.set_instruction_limit(4).unwrap();
     assert_eq!(machine.run().unwrap(), Outcome::Stopped(Stop::InstructionLimit(4), Location::At(5)));
     assert_eq!(machine.engine().registers().unwrap().ecx, 2);
     assert_eq!(machine.engine().instructions(), Some(4));
-    for engine in engines().iter().filter(|engine| **engine == Choice::Kvm) {
+    for engine in engines().iter().filter(|engine| **engine == EngineChoice::Kvm) {
         let refused = machine_on(*engine, &code, b"").set_instruction_limit(4).unwrap_err();
         assert!(refused.to_string().starts_with("KVM cannot "), "{refused}");
     }

@@ -5,10 +5,10 @@
 mod common;
 
 use common::{Run, agreed, ended, engines, finish, machine_with};
-use flatland::engine::Engine;
-use flatland::engine::choice::Choice;
-use flatland::fault::{Access, Fault, FaultKind, Location};
-use flatland::{Machine, MemoryMap, MemorySize, Outcome, Segment};
+use flatland::EngineChoice;
+use flatland::x86::Segment;
+use flatland::x86::{Access, Fault, FaultKind, Location};
+use flatland::{Machine, MemoryMap, MemorySize, Outcome};
 use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, default_stack_size};
 
 const STACK_SIZE: u32 = default_stack_size(DEFAULT_RAM_SIZE);
@@ -29,7 +29,7 @@ fn memory() -> MemoryMap {
         .expect("there is room")
 }
 
-fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine<Box<dyn Engine>>> {
+fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine> {
     engines().iter().map(move |engine| machine_with(*engine, memory(), code, input))
 }
 
@@ -318,6 +318,6 @@ fn a_table_of_descriptors_in_read_only_memory() {
         code
     };
     assert_eq!(run(&code(0x93)), ended(Outcome::Halted, b""));
-    let soft = finish(machine_with(Choice::Soft, memory(), &code(0x92), b""));
+    let soft = finish(machine_with(EngineChoice::Soft, memory(), &code(0x92), b""));
     assert_eq!(soft, ended(fault(read_only(0x2d), Location::At(12)), b""));
 }

@@ -10,9 +10,11 @@ use std::env;
 use std::time::Duration;
 
 use common::{WITHOUT_KVM, machine_with};
-use flatland::engine::choice::Choice;
+use flatland::EngineChoice;
 use flatland::report::Run;
-use flatland::{Backtraces, MemoryMap, MemorySize, Outcome, Paint, Report, Segment, Stop};
+use flatland::report::{Backtraces, Paint, Report};
+use flatland::x86::Segment;
+use flatland::{MemoryMap, MemorySize, Outcome, Stop};
 
 /// How many images there are for the soft engine.
 const SOFT: u64 = 10_000;
@@ -44,7 +46,7 @@ impl Random {
 }
 
 /// Runs so many images, and returns how often each kind of end came.
-fn run(engine: Choice, count: u64) -> BTreeMap<String, u64> {
+fn run(engine: EngineChoice, count: u64) -> BTreeMap<String, u64> {
     let mut ends = BTreeMap::new();
     for number in 0..count {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (number + 1));
@@ -59,7 +61,7 @@ fn run(engine: Choice, count: u64) -> BTreeMap<String, u64> {
         }
         let mut machine = machine_with(engine, map, &image, b"some input");
         match engine {
-            Choice::Soft => machine.set_instruction_limit(20_000).expect("soft can count"),
+            EngineChoice::Soft => machine.set_instruction_limit(20_000).expect("soft can count"),
             _ => machine.set_time_limit(Duration::from_millis(10)),
         }
         let outcome = machine.run().unwrap_or_else(|error| panic!("image {number}: {error}"));
@@ -98,7 +100,7 @@ fn times() -> u64 {
 
 #[test]
 fn images_of_random_bytes_end_with_a_name_on_soft() {
-    let ends = run(Choice::Soft, SOFT * times());
+    let ends = run(EngineChoice::Soft, SOFT * times());
     assert_eq!(ends.values().sum::<u64>(), SOFT * times());
     // They are not all the same.
     for kind in ["exception", "outside-ram", "read-only", "port", "hole", "stack-overflow", "limit", "halted"]
@@ -112,7 +114,7 @@ fn images_of_random_bytes_end_with_a_name_on_kvm() {
     if env::var_os(WITHOUT_KVM).is_some() {
         return;
     }
-    let ends = run(Choice::Kvm, KVM * times());
+    let ends = run(EngineChoice::Kvm, KVM * times());
     assert_eq!(ends.values().sum::<u64>(), KVM * times());
     assert!(ends.contains_key("exception") && ends.contains_key("outside-ram"), "{ends:?}");
 }

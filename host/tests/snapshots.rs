@@ -4,22 +4,23 @@
 mod common;
 
 use common::engines;
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, EngineError, Registers, Stops, SystemRegisters};
+use flatland::EngineChoice;
+use flatland::x86::{EngineError, Registers, Stops, SystemRegisters};
 use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams};
 use flatland_contract::memory::{Layout, default_stack_size};
 
-type Any = Machine<Box<dyn Engine>>;
+type Any = Machine;
 
 fn memory() -> MemorySize {
     "1M".parse().expect("it is a size")
 }
 
-fn machine_on(engine: Choice, memory: impl Into<MemoryMap>, code: &[u8], input: &[u8]) -> Any {
-    let chosen = choice::open(engine, memory, &Stops::default())
+fn machine_on(engine: EngineChoice, memory: impl Into<MemoryMap>, code: &[u8], input: &[u8]) -> Any {
+    let (processor, _) = engine
+        .open(memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
-    let mut machine = Machine::new(chosen.engine, &image, streams(input)).expect("the code fits");
+    let mut machine = Machine::new(processor, &image, streams(input)).expect("the code fits");
     machine.set_time_limit(std::time::Duration::from_millis(300));
     machine
 }
@@ -282,7 +283,7 @@ fn model_specific_registers_are_put_back() {
             &register.to_le_bytes(),
             &[0x0f, 0x32, 0xe6, 0xe9, 0xb8, 6, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x0f, 0x32, 0xe6, 0xe9, 0xf4],
         ];
-        let mut machine = machine_on(Choice::Kvm, memory(), &code.concat(), b"");
+        let mut machine = machine_on(EngineChoice::Kvm, memory(), &code.concat(), b"");
         let start = machine.snapshot().unwrap();
         for _ in 0..3 {
             assert_eq!(finish(&mut machine), (Outcome::Halted, vec![0, 6]), "{register:#x}");

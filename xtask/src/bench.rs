@@ -10,7 +10,7 @@ use crate::{Result, Workspace, run};
 /// Builds everything as people get it, and becomes the program that measures it.
 pub fn bench(workspace: &Workspace, options: &[OsString]) -> Result<()> {
     // The checkout is measured, whatever crate of a guest's this is called in.
-    let workspace = &workspace.without_guest();
+    let workspace = &workspace.alone();
     guest::build(workspace, &["cat"], Profile::Release)?;
     let flatland = run::build_host(workspace)?;
     let runner = run::build_program(workspace, "flatland-test", "flatland-test")?;

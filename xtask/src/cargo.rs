@@ -2,13 +2,28 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, io, thread};
 
-use xshell::{Shell, cmd};
+use crate::{Result, Workspace};
 
-use crate::Result;
+static IS_OFFLINE: AtomicBool = AtomicBool::new(false);
+
+/// How a command is called that may download what is missing.
+pub const ONLINE: &str = "without --offline and CARGO_NET_OFFLINE";
+
+/// From now on nothing is downloaded.
+pub fn go_offline() {
+    IS_OFFLINE.store(true, Ordering::Relaxed);
+}
+
+/// Whether nothing may be downloaded: cargo's setting `net.offline`, or an option of ours.
+pub fn is_offline() -> bool {
+    IS_OFFLINE.load(Ordering::Relaxed)
+        || env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true")
+}
 
 /// Variables that cargo sets for the programs it runs, and only for them (The Cargo Book, "Environment
 /// variables"). Handed on, they would be taken for a person's settings, and a build script that looks at one
@@ -28,16 +43,26 @@ fn is_cargos_own(name: &str) -> bool {
         || NAMES.contains(&name)
 }
 
-/// Prepares a call of cargo in the shell's folder, without the traces of the cargo that called us. The
+/// Prepares a call of cargo in this folder, without the traces of the cargo that called us. The
 /// toolchain stays the same one: rustup's choice is handed on in RUSTUP_TOOLCHAIN.
-pub fn cargo(shell: &Shell, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::from(cmd!(shell, "{program} {arguments...}"));
+pub fn cargo(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(folder);
+    if is_offline() {
+        command.env("CARGO_NET_OFFLINE", "true");
+    }
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(is_cargos_own) {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// Prepares a call of cargo for the host's workspace.
+pub fn host_cargo(workspace: &Workspace, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = cargo(workspace.root(), arguments);
+    command.env("CARGO_TARGET_DIR", workspace.target());
     command
 }
 
@@ -59,14 +84,22 @@ pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
     });
     let mut chatter = BufReader::new(child.stderr.take().expect("it is piped"));
     let mut line = Vec::new();
+    let mut is_missing = false;
     while chatter.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
-        if !says_nothing(&String::from_utf8_lossy(&line)) {
+        let text = String::from_utf8_lossy(&line);
+        is_missing |= is_offline() && text.contains("--offline");
+        if !says_nothing(&text) {
             // If nobody reads it, the build is worth finishing all the same.
             let _ = io::stderr().write_all(&line);
         }
         line.clear();
     }
     let status = child.wait().map_err(failed)?;
+    if !status.success() && is_missing {
+        return Err(format!(
+            "a crate is not on this machine, and nothing may be downloaded: this command gets it {ONLINE}"
+        ));
+    }
     if !status.success() {
         return Err("the build failed: correct what its messages above say, and build again".into());
     }
@@ -82,10 +115,18 @@ fn executables(messages: &str) -> Vec<PathBuf> {
 }
 
 /// Runs a command whose output is for the person.
-pub fn show_and_run(mut command: Command) -> Result<()> {
+pub fn show_and_run(command: Command) -> Result<()> {
+    show_and(command, Command::status)
+}
+
+/// Runs a command in this way, after it was shown.
+pub fn show_and(
+    mut command: Command,
+    run: impl FnOnce(&mut Command) -> io::Result<ExitStatus>,
+) -> Result<()> {
     let shown = show(&command);
     eprintln!("$ {shown}");
-    match command.status() {
+    match run(&mut command) {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(format!("this failed, and its messages stand above: {shown}")),
         Err(error) => Err(format!("cannot run {shown} ({error}): install Rust with rustup")),
@@ -100,7 +141,7 @@ fn says_nothing(line: &str) -> bool {
 }
 
 /// Takes out the escape sequences that set colors (ECMA-48, SGR).
-fn without_colors(line: &str) -> String {
+pub fn without_colors(line: &str) -> String {
     let mut pieces = line.split("\x1b[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -109,17 +150,19 @@ fn without_colors(line: &str) -> String {
     plain
 }
 
+/// A word as it can be pasted into a shell.
+pub fn quote(word: &OsStr) -> String {
+    let word = word.to_string_lossy().into_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// The command as it can be pasted into a shell.
 fn show(command: &Command) -> String {
-    let quote = |text: &OsStr| {
-        let text = text.to_string_lossy().into_owned();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
-        if !text.is_empty() && text.chars().all(plain) {
-            text
-        } else {
-            format!("'{}'", text.replace('\'', "'\\''"))
-        }
-    };
     let mut words = Vec::new();
     if let Some(folder) = command.get_current_dir() {
         words.push(format!("cd {} &&", quote(folder.as_os_str())));

@@ -1,24 +1,50 @@
 //! `cargo xtask test`, `differential`, `lint` and `portability`.
 
 use std::ffi::OsString;
-use std::fs;
-use std::process::{Command, Stdio};
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+use std::{fmt, fs};
 
 use flatland_contract::status;
-use xshell::Shell;
 
-use crate::cargo::{cargo, show_and_run};
+use crate::cargo::{cargo, host_cargo, show_and, show_and_run, without_colors};
 use crate::guest::{Profile, build_std, guest_cargo};
+use crate::options::GuestTests;
 use crate::{Result, Workspace, build, guest_tests, run};
 
-/// Runs the tests of the whole project: the host's, which need the guest programs, and the guest's.
-pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+/// Runs the tests of the whole project, or those that take little time: the host's, which need the guest programs, and
+/// the guest's. Says in the end how many there were.
+pub fn test(workspace: &Workspace, quick: bool, arguments: &[OsString]) -> Result<()> {
+    // Unit tests, and what everything else is built on.
+    const QUICK: [&str; 4] = ["--lib", "--bins", "--test", "contract"];
+    let start = Instant::now();
+    let (mut host, mut guest) = (Tally::default(), Tally::default());
+    let result = test_all(workspace, if quick { &QUICK } else { &[] }, arguments, &mut host, &mut guest);
+    let seconds = start.elapsed().as_secs();
+    let sum = format!("host {host}; guest {guest}; {} min {} s", seconds / 60, seconds % 60);
+    match result {
+        Ok(()) if host.is_none() && guest.is_none() && host.filtered + guest.filtered > 0 => {
+            Err("no test has such a name: `cargo xtask test -- --list` lists them".into())
+        }
+        Ok(()) => {
+            eprintln!("xtask: tests: {sum}");
+            Ok(())
+        }
+        Err(message) => Err(format!("{message} ({sum})")),
+    }
+}
+
+fn test_all(
+    workspace: &Workspace,
+    targets: &[&str],
+    arguments: &[OsString],
+    host: &mut Tally,
+    guest: &mut Tally,
+) -> Result<()> {
     build::guests(workspace, None, Profile::Dev)?;
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    shell.change_dir(workspace.root());
-    let for_cargo = ["test".into(), "--workspace".into()].into_iter().chain(arguments.iter().cloned());
-    let mut command = cargo(&shell, for_cargo);
-    command.env("CARGO_TARGET_DIR", workspace.target());
+    let mut command = host_cargo(workspace, ["test", "--workspace"]);
+    command.args(targets).args(arguments);
     let without_kvm = why_no_kvm(workspace)?;
     if let Some(why) = &without_kvm {
         eprintln!(
@@ -27,16 +53,21 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
         // What the tests ask: see host/tests/common.
         command.env("FLATLAND_TEST_WITHOUT_KVM", why);
     }
-    show_and_run(command)?;
-    // Options of cargo's own choose among the host's tests.
     let dashes = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    if io::stdout().is_terminal() {
+        let begin = (dashes == arguments.len()).then_some("--");
+        command.args(begin.into_iter().chain(["--color", "always"]));
+    }
+    show_and(command, |command| host.count(command))?;
+    // Options of cargo's own choose among the host's tests.
     if arguments[..dashes].iter().any(|argument| argument.as_encoded_bytes().starts_with(b"-")) {
         return Ok(());
     }
-    let libtest: Vec<_> = arguments.iter().filter(|argument| *argument != "--").cloned().collect();
+    let libtest = arguments.iter().filter(|argument| *argument != "--").cloned().collect();
+    let machine = without_kvm.iter().flat_map(|_| ["--engine", "soft"]).map(OsString::from).collect();
     eprintln!("$ cargo xtask test --guest");
-    let engine = without_kvm.is_some().then_some("soft");
-    match guest_tests::prepare(workspace, engine, &libtest)?.status() {
+    let mut command = guest_tests::prepare(workspace, &GuestTests { filter: None, machine, libtest })?;
+    match guest.count(&mut command) {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => {
             Err("tests in the guest failed, and their messages stand above: `cargo xtask test --guest`"
@@ -46,30 +77,72 @@ pub fn test(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     }
 }
 
+/// How many tests there were, as libtest says it for each program of tests.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    filtered: u64,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, ignored, .. } = self;
+        write!(f, "{passed} passed, {failed} failed, {ignored} ignored")
+    }
+}
+
+impl Tally {
+    fn is_none(&self) -> bool {
+        self.passed + self.failed + self.ignored == 0
+    }
+
+    /// Runs a command, hands on what it prints, and counts the tests.
+    fn count(&mut self, command: &mut Command) -> io::Result<ExitStatus> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut output = child.stdout.take().expect("it is piped");
+        let mut text = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let len = output.read(&mut buffer)?;
+            if len == 0 {
+                break;
+            }
+            text.extend_from_slice(&buffer[..len]);
+            // Tests are worth running to their end where nobody reads along.
+            let _ = io::stdout().write_all(&buffer[..len]).and_then(|()| io::stdout().flush());
+        }
+        self.add(&without_colors(&String::from_utf8_lossy(&text)));
+        child.wait()
+    }
+
+    fn add(&mut self, output: &str) {
+        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
+            let number = |name: &str| {
+                let before = line.split_once(name)?.0.trim_end();
+                before.rsplit(' ').next()?.parse::<u64>().ok()
+            };
+            self.passed += number("passed").unwrap_or(0);
+            self.failed += number("failed").unwrap_or(0);
+            self.ignored += number("ignored").unwrap_or(0);
+            self.filtered += number("filtered").unwrap_or(0);
+        }
+    }
+}
+
 /// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers: those against
 /// KVM, or those against Unicorn, which nothing else runs.
 pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
     // The module of host/tests/differential, and how many cases it has.
     const PARTS: [(&str, &str); 4] =
         [("on_purpose", "1"), ("forms", "50000"), ("random_streams", "1000"), ("random_bytes", "100000")];
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    shell.change_dir(workspace.root());
     for (part, cases) in PARTS.into_iter().skip(usize::from(unicorn)) {
-        let arguments = [
-            "test",
-            "--release",
-            "--package",
-            "flatland",
-            "--test",
-            "differential",
-            part,
-            "--",
-            "--nocapture",
-        ];
+        let arguments =
+            ["test", "--release", "--workspace", "--test", "differential", part, "--", "--nocapture"];
         // They are `#[ignore]`d.
         let arguments = arguments.into_iter().chain(unicorn.then_some("--ignored"));
-        let mut command = cargo(&shell, arguments);
-        command.env("CARGO_TARGET_DIR", workspace.target());
+        let mut command = host_cargo(workspace, arguments);
         command.env("FLATLAND_CASES", cases);
         show_and_run(command)?;
     }
@@ -104,26 +177,27 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
 /// Checks that the host needs neither KVM nor Linux: without its feature `kvm`, and for other systems, whose
 /// standard library is built from source like the guest's. Nothing is linked, so no other tools are needed.
 pub fn portability(workspace: &Workspace) -> Result<()> {
-    const WITHOUT_KVM: &[&str] = &[
-        "clippy",
-        "--package",
-        "flatland",
-        "--no-default-features",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    // What is for Linux, or asks for KVM: the rest of the workspace is the host's library and what that is made of.
+    const HOST: [&str; 7] =
+        ["--workspace", "--exclude", "xtask", "--exclude", "flatland-test", "--exclude", "flatland-bench"];
+    const WITHOUT_KVM: [&str; 5] = ["--no-default-features", "--all-targets", "--", "-D", "warnings"];
     const TARGETS: [&str; 3] =
         ["aarch64-apple-darwin", "x86_64-pc-windows-msvc", "aarch64-unknown-linux-gnu"];
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    shell.change_dir(workspace.root());
-    let mut command = cargo(&shell, WITHOUT_KVM);
-    command.env("CARGO_TARGET_DIR", workspace.target());
+    let mut command = host_cargo(workspace, ["clippy"]);
+    command.args(HOST).args(WITHOUT_KVM);
     show_and_run(command)?;
     for target in TARGETS {
-        let arguments = ["check", "--package", "flatland", "-Zbuild-std=std,panic_abort", "--target", target];
-        let mut command = cargo(&shell, arguments);
+        let mut command = host_cargo(workspace, ["check"]);
+        command.args(HOST).args(["-Zbuild-std=std,panic_abort", "--target", target]);
+        command.env("CARGO_TARGET_DIR", workspace.target().join("portability"));
+        build_std(workspace, &mut command)?;
+        show_and_run(command)?;
+    }
+    // The software processor alone, where there is no standard library: for a browser, and for a bare processor of
+    // another kind. The guest program `nested` runs it on ours.
+    for target in ["wasm32-unknown-unknown", "aarch64-unknown-none"] {
+        let mut command = host_cargo(workspace, ["build", "--package", "flatland-soft"]);
+        command.args(["-Zbuild-std=core,alloc", "--target", target]);
         command.env("CARGO_TARGET_DIR", workspace.target().join("portability"));
         build_std(workspace, &mut command)?;
         show_and_run(command)?;
@@ -131,25 +205,39 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Checks formatting, clippy and documentation, of the host's workspace and of the guest's.
+/// Checks formatting, clippy and documentation, of the host's workspace and of the guest's crate; of a crate elsewhere
+/// alone.
 pub fn lint(workspace: &Workspace) -> Result<()> {
-    const FORMAT: &[&str] = &["fmt", "--all", "--check"];
-    const HOST_CLIPPY: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    const GUEST_CLIPPY: &[&str] = &["clippy", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    const DOCS: &[&str] = &["doc", "--workspace", "--no-deps"];
-    const GUEST_DOCS: &[&str] = &["doc", "--no-deps", "--lib"];
+    const NO_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
+    let run = |mut command: Command| {
+        command.env("RUSTDOCFLAGS", "-D warnings");
+        show_and_run(command)
+    };
+    let guest = |subcommand: &str, arguments: &[&str]| run(guest_cargo(workspace, subcommand, arguments)?);
+    if workspace.is_elsewhere() {
+        run(cargo(workspace.guest(), ["fmt", "--check"]))?;
+    } else {
+        run(host_cargo(workspace, ["fmt", "--all", "--check"]))?;
+        let clippy = ["clippy", "--workspace", "--all-targets"].into_iter().chain(NO_WARNINGS);
+        run(host_cargo(workspace, clippy))?;
+        run(host_cargo(workspace, ["doc", "--workspace", "--no-deps"]))?;
+        run(cargo(workspace.guest(), ["fmt", "--all", "--check"]))?;
+    }
+    guest("clippy", &[&["--all-targets", "--all-features"][..], &NO_WARNINGS].concat())?;
+    guest("doc", &["--no-deps", "--all-features"])
+}
 
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    for arguments in [FORMAT, HOST_CLIPPY, DOCS] {
-        shell.change_dir(workspace.root());
-        let mut command = cargo(&shell, arguments);
-        command.env("RUSTDOCFLAGS", "-D warnings");
-        show_and_run(command)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_counted() {
+        let mut tally = Tally::default();
+        tally.add(
+            "running 2 tests\ntest a ... ok\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n\
+             \ntest result: FAILED. 10 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n",
+        );
+        assert_eq!(tally, Tally { passed: 12, failed: 4, ignored: 1, filtered: 3 });
     }
-    for arguments in [FORMAT, GUEST_CLIPPY, GUEST_DOCS] {
-        let mut command = guest_cargo(workspace, &shell, arguments)?;
-        command.env("RUSTDOCFLAGS", "-D warnings");
-        show_and_run(command)?;
-    }
-    Ok(())
 }

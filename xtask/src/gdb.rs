@@ -29,6 +29,11 @@ pub struct Options {
 /// Builds a guest program and the machine, starts it, and becomes gdb, which is at the program's `main` then.
 pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &Options) -> Result<()> {
     let debugger = find_gdb()?;
+    // In guest/ the runtime, which is optimized, has the same profile as the programs (guest/Cargo.toml).
+    let profile = match profile {
+        Profile::Dev if !workspace.is_elsewhere() => Profile::Debugger,
+        profile => profile,
+    };
     let built = run::build(workspace, name, profile)?;
     let folder = workspace.callers_folder();
     let socket = Socket::new()?;

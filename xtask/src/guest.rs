@@ -1,15 +1,15 @@
 //! Building guest programs: the bare target, the standard library's source, and flat images.
 
+use std::env::{self, consts};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, default_stack_size};
-use xshell::Shell;
 
 use crate::cargo::{self, cargo};
 use crate::image::Flat;
-use crate::{Result, Workspace, dropped, image, rust_source};
+use crate::{Result, Workspace, dropped, image, programs, rust_source};
 
 /// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
@@ -19,6 +19,8 @@ const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_S
 pub enum Profile {
     /// cargo's `dev`: overflow checks, quick to build.
     Dev,
+    /// The same for a debugger: the program itself is not optimized, so that each of its functions and lines is there.
+    Debugger,
     /// cargo's `release`: small.
     Release,
 }
@@ -27,21 +29,23 @@ impl Profile {
     /// The folder that cargo builds it in.
     fn folder(self) -> &'static str {
         match self {
-            Profile::Dev => "debug",
+            Profile::Dev | Profile::Debugger => "debug",
             Profile::Release => "release",
         }
     }
 }
 
-/// A call of cargo for the guest's workspace: what its own .cargo/config.toml asks for, made possible.
-pub fn guest_cargo(workspace: &Workspace, shell: &Shell, arguments: &[&str]) -> Result<Command> {
-    shell.change_dir(workspace.guest());
-    let mut command = cargo(shell, arguments);
+/// A call of cargo for the guest's crate: what guest/.cargo/bare.toml asks for, made possible. A crate elsewhere has
+/// no such settings of its own, because they would be applied to xtask's own build too.
+pub fn guest_cargo(workspace: &Workspace, subcommand: &str, arguments: &[&str]) -> Result<Command> {
+    let mut command = cargo(workspace.guest(), [subcommand]);
+    if workspace.is_elsewhere() {
+        command.arg("--config").arg(workspace.root().join("guest/.cargo/bare.toml"));
+    }
+    command.args(arguments);
     build_std(workspace, &mut command)?;
     // A person's settings for programs of their own machine mean nothing on a bare one.
     command.env_remove("CARGO_BUILD_TARGET");
-    // None, before all other places that flags can stand in.
-    command.env("CARGO_ENCODED_RUSTFLAGS", "");
     // Where the images are looked for.
     command.env("CARGO_TARGET_DIR", cargo_target(workspace));
     Ok(command)
@@ -66,12 +70,12 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     let (with_a_feature, plain): (Vec<&str>, Vec<&str>) =
         names.iter().partition(|name| features.iter().any(|feature| feature == *name));
     if !plain.is_empty() {
-        call_cargo(workspace, &plain, None, profile)?;
+        build_programs(workspace, &plain, None, profile)?;
     }
     // Each by itself, as when it is the only one that is asked for: what cargo has built once is then there, the
     // same to the byte, and no program's dependencies have features that another one asks for.
     for name in with_a_feature {
-        call_cargo(workspace, &[name], Some(name), profile)?;
+        build_programs(workspace, &[name], Some(name), profile)?;
     }
 
     let built = cargo_target(workspace).join("i686-bare").join(profile.folder());
@@ -89,15 +93,35 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     Ok(large)
 }
 
-/// Builds all tests of the guest's crate and its programs. Returns their ELF files, each with its flat image beside
-/// it.
-pub fn build_tests(workspace: &Workspace) -> Result<Vec<PathBuf>> {
-    let shell = Shell::new().map_err(|error| error.to_string())?;
+/// Builds the guest's tests: of the program, or the file of tests, that the filter begins with, if that has any; and
+/// otherwise of all of them. Returns their ELF files, each with its flat image beside it.
+pub fn build_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Vec<PathBuf>> {
     // Without all features, cargo would leave out the programs that need one, and nobody would know.
-    const BUILD: &[&str] =
-        &["test", "--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
-    let built = cargo::build(guest_cargo(workspace, &shell, BUILD)?)?;
-    built.iter().map(|path| test_image(workspace, path)).collect()
+    const BUILD: [&str; 4] = ["--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
+    let build = |target: &[&str]| {
+        let built = call_cargo(workspace, "test", &[&BUILD, target].concat())?;
+        built.iter().map(|path| test_image(workspace, path)).collect::<Result<Vec<_>>>()
+    };
+    if let Some((kind, name)) = filter.and_then(|filter| named_target(workspace, filter)) {
+        let elves = build(&[kind, &name])?;
+        if elves.iter().any(|elf| image::has_tests(elf)) {
+            return Ok(elves);
+        }
+    }
+    build(&[])
+}
+
+/// What cargo calls the program, or the file of tests, that a test's path begins with.
+fn named_target(workspace: &Workspace, path: &str) -> Option<(&'static str, String)> {
+    let first = path.split("::").next().unwrap_or_default().replace('-', "_");
+    let is_it = |name: &String| name.replace('-', "_") == first;
+    let program = programs::all(workspace).ok()?.into_iter().map(|program| program.name).find(is_it);
+    let file = || {
+        let files = fs::read_dir(workspace.guest().join("tests")).ok()?;
+        let mut stems = files.filter_map(|file| Some(file.ok()?.path().file_stem()?.to_str()?.to_owned()));
+        stems.find(is_it)
+    };
+    program.map(|name| ("--bin", name)).or_else(|| Some(("--test", file()?)))
 }
 
 /// Makes the flat image of a program that cargo has built for its tests. Returns its ELF file.
@@ -123,15 +147,60 @@ pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u
     Ok(end)
 }
 
-fn call_cargo(workspace: &Workspace, names: &[&str], feature: Option<&str>, profile: Profile) -> Result<()> {
-    let mut arguments = vec!["build"];
+fn build_programs(
+    workspace: &Workspace,
+    names: &[&str],
+    feature: Option<&str>,
+    profile: Profile,
+) -> Result<()> {
+    let mut arguments = Vec::new();
     if profile == Profile::Release {
         arguments.push("--release");
     }
     arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
     arguments.extend(names.iter().flat_map(|name| ["--bin", name]));
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    cargo::build(guest_cargo(workspace, &shell, &arguments)?).map(|_| ())
+    let subcommand = match profile {
+        Profile::Debugger => {
+            arguments.extend(["--", "-C", "opt-level=0"]);
+            "rustc"
+        }
+        Profile::Dev | Profile::Release => "build",
+    };
+    match call_cargo(workspace, subcommand, &arguments) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(missing_lines(workspace, names)?.unwrap_or(error)),
+    }
+}
+
+/// A build of the guest's, which says in the end what may have been wrong with it.
+fn call_cargo(workspace: &Workspace, subcommand: &str, arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    // A person's flags reach guests as they reach all that cargo builds. Many are for programs of this machine, such as
+    // those that choose another linker, and no guest can be built with them.
+    const VARIABLES: [&str; 3] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
+    cargo::build(guest_cargo(workspace, subcommand, arguments)?).map_err(|message| {
+        match VARIABLES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
+            None => message,
+            Some(name) => format!(
+                "{message}; {name} is for guests, too: flags for programs of this machine belong in \
+                 CARGO_TARGET_{}_UNKNOWN_{}_GNU_RUSTFLAGS",
+                consts::ARCH.to_uppercase(),
+                consts::OS.to_uppercase()
+            ),
+        }
+    })
+}
+
+/// Says which lines these programs lack, if any.
+fn missing_lines(workspace: &Workspace, names: &[&str]) -> Result<Option<String>> {
+    for name in names {
+        let program = programs::find(workspace, name)?;
+        let lines = program.missing_lines();
+        if !lines.is_empty() {
+            let source = workspace.show(&program.source);
+            return Ok(Some(format!("{source} is no guest program yet: add `{}`", lines.join("`, `"))));
+        }
+    }
+    Ok(None)
 }
 
 /// The features of the guest's crate. One that is named like a program brings this program's dependencies, which

@@ -6,34 +6,42 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use crate::options::GuestTests;
 use crate::{Result, Workspace, guest, run};
 
 /// Builds the guest's tests, and returns the command that runs them with these arguments of libtest.
-pub fn prepare(workspace: &Workspace, engine: Option<&str>, libtest: &[OsString]) -> Result<Command> {
+pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
     // Side by side: two builds that have nothing to do take as long as one.
     let (runner, tests) = thread::scope(|scope| {
         let runner = scope.spawn(|| build_runner(workspace));
-        let tests = guest::build_tests(workspace);
+        let tests = guest::build_tests(workspace, asked.filter.as_deref());
         (runner.join(), tests)
     });
     let tests = tests?;
     let runner = runner.map_err(|_| "xtask itself failed: report it")??;
-    Ok(command(&runner, engine, &tests, libtest))
+    let mut command = Command::new(runner);
+    command.args(&asked.machine).args(tests).arg("--").args(&asked.filter).args(&asked.libtest);
+    Ok(command)
 }
 
 /// Builds the guest's tests, and becomes what runs them.
-pub fn run(workspace: &Workspace, engine: Option<&str>, libtest: &[OsString]) -> Result<()> {
-    become_it(prepare(workspace, engine, libtest)?)
+pub fn run(workspace: &Workspace, asked: &GuestTests) -> Result<()> {
+    let mut asked = asked.clone();
+    // Whoever names tests wants to see some.
+    asked.machine.push("--some".into());
+    become_it(prepare(workspace, &asked)?)
 }
 
-/// Becomes the machine, or the runner of tests, with a program that cargo has built: see guest/.cargo/config.toml.
+/// Becomes the machine, or the runner of tests, with a program that cargo has built: see guest/.cargo/bare.toml.
 pub fn exec(workspace: &Workspace, built: &Path, arguments: &[OsString]) -> Result<()> {
     let built = &workspace.callers_folder().join(built);
     // Where cargo keeps what it builds for tests.
     let is_test = built.parent().is_some_and(|folder| folder.ends_with("deps"));
     if is_test {
         let elf = guest::test_image(workspace, built)?;
-        become_it(command(&build_runner(workspace)?, None, &[elf], arguments))
+        let mut command = Command::new(build_runner(workspace)?);
+        command.arg(elf).arg("--").args(arguments);
+        become_it(command)
     } else {
         let name = built.file_name().and_then(|name| name.to_str()).unwrap_or("program");
         guest::write_image(built, &workspace.elf(name), &workspace.image(name))?;
@@ -55,13 +63,4 @@ fn become_it(mut command: Command) -> Result<()> {
 
 fn build_runner(workspace: &Workspace) -> Result<PathBuf> {
     run::build_program(workspace, "flatland-test", "flatland-test")
-}
-
-fn command(runner: &Path, engine: Option<&str>, tests: &[PathBuf], libtest: &[OsString]) -> Command {
-    let mut command = Command::new(runner);
-    if let Some(engine) = engine {
-        command.args(["--engine", engine]);
-    }
-    command.args(tests).arg("--").args(libtest);
-    command
 }

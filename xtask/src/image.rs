@@ -1,8 +1,10 @@
 //! Flat images from ELF files: the loadable segments, each at its place, from address 0 on.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs};
 
 use flatland_contract::memory::{ENTRY, LOAD_ADDRESS, MAX_RAM_SIZE};
+use flatland_contract::test::SECTION;
 use object::elf::{self, FileHeader32};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, pod};
@@ -14,6 +16,16 @@ pub struct Flat {
     pub bytes: Vec<u8>,
     /// Where what the program takes of RAM ends, with what begins as zeros.
     pub end: u64,
+}
+
+/// Whether a program that was built for its tests has any.
+pub fn has_tests(path: &Path) -> bool {
+    let file = fs::read(path).unwrap_or_default();
+    let section = |header: &FileHeader32<LittleEndian>| {
+        let sections = header.sections(LittleEndian, &*file).ok()?;
+        sections.section_by_name(LittleEndian, SECTION.as_bytes()).map(|_| ())
+    };
+    pod::from_bytes(&file).ok().and_then(|(header, _)| section(header)).is_some()
 }
 
 /// The flat image of a statically linked i686 program: a byte for each address from 0 up to the last one

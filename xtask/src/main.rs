@@ -18,6 +18,7 @@ mod options;
 mod programs;
 mod run;
 mod rust_source;
+mod spelling;
 mod workspace;
 
 use std::env;
@@ -25,43 +26,58 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use flatland_contract::status;
-use options::{Command, HELP};
+use options::Command;
 use workspace::Workspace;
 
 /// What goes wrong, in a sentence that ends with what to do.
 type Result<T, E = String> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
-    let command = match options::parse(env::args_os().skip(1)) {
-        Ok(command) => command,
-        Err(message) => {
-            eprintln!("xtask: {message}; `cargo xtask --help` lists what there is");
-            return status::USAGE.into();
-        }
+    let (command, is_offline) = match options::parse(env::args_os().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(message) => return fail(&message, status::USAGE),
     };
+    if is_offline {
+        cargo::go_offline();
+    }
     // A run that cannot begin is told apart from a guest that fails, as by `flatland` itself.
-    let failure = if matches!(command, Command::Run { .. } | Command::Gdb { .. } | Command::Exec { .. }) {
-        status::HOST
-    } else {
-        1
+    let failure = match command {
+        Command::Run { .. } | Command::Gdb { .. } | Command::Exec { .. } | Command::Flatland { .. } => {
+            status::HOST
+        }
+        _ => 1,
     };
     let workspace = match Workspace::find() {
         Ok(workspace) => workspace,
         Err(message) => return fail(&message, failure),
     };
-    let nameless = match &command {
-        Command::Run { name: None, options, .. } => Some(("run", options)),
-        Command::Gdb { name: None, options, .. } => Some(("gdb", &options.flatland)),
-        _ => None,
-    };
-    if let Some((word, options)) = nameless
-        && let Err(message) = run::check_no_name_behind(&workspace, word, options)
-    {
+    if let Err(message) = check_name(&workspace, &command) {
         return fail(&message, status::USAGE);
     }
     match dispatch(&workspace, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message, failure),
+    }
+}
+
+/// Says whether the command names a program that there is, or one that there can be.
+fn check_name(workspace: &Workspace, command: &Command) -> Result<()> {
+    match command {
+        Command::Run { name: None, options, .. } => {
+            run::check_no_name_behind(workspace, "run", options)?;
+            programs::default(workspace).map(|_| ())
+        }
+        Command::Gdb { name: None, options, .. } => {
+            run::check_no_name_behind(workspace, "gdb", &options.flatland)?;
+            programs::default(workspace).map(|_| ())
+        }
+        Command::Run { name: Some(name), .. }
+        | Command::Gdb { name: Some(name), .. }
+        | Command::Build { name: Some(name), .. }
+        | Command::Disassemble { name, .. }
+        | Command::Size { name, .. } => programs::find(workspace, name).map(|_| ()),
+        Command::New { name, .. } => new::check_name(name),
+        _ => Ok(()),
     }
 }
 
@@ -82,11 +98,16 @@ fn print(text: &str) -> Result<()> {
 
 fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
     match command {
-        Command::Help => print(&format!("{HELP}\n")),
+        Command::Print(text) => print(&text),
         Command::Build { name, profile } => build::guests(workspace, name.as_deref(), profile),
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
         Command::Gdb { name, profile, options } => gdb::gdb(workspace, name.as_deref(), profile, &options),
-        Command::Test { arguments } => check::test(workspace, &arguments),
+        Command::Flatland { arguments } => run::flatland(workspace, &arguments),
+        // A crate elsewhere has nothing but the guest's tests.
+        Command::Test { arguments, .. } if workspace.is_elsewhere() => {
+            guest_tests::run(workspace, &options::parse_test_guest(arguments)?)
+        }
+        Command::Test { quick, arguments } => check::test(workspace, quick, &arguments),
         Command::Disassemble { name, profile, function } => {
             inspect::disassemble(workspace, &name, profile, function.as_deref())
         }
@@ -95,7 +116,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::New { name, path: Some(path) } => {
             print(&new::package(workspace, &workspace.callers_folder().join(path), &name)?)
         }
-        Command::TestGuest { engine, libtest } => guest_tests::run(workspace, engine.as_deref(), &libtest),
+        Command::TestGuest(asked) => guest_tests::run(workspace, &asked),
         Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),
         Command::Differential { unicorn } => check::differential(workspace, unicorn),
         Command::Bench { options } => bench::bench(workspace, &options),

@@ -4,11 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::cargo::quote;
 use crate::{Result, Workspace, programs};
 
 /// Makes a guest program of this name, and returns what to say about it.
 pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
-    check_name(name)?;
     let same = |other: &str| other.replace('-', "_") == name.replace('-', "_");
     if let Some(taken) = programs::all(workspace)?.into_iter().find(|program| same(&program.name)) {
         return Err(format!(
@@ -18,14 +18,13 @@ pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
         ));
     }
     let path = workspace.guest().join("src/bin").join(name).with_added_extension("rs");
-    write_new(&path, &source(name))?;
+    write_new(&path, &fill(PROGRAM, "", name))?;
     Ok(format!("made {}; now:\n{}", workspace.show(&path), next_commands(name)))
 }
 
 /// Makes a crate in this folder that depends on the runtime and has a program of this name, and returns what to say
 /// about it.
 pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<String> {
-    check_name(name)?;
     // cargo would add the settings of the folders above to those of the new crate.
     let parents = folder.ancestors().find_map(|folder| fs::canonicalize(folder).ok());
     if parents.is_some_and(|folder| folder.starts_with(workspace.root())) {
@@ -43,20 +42,34 @@ pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<Strin
         }
     }
     let root = workspace.root().to_str().ok_or("this checkout's path is not UTF-8: move it")?;
-    let put = |path: &str, contents: &str| {
-        let contents = contents.replace("ROOT", &root.replace('\\', "\\\\").replace('"', "\\\""));
-        write_new(&folder.join(path), &contents.replace("NAME", name))
-    };
-    put("Cargo.toml", include_str!("new/Cargo.toml.template"))?;
-    put(".cargo/config.toml", include_str!("new/config.toml.template"))?;
-    put(".gitignore", "/target\n")?;
-    write_new(&folder.join("src/bin").join(name).with_added_extension("rs"), &source(name))?;
+    // As in a TOML string.
+    let root = &root.replace('\\', "\\\\").replace('"', "\\\"");
+    let program = format!("src/bin/{name}.rs");
+    for (path, template) in [
+        ("Cargo.toml", include_str!("new/Cargo.toml.template")),
+        (".cargo/config.toml", include_str!("new/config.toml.template")),
+        (".vscode/settings.json", include_str!("new/settings.json.template")),
+        (".gitignore", "/target\n"),
+        ("rust-toolchain.toml", include_str!("../../rust-toolchain.toml")),
+        (&program, PROGRAM),
+    ] {
+        write_new(&folder.join(path), &fill(template, root, name))?;
+    }
     let shown = fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
-    Ok(format!("made {0}; now:\n  cd {0}\n{1}", shown.display(), next_commands(name)))
+    let quoted = quote(shown.as_os_str());
+    Ok(format!("made {}; now:\n  cd {quoted}\n{}", shown.display(), next_commands(name)))
 }
 
-fn source(name: &str) -> String {
-    include_str!("new/program.rs.template").replace("NAME", name)
+const PROGRAM: &str = include_str!("new/program.rs.template");
+
+/// A template with its `@ROOT@` and `@NAME@` replaced, in one pass: a path may contain either.
+fn fill(template: &str, root: &str, name: &str) -> String {
+    let pieces = template.split('@').map(|piece| match piece {
+        "ROOT" => root,
+        "NAME" => name,
+        text => text,
+    });
+    pieces.collect()
 }
 
 fn next_commands(name: &str) -> String {
@@ -69,69 +82,8 @@ fn next_commands(name: &str) -> String {
     commands.map(|(command, what)| format!("  cargo xtask {command:width$}  # {what}\n")).concat()
 }
 
-/// Says whether cargo and rustc take this name for a program.
-fn check_name(name: &str) -> Result<()> {
-    // The Rust Reference, "Keywords", and the crates that a guest has.
-    const TAKEN: [&str; 58] = [
-        "abstract",
-        "as",
-        "async",
-        "await",
-        "become",
-        "box",
-        "break",
-        "const",
-        "continue",
-        "crate",
-        "do",
-        "dyn",
-        "else",
-        "enum",
-        "extern",
-        "false",
-        "final",
-        "fn",
-        "for",
-        "gen",
-        "if",
-        "impl",
-        "in",
-        "let",
-        "loop",
-        "macro",
-        "match",
-        "mod",
-        "move",
-        "mut",
-        "override",
-        "priv",
-        "pub",
-        "ref",
-        "return",
-        "self",
-        "Self",
-        "static",
-        "struct",
-        "super",
-        "trait",
-        "true",
-        "try",
-        "type",
-        "typeof",
-        "unsafe",
-        "unsized",
-        "use",
-        "virtual",
-        "where",
-        "while",
-        "yield",
-        "core",
-        "alloc",
-        "std",
-        "test",
-        "flatland_guest",
-        "flatland-guest",
-    ];
+/// Says whether cargo takes this name for a program. rustc takes any, its keywords too.
+pub fn check_name(name: &str) -> Result<()> {
     // cargo's folders beside the programs.
     const FOLDERS: [&str; 4] = ["build", "deps", "examples", "incremental"];
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
@@ -141,8 +93,6 @@ fn check_name(name: &str) -> Result<()> {
         "it does not begin with a letter"
     } else if !name.chars().all(letters) {
         "it has something else than letters, digits, `_` and `-`"
-    } else if TAKEN.contains(&name) {
-        "Rust uses it itself"
     } else if FOLDERS.contains(&name) {
         "cargo has a folder of that name"
     } else {
@@ -163,25 +113,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn templates_are_filled_in_one_pass() {
+        let filled = fill("a = \"@ROOT@/guest\" # @NAME@", "/NAME @NAME@ @ROOT@", "kernel");
+        assert_eq!(filled, "a = \"/NAME @NAME@ @ROOT@/guest\" # kernel");
+    }
+
+    #[test]
     fn names_that_cargo_takes() {
-        for name in ["a", "kernel", "my-kernel", "my_kernel2", "Kernel"] {
+        for name in ["a", "kernel", "my-kernel", "my_kernel2", "Kernel", "fn"] {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
-        for name in [
-            "",
-            "2nd",
-            "-x",
-            "a b",
-            "a/b",
-            "../a",
-            "a.rs",
-            "ä",
-            "fn",
-            "test",
-            "core",
-            "deps",
-            "flatland-guest",
-        ] {
+        for name in ["", "2nd", "-x", "a b", "a/b", "../a", "a.rs", "ä", "deps"] {
             let message = check_name(name).unwrap_err();
             assert!(
                 message.starts_with(&format!("`{name}` is no name for a program, because ")),

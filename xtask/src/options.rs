@@ -1,57 +1,176 @@
-//! The command line of `cargo xtask`.
+//! The command line of `cargo xtask`: [`COMMANDS`] is what both `--help` and the parser know of each command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::gdb;
 use crate::guest::Profile;
+use crate::spelling::{nearest, tolerance};
 
-/// What `--help` prints.
-pub const HELP: &str = "\
+/// A command, or a form of one.
+#[derive(Debug)]
+struct Doc {
+    /// What stands behind `cargo xtask`; the command's name is its first word.
+    usage: &'static str,
+    /// What it does, in a line.
+    about: &'static str,
+    /// The options of ours, each as `--name` or as `--name VALUE`, and what they do.
+    options: &'static [(&'static str, &'static str)],
+    /// What options that are not ours are for; where nobody takes them, they are mistakes.
+    passed_to: Option<&'static str>,
+    /// What else there is to say.
+    more: &'static str,
+}
+
+const RELEASE: (&str, &str) =
+    ("--release", "build the guest program optimized for size, without overflow checks");
+const FOR_FLATLAND: &str = "\
+The other options go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and whatever else
+`cargo xtask flatland --help` lists.
+";
+
+const COMMANDS: &[Doc] = &[
+    Doc {
+        usage: "run [NAME] [OPTIONS] [-- ARGS]",
+        about: "build a guest program and run it (default: answer); ARGS are for the guest",
+        options: &[RELEASE],
+        passed_to: Some("flatland"),
+        more: FOR_FLATLAND,
+    },
+    Doc {
+        usage: "gdb [NAME] [OPTIONS] [-- ARGS]",
+        about: "build a guest program and run it in gdb, stopped at its main",
+        options: &[
+            RELEASE,
+            ("--input FILE", "where the guest's input comes from (default: /dev/null)"),
+            ("--output FILE", "where its output goes: a file, or another terminal (default: target/guest/NAME.output)"),
+            ("-x FILE", "gdb's own: commands to begin with"),
+            ("--batch", "gdb's own: end when these are through"),
+        ],
+        passed_to: Some("flatland"),
+        more: FOR_FLATLAND,
+    },
+    Doc {
+        usage: "build [NAME]",
+        about: "build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf",
+        options: &[RELEASE],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "list",
+        about: "list the guest programs there are",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "disasm NAME [FUNCTION]",
+        about: "list a program's instructions beside its source: of functions with FUNCTION in their names",
+        options: &[RELEASE],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "size NAME",
+        about: "list what takes the room in a program, by section, crate and function",
+        options: &[RELEASE],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "new NAME",
+        about: "make a guest program, guest/src/bin/NAME.rs; with --path, in a crate of its own elsewhere",
+        options: &[("--path FOLDER", "make a crate there; these commands work inside it, and are about its programs")],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "flatland -- IMAGE [ARGS]",
+        about: "run a flat image: the program flatland with these arguments, such as --help",
+        options: &[],
+        passed_to: Some("flatland"),
+        more: "",
+    },
+    Doc {
+        usage: "test [ARGS]",
+        about: "run all tests (7 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
+        options: &[("--quick", "only unit tests, the contract's, and the guest's (about a minute)")],
+        passed_to: Some("cargo test"),
+        more: "In a crate elsewhere this is `cargo xtask test --guest`. Options of cargo's own choose among the host's tests.\n",
+    },
+    Doc {
+        usage: "test --guest [FILTER] [-- ARGS]",
+        about: "run the guest's own tests, each in a fresh machine (seconds); ARGS are those of libtest",
+        options: &[
+            ("--guest", "the guest's tests"),
+            ("--engine ENGINE", "what runs them: auto, kvm or soft"),
+            ("--memory SIZE", "the machine's RAM: bytes, or such as 64K, 16M (the default), 1G"),
+            ("--stack SIZE", "how much of it is the stack's (default: an eighth)"),
+        ],
+        passed_to: None,
+        more: "\
+FILTER is a part of a test's name. The name begins with that of its program or its file of tests; where FILTER is one of
+these, or begins with one and `::`, no others are built and run, unless it has no tests.
+",
+    },
+    Doc {
+        usage: "differential",
+        about: "compare the soft engine with KVM in 150,000 cases (10 minutes)",
+        options: &[("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)")],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "bench",
+        about: "measure speed beside monitors in C, and print a table (4 minutes; --quick: one)",
+        options: &[
+            ("--quick", "fewer measurements (one minute)"),
+            ("--json", "print it for programs"),
+            ("--page", "write docs/speed.md and its picture"),
+            ("--against FLATLAND", "and another flatland, such as one of before a change"),
+        ],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "lint",
+        about: "check formatting, clippy and documentation, as CI does",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "portability",
+        about: "check that the host builds without KVM and for other systems",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+];
+
+const HEAD: &str = "\
 Build guest programs, run them on the machine, and test the project.
 
-Usage: cargo xtask COMMAND
+Usage: cargo xtask [--offline] COMMAND
 
 Commands:
-  run [NAME] [OPTIONS] [-- ARGS]
-                        build a guest program and run it (default: answer); ARGS are for the guest
-  gdb [NAME] [OPTIONS] [-- ARGS]
-                        build a guest program and run it in gdb, stopped at its main
-  build [NAME]          build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf
-  list                  list the guest programs there are
-  disasm NAME [FUNCTION]
-                        list a program's instructions beside its source: of functions with FUNCTION in their names
-  size NAME             list what takes the room in a program, by section, crate and function
-  new NAME              make a guest program, guest/src/bin/NAME.rs
-  new --path FOLDER NAME
-                        make a crate of its own elsewhere, with a guest program; these commands work there, too
-  test [ARGS]           run all tests; ARGS are those of `cargo test`, such as a filter
-  test --guest [FILTER] [--engine ENGINE] [-- ARGS]
-                        run the guest's own tests, each in a fresh machine; ARGS are those of libtest, such as --list
-  differential          compare the soft engine with KVM in 150,000 cases (10 minutes);
-                        with --unicorn: with Debian's libunicorn2 instead (5 minutes)
-  bench [--quick]       measure speed beside monitors in C, and print a table (4 minutes; --quick: one);
-                        --json: for programs; --page: write docs/speed.md and its picture;
-                        --against FLATLAND: and another flatland, such as one of before a change
-  lint                  check formatting, clippy and documentation, as CI does
-  portability           check that the host builds without KVM and for other systems
+";
 
-Options of run, gdb, build, disasm and size:
-  --release             build the guest program optimized for size, without overflow checks
+const TAIL: &str = "
+Options:
+  --offline             download nothing, as with CARGO_NET_OFFLINE=true; cargo does not hand on its own --offline
+  --help, --version     `cargo xtask COMMAND --help` or `cargo xtask help COMMAND` says more of a command
 
-Options of gdb, which has the terminal for itself:
-  --input FILE          where the guest's input comes from (default: /dev/null)
-  --output FILE         where its output goes: a file, or another terminal (default: target/guest/NAME.output)
-  -x FILE, --batch      gdb's own: commands to begin with, and to end when they are through
-
-The other options of run and gdb go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and
-whatever else `target/release/flatland --help` lists.";
+Exit status: that of the guest for run, gdb and flatland, or 125 where they cannot begin; 0 or 1 for the others, and 101
+where tests fail in the guest. A wrong command line is 2, such as a program that is not there.
+";
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Print [`HELP`].
-    Help,
+    /// Print this: a help, or the version.
+    Print(String),
     /// Build one guest program, or all.
     Build { name: Option<String>, profile: Profile },
     /// Build a guest program and run it with these options of `flatland`.
@@ -64,10 +183,12 @@ pub enum Command {
     Gdb { name: Option<String>, profile: Profile, options: gdb::Options },
     /// Make a guest program, here or in a crate of its own in this folder.
     New { name: String, path: Option<PathBuf> },
-    /// Run the tests with these arguments of `cargo test`.
-    Test { arguments: Vec<OsString> },
-    /// Run the guest's tests on this engine, with these arguments of libtest.
-    TestGuest { engine: Option<String>, libtest: Vec<OsString> },
+    /// Run `flatland` with these arguments.
+    Flatland { arguments: Vec<OsString> },
+    /// Run all tests, or those that take little time, with these arguments of `cargo test`.
+    Test { quick: bool, arguments: Vec<OsString> },
+    /// Run the guest's tests.
+    TestGuest(GuestTests),
     /// Run a guest program, or a guest's tests, that a plain cargo has built.
     Exec { built: PathBuf, arguments: Vec<OsString> },
     /// Run all of the differential tests, against Unicorn if so, and otherwise KVM.
@@ -82,182 +203,271 @@ pub enum Command {
     List,
 }
 
-/// Reads the command line, without the program's name. An error is one sentence.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+/// What is asked for of the guest's tests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestTests {
+    /// Which tests.
+    pub filter: Option<String>,
+    /// Options of flatland-test: of the machine that they run in.
+    pub machine: Vec<OsString>,
+    /// Other arguments of libtest.
+    pub libtest: Vec<OsString>,
+}
+
+/// Reads the command line, without the program's name: what it asks for, and whether nothing may be downloaded. An error
+/// is one sentence.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, bool), String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
+    // What stands behind `exec` is a guest's.
+    let is_offline = args.first().is_some_and(|arg| arg != "exec") && take_flag(&mut args, "--offline");
+    Ok((parse_command(args)?, is_offline))
+}
+
+fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
+    const HINT: &str = "`cargo xtask --help` lists what there is";
     if args.is_empty() {
-        return Err("no command is given".into());
+        return Err(format!("no command is given; {HINT}"));
     }
-    let command = args.remove(0).into_string().map_err(|_| "the command is not UTF-8")?;
-    let before_dashes = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
-    let asks_for_help = args[..before_dashes].iter().any(|arg| arg == "--help" || arg == "-h");
-    match command.as_str() {
-        "-h" | "--help" | "help" => Ok(Command::Help),
-        "build" | "run" | "gdb" | "list" | "new" | "disasm" | "size" | "lint" | "portability"
-        | "differential" | "bench"
-            if asks_for_help =>
-        {
-            Ok(Command::Help)
+    let first = args.remove(0);
+    let name = first.to_str().ok_or("the command is not UTF-8")?;
+    match name {
+        "-h" | "--help" | "help" => {
+            let Some(name) = args.first() else { return Ok(Command::Print(overview())) };
+            let name = name.to_string_lossy();
+            return help(&name).map(Command::Print).ok_or_else(|| no_command(&name, HINT));
         }
-        "run" => parse_run(args),
-        "gdb" => parse_gdb(args),
-        "build" => {
-            let (name, profile, rest) = name_and_profile(args)?;
-            nothing_more("build", &rest)?;
-            Ok(Command::Build { name, profile })
+        "-V" | "--version" => {
+            return Ok(Command::Print(concat!("xtask ", env!("CARGO_PKG_VERSION"), "\n").into()));
         }
-        "test" if args[..before_dashes].iter().any(|arg| arg == "--guest") => parse_test_guest(args),
-        "test" => Ok(Command::Test { arguments: args }),
-        // For cargo: see guest/.cargo/config.toml.
+        // For cargo: see guest/.cargo/bare.toml.
         "exec" if !args.is_empty() => {
             let built = args.remove(0).into();
-            Ok(Command::Exec { built, arguments: args })
+            return Ok(Command::Exec { built, arguments: args });
         }
-        "differential" => {
-            let unicorn = args.first().is_some_and(|arg| arg == "--unicorn");
-            nothing_more("differential", &args[usize::from(unicorn)..])?;
-            Ok(Command::Differential { unicorn })
-        }
-        "bench" => {
-            let mut rest = args.iter();
-            while let Some(arg) = rest.next() {
-                match arg.to_str() {
-                    Some("--quick" | "--json" | "--page") => {}
-                    Some("--against") => {
-                        rest.next().ok_or("--against needs the path of another flatland")?;
-                    }
-                    _ => return Err(format!("`cargo xtask bench` does not know `{}`", arg.display())),
-                }
+        // It has a help of its own.
+        "flatland" => {
+            if args.first().is_some_and(|arg| arg == "--") {
+                args.remove(0);
             }
-            Ok(Command::Bench { options: args })
+            return Ok(Command::Flatland { arguments: args });
         }
-        "lint" => nothing_more("lint", &args).map(|()| Command::Lint),
-        "portability" => nothing_more("portability", &args).map(|()| Command::Portability),
-        "new" => parse_new(args),
+        _ => {}
+    }
+    let mut docs = COMMANDS.iter().filter(|doc| doc.name() == name);
+    let doc = docs.next().ok_or_else(|| no_command(name, HINT))?;
+    if take_flag(&mut args, "--help") || take_flag(&mut args, "-h") {
+        return help(name).map(Command::Print).ok_or_else(|| no_command(name, HINT));
+    }
+    if name == "test" && args[..dashes(&args)].iter().any(|arg| arg == "--guest") {
+        return parse_test_guest(args).map(Command::TestGuest);
+    }
+    let mut words = doc.read(args)?;
+    let profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
+    let command = match name {
+        "run" => Command::Run { name: words.name()?, profile, options: words.take_rest() },
+        "gdb" => {
+            let name = words.name()?;
+            let options = gdb::Options {
+                input: words.value("--input").map(Into::into),
+                output: words.value("--output").map(Into::into),
+                gdb: words.again(&["-x", "--batch"]),
+                flatland: words.take_rest(),
+            };
+            Command::Gdb { name, profile, options }
+        }
+        "build" => Command::Build { name: words.name()?, profile },
         "disasm" => {
-            let (name, profile, mut rest) = program("disasm", args)?;
-            let function = (!rest.is_empty()).then(|| rest.remove(0).into_string());
-            let function = function.transpose().map_err(|_| "the function's name is not UTF-8")?;
-            nothing_more("disasm", &rest)?;
-            Ok(Command::Disassemble { name, profile, function })
+            Command::Disassemble { name: words.required_name("hello")?, profile, function: words.name()? }
         }
-        "size" => {
-            let (name, profile, rest) = program("size", args)?;
-            nothing_more("size", &rest)?;
-            Ok(Command::Size { name, profile })
-        }
-        "list" => nothing_more("list", &args).map(|()| Command::List),
-        other => Err(format!("there is no command `{other}`")),
-    }
-}
-
-fn parse_run(args: Vec<OsString>) -> Result<Command, String> {
-    let (name, profile, options) = name_and_profile(args)?;
-    Ok(Command::Run { name, profile, options })
-}
-
-/// What is not ours nor gdb's is for `flatland`. Values of its options are not told from ours, which have other names.
-fn parse_gdb(args: Vec<OsString>) -> Result<Command, String> {
-    let (name, profile, args) = name_and_profile(args)?;
-    let mut options = gdb::Options::default();
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        let mut file = |option| args.next().ok_or(format!("{option} needs a file"));
-        match arg.to_str() {
-            Some("--") => {
-                options.flatland.push(arg);
-                options.flatland.extend(args.by_ref());
-            }
-            Some("--input") => options.input = Some(file("--input")?.into()),
-            Some("--output") => options.output = Some(file("--output")?.into()),
-            Some("-x") => options.gdb.extend(["-x".into(), file("-x")?]),
-            Some("--batch") => options.gdb.push(arg),
-            Some(option) if option.starts_with("--input=") => {
-                options.input = Some(option["--input=".len()..].into());
-            }
-            Some(option) if option.starts_with("--output=") => {
-                options.output = Some(option["--output=".len()..].into());
-            }
-            _ => options.flatland.push(arg),
-        }
-    }
-    Ok(Command::Gdb { name, profile, options })
-}
-
-/// Takes out what is ours: `--release` anywhere before a `--`, and a name in front. What is left may hold
-/// values of options that are not ours, so a name further back cannot be told from them.
-fn name_and_profile(mut args: Vec<OsString>) -> Result<(Option<String>, Profile, Vec<OsString>), String> {
-    let before_dashes = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
-    let mut profile = Profile::Dev;
-    if let Some(at) = args[..before_dashes].iter().position(|arg| arg == "--release") {
-        args.remove(at);
-        profile = Profile::Release;
-    }
-    let name = match args.first() {
-        Some(first) if !first.as_encoded_bytes().starts_with(b"-") => {
-            Some(args.remove(0).into_string().map_err(|_| "the program's name is not UTF-8")?)
-        }
-        _ => None,
+        "size" => Command::Size { name: words.required_name("hello")?, profile },
+        "new" => Command::New {
+            name: words.required_name("my-kernel")?,
+            path: words.value("--path").map(Into::into),
+        },
+        "test" => Command::Test { quick: words.has("--quick"), arguments: words.take_rest() },
+        "differential" => Command::Differential { unicorn: words.has("--unicorn") },
+        "bench" => Command::Bench { options: words.again(&["--quick", "--json", "--page", "--against"]) },
+        "lint" => Command::Lint,
+        "portability" => Command::Portability,
+        _ => Command::List,
     };
-    Ok((name, profile, args))
+    words.end()?;
+    Ok(command)
 }
 
-fn parse_new(args: Vec<OsString>) -> Result<Command, String> {
-    let mut name = None;
-    let mut path = None;
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        match arg.to_str() {
-            Some("--path") => path = Some(args.next().ok_or("--path needs a folder")?.into()),
-            Some(option) if option.starts_with("--path=") => path = Some(option["--path=".len()..].into()),
-            Some(text) if name.is_none() => name = Some(text.to_owned()),
-            _ => return Err(format!("`cargo xtask new` does not know `{}`", arg.display())),
-        }
+/// The arguments of `cargo xtask test --guest`; in a crate elsewhere, those of `cargo xtask test`.
+pub fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
+    let doc = COMMANDS.iter().find(|doc| doc.usage.starts_with("test --guest")).expect("it is there");
+    let mut words = doc.read(args)?;
+    let filter = words.name()?;
+    let machine = words.again(&["--engine", "--memory", "--stack"]);
+    let mut libtest = words.take_rest();
+    if libtest.first().is_some_and(|arg| arg == "--") {
+        libtest.remove(0);
     }
-    let name = name.ok_or("`cargo xtask new` needs a name, such as `cargo xtask new my-kernel`")?;
-    Ok(Command::New { name, path })
+    Ok(GuestTests { filter, machine, libtest })
 }
 
-/// A filter, the engine, and behind a `--` what else libtest knows.
-fn parse_test_guest(args: Vec<OsString>) -> Result<Command, String> {
-    let mut libtest = Vec::new();
-    let mut engine = None;
-    let mut args = args.into_iter();
-    while let Some(arg) = args.next() {
-        match arg.to_str() {
-            Some("--guest") => {}
-            Some("--") => libtest.extend(args.by_ref()),
-            Some("--engine") => {
-                let value = args.next().ok_or("--engine needs a value")?;
-                engine = Some(value.into_string().map_err(|_| "the value of --engine is not UTF-8")?);
+fn no_command(name: &str, hint: &str) -> String {
+    match nearest(name, COMMANDS.iter().map(Doc::name), tolerance(name)) {
+        Some(meant) => format!("there is no command `{name}`: did you mean `{meant}`?"),
+        None => format!("there is no command `{name}`; {hint}"),
+    }
+}
+
+fn overview() -> String {
+    let row = |doc: &Doc| match doc.usage.len() {
+        0..22 => format!("  {:22}{}\n", doc.usage, doc.about),
+        _ => format!("  {}\n{:24}{}\n", doc.usage, "", doc.about),
+    };
+    let rows = COMMANDS.iter().map(row).collect::<String>();
+    format!("{HEAD}{rows}{TAIL}")
+}
+
+/// The help of a command, in all of its forms.
+fn help(name: &str) -> Option<String> {
+    let docs = COMMANDS.iter().filter(|doc| doc.name() == name).map(Doc::help);
+    let texts: Vec<_> = docs.collect();
+    (!texts.is_empty()).then(|| texts.join("\n"))
+}
+
+/// Takes out an option that stands anywhere before a `--`.
+fn take_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
+    let at = args[..dashes(args)].iter().position(|arg| arg == flag);
+    at.map(|at| args.remove(at)).is_some()
+}
+
+/// Where the arguments that are for somebody else begin.
+fn dashes(args: &[OsString]) -> usize {
+    args.iter().position(|arg| arg == "--").unwrap_or(args.len())
+}
+
+impl Doc {
+    fn name(&self) -> &'static str {
+        self.usage.split(' ').next().unwrap_or_default()
+    }
+
+    fn help(&self) -> String {
+        let mut text = format!("{}\n\nUsage: cargo xtask {}\n", self.about, self.usage);
+        for (index, (option, what)) in self.options.iter().enumerate() {
+            let head = if index == 0 { "\nOptions:\n" } else { "" };
+            text += &format!("{head}  {option:20}  {what}\n");
+        }
+        if !self.more.is_empty() {
+            text += &format!("\n{}", self.more);
+        }
+        text
+    }
+
+    /// Tells the options of ours from the rest.
+    fn read(&'static self, args: Vec<OsString>) -> Result<Words, String> {
+        let mut words = Words { doc: self, options: Vec::new(), rest: Vec::new() };
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_str().unwrap_or_default();
+            if text == "--" {
+                words.rest.push(arg);
+                words.rest.extend(args);
+                break;
             }
-            Some(option) if option.starts_with('-') => match option.strip_prefix("--engine=") {
-                Some(value) => engine = Some(value.into()),
-                None => {
-                    return Err(format!(
-                        "options of libtest stand behind a `--`: `cargo xtask test --guest -- {option}`"
-                    ));
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(OsString::from(value))),
+                None => (text, None),
+            };
+            let names = || self.options.iter().filter_map(|(option, _)| option.split(' ').next());
+            match names().position(|known| known == name) {
+                Some(index) => {
+                    let (option, _) = self.options[index];
+                    let value = match (option.split_once(' '), value) {
+                        (None, None) => None,
+                        (None, Some(_)) => return Err(format!("{name} takes no value")),
+                        (Some(_), Some(value)) => Some(value),
+                        (Some(_), None) => {
+                            Some(args.next().ok_or(format!("{name} needs a value: `{option}`"))?)
+                        }
+                    };
+                    words.options.push((names().nth(index).expect("it was just found"), value));
                 }
-            },
-            _ => libtest.push(arg),
+                None if text.starts_with('-') && text != "-" => {
+                    // Of options that are somebody else's we know no other names.
+                    let most = if self.passed_to.is_some() { 1 } else { tolerance(name) };
+                    let long = names().filter(|name| name.starts_with("--"));
+                    if let Some(meant) = nearest(name, long, most) {
+                        let command = self.name();
+                        return Err(format!(
+                            "`cargo xtask {command}` does not know `{text}`: did you mean `{meant}`?"
+                        ));
+                    }
+                    if self.passed_to.is_none() {
+                        return Err(words.unknown(text));
+                    }
+                    words.rest.push(arg);
+                }
+                None => words.rest.push(arg),
+            }
+        }
+        Ok(words)
+    }
+}
+
+/// The arguments of a command.
+struct Words {
+    doc: &'static Doc,
+    options: Vec<(&'static str, Option<OsString>)>,
+    /// What is not an option of ours. It may hold values of options that are not ours, so a program's name is looked for
+    /// in front only.
+    rest: Vec<OsString>,
+}
+
+impl Words {
+    fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|(name, _)| *name == option)
+    }
+
+    /// The value of an option; the last one counts.
+    fn value(&self, option: &str) -> Option<OsString> {
+        self.options.iter().rev().find(|(name, _)| *name == option)?.1.clone()
+    }
+
+    /// These options, and their values, as they were given.
+    fn again(&self, options: &[&str]) -> Vec<OsString> {
+        let given = self.options.iter().filter(|(name, _)| options.contains(name));
+        given.flat_map(|(name, value)| [Some(OsString::from(name)), value.clone()]).flatten().collect()
+    }
+
+    /// The first word, if it is no option.
+    fn name(&mut self) -> Result<Option<String>, String> {
+        match self.rest.first() {
+            Some(first) if !first.as_encoded_bytes().starts_with(b"-") => {
+                self.rest.remove(0).into_string().map(Some).map_err(|_| "a name is not UTF-8".into())
+            }
+            _ => Ok(None),
         }
     }
-    Ok(Command::TestGuest { engine, libtest })
-}
 
-/// As [`name_and_profile`], for a command that needs a name.
-fn program(command: &str, args: Vec<OsString>) -> Result<(String, Profile, Vec<OsString>), String> {
-    let (name, profile, rest) = name_and_profile(args)?;
-    let name = name.ok_or_else(|| {
-        format!("`cargo xtask {command}` needs a program, such as `cargo xtask {command} hello`")
-    })?;
-    Ok((name, profile, rest))
-}
+    fn required_name(&mut self, example: &str) -> Result<String, String> {
+        let command = self.doc.name();
+        self.name()?.ok_or_else(|| {
+            format!("`cargo xtask {command}` needs a program, such as `cargo xtask {command} {example}`")
+        })
+    }
 
-fn nothing_more(command: &str, args: &[OsString]) -> Result<(), String> {
-    match args.first() {
-        None => Ok(()),
-        Some(arg) => Err(format!("`cargo xtask {command}` does not know `{}`", arg.display())),
+    fn take_rest(&mut self) -> Vec<OsString> {
+        std::mem::take(&mut self.rest)
+    }
+
+    fn end(&self) -> Result<(), String> {
+        self.rest.first().map_or(Ok(()), |arg| Err(self.unknown(&arg.to_string_lossy())))
+    }
+
+    fn unknown(&self, arg: &str) -> String {
+        let command = self.doc.name();
+        if self.doc.usage.contains("--guest") {
+            return format!("options of libtest stand behind a `--`: `cargo xtask test --guest -- {arg}`");
+        }
+        format!(
+            "`cargo xtask {command}` does not know `{arg}`; `cargo xtask {command} --help` lists what there is"
+        )
     }
 }
 
@@ -265,13 +475,16 @@ fn nothing_more(command: &str, args: &[OsString]) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
     fn parse_words(line: &str) -> Result<Command, String> {
-        parse(line.split_whitespace().map(OsString::from))
+        parse(words(line)).map(|(command, _)| command)
     }
 
     fn run(name: Option<&str>, profile: Profile, options: &str) -> Result<Command, String> {
-        let options = options.split_whitespace().map(OsString::from).collect();
-        Ok(Command::Run { name: name.map(Into::into), profile, options })
+        Ok(Command::Run { name: name.map(Into::into), profile, options: words(options) })
     }
 
     #[test]
@@ -290,11 +503,13 @@ mod tests {
             parse_words("run answer --stats -- --release b"),
             run(Some("answer"), Dev, "--stats -- --release b")
         );
+        let flatland = |line: &str| Ok(Command::Flatland { arguments: words(line) });
+        assert_eq!(parse_words("flatland -- a.bin --stats -- b"), flatland("a.bin --stats -- b"));
+        assert_eq!(parse_words("flatland --help"), flatland("--help"));
     }
 
     #[test]
     fn gdb_has_files_for_the_guest_and_options_for_three_programs() {
-        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
         let options = gdb::Options {
             input: Some("in".into()),
             output: Some("/dev/pts/3".into()),
@@ -307,14 +522,16 @@ mod tests {
         let options = gdb::Options::default();
         assert_eq!(parse_words("gdb"), Ok(Command::Gdb { name: None, profile: Profile::Dev, options }));
         for option in ["--input", "--output", "-x"] {
-            assert_eq!(parse_words(&format!("gdb answer {option}")), Err(format!("{option} needs a file")));
+            let message = format!("{option} needs a value: `{option} FILE`");
+            assert_eq!(parse_words(&format!("gdb answer {option}")), Err(message));
         }
     }
 
     #[test]
     fn test_arguments_go_to_cargo() {
-        let arguments = ["some_test", "--", "--nocapture"].map(OsString::from).to_vec();
-        assert_eq!(parse_words("test some_test -- --nocapture"), Ok(Command::Test { arguments }));
+        let test = |quick, line: &str| Ok(Command::Test { quick, arguments: words(line) });
+        assert_eq!(parse_words("test some_test -- --nocapture"), test(false, "some_test -- --nocapture"));
+        assert_eq!(parse_words("test --quick --quiet a"), test(true, "--quiet a"));
     }
 
     #[test]
@@ -328,7 +545,6 @@ mod tests {
         assert_eq!(parse_words("size answer"), Ok(Command::Size { name: "answer".into(), profile: Dev }));
         let message = "`cargo xtask size` needs a program, such as `cargo xtask size hello`";
         assert_eq!(parse_words("size"), Err(message.into()));
-        assert_eq!(parse_words("size a b"), Err("`cargo xtask size` does not know `b`".into()));
     }
 
     #[test]
@@ -339,26 +555,23 @@ mod tests {
         assert_eq!(parse_words("new a"), new("a", None));
         assert_eq!(parse_words("new --path ../b a"), new("a", Some("../b")));
         assert_eq!(parse_words("new a --path=../b"), new("a", Some("../b")));
-        assert_eq!(parse_words("new a b"), Err("`cargo xtask new` does not know `b`".into()));
-        assert_eq!(parse_words("new a --path"), Err("--path needs a folder".into()));
-        let message = "`cargo xtask new` needs a name, such as `cargo xtask new my-kernel`";
+        assert_eq!(parse_words("new a --path"), Err("--path needs a value: `--path FOLDER`".into()));
+        let message = "`cargo xtask new` needs a program, such as `cargo xtask new my-kernel`";
         assert_eq!(parse_words("new"), Err(message.into()));
     }
 
     #[test]
-    fn arguments_of_the_guests_tests_go_to_libtest() {
-        let command = |engine: Option<&str>, libtest: &[&str]| {
-            let libtest = libtest.iter().map(OsString::from).collect();
-            Ok(Command::TestGuest { engine: engine.map(Into::into), libtest })
+    fn arguments_of_the_guests_tests_go_to_libtest_and_to_the_machine() {
+        let command = |filter: Option<&str>, machine: &str, libtest: &str| {
+            let (machine, libtest) = (words(machine), words(libtest));
+            Ok(Command::TestGuest(GuestTests { filter: filter.map(Into::into), machine, libtest }))
         };
-        assert_eq!(parse_words("test --guest"), command(None, &[]));
-        assert_eq!(parse_words("test --guest heap"), command(None, &["heap"]));
+        assert_eq!(parse_words("test --guest"), command(None, "", ""));
+        assert_eq!(parse_words("test heap --guest -- --exact a"), command(Some("heap"), "", "--exact a"));
         assert_eq!(
-            parse_words("test heap --guest -- --exact --list"),
-            command(None, &["heap", "--exact", "--list"])
+            parse_words("test --guest --engine soft --stack=4M a --memory 64M"),
+            command(Some("a"), "--engine soft --stack 4M --memory 64M", "")
         );
-        assert_eq!(parse_words("test --guest --engine soft"), command(Some("soft"), &[]));
-        assert_eq!(parse_words("test --guest --engine=soft"), command(Some("soft"), &[]));
         assert_eq!(
             parse_words("test --guest --list"),
             Err("options of libtest stand behind a `--`: `cargo xtask test --guest -- --list`".into())
@@ -373,27 +586,62 @@ mod tests {
 
     #[test]
     fn what_to_measure() {
-        let options = ["--quick", "--json"].map(OsString::from).to_vec();
-        assert_eq!(parse_words("bench --quick --json"), Ok(Command::Bench { options }));
-        assert_eq!(parse_words("bench --fast"), Err("`cargo xtask bench` does not know `--fast`".into()));
+        let line = "--quick --against other --json";
+        assert_eq!(parse_words(&format!("bench {line}")), Ok(Command::Bench { options: words(line) }));
+    }
+
+    #[test]
+    fn offline_may_stand_anywhere_but_behind_dashes() {
+        for (line, offline) in [
+            ("--offline run a", true),
+            ("run a --offline", true),
+            ("exec a --offline", false),
+            ("run a -- --offline", false),
+        ] {
+            assert_eq!(parse(words(line)).map(|(_, offline)| offline), Ok(offline), "{line}");
+        }
     }
 
     #[test]
     fn help_everywhere() {
-        for line in ["help", "--help", "-h", "run --help", "build -h", "run answer --help", "list --help"] {
-            assert_eq!(parse_words(line), Ok(Command::Help), "{line}");
+        let help = |line: &str| match parse_words(line) {
+            Ok(Command::Print(text)) => text,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(help("help"), help("--help"));
+        assert_eq!(help("help run"), help("run answer --help"));
+        for doc in COMMANDS {
+            let text = help(&format!("help {}", doc.name()));
+            assert!(text.contains(&format!("Usage: cargo xtask {}\n", doc.usage)), "{text}");
+            assert!(help("-h").contains(&format!("  {}", doc.usage)));
+        }
+        for text in COMMANDS.iter().map(Doc::help).chain([overview()]) {
+            assert!(text.lines().all(|line| line.len() <= 124), "{text}");
         }
     }
 
     #[test]
     fn wrong_command_lines_are_named() {
         for (line, message) in [
-            ("", "no command is given"),
-            ("frob", "there is no command `frob`"),
-            ("build a b", "`cargo xtask build` does not know `b`"),
-            ("build --fast", "`cargo xtask build` does not know `--fast`"),
-            ("differential --qemu", "`cargo xtask differential` does not know `--qemu`"),
-            ("list all", "`cargo xtask list` does not know `all`"),
+            ("", "no command is given; `cargo xtask --help` lists what there is"),
+            ("frob", "there is no command `frob`; `cargo xtask --help` lists what there is"),
+            ("help frob", "there is no command `frob`; `cargo xtask --help` lists what there is"),
+            ("biuld", "there is no command `biuld`: did you mean `build`?"),
+            (
+                "build a b",
+                "`cargo xtask build` does not know `b`; `cargo xtask build --help` lists what there is",
+            ),
+            ("build --relase", "`cargo xtask build` does not know `--relase`: did you mean `--release`?"),
+            ("run a --relase", "`cargo xtask run` does not know `--relase`: did you mean `--release`?"),
+            ("build --release=1", "--release takes no value"),
+            (
+                "differential --qemu",
+                "`cargo xtask differential` does not know `--qemu`; `cargo xtask differential --help` lists what there is",
+            ),
+            (
+                "list all",
+                "`cargo xtask list` does not know `all`; `cargo xtask list --help` lists what there is",
+            ),
         ] {
             assert_eq!(parse_words(line), Err(message.into()), "{line}");
         }

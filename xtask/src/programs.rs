@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::spelling::{nearest, tolerance};
 use crate::{Result, Workspace};
 
 /// A guest program.
@@ -22,6 +23,17 @@ impl Program {
         let paragraph: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
         let paragraph = paragraph.join(" ");
         paragraph.split_once(". ").map_or(paragraph.trim_end_matches('.'), |(first, _)| first).to_owned()
+    }
+
+    /// The lines that every guest program has and this one lacks. The compiler's own messages do not name them.
+    pub fn missing_lines(&self) -> Vec<&'static str> {
+        let text = fs::read_to_string(&self.source).unwrap_or_default();
+        let lines = [
+            ("no_std", "#![no_std]"),
+            ("no_main", "#![no_main]"),
+            ("entry!", "flatland_guest::entry!(main);"),
+        ];
+        lines.into_iter().filter(|(part, _)| !text.contains(part)).map(|(_, line)| line).collect()
     }
 }
 
@@ -53,8 +65,12 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
     match programs.iter().position(|program| program.name == name) {
         Some(index) => Ok(programs.swap_remove(index)),
         None => {
-            let names: Vec<_> = programs.into_iter().map(|program| program.name).collect();
-            Err(format!("there is no guest program `{name}`: choose one of {}", names.join(", ")))
+            let names: Vec<_> = programs.iter().map(|program| &*program.name).collect();
+            let missing = format!("there is no guest program `{name}`");
+            Err(match nearest(name, names.iter().copied(), tolerance(name)) {
+                Some(meant) => format!("{missing}: did you mean `{meant}`?"),
+                None => format!("{missing}: choose one of {}", names.join(", ")),
+            })
         }
     }
 }

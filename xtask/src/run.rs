@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use xshell::Shell;
-
-use crate::cargo::{self, cargo};
+use crate::cargo::{self, host_cargo};
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, programs};
 
@@ -32,6 +30,13 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     let mut command = Command::new(&flatland);
     command.current_dir(workspace.callers_folder());
     let error = command.arg("--symbols").arg(elf).arg(image).args(options).exec();
+    Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
+}
+
+/// Builds the machine, and becomes it with these arguments.
+pub fn flatland(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    let flatland = build_host(workspace)?;
+    let error = Command::new(&flatland).args(arguments).current_dir(workspace.callers_folder()).exec();
     Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
 }
 
@@ -61,8 +66,6 @@ pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
 
 /// Builds the program of this name in a package of the host's workspace, and returns its path.
 pub fn build_program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
-    let shell = Shell::new().map_err(|error| error.to_string())?;
-    shell.change_dir(workspace.root());
     // cargo says where the program is: a person's settings may name a target, and so another folder.
     let mut arguments = vec![
         "rustc",
@@ -77,9 +80,7 @@ pub fn build_program(workspace: &Workspace, package: &str, name: &str) -> Result
     if has_static_libc() {
         arguments.extend(["--", "-C", "target-feature=+crt-static"]);
     }
-    let mut command = cargo(&shell, arguments);
-    command.env("CARGO_TARGET_DIR", workspace.target());
-    cargo::build(command)?
+    cargo::build(host_cargo(workspace, arguments))?
         .pop()
         .ok_or_else(|| format!("cargo does not say where it has built {name}: report it"))
 }

@@ -10,6 +10,7 @@ use std::process;
 
 use xshell::{Shell, cmd};
 
+use crate::cargo::{ONLINE, is_offline};
 use crate::{Result, Workspace};
 
 /// Debian's suite with compilers newer than its stable release's, and the key ring that vouches for it.
@@ -30,6 +31,12 @@ pub fn find(workspace: &Workspace) -> Result<Option<PathBuf>> {
         }
     }
     check_compiler(version)?;
+    if is_offline() {
+        return Err(format!(
+            "the standard library's source for Rust {version} is not on this machine, and nothing may be downloaded: \
+             `rustup component add rust-src` gets it, or this command {ONLINE}"
+        ));
+    }
     fetch_from_debian(version, &fetched).map_err(|why| {
         format!(
             "the standard library's source for Rust {version} is not on this machine, and could not be \

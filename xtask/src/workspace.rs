@@ -1,6 +1,7 @@
 //! Where things lie in a checkout.
 
-use std::env;
+use std::env::{self, consts};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,6 +19,7 @@ const CALLERS_FOLDER: &str = "FLATLAND_XTASK_FOLDER";
 pub struct Workspace {
     root: PathBuf,
     guest: PathBuf,
+    target: PathBuf,
 }
 
 impl Workspace {
@@ -28,8 +30,18 @@ impl Workspace {
         let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         match told.as_deref().and_then(root_of).or_else(|| root_of(here)) {
             Some(root) => {
-                let guest = env::var_os(GUEST).map_or_else(|| root.join("guest"), PathBuf::from);
-                Ok(Self { root: root.into(), guest })
+                let guest = env::var_os(GUEST).map(PathBuf::from);
+                // cargo makes a path of it that ends with a `.`.
+                let guest = guest.map_or_else(|| root.join("guest"), |guest| guest.components().collect());
+                let program = env::current_exe().unwrap_or_default();
+                let default = root.join("target");
+                let target = match target_of(&program) {
+                    // The kernel tells the program's path without symbolic links.
+                    Some(target) if fs::canonicalize(&default).is_ok_and(|path| path == target) => default,
+                    Some(target) => target.into(),
+                    None => default,
+                };
+                Ok(Self { root: root.into(), guest, target })
             }
             None => Err(format!(
                 "{} is no longer in a checkout of Flatland: call `cargo xtask` from inside one",
@@ -38,14 +50,19 @@ impl Workspace {
         }
     }
 
-    /// The checkout alone, with its own guests.
-    pub fn without_guest(&self) -> Self {
-        Self { root: self.root.clone(), guest: self.root.join("guest") }
+    /// The checkout alone, with its own guests and its own `target`.
+    pub fn alone(&self) -> Self {
+        Self { root: self.root.clone(), guest: self.root.join("guest"), target: self.root.join("target") }
+    }
+
+    /// Whether the guest's crate is outside of the checkout, as `cargo xtask new --path` makes it.
+    pub fn is_elsewhere(&self) -> bool {
+        self.guest != self.root.join("guest")
     }
 
     /// For a command that calls `cargo xtask` in turn: it is to find what it is about by itself.
     pub fn forget_guest(command: &mut Command) -> &mut Command {
-        command.env_remove(GUEST).env_remove(CALLERS_FOLDER)
+        command.env_remove(GUEST).env_remove(CALLERS_FOLDER).env_remove("CARGO_TARGET_DIR")
     }
 
     /// The checkout's top folder.
@@ -58,15 +75,18 @@ impl Workspace {
         &self.guest
     }
 
-    /// What is built of the host's workspace.
-    pub fn target(&self) -> PathBuf {
-        self.root.join("target")
+    /// What is built of the host's workspace: cargo's folder of this program, by whatever setting that was chosen.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
-    /// The flat images and the ELF files they are made of.
+    /// The flat images and the ELF files they are made of. A crate elsewhere has a `target` of its own, unless a person's
+    /// settings name one for everything.
     pub fn images(&self) -> PathBuf {
-        let is_ours = self.guest == self.root.join("guest");
-        if is_ours { self.target().join("guest") } else { self.guest.join("target/guest") }
+        let is_chosen = self.target != self.root.join("target");
+        let target =
+            if self.is_elsewhere() && !is_chosen { self.guest.join("target") } else { self.target.clone() };
+        target.join("guest")
     }
 
     /// Where the caller is, and paths on the command line are meant from.
@@ -97,6 +117,15 @@ fn root_of(folder: &Path) -> Option<&Path> {
     (folder.ends_with("xtask") && root.join("i686-bare.json").exists()).then_some(root)
 }
 
+/// The folder in which cargo has built this program: TARGET/debug, or TARGET/TRIPLE/debug where a person's settings
+/// name a target.
+fn target_of(program: &Path) -> Option<&Path> {
+    let folder = program.parent()?.parent()?;
+    let name = folder.file_name()?.to_string_lossy();
+    let is_triple = name.starts_with(consts::ARCH) && name.contains(consts::OS);
+    if is_triple { folder.parent() } else { Some(folder) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +138,14 @@ mod tests {
         for other in [root.join("host"), root.join("guest/xtask"), root.to_path_buf(), PathBuf::new()] {
             assert_eq!(root_of(&other), None, "{}", other.display());
         }
+    }
+
+    #[test]
+    fn the_target_folder_is_where_the_program_was_built() {
+        let triple = format!("/a/target/{}-unknown-{}-gnu/debug/xtask", consts::ARCH, consts::OS);
+        for program in ["/a/target/debug/xtask", &triple] {
+            assert_eq!(target_of(Path::new(program)), Some(Path::new("/a/target")), "{program}");
+        }
+        assert_eq!(target_of(Path::new("")), None);
     }
 }

@@ -1,12 +1,19 @@
 //! `cargo xtask` from the shell's side, with the real guest programs.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::collections::BTreeMap;
-use std::fs;
+use std::env;
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, Once};
 use std::time::SystemTime;
+
+use target::target;
 
 /// The commands share target/guest, where a release build puts other images than the rest expects.
 static TARGET: Mutex<()> = Mutex::new(());
@@ -79,7 +86,7 @@ fn every_byte_but_the_answer_is_answered_by_the_next() {
 fn the_answer_is_small() {
     let _lock = lock();
     assert!(xtask("build answer --release", b"").status.success());
-    let size = fs::metadata(root().join("target/guest/answer.bin")).expect("the image is there").len();
+    let size = fs::metadata(target().join("guest/answer.bin")).expect("the image is there").len();
     // It says what the runtime costs who does not use it: a byte more is linked for nothing.
     assert_eq!(size, 68);
 }
@@ -107,13 +114,165 @@ fn output_that_cannot_be_written_is_no_panic() {
 }
 
 #[test]
-fn flags_and_folders_for_other_programs_do_not_reach_the_guest() {
+fn a_target_for_other_programs_does_not_reach_the_guest() {
     let _lock = lock();
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(["build", "answer"]).current_dir(root());
-    command.env("RUSTFLAGS", "-C link-arg=-Wl,--as-needed").env("CARGO_BUILD_TARGET", "i686-unknown-nowhere");
-    command.env("CARGO_TARGET_DIR", "/nowhere");
+    command.args(["build", "answer"]).current_dir(root()).env("CARGO_BUILD_TARGET", "i686-unknown-nowhere");
     assert_ended(&run(&mut command, b""), 0, b"", "");
+}
+
+/// `cargo xtask` as a person calls it, who has set nothing that this test's own cargo has.
+fn cargo_xtask(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.arg("xtask").args(line.split_whitespace()).current_dir(folder);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// All files below this folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(folder).expect("it can be listed").map(|entry| entry.expect("it can be listed").path());
+    let mut files: Vec<_> =
+        entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}
+
+/// A checkout that cannot be written is used with a `target` elsewhere. Root may write everywhere, so what is there
+/// afterwards is looked at.
+#[test]
+fn nothing_is_written_in_a_checkout_with_another_target() {
+    let checkout = Path::new(env!("CARGO_TARGET_TMPDIR")).join("read-only");
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("read-only-target");
+    let _ = fs::remove_dir_all(&checkout);
+    fs::create_dir_all(&checkout).expect("it can be made");
+    fs::create_dir_all(&built).expect("it can be made");
+    for name in
+        fs::read_dir(root()).expect("it can be listed").map(|entry| entry.expect("it can").file_name())
+    {
+        if name != "target" && name != ".git" {
+            let copied = Command::new("cp").arg("-a").arg(root().join(name)).arg(&checkout).status();
+            assert!(copied.expect("there is cp (coreutils)").success());
+        }
+    }
+    // If it was fetched, it was fetched into the folder of all that is built.
+    if target().join("rust-src").exists() {
+        let _ = symlink(target().join("rust-src"), built.join("rust-src"));
+    }
+    let before = files_below(&checkout);
+    for (folder, target) in
+        [(&checkout, "../read-only-target"), (&checkout.join("guest"), "../../read-only-target")]
+    {
+        let mut command = cargo_xtask(folder, "build hello --release");
+        let output = run(command.env("CARGO_TARGET_DIR", target), b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(files_below(&checkout), before);
+    let built = |path: &str| fs::read(built.join(path)).expect("it was built");
+    assert!(!built("guest/hello.bin").is_empty());
+    assert!(!built("debug/xtask").is_empty());
+}
+
+/// A toolchain that has no source of the standard library, with a folder for what is built and one of programs that say
+/// when they are called.
+#[test]
+fn offline_nothing_is_downloaded_and_what_is_missing_is_said() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("offline");
+    let _ = fs::remove_dir_all(&folder);
+    for name in ["bin", "lib/rustlib", "target/debug", "home", "path"] {
+        fs::create_dir_all(folder.join(name)).expect("it can be made");
+    }
+    // No crates are here.
+    for (offline, line) in [("true", "build hello"), ("false", "build hello --offline")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(line.split(' ')).current_dir(root()).env("CARGO_NET_OFFLINE", offline);
+        let output = run(command.env("CARGO_HOME", folder.join("home")), b"");
+        let message = "xtask: a crate is not on this machine, and nothing may be downloaded: this command gets it without \
+                       --offline and CARGO_NET_OFFLINE\n";
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.ends_with(message), "{stderr}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    assert!(!folder.join("home/registry/cache").exists());
+    // And the source of the standard library is nowhere.
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    for (name, runs) in [("bin/rustc", rustc), ("bin/cargo", env!("CARGO").into())] {
+        fs::write(folder.join(name), format!("#!/bin/sh\nexec '{}' \"$@\"\n", runs.display()))
+            .expect("it can be made");
+    }
+    fs::write(folder.join("path/apt-get"), "#!/bin/sh\ntouch \"$0-was-called\"\nexit 1\n")
+        .expect("it can be made");
+    for name in ["bin/rustc", "bin/cargo", "path/apt-get"] {
+        fs::set_permissions(folder.join(name), Permissions::from_mode(0o755)).expect("it is ours");
+    }
+    let program = folder.join("target/debug/xtask");
+    fs::copy(env!("CARGO_BIN_EXE_xtask"), &program).expect("it can be made");
+    let path = env::join_paths(
+        [folder.join("path")].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())),
+    );
+    let mut command = Command::new(program);
+    command.args(["--offline", "build", "hello"]).current_dir(root()).env("CARGO", folder.join("bin/cargo"));
+    let output = run(command.env("PATH", path.unwrap()), b"");
+    assert!(!folder.join("path/apt-get-was-called").exists());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("xtask: the standard library's source for Rust "), "{stderr}");
+    let end = "is not on this machine, and nothing may be downloaded: `rustup component add rust-src` gets it, or this \
+               command without --offline and CARGO_NET_OFFLINE\n";
+    assert!(stderr.ends_with(end), "{stderr}");
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1));
+}
+
+#[test]
+fn the_program_flatland_through_cargo() {
+    let _lock = lock();
+    assert!(xtask("build hello", b"").status.success());
+    let image = target().join("guest/hello.bin");
+    for dashes in ["", "-- "] {
+        let line = format!("flatland {dashes}--engine soft {}", image.display());
+        assert_ended(&xtask(&line, b""), 0, b"Hello, Flatland!\n", "");
+    }
+    let help = xtask("flatland --help", b"");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("--max-instructions"), "{help:?}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output = run(command.args(["flatland", "hello.bin"]).current_dir(target().join("guest")), b"");
+    assert_ended(&output, 0, b"Hello, Flatland!\n", "");
+}
+
+#[test]
+fn the_quick_tests_are_summed_up() {
+    let _lock = lock();
+    let output = xtask("test --quick commands_can_be_pasted", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().last().unwrap_or_default();
+    let expected = "xtask: tests: host 1 passed, 0 failed, 0 ignored; guest 0 passed, 0 failed, 0 ignored; ";
+    assert!(last.starts_with(expected), "{stderr}");
+    // The tests of commands are not among them.
+    assert!(!stderr.contains("tests/commands.rs"), "{stderr}");
+    let output = xtask("test --quick no_such_test", b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let message = "xtask: no test has such a name: `cargo xtask test -- --list` lists them\n";
+    assert!(stderr.ends_with(message), "{stderr}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn help_and_version() {
+    let help = |line| {
+        let output = xtask(line, b"");
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{line}");
+        String::from_utf8(output.stdout).expect("it is UTF-8")
+    };
+    assert!(help("--help").contains("\n  size NAME             list what takes the room"));
+    assert_eq!(help("help run"), help("run --help"));
+    assert!(help("help run").contains("Usage: cargo xtask run [NAME] [OPTIONS] [-- ARGS]\n"));
+    assert!(help("help run").contains("  --release "));
+    assert!(help("test --help").contains("  --stack SIZE "));
+    assert_eq!(help("--version"), format!("xtask {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -133,7 +292,7 @@ fn a_panic_is_told_and_ends_with_101() {
                    index out of bounds: the len is 3 but the index is 7\n\
                    flatland: the calls that led to the panic:\n   \
                    0: panic::main\n             \
-                   at guest/src/bin/panic.rs:14:25\n";
+                   at src/bin/panic.rs:14:25\n";
     assert_ended(&xtask("run panic", &[7]), 101, b"so far, so good\n", message);
     assert_ended(&xtask("run panic", &[2]), 0, b"so far, so good\n*", "");
 }
@@ -163,7 +322,7 @@ fn a_build_with_nothing_to_do_is_silent_and_writes_nothing() {
 
 /// The images and ELF files, and when they were written.
 fn files() -> BTreeMap<PathBuf, SystemTime> {
-    fs::read_dir(root().join("target/guest"))
+    fs::read_dir(target().join("guest"))
         .expect("the folder is there")
         .map(|entry| entry.expect("it can be listed"))
         .filter(|entry| entry.file_type().expect("it has a type").is_file())
@@ -183,7 +342,7 @@ fn the_elf_file_names_functions_and_lines() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_xtask")]).current_dir(root());
     let output = run(&mut command, b"");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let place = " in flatland_guest::port::read_byte (guest/src/port.rs:";
+    let place = " in flatland_guest::port::read_byte (src/port.rs:";
     assert!(stderr.starts_with("flatland: time limit of 0.1 s reached, the guest at 0x"), "{stderr}");
     assert!(stderr.contains(place), "{stderr}");
     assert_eq!(output.status.code(), Some(124));
@@ -194,8 +353,15 @@ fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
     let names = "there is no guest program `nope`: choose one of answer, bench, calc, cat, echo, fault, hello, inflate, \
                  life, misuse, nbody, panic, sha256, shout, wasm\n";
-    assert_ended(&xtask("run nope", b""), 125, b"", &format!("xtask: {names}"));
-    assert_ended(&xtask("build nope", b""), 1, b"", &format!("xtask: {names}"));
+    for command in ["run", "gdb", "build", "disasm", "size"] {
+        assert_ended(&xtask(&format!("{command} nope"), b""), 2, b"", &format!("xtask: {names}"));
+        let meant = "xtask: there is no guest program `helo`: did you mean `hello`?\n";
+        assert_ended(&xtask(&format!("{command} helo"), b""), 2, b"", meant);
+    }
+    let meant = "xtask: there is no command `biuld`: did you mean `build`?\n";
+    assert_ended(&xtask("biuld", b""), 2, b"", meant);
+    let meant = "xtask: `cargo xtask run` does not know `--relaese`: did you mean `--release`?\n";
+    assert_ended(&xtask("run hello --relaese", b""), 2, b"", meant);
     let hint = "`cargo xtask --help` lists what there is\n";
     assert_ended(&xtask("frob", b""), 2, b"", &format!("xtask: there is no command `frob`; {hint}"));
     assert_ended(&xtask("", b""), 2, b"", &format!("xtask: no command is given; {hint}"));
@@ -208,11 +374,11 @@ fn programs_are_listed_with_what_they_do() {
     let listed = xtask("list", b"");
     let listed = String::from_utf8_lossy(&listed.stdout);
     let expected = [
-        "answer   Answers each byte with the next one, until it is asked for the Answer",
-        "calc     Calculates each line of its input, with a parser made of the crate `winnow`",
+        "answer   Answers each byte with its successor, and ends at `*`",
+        "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
         // It has no documentation.
         "hello",
-        "panic    Panics, to show what a panic looks like: message, place and status 101",
+        "panic    Panics, to show a panic's message and place, and status 101",
     ];
     let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();
     assert_eq!(found, expected, "in this order:\n{listed}");
@@ -223,15 +389,7 @@ fn cargo_xtask_works_in_every_folder() {
     let _lock = lock();
     let listed = xtask("list", b"").stdout;
     for folder in ["", "host/src", "contract", "xtask/tests", "guest", "guest/src/bin"] {
-        let mut command = Command::new(env!("CARGO"));
-        command.args(["xtask", "list"]).current_dir(root().join(folder));
-        // This test's own cargo must not be taken for the person's.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-                command.env_remove(name);
-            }
-        }
-        let output = run(&mut command, b"");
+        let output = run(&mut cargo_xtask(&root().join(folder), "list"), b"");
         assert_eq!((output.status.code(), &output.stdout), (Some(0), &listed), "in {folder:?}: {output:?}");
     }
 }
@@ -246,7 +404,7 @@ fn a_program_is_disassembled_beside_its_source() {
         text.starts_with("0x00000000 _start:\n    0x00000000  31 ed                 xor ebp, ebp\n"),
         "{text}"
     );
-    assert!(text.contains("guest/src/bin/answer.rs:15  match console::read_byte() {\n"), "{text}");
+    assert!(text.contains("  src/bin/answer.rs:15  match console::read_byte() {\n"), "{text}");
     assert!(text.contains("  insb\n"), "{text}");
     let output = xtask("disasm answer nothing_like_it", b"");
     let message = "flatland: no function of the program has `nothing_like_it` in its name: `cargo xtask size NAME` lists \

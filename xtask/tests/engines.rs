@@ -1,12 +1,15 @@
 //! Every guest program on both engines: the same input gives the same transcript and leaves the same state.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::env;
-use std::path::Path;
 use std::process::Command;
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Registers, Stops};
+use flatland::EngineChoice;
+use flatland::x86::{Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use target::target;
 
 /// What each program is asked. A program that is in neither list is asked nothing.
 const INPUTS: &[(&str, &[&[u8]])] = &[
@@ -57,11 +60,11 @@ struct Left {
     ram: Vec<u8>,
 }
 
-fn run(engine: Choice, image: &Image, arguments: &[&str], input: &[u8]) -> Left {
+fn run(engine: EngineChoice, image: &Image, arguments: &[&str], input: &[u8]) -> Left {
     let ram = MemorySize::default();
-    let chosen = choice::open(engine, ram, &Stops::default()).expect("the engine can be used");
+    let (processor, _) = engine.open(ram, &Stops::default()).expect("the engine can be used");
     let streams = Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() };
-    let mut machine = Machine::new(chosen.engine, image, streams).expect("the image fits");
+    let mut machine = Machine::new(processor, image, streams).expect("the image fits");
     machine.set_arguments(arguments.iter().map(|argument| argument.as_bytes().to_vec()));
     let outcome = machine.run().expect("the host can do its work");
     let mut bytes = vec![0; ram.bytes() as usize];
@@ -92,14 +95,13 @@ fn every_program_is_the_same_on_both_engines() {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
         return;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout");
     let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
     assert!(built.success());
     let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").output().expect("xtask starts");
     let listed = String::from_utf8(listed.stdout).expect("names are UTF-8");
     let mut compared = 0;
     for name in listed.lines().filter_map(|line| line.split(' ').next()) {
-        let path = root.join("target/guest").join(format!("{name}.bin"));
+        let path = target().join("guest").join(format!("{name}.bin"));
         let image = Image::open(&path, MemorySize::default()).expect("it was built");
         let known = INPUTS.iter().find(|(program, _)| *program == name);
         let inputs = known.map_or(NOTHING, |(_, inputs)| inputs);
@@ -107,7 +109,8 @@ fn every_program_is_the_same_on_both_engines() {
         let arguments = known.map_or(NONE, |(_, arguments)| arguments);
         for (arguments, input) in arguments.iter().flat_map(|a| inputs.iter().map(move |i| (a, i))) {
             let asked = format!("{name} {arguments:?} on {input:?}");
-            let [soft, kvm] = [Choice::Soft, Choice::Kvm].map(|engine| run(engine, &image, arguments, input));
+            let [soft, kvm] =
+                [EngineChoice::Soft, EngineChoice::Kvm].map(|engine| run(engine, &image, arguments, input));
             let transcript = |left: &Left| {
                 (left.outcome.clone(), left.output.clone(), left.diagnostics.clone(), comparable(left))
             };

@@ -1,5 +1,8 @@
 //! `cargo xtask gdb`: sessions of the real gdb with the guest programs, on each engine.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use target::target;
 
 /// The sessions share target/guest.
 static TARGET: Mutex<()> = Mutex::new(());
@@ -84,7 +89,7 @@ fn normalized(output: &str) -> String {
 /// Waits until the guest, which may run on after gdb, has written this to the file of its output.
 #[track_caller]
 fn assert_output(program: &str, expected: &str) {
-    let path = root().join(format!("target/guest/{program}.output"));
+    let path = target().join(format!("guest/{program}.output"));
     let start = Instant::now();
     loop {
         let output = fs::read_to_string(&path).expect("there is a file");
@@ -98,7 +103,12 @@ fn assert_output(program: &str, expected: &str) {
 
 /// The number of the first line of a program that has this.
 fn line(program: &str, text: &str) -> usize {
-    let source = fs::read_to_string(root().join(format!("guest/src/bin/{program}.rs"))).expect("it is there");
+    line_of(&format!("bin/{program}.rs"), text)
+}
+
+/// The number of the first line of a file of the runtime that has this.
+fn line_of(file: &str, text: &str) -> usize {
+    let source = fs::read_to_string(root().join("guest/src").join(file)).expect("it is there");
     1 + source.lines().position(|line| line.contains(text)).expect("the line is there")
 }
 
@@ -108,7 +118,7 @@ const PRIMES_BELOW_32: &[u8] = &[b'p', 5];
 fn a_session() {
     let _lock = lock();
     let at = |text: &str| line("bench", text);
-    let (last, main, primes) = (at("println!"), at("let what"), at("for number in 2..composite.len()"));
+    let (last, main, primes) = (at("println!"), at("let what"), at("let mut count = 0"));
     let commands = format!(
         "next\nprint what\nstep\nbacktrace\nfinish\nbreak bench::count_primes\nbreak bench.rs:{last}\nbreak bench::hash\n\
          break bench::median\nbreak bench::quicksort\nbreak *4\ncontinue\nbacktrace\n\
@@ -124,44 +134,49 @@ Temporary breakpoint 1, bench::main () at src/bin/bench.rs:{main}
 {main}\t    let what = console::read_byte();
 {next}\t    let size = console::read_byte();
 $1 = 112
-flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:62
-62\t    let mut byte = 0;
-#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:62
-#1  flatland_guest::console::read_byte () at src/console.rs:13
+flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:{byte}
+{byte}\t    let mut byte = 0;
+#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:{byte}
+#1  flatland_guest::console::read_byte () at src/console.rs:{read}
 #2  0x? in bench::main () at src/bin/bench.rs:{next}
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
-#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
-#5  bench::__flatland_main () at src/start.rs:43
-#6  0x? in _start ()
-flatland_guest::console::read_byte () at src/console.rs:14
-14\t}}
+#4  0x? in flatland_guest::start::run<(), fn()> (main=0x?) at src/start.rs:{run}
+#5  0x? in bench::__flatland_main () at src/start.rs:{entry}
+flatland_guest::console::read_byte () at src/console.rs:{read_end}
+{read_end}\t}}
 Breakpoint 2 at 0x?: file src/bin/bench.rs, line {primes}.
 Breakpoint 3 at 0x?: file src/bin/bench.rs, line {last}.
-Breakpoint 4 at 0x?: file LIBRARY/core/src/ptr/mut_ptr.rs, line 957.
-Breakpoint 5 at 0x?: file LIBRARY/core/src/num/uint_macros.rs, line 3051.
+Breakpoint 4 at 0x?: file src/bin/bench.rs, line {hash}.
+Breakpoint 5 at 0x?: file src/bin/bench.rs, line {median}.
 Breakpoint 6 at 0x?: file src/bin/bench.rs, line {quicksort}.
 Breakpoint 7 at 0x?
 
 Breakpoint 2, bench::count_primes (composite=..., round=1) at src/bin/bench.rs:{primes}
-{primes}\t    for number in 2..composite.len() {{
+{primes}\t    let mut count = 0;
 #0  bench::count_primes (composite=..., round=1) at src/bin/bench.rs:{primes}
-#1  bench::compute (what=<optimized out>, count=<optimized out>) at src/bin/bench.rs:{computes}
-#2  bench::main () at src/bin/bench.rs:{calls}
+#1  0x? in bench::compute (what=112, count=32) at src/bin/bench.rs:{computes}
+#2  0x? in bench::main () at src/bin/bench.rs:{calls}
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
-#4  flatland_guest::start::run<(), fn()> (main=<optimized out>) at src/start.rs:25
-#5  bench::__flatland_main () at src/start.rs:43
-#6  0x? in _start ()
+#4  0x? in flatland_guest::start::run<(), fn()> (main=0x?) at src/start.rs:{run}
+#5  0x? in bench::__flatland_main () at src/start.rs:{entry}
 $2 = 1
 $3 = 32
 $4 = 7
 
-Breakpoint 3, bench::compute (what=<optimized out>, count=<optimized out>) at src/bin/bench.rs:{last}
+Breakpoint 3, bench::compute (what=112, count=32) at src/bin/bench.rs:{last}
 {last}\t    println!(\"{{result}}\");
 [Inferior 1 (process 1) detached]",
         next = main + 1,
         quicksort = at("if numbers.len() < 2"),
+        hash = at("let mut hash"),
+        median = at("let mut state"),
         computes = at("=> count_primes("),
         calls = at("=> compute("),
+        byte = line_of("port.rs", "let mut byte = 0;"),
+        read = line_of("console.rs", "port::read_byte("),
+        read_end = line_of("console.rs", "port::read_byte(") + 1,
+        run = line_of("start.rs", "main().report()"),
+        entry = line_of("start.rs", "__private::run("),
     );
     for engine in engines() {
         let Session { stdout, stderr, status } =
@@ -230,6 +245,22 @@ fn it_begins_at_main_however_it_was_built() {
         }
         let mut build = Command::new(env!("CARGO_BIN_EXE_xtask"));
         assert_eq!(run(build.args(["build", program])).status, Some(0));
+    }
+}
+
+#[test]
+fn break_main_stops_where_main_begins() {
+    let _lock = lock();
+    for profile in ["--release", ""] {
+        for program in ["hello", "answer"] {
+            let Session { stdout, stderr, .. } = session(program, b"", profile, "break main\nprint/x $eip\n");
+            // The session begins at `main`, so that is where the breakpoint must be.
+            let behind = |text: &str| {
+                let rest = stdout.split_once(text).unwrap_or_else(|| panic!("{text}: {stdout}{stderr}")).1;
+                rest.split(|c: char| !c.is_ascii_hexdigit()).next().map(str::to_owned)
+            };
+            assert_eq!(behind("\nBreakpoint 2 at 0x"), behind("\n$1 = 0x"), "{program} {profile}: {stdout}");
+        }
     }
 }
 

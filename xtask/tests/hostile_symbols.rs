@@ -1,14 +1,19 @@
 //! Broken ELF files as symbols: cut off, with other bytes, or of another program. A report tells what it can, and the host
 //! neither panics nor hangs.
 
+#[path = "common/target.rs"]
+mod target;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use flatland::engine::Engine;
-use flatland::engine::soft::SoftEngine;
-use flatland::{Backtraces, Image, Input, Machine, MemorySize, Outcome, Paint, Report, Streams};
+use flatland::report::{Backtraces, Paint, Report};
+use flatland::soft::SoftEngine;
+use flatland::x86::Engine;
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use target::target;
 
 /// A program's image and ELF file.
 struct Program {
@@ -23,15 +28,15 @@ fn root() -> &'static Path {
 fn built(name: &str) -> Program {
     let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["build", name]).output().expect("it starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let file = |suffix: &str| root().join("target/guest").join(format!("{name}.{suffix}"));
+    let file = |suffix: &str| target().join("guest").join(format!("{name}.{suffix}"));
     Program { image: file("bin"), elf: file("elf") }
 }
 
 /// A run of `panic` that has panicked.
-fn panicked(image: &Image) -> (Machine<SoftEngine>, Outcome) {
+fn panicked(image: &Image) -> (Machine, Outcome) {
     let engine = SoftEngine::new(MemorySize::default());
     let streams = Streams { input: Input::from_bytes(b"*".to_vec()), ..Streams::none() };
-    let mut machine = Machine::new(engine, image, streams).expect("it fits");
+    let mut machine = Machine::new(Box::new(engine), image, streams).expect("it fits");
     let outcome = machine.run().expect("the host can do its work");
     assert_eq!(outcome, Outcome::Exited(101));
     (machine, outcome)
@@ -43,7 +48,7 @@ fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outco
     fs::write(&path, elf).expect("the folder for tests can be written");
     let start = Instant::now();
     // What it says of memory may be anything, but not a panic.
-    let _ = flatland::segments(&path, image);
+    let _ = flatland::program::segments(&path, image);
     let report = Report::new(outcome, engine, Some(&path), Backtraces::Always);
     let body = report.body(Paint::PLAIN);
     assert!(body.lines().count() < 1000, "{name}: {body}");
@@ -103,8 +108,7 @@ fn a_file_of_another_program() {
         assert!(
             Command::new("cargo").args(line).current_dir(root()).status().expect("cargo is there").success()
         );
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-        target.join("debug/flatland")
+        target().join("debug/flatland")
     };
     let mut child = Command::new(flatland);
     child.args(["--engine", "soft", "--symbols"]).arg(&answer.elf).arg(&panic.image).stdin(Stdio::null());

@@ -66,10 +66,14 @@ fn what_would_not_work_is_refused() {
     let before = "\n.section .text.entry, \"ax\", @progbits\n";
     let (output, _) = link("entry", &format!("{before}nop\n{PROGRAM}"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("flatland: the entry is not at address 0."));
+    let (output, _) = link("no-runtime", ".text\n.global f\nf: ret\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(
+        "flatland: the program does not use the runtime: add the line `flatland_guest::entry!(main);`."
+    ));
     let (output, _) = link("no-main", ".text\n.global _start\n_start: hlt\n");
     assert!(
         String::from_utf8_lossy(&output.stderr)
-            .contains("flatland: the program has no main function, and no tests.")
+            .contains("flatland: the program does not say what its main function is: add the line `flatland_guest::entry!(main);`.")
     );
 }
 

@@ -1,16 +1,16 @@
-//! The attribute `test`. See `flatland_guest::test`.
+//! The attribute `flatland_guest::test`.
 //!
-//! It takes no parser of all of Rust: what it needs of a function is its attributes and the first words of its
-//! signature, and whoever builds a guest builds this first.
+//! It needs only the attributes and the first words of a function's signature, so it reads the tokens itself: a parser of
+//! all of Rust would have to be compiled before every guest.
 
 use flatland_contract::test::SECTION;
 use proc_macro::{Delimiter, Group, Spacing, Span, TokenStream, TokenTree};
 
-/// Declares a test that runs on the bare machine, in a machine of its own.
+/// Declares a test that runs on the bare machine. Each test has a fresh machine.
 ///
-/// The function takes no arguments and returns what a `main` may return. It fails by panicking, or by returning an
-/// error. `#[ignore]`, `#[ignore = "why"]`, `#[should_panic]` and `#[should_panic(expected = "text")]` mean what they
-/// mean for std's tests; `#[timeout(3)]` is a time limit in seconds, in place of 10.
+/// The function takes no arguments and returns what `main` may return. The test fails if the function panics or returns an
+/// error. `#[ignore]`, `#[ignore = "why"]`, `#[should_panic]` and `#[should_panic(expected = "text")]` work as with std;
+/// `#[timeout(3)]` sets the time limit in seconds, which is otherwise 10.
 ///
 /// ```ignore
 /// #[cfg(test)]
@@ -28,29 +28,29 @@ use proc_macro::{Delimiter, Group, Spacing, Span, TokenStream, TokenTree};
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let result = match arguments.into_iter().next() {
-        Some(argument) => Err(Mistake::new("`#[test]` takes no arguments", argument.span())),
+        Some(argument) => Err(Error::new("`#[test]` takes no arguments", argument.span())),
         None => Function::parse(item.clone()),
     };
     match result {
         Ok(function) => function.expand(),
-        // The function itself, so that nothing else is missed for want of it.
-        Err(mistake) => TokenStream::from_iter([mistake.expand(), item]),
+        // The function stays, so that the compiler does not report it as missing, too.
+        Err(error) => TokenStream::from_iter([error.expand(), item]),
     }
 }
 
-struct Mistake {
+struct Error {
     message: &'static str,
     span: Span,
 }
 
-impl Mistake {
+impl Error {
     fn new(message: &'static str, span: Span) -> Self {
         Self { message, span }
     }
 
     fn expand(&self) -> TokenStream {
         let code: TokenStream =
-            format!("::core::compile_error!({:?});", self.message).parse().expect("it is Rust");
+            format!("::core::compile_error!({:?});", self.message).parse().expect("it is valid Rust");
         let spanned = code.into_iter().map(|mut token| {
             token.set_span(self.span);
             token
@@ -59,15 +59,15 @@ impl Mistake {
     }
 }
 
-/// A function that is a test.
+/// A test function.
 struct Function {
     name: String,
     attributes: Attributes,
-    /// All of it but the attributes that are ours.
+    /// The whole function without the attributes of tests.
     tokens: Vec<TokenTree>,
 }
 
-/// What the attributes beside `#[test]` say, as Rust expressions.
+/// The other attributes of a test. Values are Rust expressions.
 #[derive(Default)]
 struct Attributes {
     should_panic: bool,
@@ -78,7 +78,7 @@ struct Attributes {
 }
 
 impl Function {
-    fn parse(item: TokenStream) -> Result<Self, Mistake> {
+    fn parse(item: TokenStream) -> Result<Self, Error> {
         const NO_FUNCTION: &str = "`#[test]` belongs to a function: `#[test] fn name() { ... }`";
         let mut attributes = Attributes::default();
         let mut tokens = Vec::new();
@@ -98,20 +98,23 @@ impl Function {
                 TokenTree::Ident(ident) => ident.to_string(),
                 // `pub(crate)`, `extern "C"`
                 TokenTree::Group(_) | TokenTree::Literal(_) => String::new(),
-                TokenTree::Punct(_) => return Err(Mistake::new(NO_FUNCTION, token.span())),
+                TokenTree::Punct(_) => return Err(Error::new(NO_FUNCTION, token.span())),
             };
             match word.as_str() {
                 "async" => {
-                    return Err(Mistake::new(
-                        "a test is not `async`: nothing here would run it",
+                    return Err(Error::new(
+                        "a test cannot be `async`: nothing here would run it",
                         token.span(),
                     ));
                 }
                 "unsafe" => {
-                    return Err(Mistake::new("a test is not `unsafe`: put a block inside it", token.span()));
+                    return Err(Error::new(
+                        "a test cannot be `unsafe`: put an `unsafe` block inside it",
+                        token.span(),
+                    ));
                 }
                 "struct" | "enum" | "mod" | "impl" | "trait" | "static" | "type" | "use" => {
-                    return Err(Mistake::new(NO_FUNCTION, token.span()));
+                    return Err(Error::new(NO_FUNCTION, token.span()));
                 }
                 _ => {}
             }
@@ -121,27 +124,24 @@ impl Function {
                 continue;
             }
             let Some(TokenTree::Ident(name)) = rest.next() else {
-                return Err(Mistake::new(NO_FUNCTION, span));
+                return Err(Error::new(NO_FUNCTION, span));
             };
             match rest.next() {
                 Some(TokenTree::Group(parameters)) if parameters.stream().is_empty() => {
                     tokens.extend([name.clone().into(), parameters.into()]);
                 }
                 Some(other) if is(&other, '<') => {
-                    return Err(Mistake::new(
-                        "a test has no generic parameters: who would choose them?",
-                        other.span(),
-                    ));
+                    return Err(Error::new("a test has no generic parameters: remove them", other.span()));
                 }
                 other => {
                     let span = other.map_or(span, |token| token.span());
-                    return Err(Mistake::new("a test takes no arguments: `#[test] fn name()`", span));
+                    return Err(Error::new("a test takes no arguments: `#[test] fn name()`", span));
                 }
             }
             tokens.extend(rest);
             return Ok(Self { name: name.to_string(), attributes, tokens });
         }
-        Err(Mistake::new(NO_FUNCTION, Span::call_site()))
+        Err(Error::new(NO_FUNCTION, Span::call_site()))
     }
 
     fn expand(self) -> TokenStream {
@@ -175,15 +175,15 @@ impl Function {
                 );
             }};"
         );
-        let record: TokenStream = record.parse().expect("it is Rust");
-        let only_in_tests: TokenStream = "#[cfg(test)]".parse().expect("it is Rust");
+        let record: TokenStream = record.parse().expect("it is valid Rust");
+        let only_in_tests: TokenStream = "#[cfg(test)]".parse().expect("it is valid Rust");
         only_in_tests.into_iter().chain(tokens).chain(record).collect()
     }
 }
 
 impl Attributes {
-    /// Takes what is in the brackets of an attribute, if it is one of ours.
-    fn take(&mut self, brackets: &Group) -> Result<bool, Mistake> {
+    /// Reads an attribute from its brackets. Returns whether it is one of a test.
+    fn take(&mut self, brackets: &Group) -> Result<bool, Error> {
         let mut tokens = brackets.stream().into_iter();
         let Some(TokenTree::Ident(name)) = tokens.next() else { return Ok(false) };
         let rest: Vec<_> = tokens.collect();
@@ -201,10 +201,10 @@ impl Attributes {
                             {
                                 Some(literal(text, FORM)?)
                             }
-                            _ => return Err(Mistake::new(FORM, name.span())),
+                            _ => return Err(Error::new(FORM, name.span())),
                         }
                     }
-                    _ => return Err(Mistake::new(FORM, name.span())),
+                    _ => return Err(Error::new(FORM, name.span())),
                 };
             }
             "ignore" => {
@@ -213,16 +213,16 @@ impl Attributes {
                 self.ignore_reason = match rest.as_slice() {
                     [] => None,
                     [equals, text] if is(equals, '=') => Some(literal(text, FORM)?),
-                    _ => return Err(Mistake::new(FORM, name.span())),
+                    _ => return Err(Error::new(FORM, name.span())),
                 };
             }
             "timeout" => {
                 const FORM: &str = "write `#[timeout(3)]`, with whole seconds";
                 let [TokenTree::Group(group)] = rest.as_slice() else {
-                    return Err(Mistake::new(FORM, name.span()));
+                    return Err(Error::new(FORM, name.span()));
                 };
                 let inside: Vec<_> = group.stream().into_iter().collect();
-                let [seconds] = inside.as_slice() else { return Err(Mistake::new(FORM, name.span())) };
+                let [seconds] = inside.as_slice() else { return Err(Error::new(FORM, name.span())) };
                 self.timeout = Some(literal(seconds, FORM)?);
             }
             _ => return Ok(false),
@@ -231,10 +231,10 @@ impl Attributes {
     }
 }
 
-fn literal(token: &TokenTree, form: &'static str) -> Result<TokenTree, Mistake> {
+fn literal(token: &TokenTree, form: &'static str) -> Result<TokenTree, Error> {
     match token {
         TokenTree::Literal(_) => Ok(token.clone()),
-        other => Err(Mistake::new(form, other.span())),
+        other => Err(Error::new(form, other.span())),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Answers each byte with the next one, until it is asked for the Answer. `HAL*` is answered `IBM`.
+//! Answers each byte with its successor, and ends at `*`. `HAL*` is answered `IBM`.
 //!
-//! The guest of the 2011 exercise, which halted on 42, the Answer to the Ultimate Question of Life, the
-//! Universe, and Everything; `*` is 42.
+//! This is the guest of the exercise of 2011 that the project began with. `*` is 42, the Answer to the Ultimate Question
+//! of Life, the Universe, and Everything.
 
 #![no_std]
 #![no_main]

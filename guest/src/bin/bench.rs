@@ -1,9 +1,9 @@
-//! Sorts, hashes, sieves or copies, as compiled programs do, for measuring engines.
+//! Sorts, hashes, sieves or copies, for measuring engines.
 //!
-//! Reads two bytes: `s`, `h` or `p`, and the power of two that says how many numbers (up to 20). Prints a number
-//! that depends on all of them, so that a wrong answer shows. After `c` or `r` and any byte, it copies the rest of its
-//! input byte by byte: what `cat` is measured against. `r` asks before each byte whether there is one; `c` lets
-//! the end of input end the run.
+//! The first byte of input chooses: `s` sorts, `h` hashes, `p` counts primes. The second byte is the binary logarithm of
+//! the count of numbers, at most 20. The result depends on all of them, so that an error of an engine shows. `c` and
+//! `r`, followed by any byte, copy the rest of the input byte by byte, for comparison with `cat`: `r` asks before each
+//! byte whether there is one, and with `c` the end of input ends the run.
 
 #![no_std]
 #![no_main]
@@ -37,7 +37,7 @@ fn main() {
 
 fn compute(what: u8, count: usize) {
     let (sieve, numbers) = (&raw mut SIEVE, &raw mut NUMBERS);
-    // SAFETY: there is one thread, and it is borrowed once.
+    // SAFETY: there is one thread, and this is the only borrow.
     let sieve = unsafe { &mut *sieve };
     // SAFETY: as above.
     let numbers = unsafe { &mut *numbers };
@@ -49,7 +49,7 @@ fn compute(what: u8, count: usize) {
     println!("{result}");
 }
 
-/// Fills with pseudo-random numbers (xorshift), sorts, and returns the one in the middle.
+/// Fills the slice with pseudo-random numbers (xorshift), sorts it, and returns the number in the middle.
 fn median(numbers: &mut [u32]) -> u32 {
     let mut state = 1_u32;
     for number in numbers.iter_mut() {
@@ -87,7 +87,7 @@ fn quicksort(numbers: &mut [u32]) {
     quicksort(right);
 }
 
-/// FNV-1a over all bytes, several times.
+/// Returns the FNV-1a hash of all bytes, eight times over.
 fn hash(numbers: &[u32]) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
     for _ in 0..8 {
@@ -98,8 +98,8 @@ fn hash(numbers: &[u32]) -> u32 {
     hash
 }
 
-/// The number of primes below the sieve's length. What is marked with `round` is composite, so nothing has to be
-/// cleared.
+/// Counts the primes below the length of the sieve. Composite numbers are marked with `round`, so that the sieve can be
+/// used again without clearing it.
 fn count_primes(composite: &mut [u8], round: u8) -> u32 {
     let mut count = 0;
     for number in 2..composite.len() {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sorted_is_in_order() {
+    fn quicksort_sorts() {
         let mut numbers = [5, 3, 9, 1, 3, 8, 0, 7];
         quicksort(&mut numbers);
         assert_eq!(numbers, [0, 1, 3, 3, 5, 7, 8, 9]);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_nothing_is_where_it_starts() {
+    fn the_hash_of_nothing_is_the_initial_value() {
         assert_eq!(hash(&[]), 0x811c_9dc5);
     }
 }

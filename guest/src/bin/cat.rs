@@ -1,24 +1,24 @@
-//! Copies its input to its output, as many bytes at once as there are.
+//! Copies its input to its output, up to 64 KiB at a time.
 //!
-//! A `rep insb` fetches what is ready, and a `rep outsb` sends it: one instruction each for up to 64 KiB.
+//! One `rep insb` fetches the bytes that are ready, and one `rep outsb` sends them.
 
 #![no_std]
 #![no_main]
 
-use flatland_guest::alloc::vec;
 use flatland_guest::entry;
 use flatland_guest::io::{self, Read, Write};
+use flatland_guest::prelude::*;
 
 entry!(main);
 
-fn main() {
-    let mut input = io::stdin();
+fn main() -> io::Result<()> {
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let Ok(len) = input.read(&mut buffer);
+        let len = input.read(&mut buffer)?;
         if len == 0 {
-            return;
+            return Ok(());
         }
-        let Ok(()) = io::stdout().write_all(&buffer[..len]);
+        output.write_all(&buffer[..len])?;
     }
 }

@@ -1,4 +1,4 @@
-//! Sends back each line of its input, and ends the last one if nobody has.
+//! Sends back its input line by line. The last line gets a newline if it has none.
 
 #![no_std]
 #![no_main]
@@ -7,8 +7,9 @@ use flatland_guest::{entry, io, println};
 
 entry!(main);
 
-fn main() {
+fn main() -> io::Result<()> {
     for line in io::stdin().lines() {
-        println!("{line}");
+        println!("{}", line?);
     }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Ends in a fault, the one that its argument names, to show what each looks like.
+//! Ends in the fault that its argument names, to show its report.
 //!
 //! `cargo xtask run fault` lists them.
 
@@ -9,33 +9,33 @@ use core::arch::asm;
 use core::hint::black_box;
 
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, entry, eprintln};
+use flatland_guest::{entry, env, eprintln};
 
 entry!(main);
 
-/// A name, what it does, and the function that does it.
+/// The name of a fault, what it does, and the function that does it.
 type Way = (&'static str, &'static str, fn());
 
 const WAYS: &[Way] = &[
     ("divide", "divides by zero", divide),
-    ("ud2", "executes an instruction that is kept undefined", ud2),
-    ("null", "writes through a null pointer, to where code lies", null),
+    ("ud2", "executes an instruction that is undefined on purpose", ud2),
+    ("null", "writes through a null pointer", null),
     ("rodata", "writes to a constant", rodata),
     ("read", "reads behind the end of RAM", read),
     ("write", "writes behind the end of RAM", write),
     ("jump", "jumps behind the end of RAM", jump),
-    ("port", "sends a byte to a port that is not there", port),
-    ("stack", "calls itself without end", stack),
-    ("gp", "loads a segment selector that names no segment", gp),
-    ("triple", "takes an exception with no table of handlers", triple),
-    ("sse", "computes with SSE, which is off", sse),
+    ("port", "sends a byte to a port that does not exist", port),
+    ("stack", "recurses without end", stack),
+    ("gp", "loads a selector of no segment", gp),
+    ("triple", "causes an exception without an IDT", triple),
+    ("sse", "executes an SSE instruction; SSE is off", sse),
 ];
 
-/// Behind the end of RAM, of which a machine has at most 3840 MiB.
+/// An address behind the end of RAM. A machine has at most 3840 MiB.
 const OUTSIDE: usize = 0xf800_0000;
 
 fn main() -> ExitCode {
-    let name = args().next();
+    let name = env::args().nth(1);
     match WAYS.iter().find(|(way, ..)| Some(*way) == name.as_deref()) {
         Some((_, _, fault)) => fault(),
         None => {
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     ExitCode::from(2)
 }
 
-// Rust checks what it can before it does any of this, so most of them are machine code.
+// Safe Rust does none of this, so most of them are assembly.
 
 fn divide() {
     // SAFETY: the exception ends the run.
@@ -59,14 +59,14 @@ fn ud2() {
 }
 
 fn null() {
-    // SAFETY: it ends the run; or, where memory is not protected, changes the first byte of the program, which has
-    // been executed by then.
+    // SAFETY: the fault ends the run. Without memory protection, this changes the first byte of the program, which is not
+    // executed again.
     unsafe { asm!("mov byte ptr [{null}], 0x31", null = in(reg) 0) };
 }
 
 fn rodata() {
     static CONSTANT: u32 = 42;
-    // SAFETY: it ends the run; or, where memory is not protected, changes a number that nobody uses.
+    // SAFETY: the fault ends the run. Without memory protection, this changes a number that is not used.
     unsafe { asm!("mov byte ptr [{constant}], 43", constant = in(reg) black_box(&CONSTANT)) };
 }
 
@@ -91,11 +91,11 @@ fn port() {
 }
 
 fn stack() {
-    #[expect(unconditional_recursion, reason = "that is what it shows")]
-    fn deeper(depth: &u32) -> u32 {
-        black_box(deeper(&(black_box(*depth) + 1)) + 1)
+    #[expect(unconditional_recursion, reason = "this is the fault")]
+    fn deeper() -> u32 {
+        black_box(deeper() + 1)
     }
-    deeper(&0);
+    deeper();
 }
 
 fn gp() {
@@ -105,12 +105,12 @@ fn gp() {
 
 fn triple() {
     let no_table = [0_u8; 6];
-    // SAFETY: the exception that finds no handler, nor one for that, ends the run.
+    // SAFETY: the exception has no handler, so it ends the run.
     unsafe { asm!("lidt [{table}]", "ud2", table = in(reg) &no_table) };
 }
 
 fn sse() {
-    // xorps xmm0, xmm0, which the assembler does not take for this target.
+    // xorps xmm0, xmm0: the assembler refuses it for this target.
     // SAFETY: the exception ends the run.
     unsafe { asm!(".byte 0x0f, 0x57, 0xc0") };
 }

@@ -1,23 +1,26 @@
 //! Plays Conway's Game of Life: the pattern comes from the input, the number of generations is the argument.
 //!
-//! `#` is a living cell, `.` a dead one. What leaves the world on one side comes in on the other.
+//! `#` is a living cell, `.` a dead one. The world is a torus: opposite edges touch.
 
 #![no_std]
 #![no_main]
 
-use flatland_guest::alloc::format;
-use flatland_guest::alloc::string::String;
-use flatland_guest::alloc::vec::Vec;
-use flatland_guest::{args, entry, io, println};
+use core::error::Error;
+
+use flatland_guest::prelude::*;
+use flatland_guest::{entry, env, io};
 
 entry!(main);
 
-fn main() -> Result<(), String> {
-    let generations = args().next().unwrap_or_else(|| "1".into());
+fn main() -> Result<(), Box<dyn Error>> {
+    let generations = env::args().nth(1).unwrap_or_else(|| "1".into());
     let generations: u32 =
         generations.parse().map_err(|_| format!("{generations:?} is no number of generations"))?;
-    let mut world: Vec<Vec<bool>> = io::stdin().lines().map(|line| row(&line)).collect::<Result<_, _>>()?;
-    // Shorter lines end in dead cells.
+    let mut world = Vec::new();
+    for line in io::stdin().lines() {
+        world.push(row(&line?)?);
+    }
+    // Short lines are filled up with dead cells.
     let width = world.iter().map(Vec::len).max().unwrap_or(0);
     world.iter_mut().for_each(|row| row.resize(width, false));
     for _ in 0..generations {
@@ -44,7 +47,7 @@ fn next(world: &[Vec<bool>]) -> Vec<Vec<bool>> {
     let neighbours = |y: usize, x: usize| {
         let around = |at: usize, size: usize| [at + size - 1, at, at + 1].map(|at| at % size);
         let cells = around(y, height).into_iter().flat_map(|y| around(x, width).map(|x| (y, x)));
-        // In the order of `around`, the fifth is the cell itself.
+        // The fifth is the cell itself.
         cells.enumerate().filter(|&(index, (y, x))| index != 4 && world[y][x]).count()
     };
     let cell = |y: usize, x: usize| matches!((world[y][x], neighbours(y, x)), (true, 2) | (_, 3));

@@ -1,4 +1,4 @@
-//! Goes wrong in the way that its argument names, other than by a fault, to show what a person is told.
+//! Fails in the way that its argument names, without a fault, to show the message.
 //!
 //! `cargo xtask run misuse` lists them.
 
@@ -8,21 +8,21 @@
 use core::fmt;
 use core::hint::black_box;
 
-use flatland_guest::alloc::vec::Vec;
+use flatland_guest::prelude::*;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, entry, eprintln, print, println};
+use flatland_guest::{entry, env};
 
 entry!(main);
 
-/// Why `main` did not work: what it returns is shown with `Debug`, as with std.
+/// The error that `main` returns. It is shown with `Debug`, as with std.
 #[derive(Debug)]
 enum Error {
-    #[expect(dead_code, reason = "it is shown")]
+    #[expect(dead_code, reason = "`Debug` shows it")]
     NotFortyTwo(u32),
 }
 
 fn main() -> Result<ExitCode, Error> {
-    match args().next().as_deref() {
+    match env::args().nth(1).as_deref() {
         Some("allocate") => allocate(),
         Some("capacity") => drop(black_box(Vec::<u8>::with_capacity(usize::MAX))),
         Some("panic") => panic!("{}", PanicsWhenShown),
@@ -37,7 +37,7 @@ fn main() -> Result<ExitCode, Error> {
             eprintln!("Choose a way, as in `cargo xtask run misuse -- panic`:");
             eprintln!("  allocate   allocates until there is no RAM left");
             eprintln!("  capacity   allocates more than there are addresses");
-            eprintln!("  panic      panics while it says why it panics");
+            eprintln!("  panic      panics while it formats the message of a panic");
             eprintln!("  error      returns an error from `main`");
             eprintln!("  megabytes  prints 2 MiB");
             eprintln!("  middle     ends in the middle of a line");

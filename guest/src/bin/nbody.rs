@@ -1,8 +1,8 @@
-//! Lets the sun and its giant planets move for some days, with floats that are computed in software.
+//! Simulates the sun and its giant planets, with floats that are computed in software.
 //!
-//! `cargo xtask run nbody -- STEPS` prints the energy before and after so many steps of 0.01 days each (default:
-//! 100). The sum should stay the same, and its last digits do not: they are those that any IEEE 754 machine finds
-//! which computes in the same order. After "n-body" of the Computer Language Benchmarks Game.
+//! `cargo xtask run nbody -- STEPS` prints the energy of the system before and after this many steps of 0.01 days each
+//! (100 by default). It is nearly constant, and every digit is that of any other IEEE 754 machine that computes in the
+//! same order. The program follows "n-body" of the Computer Language Benchmarks Game.
 
 #![no_std]
 #![no_main]
@@ -10,14 +10,14 @@
 use core::f64::consts::PI;
 
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, entry, eprintln, println};
+use flatland_guest::{entry, env, eprintln, println};
 
 entry!(main);
 
 const SOLAR_MASS: f64 = 4.0 * PI * PI;
 const DAYS_PER_YEAR: f64 = 365.24;
 
-/// Place in astronomical units, velocity in units a year.
+/// A body. Distances are in astronomical units, times in years, and the sun's mass is 4 pi^2.
 struct Body {
     place: [f64; 3],
     velocity: [f64; 3],
@@ -25,7 +25,7 @@ struct Body {
 }
 
 fn main() -> ExitCode {
-    let steps = match args().next().map(|steps| steps.parse::<u32>()) {
+    let steps = match env::args().nth(1).map(|steps| steps.parse::<u32>()) {
         None => 100,
         Some(Ok(steps)) => steps,
         Some(Err(_)) => {
@@ -46,12 +46,14 @@ fn advance(bodies: &mut [Body], time: f64) {
     for first in 0..bodies.len() {
         let (one, others) = bodies[first..].split_first_mut().expect("it is one of them");
         for other in others {
-            let way = [0, 1, 2].map(|axis| one.place[axis] - other.place[axis]);
-            let square = way[0] * way[0] + way[1] * way[1] + way[2] * way[2];
-            let strength = time / (square * libm::sqrt(square));
-            for ((way, mine), its) in way.into_iter().zip(&mut one.velocity).zip(&mut other.velocity) {
-                *mine -= way * other.mass * strength;
-                *its += way * one.mass * strength;
+            let distance = [0, 1, 2].map(|axis| one.place[axis] - other.place[axis]);
+            let square = distance[0] * distance[0] + distance[1] * distance[1] + distance[2] * distance[2];
+            let magnitude = time / (square * libm::sqrt(square));
+            for ((distance, mine), its) in
+                distance.into_iter().zip(&mut one.velocity).zip(&mut other.velocity)
+            {
+                *mine -= distance * other.mass * magnitude;
+                *its += distance * one.mass * magnitude;
             }
         }
     }
@@ -75,7 +77,7 @@ fn energy(bodies: &[Body]) -> f64 {
     sum
 }
 
-/// The sun, Jupiter, Saturn, Uranus and Neptune, their momentum 0.
+/// The sun, Jupiter, Saturn, Uranus and Neptune, with a total momentum of 0.
 fn solar_system() -> [Body; 5] {
     let planet = |place, velocity: [f64; 3], mass| Body {
         place,

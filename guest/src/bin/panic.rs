@@ -1,4 +1,4 @@
-//! Panics, to show what a panic looks like: message, place and status 101.
+//! Panics, to show a panic's message and place, and status 101.
 
 #![no_std]
 #![no_main]

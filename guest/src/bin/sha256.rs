@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 
 entry!(main);
 
-fn main() {
-    let mut input = io::stdin();
+fn main() -> io::Result<()> {
+    let mut input = io::stdin().lock();
     let mut hash = Sha256::new();
     loop {
-        let Ok(bytes) = input.fill_buf();
+        let bytes = input.fill_buf()?;
         let len = bytes.len();
         if len == 0 {
             break;
@@ -25,4 +25,5 @@ fn main() {
         print!("{byte:02x}");
     }
     println!("  -");
+    Ok(())
 }

@@ -1,19 +1,21 @@
 //! Standard input, through a buffer.
 
 use core::cell::UnsafeCell;
-use core::convert::Infallible;
+use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(feature = "alloc")]
 use alloc::{string::String, vec::Vec};
 
+#[cfg(feature = "alloc")]
+use super::Lines;
+use super::{BufRead, Read, Result};
 use crate::console;
 
-/// Bytes that are fetched at once.
+/// The most bytes that are fetched at once.
 const SIZE: usize = 4096;
 
-/// What was fetched and not read yet. There is one of it, as there is one input: what one [`Stdin`] has fetched
-/// and not read, the next one reads.
+/// Bytes that were fetched from the host. Those from `start` up to `end` have not been read yet.
 struct Buffer {
     bytes: [u8; SIZE],
     start: usize,
@@ -22,49 +24,66 @@ struct Buffer {
 
 struct Shared {
     buffer: UnsafeCell<Buffer>,
-    taken: AtomicBool,
+    locked: AtomicBool,
 }
 
-// SAFETY: the buffer is touched by the one `Stdin` there is, which `taken` sees to.
+// SAFETY: only a `StdinLock` uses the buffer, and `locked` allows one at a time.
 unsafe impl Sync for Shared {}
 
 static INPUT: Shared = Shared {
     buffer: UnsafeCell::new(Buffer { bytes: [0; SIZE], start: 0, end: 0 }),
-    taken: AtomicBool::new(false),
+    locked: AtomicBool::new(false),
 };
 
-/// Standard input. There is one at a time.
-pub struct Stdin {
-    buffer: &'static mut Buffer,
+/// Standard input. All handles share one buffer.
+pub struct Stdin(());
+
+/// Standard input, locked for its only user.
+pub struct StdinLock<'a> {
+    buffer: &'a mut Buffer,
 }
 
-/// Standard input, as long as what is returned lives.
-///
-/// # Panics
-///
-/// If it is in use already.
+/// Standard input.
 pub fn stdin() -> Stdin {
-    assert!(
-        !INPUT.taken.swap(true, Ordering::Acquire),
-        "standard input is in use: hand on what the first `stdin()` returned, or drop it"
-    );
-    // SAFETY: `taken` was clear, so no other `Stdin` has the buffer until this one is dropped.
-    Stdin { buffer: unsafe { &mut *INPUT.buffer.get() } }
+    Stdin(())
 }
 
-impl Drop for Stdin {
-    fn drop(&mut self) {
-        INPUT.taken.store(false, Ordering::Release);
+impl Stdin {
+    /// Locks the input until what is returned is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If it is locked already. With std, a thread that does this waits for ever.
+    pub fn lock(&self) -> StdinLock<'static> {
+        assert!(
+            !INPUT.locked.swap(true, Ordering::Acquire),
+            "standard input is locked already: drop the first `StdinLock` (or the `lines()` made of it), or use that one"
+        );
+        // SAFETY: `locked` was clear, so nobody else has the buffer until this lock is dropped.
+        StdinLock { buffer: unsafe { &mut *INPUT.buffer.get() } }
+    }
+
+    /// Appends a line: see [`BufRead::read_line`].
+    #[cfg(feature = "alloc")]
+    pub fn read_line(&self, buf: &mut String) -> Result<usize> {
+        self.lock().read_line(buf)
+    }
+
+    /// The lines of input: see [`BufRead::lines`]. The input is locked as long as they are used.
+    #[cfg(feature = "alloc")]
+    pub fn lines(self) -> Lines<StdinLock<'static>> {
+        self.lock().lines()
     }
 }
 
-impl embedded_io::ErrorType for Stdin {
-    type Error = Infallible;
+impl Drop for StdinLock<'_> {
+    fn drop(&mut self) {
+        INPUT.locked.store(false, Ordering::Release);
+    }
 }
 
-impl embedded_io::BufRead for Stdin {
-    /// What can be read without waiting. Waits until there is something; nothing is the end of input.
-    fn fill_buf(&mut self) -> Result<&[u8], Infallible> {
+impl BufRead for StdinLock<'_> {
+    fn fill_buf(&mut self) -> Result<&[u8]> {
         let buffer = &mut *self.buffer;
         if buffer.start == buffer.end {
             let len = console::ready().min(SIZE);
@@ -74,114 +93,68 @@ impl embedded_io::BufRead for Stdin {
         Ok(&buffer.bytes[buffer.start..buffer.end])
     }
 
-    fn consume(&mut self, len: usize) {
-        self.buffer.start = (self.buffer.start + len).min(self.buffer.end);
+    fn consume(&mut self, amount: usize) {
+        self.buffer.start = (self.buffer.start + amount).min(self.buffer.end);
     }
 }
 
-impl embedded_io::Read for Stdin {
-    /// Reads what is ready, and no more than fits. Waits until there is something; 0 bytes are the end of input.
-    fn read(&mut self, bytes: &mut [u8]) -> Result<usize, Infallible> {
-        let buffered = self.buffer.end - self.buffer.start;
-        if buffered == 0 && bytes.len() >= SIZE {
-            // Straight to where it is wanted.
-            let len = console::ready().min(bytes.len());
-            console::read(&mut bytes[..len]);
+impl Read for StdinLock<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        if self.buffer.start == self.buffer.end && buf.len() >= SIZE {
+            // No smaller than the buffer: the bytes need not pass through it.
+            let len = console::ready().min(buf.len());
+            console::read(&mut buf[..len]);
             return Ok(len);
         }
-        if bytes.is_empty() {
+        if buf.is_empty() {
             return Ok(0);
         }
-        let ready = embedded_io::BufRead::fill_buf(self)?;
-        let len = ready.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&ready[..len]);
-        embedded_io::BufRead::consume(self, len);
+        let len = self.fill_buf()?.read(buf)?;
+        self.consume(len);
         Ok(len)
+    }
+
+    #[cfg(feature = "alloc")]
+    fn read_to_end(&mut self, buf: &mut Vec<u8>) -> Result<usize> {
+        let before = buf.len();
+        loop {
+            let ready = self.fill_buf()?;
+            let len = ready.len();
+            if len == 0 {
+                return Ok(buf.len() - before);
+            }
+            buf.extend_from_slice(ready);
+            self.consume(len);
+        }
     }
 }
 
-impl core::fmt::Debug for Stdin {
-    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+macro_rules! read_through_the_lock {
+    ($Stdin:ty) => {
+        impl Read for $Stdin {
+            fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+                self.lock().read(buf)
+            }
+
+            #[cfg(feature = "alloc")]
+            fn read_to_end(&mut self, buf: &mut Vec<u8>) -> Result<usize> {
+                self.lock().read_to_end(buf)
+            }
+        }
+    };
+}
+
+read_through_the_lock!(Stdin);
+read_through_the_lock!(&Stdin);
+
+impl fmt::Debug for Stdin {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("Stdin").finish_non_exhaustive()
     }
 }
 
-#[cfg(feature = "alloc")]
-impl Stdin {
-    /// Appends input up to this byte, with it, or up to the end of input. Returns how many bytes those were.
-    pub fn read_until(&mut self, byte: u8, bytes: &mut Vec<u8>) -> usize {
-        let before = bytes.len();
-        loop {
-            let Ok(ready) = embedded_io::BufRead::fill_buf(self);
-            let end = ready.iter().position(|&other| other == byte);
-            let len = end.map_or(ready.len(), |end| end + 1);
-            bytes.extend_from_slice(&ready[..len]);
-            embedded_io::BufRead::consume(self, len);
-            if end.is_some() || len == 0 {
-                return bytes.len() - before;
-            }
-        }
-    }
-
-    /// Appends a line with its `\n`, or what there is up to the end of input. Returns how many bytes of input those
-    /// were: 0 at the end of it. What is no UTF-8 becomes U+FFFD; who wants the bytes takes [`Self::read_until`].
-    pub fn read_line(&mut self, line: &mut String) -> usize {
-        let mut bytes = Vec::new();
-        let len = self.read_until(b'\n', &mut bytes);
-        line.push_str(&String::from_utf8_lossy(&bytes));
-        len
-    }
-
-    /// The lines of input to its end, each without its `\n` or `\r\n`. What is no UTF-8 becomes U+FFFD.
-    pub fn lines(self) -> Lines {
-        Lines { input: self }
-    }
-
-    /// Appends all input there is still to come. Returns how many bytes those were.
-    pub fn read_to_end(&mut self, bytes: &mut Vec<u8>) -> usize {
-        let before = bytes.len();
-        loop {
-            let Ok(ready) = embedded_io::BufRead::fill_buf(self);
-            let len = ready.len();
-            bytes.extend_from_slice(ready);
-            embedded_io::BufRead::consume(self, len);
-            if len == 0 {
-                return bytes.len() - before;
-            }
-        }
-    }
-
-    /// Appends all input there is still to come, if it is UTF-8. Returns how many bytes those were.
-    pub fn read_to_string(&mut self, text: &mut String) -> Result<usize, core::str::Utf8Error> {
-        let mut bytes = Vec::new();
-        let len = self.read_to_end(&mut bytes);
-        text.push_str(core::str::from_utf8(&bytes)?);
-        Ok(len)
-    }
-}
-
-/// Lines of input: see [`Stdin::lines`].
-#[cfg(feature = "alloc")]
-#[derive(Debug)]
-pub struct Lines {
-    input: Stdin,
-}
-
-#[cfg(feature = "alloc")]
-impl Iterator for Lines {
-    type Item = String;
-
-    fn next(&mut self) -> Option<String> {
-        let mut line = String::new();
-        if self.input.read_line(&mut line) == 0 {
-            return None;
-        }
-        if line.ends_with('\n') {
-            line.pop();
-            if line.ends_with('\r') {
-                line.pop();
-            }
-        }
-        Some(line)
+impl fmt::Debug for StdinLock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("StdinLock").finish_non_exhaustive()
     }
 }

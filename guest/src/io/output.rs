@@ -1,54 +1,55 @@
-//! Standard output and standard error. Both send at once, so nothing is lost whatever ends the run.
+//! Standard output and standard error. Both send at once, so nothing is lost however the run ends.
 
-use core::convert::Infallible;
 use core::fmt;
+use core::marker::PhantomData;
 
+use super::{Result, Write, print};
 use crate::{console, diagnostics};
 
-/// Standard output.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stdout(());
-
-/// Standard error.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stderr(());
-
-/// Standard output.
-pub fn stdout() -> Stdout {
-    Stdout(())
-}
-
-/// Standard error.
-pub fn stderr() -> Stderr {
-    Stderr(())
-}
-
 macro_rules! output {
-    ($Stream:ty, $write:path) => {
-        impl embedded_io::ErrorType for $Stream {
-            type Error = Infallible;
+    ($name:literal, $Stream:ident, $Lock:ident, $stream:ident, $send:path) => {
+        #[doc = concat!("Standard ", $name, ".")]
+        #[derive(Debug)]
+        pub struct $Stream(());
+
+        #[doc = concat!("Standard ", $name, ", locked. There is nobody to lock it against.")]
+        #[derive(Debug)]
+        pub struct $Lock<'a>(PhantomData<&'a ()>);
+
+        #[doc = concat!("Standard ", $name, ".")]
+        pub fn $stream() -> $Stream {
+            $Stream(())
         }
 
-        impl embedded_io::Write for $Stream {
-            /// Sends all of the bytes.
-            fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-                $write(bytes);
-                Ok(bytes.len())
+        impl $Stream {
+            /// The same stream.
+            pub fn lock(&self) -> $Lock<'static> {
+                $Lock(PhantomData)
+            }
+        }
+
+        output!($send, $Stream);
+        output!($send, &$Stream);
+        output!($send, $Lock<'_>);
+    };
+    ($send:path, $Stream:ty) => {
+        impl Write for $Stream {
+            fn write(&mut self, buf: &[u8]) -> Result<usize> {
+                $send(buf);
+                Ok(buf.len())
             }
 
-            fn flush(&mut self) -> Result<(), Infallible> {
+            fn flush(&mut self) -> Result<()> {
                 Ok(())
             }
-        }
 
-        impl fmt::Write for $Stream {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                $write(text.as_bytes());
+            fn write_fmt(&mut self, args: fmt::Arguments) -> Result<()> {
+                print::send($send, args);
                 Ok(())
             }
         }
     };
 }
 
-output!(Stdout, console::write);
-output!(Stderr, diagnostics::write);
+output!("output", Stdout, StdoutLock, stdout, console::write);
+output!("error", Stderr, StderrLock, stderr, diagnostics::write);

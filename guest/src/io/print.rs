@@ -1,10 +1,10 @@
-//! `print!` and its like.
+//! `print!`, `println!`, `eprint!`, `eprintln!` and `dbg!`.
 
 use core::fmt::{self, Write};
 
 use crate::{console, diagnostics};
 
-/// What one call of a macro prints, collected so that it goes out in as few transfers as there can be.
+/// Collects what one macro prints, so that it takes few transfers.
 struct Collector {
     send: fn(&[u8]),
     bytes: [u8; Self::SIZE],
@@ -35,7 +35,7 @@ impl Write for Collector {
     }
 }
 
-fn send(send: fn(&[u8]), text: fmt::Arguments) {
+pub(super) fn send(send: fn(&[u8]), text: fmt::Arguments) {
     if let Some(text) = text.as_str() {
         return send(text.as_bytes());
     }
@@ -45,13 +45,13 @@ fn send(send: fn(&[u8]), text: fmt::Arguments) {
     result.expect("a formatting trait implementation returned an error");
 }
 
-/// For [`print!`](crate::print).
+/// What [`print!`](crate::print) calls.
 #[doc(hidden)]
 pub fn print(text: fmt::Arguments) {
     send(console::write, text);
 }
 
-/// For [`eprint!`](crate::eprint).
+/// What [`eprint!`](crate::eprint) calls.
 #[doc(hidden)]
 pub fn eprint(text: fmt::Arguments) {
     send(diagnostics::write, text);
@@ -95,14 +95,14 @@ macro_rules! eprintln {
     };
 }
 
-/// Prints an expression, its place and its value to standard error, and returns the value.
+/// Prints the source line, an expression and its value to standard error, and returns the value.
 #[macro_export]
 macro_rules! dbg {
     () => {
         $crate::eprintln!("[{}:{}:{}]", ::core::file!(), ::core::line!(), ::core::column!())
     };
     ($value:expr $(,)?) => {
-        // A match, so that what the expression borrows lives as long as the statement around it.
+        // A `match` keeps the expression's temporaries alive until the end of the statement around it.
         match $value {
             value => {
                 $crate::eprintln!(
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_the_buffer_is_sent_in_order() {
+    fn text_that_exceeds_the_buffer_is_sent_in_order() {
         let long = str::from_utf8(&[b'x'; 300]).unwrap();
         let short = &long[..200];
         assert_eq!(sent(format_args!("{short}{short}")), (2, 400));

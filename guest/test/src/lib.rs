@@ -1,10 +1,9 @@
-//! What rustc's test harness is made of, for a machine where nobody calls it.
+//! The names of libtest that rustc's `--test` refers to, with nothing behind them.
 //!
-//! Built with `--test`, a crate gets a main function that hands its tests to the crate `test`: libtest, which needs
-//! std. On the bare machine the host finds the tests in the ELF file (`flatland_contract::test`) and the program's
-//! entry runs one of them, so this main function is never called; but it is compiled, and this crate is what
-//! it is compiled with. Whoever takes the built-in `#[test]` instead of the runtime's learns of it here, and not by a
-//! test that never runs.
+//! rustc's `--test` adds a main function to a crate that passes its tests to the crate `test`. That is libtest, which needs
+//! std. On the bare machine this main function is compiled, with this crate, and never called: the host finds the tests
+//! in the ELF file (`flatland_contract::test`), and the program's entry runs one of them. If somebody uses the built-in
+//! `#[test]` instead of the runtime's, compiling [`StaticTestName`] fails with a message.
 
 #![no_std]
 #![allow(missing_docs, reason = "the names are libtest's")]

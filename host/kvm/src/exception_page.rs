@@ -21,6 +21,9 @@ const STUBS: u32 = EXCEPTION_PAGE + 0x200;
 const STUB_SPACING: u32 = 4;
 
 const HLT: u8 = 0xf4;
+const INT1: u32 = 0xf1;
+/// The vector of #DB.
+pub const DEBUG_EXCEPTION: u8 = 1;
 
 /// The page's bytes.
 pub fn contents() -> [u8; SIZE] {
@@ -68,8 +71,9 @@ pub struct Frame {
 }
 
 /// Undoes the push of an exception: EIP, CS and EFLAGS, and below them an error code for some vectors (SDM
-/// volume 3, section 7.12.1). `at_handler` are the registers in the handler; `read` reads RAM.
-pub fn frame(vector: u8, at_handler: Registers, read: impl Fn(u32) -> Option<u32>) -> Frame {
+/// volume 3, section 7.12.1). `at_handler` are the registers in the handler, and `dr6` says what a debug exception is about;
+/// `read` reads RAM.
+pub fn frame(vector: u8, at_handler: Registers, dr6: u64, read: impl Fn(u32) -> Option<u32>) -> Frame {
     let esp = at_handler.esp;
     let word = |offset: u32| read(esp.wrapping_add(offset));
     // `int n` pushes no error code, whatever n is (SDM volume 3, section 7.4.3), and is past.
@@ -77,6 +81,12 @@ pub fn frame(vector: u8, at_handler: Registers, read: impl Fn(u32) -> Option<u32
     let by_software =
         word(0).and_then(|eip| read(eip.wrapping_sub(2))).is_some_and(|code| code & 0xffff == int_n);
     let has_error_code = pushes_error_code(vector) && !by_software;
+    // DR6.B0 to B3, BD and BS: what else a debug exception comes of (SDM volume 3, section 19.2.3).
+    const NOT_BY_INSTRUCTION: u64 = 0x600f;
+    let by_int1 = vector == DEBUG_EXCEPTION
+        && dr6 & NOT_BY_INSTRUCTION == 0
+        && word(0).and_then(|eip| read(eip.wrapping_sub(1))).is_some_and(|code| code & 0xff == INT1);
+    let by_software = by_software || by_int1;
     let error_size = if has_error_code { 4 } else { 0 };
     let (Some(eip), Some(eflags)) = (word(error_size), word(error_size + 8)) else {
         // The frame is not in RAM, so there is nothing to undo.
@@ -135,28 +145,37 @@ mod tests {
         let at_handler = Registers { esp: 0x100, eip: STUBS, eax: 7, ..Default::default() };
         let before = |esp| Registers { esp, eip: 0x10, eflags: 0x202, eax: 7, ..Default::default() };
         assert_eq!(
-            frame(0, at_handler, stack(&[0x10, 8, 0x202])),
+            frame(0, at_handler, 0, stack(&[0x10, 8, 0x202])),
             Frame { error_code: None, location: Location::At(0x10), registers: before(0x10c) }
         );
         assert_eq!(
-            frame(13, at_handler, stack(&[0x30, 0x10, 8, 0x202])),
+            frame(13, at_handler, 0, stack(&[0x30, 0x10, 8, 0x202])),
             Frame { error_code: Some(0x30), location: Location::At(0x10), registers: before(0x110) }
         );
         assert_eq!(
-            frame(3, at_handler, stack(&[0x10, 8, 0x202])),
+            frame(3, at_handler, 0, stack(&[0x10, 8, 0x202])),
             Frame { error_code: None, location: Location::EndsAt(0x10), registers: before(0x10c) }
         );
         // int 13, at 0x10e
         assert_eq!(
-            frame(13, at_handler, stack(&[0x110, 8, 0x202, 0x0dcd_9090, 0])),
+            frame(13, at_handler, 0, stack(&[0x110, 8, 0x202, 0x0dcd_9090, 0])),
             Frame {
                 error_code: None,
                 location: Location::EndsAt(0x110),
                 registers: Registers { eip: 0x110, ..before(0x10c) }
             }
         );
+        // int1, at 0x10f, and a single step behind it
+        let behind_int1 = stack(&[0x110, 8, 0x202, 0xf190_9090, 0]);
+        for (dr6, location) in [(0xffff_0ff0, Location::EndsAt(0x110)), (0xffff_4ff0, Location::At(0x110))] {
+            let registers = Registers { eip: 0x110, ..before(0x10c) };
+            assert_eq!(
+                frame(1, at_handler, dr6, behind_int1),
+                Frame { error_code: None, location, registers }
+            );
+        }
         assert_eq!(
-            frame(13, at_handler, stack(&[0x30, 0x10])),
+            frame(13, at_handler, 0, stack(&[0x30, 0x10])),
             Frame { error_code: None, location: Location::Unknown, registers: at_handler }
         );
     }

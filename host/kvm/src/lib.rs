@@ -28,8 +28,8 @@ use std::sync::Arc;
 use flatland_contract::Direction;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{
-    Access, CodeBytes, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
-    Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
+    Access, CodeBytes, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location,
+    MemoryMap, Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -173,9 +173,7 @@ impl KvmEngine {
     }
 
     fn set_kvm_regs(&self, regs: &kvm_regs) -> Result<(), EngineError> {
-        self.vcpu
-            .set_regs(regs)
-            .map_err(EngineError::call("KVM_SET_REGS"))
+        self.vcpu.set_regs(regs).map_err(EngineError::call("KVM_SET_REGS"))
     }
 
     fn read_u32(&self, address: u32) -> Option<u32> {
@@ -237,7 +235,11 @@ impl KvmEngine {
             self.last = LastExit::After;
             return Ok(Exit::Halt);
         };
-        let frame = exception_page::frame(vector, registers, |address| self.read_u32(address));
+        let dr6 = match vector {
+            exception_page::DEBUG_EXCEPTION => self.debug_registers()?.dr6,
+            _ => 0,
+        };
+        let frame = exception_page::frame(vector, registers, dr6, |address| self.read_u32(address));
         let kind = FaultKind::Exception { vector, error_code: frame.error_code };
         Ok(self.fault(kind, frame.location, frame.registers))
     }
@@ -265,16 +267,10 @@ impl KvmEngine {
 
     fn on_shutdown(&mut self) -> Result<Exit<'_>, EngineError> {
         let registers = registers(&self.kvm_regs()?);
-        let sregs = self
-            .vcpu
-            .get_sregs()
-            .map_err(EngineError::call("KVM_GET_SREGS"))?;
+        let sregs = self.vcpu.get_sregs().map_err(EngineError::call("KVM_GET_SREGS"))?;
         // kvm-amd resets the vCPU at a triple fault (svm.c, shutdown_interception).
-        let location = if sregs.cr0 as u32 & cr0::PE == 0 {
-            Location::Unknown
-        } else {
-            Location::At(registers.eip)
-        };
+        let location =
+            if sregs.cr0 as u32 & cr0::PE == 0 { Location::Unknown } else { Location::At(registers.eip) };
         let overflow = self.frame_fault(registers.esp).filter(|_| location != Location::Unknown);
         Ok(self.fault(overflow.unwrap_or(FaultKind::TripleFault), location, registers))
     }
@@ -512,16 +508,15 @@ impl Engine for KvmEngine {
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         // An I/O that is not finished would change them afterwards.
         self.give_up_io()?;
-        self.set_kvm_regs(&kvm_regs_of(registers))?;
+        self.stopping.forget_progress();
+        self.stop_stepping()?;
+        self.set_kvm_regs(&kvm_regs_of(&registers.as_held()))?;
         self.last = LastExit::Before;
         Ok(())
     }
 
     fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
-        let sregs = self
-            .vcpu
-            .get_sregs()
-            .map_err(EngineError::call("KVM_GET_SREGS"))?;
+        let sregs = self.vcpu.get_sregs().map_err(EngineError::call("KVM_GET_SREGS"))?;
         Ok(SystemRegisters {
             cs: sregs.cs.selector,
             ds: sregs.ds.selector,

@@ -36,3 +36,9 @@ pub fn suberror(run: &kvm_run) -> u32 {
     // SAFETY: every bit pattern is a value of this member, which holds integers only.
     unsafe { run.__bindgen_anon_1.internal.suberror }
 }
+
+/// DR6 of a KVM_EXIT_DEBUG.
+pub fn debug_status(run: &kvm_run) -> u64 {
+    // SAFETY: every bit pattern is a value of this member, which holds integers only.
+    unsafe { run.__bindgen_anon_1.debug.arch.dr6 }
+}

@@ -20,7 +20,6 @@ use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::{Engine, EngineError, EngineSnapshot, KvmEngine, LastExit, MemoryMap};
 
-
 /// A KVM engine's state.
 #[derive(Clone, Debug)]
 struct State {
@@ -77,13 +76,17 @@ impl KvmEngine {
             _ => self.map_ram(&state.file)?,
         }
         let Processor { regs, sregs, fpu, debug, events, msrs } = &*state.processor;
+        self.stop_stepping()?;
         self.vcpu.set_sregs(sregs).map_err(EngineError::call("KVM_SET_SREGS"))?;
         self.vcpu.set_regs(regs).map_err(EngineError::call("KVM_SET_REGS"))?;
         self.vcpu.set_fpu(fpu).map_err(EngineError::call("KVM_SET_FPU"))?;
         self.vcpu.set_debug_regs(debug).map_err(EngineError::call("KVM_SET_DEBUGREGS"))?;
         self.vcpu.set_vcpu_events(events).map_err(EngineError::call("KVM_SET_VCPU_EVENTS"))?;
         let set = self.vcpu.set_msrs(msrs).map_err(EngineError::call("KVM_SET_MSRS"))?;
-        debug_assert_eq!(set, msrs.as_slice().len(), "they could be set when they were saved");
+        // They could be set when they were saved.
+        if let Some(refused) = msrs.as_slice().get(set) {
+            return Err(EngineError::RegisterRefused { index: refused.index });
+        }
         self.stopping.forget_report();
         self.last = LastExit::Before;
         Ok(())
@@ -177,5 +180,32 @@ impl KvmEngine {
         let start = self.memory.get_host_address(GuestAddress(0)).expect("RAM begins at 0");
         let start = NonNull::new(start).expect("it is mapped").cast();
         (start, NonZeroUsize::new(self.map.ram().bytes() as usize).expect("there is RAM"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flatland_x86::MemorySize;
+
+    use super::*;
+
+    /// This test needs KVM.
+    #[test]
+    fn a_register_that_kvm_does_not_take_is_told_of() {
+        if std::env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
+            return;
+        }
+        let mut engine = KvmEngine::new(MemorySize::default()).expect("this test needs /dev/kvm");
+        let mut state = engine.take_snapshot().unwrap().state::<State>().expect("it is KVM's").clone();
+        let mut entries = state.processor.msrs.as_slice().to_vec();
+        let last = entries.last_mut().expect("there are some");
+        last.index = 0xdead_beef;
+        state.processor.msrs = Msrs::from_entries(&entries).unwrap();
+        let error = engine.restore_snapshot(&EngineSnapshot::new(state)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "KVM does not take model-specific register 0xdeadbeef of the snapshot: make a new machine, and a new \
+             snapshot in it"
+        );
     }
 }

@@ -3,19 +3,26 @@
 //! What works on every KVM is stepping, and up to four breakpoints in the debug registers. Breakpoints beyond those
 //! are found by stepping. Watchpoints do not work where KVM emulates the processor, and nothing counts instructions.
 
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 use kvm_bindings::{
-    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvm_guest_debug,
-    kvm_guest_debug_arch,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP,
+    kvm_debugregs, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
 };
 
-use flatland_x86::{DebugStop, EngineError, Exit, Stops, Unsupported};
+use flatland_x86::instruction::is_repeated_string;
+use flatland_x86::{DebugStop, Engine, EngineError, Exit, Stops, Unsupported, eflags};
 
-use super::{Kind, KvmEngine, LastExit, exception_page};
+use super::exception_page::DEBUG_EXCEPTION;
+use super::{Kind, KvmEngine, LastExit, exception_page, run_page};
 
 /// The breakpoints that fit the debug registers DR0 to DR3 (SDM volume 3, section 19.2.1).
 const DEBUG_REGISTERS: usize = 4;
 
 const HLT: u8 = 0xf4;
+/// EFLAGS.TF (SDM volume 1, section 3.4.3.3).
+const TF: u64 = eflags::TF as u64;
+/// DR6.BS: a debug exception came of TF (SDM volume 3, section 19.2.3).
+const DR6_SINGLE_STEP: u64 = 1 << 14;
 
 /// The guest runs undisturbed.
 pub const NOTHING: kvm_guest_debug =
@@ -28,8 +35,10 @@ pub struct Stopping {
     breakpoints: Vec<u32>,
     /// Where the last exit was an [`Exit::Debug`].
     reported: Option<u32>,
-    /// An instruction was executed before the last stop.
+    /// The last stop came after an instruction.
     has_stepped: bool,
+    /// The repeated instruction that is being stepped over. KVM stops after each of its iterations, or some of them.
+    repeating: Option<u32>,
 }
 
 impl Stopping {
@@ -42,17 +51,23 @@ impl Stopping {
         if stops.instructions.is_some() {
             return refuse("count instructions");
         }
-        Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), reported: None, has_stepped: false })
+        Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), ..Self::default() })
     }
 
     /// Takes these in place of what was set before. Where the last stop was, is known all the same.
     pub fn replace(&mut self, other: Self) {
-        *self = Self { reported: self.reported, ..other };
+        *self = Self { reported: self.reported, repeating: self.repeating, ..other };
     }
 
     /// The guest is somewhere else, and has not been stopped there.
     pub fn forget_report(&mut self) {
         self.reported = None;
+        self.repeating = None;
+    }
+
+    /// The registers have been changed: the next instruction starts anew.
+    pub fn forget_progress(&mut self) {
+        self.repeating = None;
     }
 
     /// Whether anything of it is set.
@@ -61,22 +76,34 @@ impl Stopping {
     }
 
     /// How to run from here.
-    fn guest_debug(&self, step: bool) -> kvm_guest_debug {
+    fn guest_debug(&self, how: &How) -> kvm_guest_debug {
         let mut debug = NOTHING;
-        if step {
-            debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-            return debug;
-        }
-        debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+        let (single_step, breakpoints) = match how {
+            How::Step(handlers) => (KVM_GUESTDBG_SINGLESTEP, &handlers[..]),
+            How::IntoHandlers(handlers) => (0, &handlers[..]),
+            How::ToBreakpoints => (0, &self.breakpoints[..]),
+        };
+        debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP | single_step;
         // DR7: bit 10 is always set; Gn enables breakpoint n, on execution where its other bits are clear (SDM
         // volume 3, section 19.2.4).
         debug.arch.debugreg[7] = 1 << 10;
-        for (number, address) in self.breakpoints.iter().enumerate() {
+        for (number, address) in breakpoints.iter().enumerate() {
             debug.arch.debugreg[number] = (*address).into();
             debug.arch.debugreg[7] |= 0b10 << (2 * number);
         }
         debug
     }
+}
+
+/// How far to run.
+enum How {
+    /// To the end of an instruction, or into one of these handlers if it faults. KVM sets TF for it, and hides TF.
+    Step(Vec<u32>),
+    /// To a breakpoint.
+    ToBreakpoints,
+    /// To the end of an instruction by the guest's own TF, and from there into the handler of the trap; or into another of
+    /// these.
+    IntoHandlers(Vec<u32>),
 }
 
 impl KvmEngine {
@@ -88,31 +115,57 @@ impl KvmEngine {
                 return Ok(kind);
             }
             self.last = LastExit::Before;
-            if self.stopping.step {
+            let regs = self.kvm_regs()?;
+            let goes_on = self.stopping.repeating == Some(regs.rip as u32) || regs.rflags & TF != 0;
+            if self.stopping.step && !goes_on {
                 self.stopping.has_stepped = true;
                 return Ok(Kind::Debug);
             }
         }
+        // Whether the trap of the guest's own TF is to be delivered.
+        let mut trap = false;
         loop {
             let mut regs = self.kvm_regs()?;
             let eip = regs.rip as u32;
+            let goes_on = self.stopping.repeating.take() == Some(eip) || trap;
             let at_breakpoint = self.stopping.breakpoints.contains(&eip);
-            if at_breakpoint && self.stopping.reported != Some(eip) {
+            if at_breakpoint && self.stopping.reported != Some(eip) && !goes_on {
                 self.stopping.has_stepped = false;
                 return Ok(Kind::Debug);
             }
             self.stopping.reported = None;
             let step =
                 self.stopping.step || at_breakpoint || self.stopping.breakpoints.len() > DEBUG_REGISTERS;
-            if step && self.code_at(eip).as_slice().first() == Some(&HLT) {
+            let code = self.code_at(eip);
+            if step && !trap && code.as_slice().first() == Some(&HLT) {
                 // Where KVM emulates the processor, it steps over a `hlt` and goes on.
                 regs.rip += 1;
                 self.set_kvm_regs(&regs)?;
                 return Ok(Kind::Halt);
             }
+            // While KVM steps, it hides TF. So a guest that has set TF is left to it.
+            let is_traced = regs.rflags & TF != 0;
+            let instruction =
+                Decoder::with_ip(32, code.as_slice(), eip.into(), DecoderOptions::NONE).decode();
+            let mut vectors = vectors_of(&instruction);
+            let how = if !step {
+                How::ToBreakpoints
+            } else if is_traced {
+                vectors[STACK_FAULT_SLOT] = DEBUG_EXCEPTION;
+                How::IntoHandlers(self.handlers(&vectors, eip)?)
+            } else {
+                How::Step(self.handlers(&vectors, eip)?)
+            };
+            if step && !is_traced && is_repeated_string(code.as_slice()) {
+                self.stopping.repeating = Some(eip);
+            }
+            let sets_tf = self.sets_trap_flag(&instruction, regs.rsp as u32);
             // Anew for each run: an exit may have cleared it.
-            let set = self.vcpu.set_guest_debug(&self.stopping.guest_debug(step));
-            set.map_err(EngineError::call("KVM_SET_GUEST_DEBUG"))?;
+            let mut debug = self.stopping.guest_debug(&how);
+            if std::mem::take(&mut trap) {
+                debug.control |= KVM_GUESTDBG_INJECT_DB;
+            }
+            self.set_guest_debug(&debug)?;
             match self.run_vcpu()? {
                 Kind::Debug => {}
                 Kind::Interrupted if at_breakpoint => {
@@ -127,11 +180,118 @@ impl KvmEngine {
                 // The step was into the handler of an exception.
                 return Ok(Kind::Halt);
             }
-            if self.stopping.step {
+            if let How::Step(handlers) = how {
+                let is_in_handler = handlers.contains(&eip) && instruction.mnemonic() != Mnemonic::Call;
+                self.hide_step(&instruction, sets_tf, is_in_handler)?;
+            } else if run_page::debug_status(self.vcpu.get_kvm_run()) & DR6_SINGLE_STEP != 0 {
+                // Where the processor runs the guest, its trap comes here first.
+                trap = true;
+                self.set_single_step_status()?;
+                continue;
+            }
+            if self.stopping.step && self.stopping.repeating != Some(eip) {
                 self.stopping.has_stepped = true;
                 return Ok(Kind::Debug);
             }
         }
+    }
+
+    /// Before the registers are set: while KVM steps, it takes no TF.
+    pub(super) fn stop_stepping(&self) -> Result<(), EngineError> {
+        if self.stopping.is_active() { self.set_guest_debug(&NOTHING) } else { Ok(()) }
+    }
+
+    fn set_guest_debug(&self, debug: &kvm_guest_debug) -> Result<(), EngineError> {
+        self.vcpu
+            .set_guest_debug(debug)
+            .map_err(|errno| EngineError::Call { call: "KVM_SET_GUEST_DEBUG", cause: errno.into() })
+    }
+
+    /// Where the guest's own handlers of these exceptions begin, as far as it has an IDT with them. Not the one whose first
+    /// instruction is the next: a breakpoint there would stop before it.
+    fn handlers(&self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
+        let idt = self
+            .vcpu
+            .get_sregs()
+            .map_err(|errno| EngineError::Call { call: "KVM_GET_SREGS", cause: errno.into() })?
+            .idt;
+        // The host's own table is not in RAM.
+        let handler = |vector: &u8| {
+            let offset = u32::from(*vector) * 8;
+            let gate = (idt.base as u32).checked_add(offset).filter(|_| offset + 7 <= idt.limit.into())?;
+            let (low, high) = (self.read_u32(gate)?, self.read_u32(gate.checked_add(4)?)?);
+            Some(low & 0xffff | high & 0xffff_0000).filter(|handler| *handler != eip)
+        };
+        Ok(vectors.iter().filter_map(handler).collect())
+    }
+
+    /// Whether an instruction sets TF, by what lies on the stack.
+    fn sets_trap_flag(&self, instruction: &Instruction, esp: u32) -> bool {
+        let offset = match instruction.code() {
+            Code::Popfw | Code::Popfd => 0,
+            Code::Iretw => 4,
+            Code::Iretd => 8,
+            _ => return false,
+        };
+        self.read_u32(esp.wrapping_add(offset)).is_some_and(|image| u64::from(image) & TF != 0)
+    }
+
+    /// Makes good for what KVM's TF has done to an instruction that the guest executed without it.
+    fn hide_step(
+        &mut self,
+        instruction: &Instruction,
+        sets_tf: bool,
+        is_in_handler: bool,
+    ) -> Result<(), EngineError> {
+        if sets_tf {
+            // It is lost when the step ends, and from here on is the guest's.
+            self.set_guest_debug(&NOTHING)?;
+            let regs = self.kvm_regs()?;
+            self.set_kvm_regs(&kvm_regs { rflags: regs.rflags | TF, ..regs })?;
+        }
+        let pushes_flags = matches!(instruction.code(), Code::Pushfw | Code::Pushfd);
+        if !pushes_flags && !is_in_handler {
+            return Ok(());
+        }
+        let esp = self.kvm_regs()?.rsp as u32;
+        let word = |index: u32| self.read_u32(esp.wrapping_add(index * 4));
+        let (at, behind) = (Some(instruction.ip32()), Some(instruction.next_ip32()));
+        let is_frame =
+            |start| [at, behind].contains(&word(start)) && word(start + 1).is_some_and(is_selector);
+        let pushed = if pushes_flags {
+            0
+        } else if is_frame(0) {
+            // EIP, CS, EFLAGS (SDM volume 3, section 7.12.1).
+            8
+        } else if is_frame(1) {
+            // The same behind an error code.
+            12
+        } else {
+            return Ok(());
+        };
+        let pushed = esp.wrapping_add(pushed);
+        let mut image = [0; 2];
+        if self.read_ram(pushed, &mut image) == image.len() {
+            let image = u16::from_le_bytes(image) & !(TF as u16);
+            self.write_ram(pushed, &image.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// The guest's own debug registers.
+    pub(super) fn debug_registers(&self) -> Result<kvm_debugregs, EngineError> {
+        self.vcpu
+            .get_debug_regs()
+            .map_err(|errno| EngineError::Call { call: "KVM_GET_DEBUGREGS", cause: errno.into() })
+    }
+
+    /// DR6 says that a trap came of TF, as the processor leaves it.
+    fn set_single_step_status(&self) -> Result<(), EngineError> {
+        let mut registers = self.debug_registers()?;
+        registers.dr6 |= DR6_SINGLE_STEP;
+        self.vcpu
+            .set_debug_regs(&registers)
+            .map_err(|errno| EngineError::Call { call: "KVM_SET_DEBUGREGS", cause: errno.into() })
     }
 
     /// A stop was reached, and EIP is there.
@@ -139,7 +299,36 @@ impl KvmEngine {
         let eip = self.kvm_regs()?.rip as u32;
         self.last = LastExit::Before;
         self.stopping.reported = Some(eip);
+        // At a breakpoint both may be true, and where a step ends there is to be seen.
         let Stopping { step, has_stepped, .. } = self.stopping;
         Ok(Exit::Debug(if step && has_stepped { DebugStop::Step } else { DebugStop::Breakpoint }))
     }
+}
+
+/// The exceptions that an instruction can raise, at most as many as there are debug registers.
+fn vectors_of(instruction: &Instruction) -> [u8; DEBUG_REGISTERS] {
+    const DIVIDE_ERROR: u8 = 0;
+    const BOUND_RANGE: u8 = 5;
+    const INVALID_OPCODE: u8 = 6;
+    const NOT_PRESENT: u8 = 11;
+    const STACK_FAULT: u8 = 12;
+    const GENERAL_PROTECTION: u8 = 13;
+    let of_its_own = match instruction.mnemonic() {
+        Mnemonic::Int => instruction.immediate8(),
+        Mnemonic::Int1 => DEBUG_EXCEPTION,
+        Mnemonic::Int3 => 3,
+        Mnemonic::Into => 4,
+        Mnemonic::Bound => BOUND_RANGE,
+        Mnemonic::Div | Mnemonic::Idiv | Mnemonic::Aam => DIVIDE_ERROR,
+        _ => NOT_PRESENT,
+    };
+    [of_its_own, INVALID_OPCODE, GENERAL_PROTECTION, STACK_FAULT]
+}
+
+/// Which of them is left out for another.
+const STACK_FAULT_SLOT: usize = 3;
+
+/// Whether a word of a frame can be CS: its upper half is clear or left over.
+fn is_selector(word: u32) -> bool {
+    word & 0xffff != 0
 }

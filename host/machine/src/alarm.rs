@@ -9,10 +9,7 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::interrupt::{Shared, reason};
-
-/// A time that does not come.
-pub const NEVER: u64 = u64::MAX;
+use crate::interrupt::{NEVER, Shared, reason};
 
 /// How long the alarm waits for an exit, at which a machine flushes by itself, before it interrupts the engine.
 pub const FLUSH_GRACE: Duration = Duration::from_millis(10);

@@ -67,7 +67,10 @@ impl Default for Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Builder").field("engine", &self.engine).field("memory", &self.memory).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("engine", &self.engine)
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,7 +97,10 @@ impl fmt::Display for BuildError {
             Self::Memory(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
             Self::PortIsTaken(port) => {
-                write!(f, "there is a device at port {port:#x} already: put yours at a free one, such as 0x3f8")
+                write!(
+                    f,
+                    "there is a device at port {port:#x} already: put yours at a free one, such as 0x3f8"
+                )
             }
             Self::NoSuchPort(port) => {
                 write!(f, "a device at port {port:#x} needs ports above 0xffff: put it at a lower one")
@@ -213,10 +219,10 @@ impl Builder {
     /// The same on an engine of the caller's, whose RAM is laid out already.
     pub fn build_with(
         self,
-        engine: impl Engine + Send + 'static,
+        engine: Box<dyn Engine + Send>,
         program: &Program,
     ) -> Result<Machine, BuildError> {
-        self.build_on(Box::new(engine), None, program)
+        self.build_on(engine, None, program)
     }
 
     fn build_on(
@@ -225,8 +231,7 @@ impl Builder {
         fell_back: Option<ChoiceError>,
         program: &Program,
     ) -> Result<Machine, BuildError> {
-        let mut machine =
-            Machine::on_engine(engine, program.image(), self.streams).map_err(BuildError::Image)?;
+        let mut machine = Machine::new(engine, program.image(), self.streams).map_err(BuildError::Image)?;
         machine.fell_back = fell_back;
         machine.set_time_limit(self.time_limit);
         if self.instruction_limit.is_some() {

@@ -223,4 +223,3 @@ impl Answer {
         self.read = 0;
     }
 }
-

@@ -7,9 +7,8 @@ use std::time::Duration;
 use crate::Outcome;
 
 /// What [`Machine::resume`](crate::Machine::resume) is to return for. The end of a run and an interrupt always count;
-/// what nobody wants costs nothing.
+/// what nobody wants costs nothing. More may come: write `..Wants::default()` behind what you name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Wants {
     /// Each transfer at a port, after it was made.
     pub transfers: bool,

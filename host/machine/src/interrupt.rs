@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use flatland_x86::Interrupt;
 
-use crate::alarm::NEVER;
-use crate::streams::Waker;
+use crate::waker::Waker;
+
+/// A time that does not come.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Why a run is to come back: a set of these bits.
 pub(crate) mod reason {
@@ -50,12 +52,6 @@ impl InterruptHandle {
     /// Interrupts the run that goes on, or else the next one. Several calls may count as one.
     pub fn interrupt(&self) {
         self.0.raise(reason::REQUESTED);
-    }
-
-    /// Whether the next [`Machine::resume`](crate::Machine::resume) will return at once for that: for whoever holds the
-    /// machine meanwhile, and is not to hold it longer.
-    pub fn is_pending(&self) -> bool {
-        self.0.reasons() & reason::REQUESTED != 0
     }
 }
 
@@ -126,4 +122,3 @@ impl Shared {
         result
     }
 }
-

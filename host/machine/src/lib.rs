@@ -31,13 +31,14 @@ mod outcome;
 mod snapshot;
 mod stats;
 mod streams;
+mod waker;
 
 pub use builder::{BuildError, Builder};
 pub use choice::{ChoiceError, EngineChoice, UnknownEngine};
 pub use device::{Device, Host, Unfinished};
 pub use event::{Event, Stopped, Transfer, Wants};
 pub use flatland_program::{Image, ImageError, Program, ProgramError};
-pub use flatland_x86::{MemorySize, MemoryMap};
+pub use flatland_x86::{MemoryMap, MemorySize};
 pub use interrupt::InterruptHandle;
 pub use machine::{Machine, RunError};
 pub use outcome::{Outcome, Signal, Stop};

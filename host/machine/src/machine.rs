@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use flatland_contract::memory::LOAD_ADDRESS;
 use flatland_contract::{Direction, Port};
 use flatland_x86::{
-    DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Location, MemoryMap, Registers, Stops, SystemRegisters,
-    Unsupported,
+    DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Location, MemoryMap, Registers, Stops,
+    SystemRegisters, Unsupported,
 };
 
-use crate::alarm::{self, NEVER};
+use crate::alarm;
 use crate::bus::Bus;
-use crate::interrupt::{Shared, reason};
+use crate::interrupt::{NEVER, Shared, reason};
 use crate::streams::Flush;
 use crate::{
-    Builder, ChoiceError, Device, Event, Host, Image, ImageError, InterruptHandle, Outcome, Stats, Stop, Stopped,
-    StreamError, Streams, Transfer, Unfinished, Wants, devices,
+    Builder, ChoiceError, Device, Event, Host, Image, ImageError, InterruptHandle, Outcome, Stats, Stop,
+    Stopped, StreamError, Streams, Transfer, Unfinished, Wants, devices,
 };
 
 /// A processor with a program in its RAM, devices behind its ports, and streams behind these.
@@ -124,24 +124,6 @@ impl From<StreamError> for RunError {
     }
 }
 
-/// What became of a transfer.
-enum Made {
-    Yes,
-    /// Later: the run is to come back.
-    Interrupted,
-    /// Later: somebody wants to know.
-    InputWanted,
-    /// It ends the run. `true` if it was made.
-    Ends(End, bool),
-}
-
-/// A transfer that ends the run.
-enum End {
-    Exited(u8),
-    OfInput,
-    Fault(FaultKind),
-}
-
 impl Machine {
     /// The longest that a byte waits to be written while the guest computes.
     pub const FLUSH_WITHIN: Duration = Duration::from_millis(20);
@@ -157,14 +139,6 @@ impl Machine {
     /// A machine on an engine of the caller's, with the contract's devices and no limits. [`Self::builder`] makes the
     /// engine, too.
     pub fn new(
-        engine: impl Engine + Send + 'static,
-        image: &Image,
-        streams: Streams,
-    ) -> Result<Self, ImageError> {
-        Self::on_engine(Box::new(engine), image, streams)
-    }
-
-    pub(crate) fn on_engine(
         mut engine: Box<dyn Engine + Send>,
         image: &Image,
         streams: Streams,
@@ -210,15 +184,22 @@ impl Machine {
         InterruptHandle::new(self.shared.clone())
     }
 
+    /// Whether the machine was interrupted, and nobody was told of it: the next [`Self::resume`] will return
+    /// [`Event::Interrupted`]. For whoever holds a run up.
+    pub fn is_interrupted(&self) -> bool {
+        self.shared.reasons() & reason::REQUESTED != 0
+    }
+
     /// Ends a run that takes longer than this. Only the time inside of [`Self::resume`] counts, since the start or the
     /// last [`Self::restore`].
-    pub fn set_time_limit(&mut self, limit: Option<Duration>) {
-        self.limits.time = limit;
+    pub fn set_time_limit(&mut self, limit: impl Into<Option<Duration>>) {
+        self.limits.time = limit.into();
     }
 
     /// Ends a run that has executed so many instructions, counted from entry: what a snapshot had executed counts, too,
     /// after it was restored. An error if the engine cannot count them.
-    pub fn set_instruction_limit(&mut self, limit: Option<u64>) -> Result<(), Unsupported> {
+    pub fn set_instruction_limit(&mut self, limit: impl Into<Option<u64>>) -> Result<(), Unsupported> {
+        let limit = limit.into();
         let stops = Stops { instructions: limit, ..Stops::default() };
         self.engine.set_stops(&stops)?;
         self.stops = stops;
@@ -449,37 +430,32 @@ impl Machine {
                 return Ok(Event::Ended(outcome));
             }
             if let Some(unsent) = self.unsent.take() {
-                let (made, transfer) = self.output(&unsent.data, unsent.port, unsent.width, wants);
-                if let Some(event) = self.settle(made?, transfer)? {
+                let Unsent { port, width, data } = &unsent;
+                let result = self.bus.write(
+                    *port,
+                    *width,
+                    data,
+                    &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false },
+                );
+                let transfer = noted(&result, wants, *port, *width, Direction::Out, data);
+                if let Err(Unfinished::Interrupted) = result {
+                    self.unsent = Some(unsent);
+                    continue;
+                }
+                let (port, width) = (*port, *width);
+                if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
                     return Ok(event);
                 }
                 self.set_flush()?;
                 continue;
             }
             if self.waits_for_input {
-                let (made, transfer) = match self.engine.pending_input() {
-                    Some((port, width, data)) => read(
-                        &mut self.bus,
-                        &mut Host {
-                            streams: &mut self.streams,
-                            shared: &self.shared,
-                            announces_input: wants.input && !self.input_is_announced,
-                        },
-                        wants,
-                        (port, width),
-                        data,
-                    ),
-                    // Given up by whoever changed the registers.
-                    None => (Ok(Made::Yes), None),
-                };
-                self.waits_for_input = !matches!(made, Ok(Made::Yes | Made::Ends(..)));
-                self.input_is_announced |= matches!(made, Ok(Made::InputWanted));
-                if let Some(event) = self.settle(made?, transfer)? {
+                if let Some(event) = self.read_again(wants)? {
                     return Ok(event);
                 }
                 continue;
             }
-            let (made, transfer) = match self.engine.run()? {
+            match self.engine.run()? {
                 Exit::Out { port, width, data } => {
                     self.stats.count(port, Direction::Out, data.len());
                     let host = &mut Host {
@@ -487,14 +463,21 @@ impl Machine {
                         shared: &self.shared,
                         announces_input: false,
                     };
-                    let (made, transfer) = write(&mut self.bus, host, wants, (port, width), data);
-                    if let Ok(Made::Interrupted) = made {
-                        self.unsent = Some(Unsent { port, width, data: data.into() });
+                    let result = self.bus.write(port, width, data, host);
+                    let is_plain = result.is_ok() && !wants.transfers;
+                    if !is_plain {
+                        let transfer = noted(&result, wants, port, width, Direction::Out, data);
+                        if let Err(Unfinished::Interrupted) = result {
+                            self.unsent = Some(Unsent { port, width, data: data.into() });
+                            continue;
+                        }
+                        if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
+                            return Ok(event);
+                        }
                     }
-                    if self.streams.output_waits() && !self.flush_is_set {
+                    if !self.flush_is_set && self.streams.output_waits() {
                         self.set_flush()?;
                     }
-                    (made, transfer)
                 }
                 Exit::In { port, width, data } => {
                     self.stats.count(port, Direction::In, data.len());
@@ -503,67 +486,72 @@ impl Machine {
                         shared: &self.shared,
                         announces_input: wants.input,
                     };
-                    let (made, transfer) = read(&mut self.bus, host, wants, (port, width), data);
-                    self.waits_for_input = matches!(made, Ok(Made::Interrupted | Made::InputWanted));
-                    self.input_is_announced = matches!(made, Ok(Made::InputWanted));
-                    (made, transfer)
+                    let result = self.bus.read(port, width, data, host);
+                    let is_plain = result.is_ok() && !wants.transfers;
+                    if !is_plain {
+                        let transfer = noted(&result, wants, port, width, Direction::In, data);
+                        self.waits_for_input =
+                            matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
+                        self.input_is_announced = matches!(result, Err(Unfinished::InputWanted));
+                        if let Some(event) = self.settle(result, port, width, Direction::In, transfer)? {
+                            return Ok(event);
+                        }
+                    }
                 }
                 Exit::Halt => return Ok(Event::Ended(Outcome::Halted)),
                 Exit::Fault(fault) => return Ok(Event::Ended(Outcome::Fault(fault))),
-                Exit::Interrupted => {
-                    self.stats.interrupts += 1;
-                    continue;
-                }
+                Exit::Interrupted => self.stats.interrupts += 1,
                 Exit::Debug(stop) => return self.on_stop(stop),
-                other => return Err(EngineError::UnknownExit(format!("{other:?}").into()).into()),
-            };
-            match made? {
-                Made::Yes if transfer.is_none() => {}
-                made => {
-                    if let Some(event) = self.settle(made, transfer)? {
-                        return Ok(event);
-                    }
-                }
             }
         }
     }
 
-    /// A transfer of what the guest sent before.
-    fn output(
-        &mut self,
-        data: &[u8],
-        port: u16,
-        width: u8,
-        wants: &Wants,
-    ) -> (Result<Made, StreamError>, Option<Transfer>) {
-        let host =
-            &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false };
-        let (made, transfer) = write(&mut self.bus, host, wants, (port, width), data);
-        if let Ok(Made::Interrupted) = made {
-            self.unsent = Some(Unsent { port, width, data: data.into() });
-        }
-        (made, transfer)
+    /// Tries again to give the guest the input that it waits for.
+    fn read_again(&mut self, wants: &Wants) -> Result<Option<Event>, RunError> {
+        self.waits_for_input = false;
+        // Given up by whoever changed the registers.
+        let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
+        let host = &mut Host {
+            streams: &mut self.streams,
+            shared: &self.shared,
+            announces_input: wants.input && !self.input_is_announced,
+        };
+        let result = self.bus.read(port, width, data, host);
+        let transfer = noted(&result, wants, port, width, Direction::In, data);
+        self.waits_for_input = matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
+        self.input_is_announced |= matches!(result, Err(Unfinished::InputWanted));
+        self.settle(result, port, width, Direction::In, transfer)
     }
 
-    /// What comes of a transfer.
-    fn settle(&mut self, made: Made, transfer: Option<Transfer>) -> Result<Option<Event>, RunError> {
-        let outcome = match made {
-            Made::Yes => None,
+    /// What comes of a transfer that is more than made.
+    #[cold]
+    fn settle(
+        &mut self,
+        result: Result<(), Unfinished>,
+        port: u16,
+        width: u8,
+        direction: Direction,
+        transfer: Option<Transfer>,
+    ) -> Result<Option<Event>, RunError> {
+        let outcome = match result {
+            Ok(()) => None,
             // The loop looks why.
-            Made::Interrupted => return Ok(None),
-            Made::InputWanted => return Ok(Some(Event::InputWanted)),
-            Made::Ends(end, _) => Some(match end {
-                End::Exited(status) => Outcome::Exited(status),
-                End::OfInput => Outcome::EndOfInput,
-                End::Fault(kind) => Outcome::Fault(Fault { kind, location: self.engine.location()? }),
-            }),
+            Err(Unfinished::Interrupted) => return Ok(None),
+            Err(Unfinished::InputWanted) => return Ok(Some(Event::InputWanted)),
+            Err(Unfinished::Stream(error)) => return Err(error.into()),
+            Err(Unfinished::Exit(status)) => Some(Outcome::Exited(status)),
+            Err(Unfinished::EndOfInput) => Some(Outcome::EndOfInput),
+            Err(Unfinished::Unsupported) => {
+                let kind = FaultKind::Port { port, width, direction };
+                Some(Outcome::Fault(Fault { kind, location: self.engine.location()? }))
+            }
         };
-        Ok(match (transfer, outcome) {
-            (Some(transfer), outcome) => {
+        Ok(match transfer {
+            Some(transfer) => {
                 self.next = outcome;
                 Some(Event::Transfer(transfer))
             }
-            (None, outcome) => outcome.map(Event::Ended),
+            None => outcome.map(Event::Ended),
         })
     }
 
@@ -659,59 +647,15 @@ impl Machine {
     }
 }
 
-fn read(
-    bus: &mut Bus,
-    host: &mut Host,
-    wants: &Wants,
-    (port, width): (u16, u8),
-    data: &mut [u8],
-) -> (Result<Made, StreamError>, Option<Transfer>) {
-    let made = made(bus.read(port, width, data, host), port, width, Direction::In);
-    let transfer = noted(&made, wants, port, width, Direction::In, data);
-    (made, transfer)
-}
-
-fn write(
-    bus: &mut Bus,
-    host: &mut Host,
-    wants: &Wants,
-    (port, width): (u16, u8),
-    data: &[u8],
-) -> (Result<Made, StreamError>, Option<Transfer>) {
-    let made = made(bus.write(port, width, data, host), port, width, Direction::Out);
-    let transfer = noted(&made, wants, port, width, Direction::Out, data);
-    (made, transfer)
-}
-
 /// The transfer, if it was made and somebody wants to know.
 fn noted(
-    made: &Result<Made, StreamError>,
+    result: &Result<(), Unfinished>,
     wants: &Wants,
     port: u16,
     width: u8,
     direction: Direction,
     data: &[u8],
 ) -> Option<Transfer> {
-    let was_made = matches!(made, Ok(Made::Yes | Made::Ends(_, true)));
+    let was_made = matches!(result, Ok(()) | Err(Unfinished::Exit(_)));
     (wants.transfers && was_made).then(|| Transfer { port, width, direction, data: data.to_vec() })
-}
-
-/// What a device's answer means for the run.
-fn made(
-    result: Result<(), Unfinished>,
-    port: u16,
-    width: u8,
-    direction: Direction,
-) -> Result<Made, StreamError> {
-    Ok(match result {
-        Ok(()) => Made::Yes,
-        Err(Unfinished::Unsupported) => {
-            Made::Ends(End::Fault(FaultKind::Port { port, width, direction }), false)
-        }
-        Err(Unfinished::Exit(status)) => Made::Ends(End::Exited(status), true),
-        Err(Unfinished::EndOfInput) => Made::Ends(End::OfInput, false),
-        Err(Unfinished::InputWanted) => Made::InputWanted,
-        Err(Unfinished::Interrupted) => Made::Interrupted,
-        Err(Unfinished::Stream(error)) => return Err(error),
-    })
 }

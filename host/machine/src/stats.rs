@@ -25,10 +25,21 @@ pub struct Transfers {
 }
 
 impl Stats {
-    /// Counts an exit with transfers at a port; unknown ports end the run and are told otherwise.
+    /// Counts an exit with transfers at a port of the contract.
+    #[inline]
     pub(crate) fn count(&mut self, port: u16, direction: Direction, bytes: usize) {
-        if let Some(port) = Port::from_number(port) {
-            let transfers = &mut self.transfers[index(port, direction)];
+        /// The place of each port in [`Port::ALL`], by number.
+        const INDICES: [u8; 0x100] = {
+            let mut indices = [u8::MAX; 0x100];
+            let mut index = 0;
+            while index < Port::ALL.len() {
+                indices[Port::ALL[index].number() as usize] = index as u8;
+                index += 1;
+            }
+            indices
+        };
+        let index = INDICES.get(usize::from(port)).copied().unwrap_or(u8::MAX);
+        if let Some(transfers) = self.transfers.get_mut(slot(index.into(), direction)) {
             transfers.exits += 1;
             transfers.bytes += bytes as u64;
         }
@@ -36,13 +47,13 @@ impl Stats {
 
     /// What went through a port in this direction.
     pub fn transfers(&self, port: Port, direction: Direction) -> Transfers {
-        self.transfers[index(port, direction)]
+        self.transfers[slot(port.index(), direction)]
     }
 }
 
 /// In the order of [`Port::ALL`], in before out.
-fn index(port: Port, direction: Direction) -> usize {
-    2 * port.index() + usize::from(direction == Direction::Out)
+fn slot(port: usize, direction: Direction) -> usize {
+    2 * port + usize::from(direction == Direction::Out)
 }
 
 impl Stats {
@@ -93,7 +104,7 @@ mod tests {
     fn each_port_and_direction_is_counted_apart() {
         let mut indices: Vec<_> = Port::ALL
             .into_iter()
-            .flat_map(|port| [index(port, Direction::In), index(port, Direction::Out)])
+            .flat_map(|port| [slot(port.index(), Direction::In), slot(port.index(), Direction::Out)])
             .collect();
         indices.sort();
         assert_eq!(indices, (0..2 * Port::ALL.len()).collect::<Vec<_>>());

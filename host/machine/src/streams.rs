@@ -11,25 +11,12 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
-pub(crate) use file::Waker;
 pub use input::Input;
 pub(crate) use input::Refill;
 pub(crate) use output::Flush;
 pub use output::Output;
 
 use crate::interrupt::Shared;
-
-/// Nothing to wake: waits look for interrupts by themselves.
-#[cfg(not(target_os = "linux"))]
-#[derive(Debug, Default)]
-pub(crate) struct Waker;
-
-#[cfg(not(target_os = "linux"))]
-impl Waker {
-    pub fn prepare(&self) {}
-    pub fn wake(&self) {}
-}
 
 /// The three streams of a machine.
 #[derive(Debug)]

@@ -126,15 +126,14 @@ fn first_difference<'a>(
         // What a broken file does not have cannot be compared.
         let bytes = header.data(LE, data).ok()?;
         let mut found = [0; 4096];
-        bytes.chunks(found.len()).zip((header.p_vaddr(LE)..).step_by(found.len())).find_map(
-            |(expected, start)| {
-                let there = read(start, &mut found);
-                // Behind the image RAM is zeros.
-                found[there..].fill(0);
-                let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found)?;
-                Some(start.wrapping_add(differs as u32))
-            },
-        )
+        bytes.chunks(found.len()).enumerate().find_map(|(index, expected)| {
+            let start = u64::from(header.p_vaddr(LE)) + (index * found.len()) as u64;
+            // Behind the image RAM is zeros, and so is what there is no address for.
+            let there = u32::try_from(start).map_or(0, |start| read(start, &mut found));
+            found[there..].fill(0);
+            let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found)?;
+            Some(u32::try_from(start + differs as u64).unwrap_or(u32::MAX))
+        })
     })
 }
 

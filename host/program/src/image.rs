@@ -92,9 +92,9 @@ impl fmt::Display for ImageError {
                 f.write_str("there is no such file: check the path, or build it with `cargo xtask build`")
             }
             Self::NoPermission => f.write_str("no permission to read it: `chmod +r` it, or run as its owner"),
-            Self::Directory => f.write_str(
-                "it is a directory: name the image inside it, such as target/guest/answer.bin",
-            ),
+            Self::Directory => {
+                f.write_str("it is a directory: name the image inside it, such as target/guest/answer.bin")
+            }
             Self::Empty => f.write_str(
                 "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
             ),

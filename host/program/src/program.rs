@@ -98,7 +98,11 @@ impl Program {
 
     /// What lies where in RAM: where segments are known, code and constants are read-only and there is a hole below the
     /// stack.
-    pub fn memory_map(&self, ram: MemorySize, stack: Option<MemorySize>) -> Result<MemoryMap, MemoryMapError> {
+    pub fn memory_map(
+        &self,
+        ram: MemorySize,
+        stack: Option<MemorySize>,
+    ) -> Result<MemoryMap, MemoryMapError> {
         let map = match stack {
             Some(stack) => MemoryMap::with_stack(ram, stack)?,
             None => ram.into(),

@@ -1,11 +1,13 @@
 //! Names and lines for addresses, from the ELF file that a flat image was made of.
 
-use std::env;
 use std::error::Error;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use addr2line::Loader;
+use addr2line::{Loader, gimli};
+use object::read::elf::ElfFile32;
+use object::{LittleEndian, Object, ObjectSection};
 
 use flatland_x86::instruction::Read;
 
@@ -15,8 +17,8 @@ use crate::elf;
 pub struct Symbols {
     elf: Loader,
     path: PathBuf,
-    /// Files below this folder are named as from here.
-    here: PathBuf,
+    /// Where the compiler was called with relative paths. These are shown, as in panics and the compiler's messages.
+    folders: Vec<PathBuf>,
 }
 
 /// What is known of an address.
@@ -42,7 +44,7 @@ pub struct Function {
 pub struct Source {
     /// Where the file was when it was compiled.
     pub path: PathBuf,
-    /// How a person is told of it: from here, if it lies below; the standard library's from its own folder.
+    /// How a person is told of it: as the compiler was given it; the standard library's from its own folder.
     pub shown: String,
     /// The line, from 1 on.
     pub line: u32,
@@ -111,7 +113,7 @@ impl Symbols {
             return Err(failed(format!("it is another image's: they differ at {address:#010x}")));
         }
         match Loader::new(path) {
-            Ok(elf) => Ok(Self { elf, path: path.into(), here: env::current_dir().unwrap_or_default() }),
+            Ok(elf) => Ok(Self { elf, path: path.into(), folders: working_folders(path) }),
             Err(cause) => Err(failed(cause.to_string())),
         }
     }
@@ -165,12 +167,13 @@ impl Symbols {
         functions
     }
 
-    /// A file's path as short as it can be pasted into a command here.
+    /// A file's path as the compiler was given it, or as from the folder of the standard library.
     fn short(&self, file: &str) -> String {
         if let Some(path) = in_standard_library(file) {
             return path.into();
         }
-        Path::new(file).strip_prefix(&self.here).unwrap_or(Path::new(file)).display().to_string()
+        let relative = self.folders.iter().find_map(|folder| Path::new(file).strip_prefix(folder).ok());
+        relative.unwrap_or(Path::new(file)).display().to_string()
     }
 
     fn is_code(&self, address: u32) -> bool {
@@ -189,6 +192,30 @@ impl Symbols {
 /// A symbol's name as it stands in the source.
 pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
+}
+
+/// The folders in which the compiler was called with the relative path of a source file: that of the guest's workspace,
+/// as cargo calls it. Broken debug information has none.
+fn working_folders(path: &Path) -> Vec<PathBuf> {
+    let file = fs::read(path).unwrap_or_default();
+    let Ok(elf) = ElfFile32::<LittleEndian>::parse(&*file) else { return Vec::new() };
+    let section = |id: gimli::SectionId| -> Result<_, gimli::Error> {
+        let data = elf.section_by_name(id.name()).and_then(|section| section.data().ok());
+        Ok(gimli::EndianSlice::new(data.unwrap_or_default(), gimli::LittleEndian))
+    };
+    let Ok(dwarf) = gimli::Dwarf::load(section) else { return Vec::new() };
+    let mut folders = Vec::new();
+    let mut units = dwarf.units();
+    while let Ok(Some(header)) = units.next() {
+        let Ok(gimli::Unit { name: Some(name), comp_dir: Some(folder), .. }) = dwarf.unit(header) else {
+            continue;
+        };
+        let (name, folder) = (name.to_string_lossy(), PathBuf::from(folder.to_string_lossy().into_owned()));
+        if Path::new(&*name).is_relative() && !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders
 }
 
 /// A file of the standard library, as from the folder of its sources: `library/core/src/panicking.rs`.

@@ -19,6 +19,14 @@ use super::segment::number::CS;
 const MAX_INSTRUCTIONS: usize = 48;
 /// The most blocks before all are forgotten.
 const MAX_BLOCKS: usize = 1 << 16;
+/// The most in one where code changes as fast as it is decoded: see [`Blocks::most_instructions`].
+const MAX_INSTRUCTIONS_OF_CHANGING_CODE: usize = 4;
+/// How many instructions may be decoded for each that is executed, before blocks become short.
+const DECODED_FOR_EACH_EXECUTED: u64 = 4;
+/// How many may be decoded before that counts.
+const DECODED_AT_FIRST: u64 = 4096;
+/// The most blocks of a line that a store there is compared with. Where there are more, it removes them all.
+const MAX_COMPARED: usize = 16;
 /// Entries of the table by which a block is found fast; a power of two.
 const TABLE_SIZE: usize = 1 << 10;
 
@@ -90,6 +98,10 @@ pub struct Blocks {
     table: Box<[Id]>,
     mode: Option<Mode>,
     breakpoints: Vec<u32>,
+    /// How many instructions have been decoded.
+    decoded: u64,
+    /// How many blocks and lines have been looked at because of stores to code.
+    compared: u64,
 }
 
 impl Default for Blocks {
@@ -101,6 +113,8 @@ impl Default for Blocks {
             table: vec![NONE; TABLE_SIZE].into_boxed_slice(),
             mode: None,
             breakpoints: Vec::new(),
+            decoded: 0,
+            compared: 0,
         }
     }
 }
@@ -110,6 +124,25 @@ impl Blocks {
     #[inline(always)]
     pub fn get(&self, id: Id) -> &Block {
         &self.blocks[id as usize]
+    }
+
+    /// Whether no store has removed the block.
+    pub fn contains(&self, id: Id) -> bool {
+        self.blocks[id as usize].key != Key::REMOVED
+    }
+
+    /// How many instructions a new block may have. Code that changes itself, or segments, throws blocks away before they
+    /// are executed to their end. Decoding few instructions at a time keeps the cost of it in proportion to what is
+    /// executed.
+    fn most_instructions(&self, cpu: &Cpu, key: Key) -> usize {
+        let allowed = cpu.instructions.saturating_mul(DECODED_FOR_EACH_EXECUTED);
+        if key.is_single() {
+            1
+        } else if self.decoded <= allowed.saturating_add(DECODED_AT_FIRST) {
+            MAX_INSTRUCTIONS
+        } else {
+            MAX_INSTRUCTIONS_OF_CHANGING_CODE
+        }
     }
 
     /// The block at EIP, of several instructions, after another block was left.
@@ -175,7 +208,7 @@ impl Blocks {
         let mut ops = Vec::new();
         let mut len = 0;
         let mut instructions = 0;
-        let most = if key.is_single() { 1 } else { MAX_INSTRUCTIONS };
+        let most = self.most_instructions(cpu, key);
         loop {
             let eip = key.eip().wrapping_add(len);
             let first_op = ops.len();
@@ -194,6 +227,7 @@ impl Blocks {
         let end = decode::end_of_block(&ops[ops.len() - 1]);
         ops.push(end);
 
+        self.decoded += instructions as u64;
         let stops_first = self.breakpoints.contains(&key.eip()) && !key.is_single();
         let id = self.blocks.len() as Id;
         self.blocks.push(Block {
@@ -215,14 +249,23 @@ impl Blocks {
     #[cold]
     pub fn remove_changed(&mut self, cpu: &mut Cpu) {
         for (address, len) in cpu.memory.take_changes() {
-            for line in memory::lines(address, len) {
-                self.remove_overlapping(cpu, line, address, len);
+            let changed = memory::lines(address, len);
+            if (changed.end() - changed.start()) as usize <= self.by_line.len() {
+                changed.for_each(|line| self.remove_overlapping(cpu, line, address, len));
+            } else {
+                let with_code = self.by_line.keys().copied().filter(|line| changed.contains(line));
+                for line in with_code.collect::<Vec<_>>() {
+                    self.remove_overlapping(cpu, line, address, len);
+                }
             }
         }
     }
 
     fn remove_overlapping(&mut self, cpu: &mut Cpu, line: u32, address: u32, len: u32) {
+        self.compared += 1;
         let Some(ids) = self.by_line.get_mut(&line) else { return };
+        self.compared += ids.len() as u64;
+        let are_many = ids.len() > MAX_COMPARED;
         let blocks = &mut self.blocks;
         let by_key = &mut self.by_key;
         ids.retain(|&id| {
@@ -230,9 +273,10 @@ impl Blocks {
             let (start, size) = block.range;
             let end = |start: u32, len: u32| u64::from(start) + u64::from(len);
             let overlaps = u64::from(start) < end(address, len) && u64::from(address) < end(start, size);
-            if overlaps && block.key != Key::REMOVED {
+            if (overlaps || are_many) && block.key != Key::REMOVED {
                 by_key.remove(&block.key);
                 block.key = Key::REMOVED;
+                block.ops = Box::default();
             }
             block.key != Key::REMOVED
         });
@@ -244,13 +288,13 @@ impl Blocks {
 
     /// Forgets everything.
     pub fn clear(&mut self, cpu: &mut Cpu) {
-        for &line in self.by_line.keys() {
+        // A map that was large once would take as long to empty each time.
+        for line in core::mem::take(&mut self.by_line).into_keys() {
             cpu.memory.set_line_has_code(line, false);
         }
         cpu.memory.take_changes();
         self.blocks.clear();
-        self.by_key.clear();
-        self.by_line.clear();
+        self.by_key = HashMap::new();
         self.table.fill(NONE);
         self.mode = None;
     }
@@ -259,5 +303,115 @@ impl Blocks {
     pub fn set_breakpoints(&mut self, cpu: &mut Cpu, breakpoints: &[u32]) {
         self.clear(cpu);
         self.breakpoints = breakpoints.to_vec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::println;
+
+    use flatland_x86::{Engine, Exit, MemorySize, Stops};
+
+    use super::super::SoftEngine;
+    use super::*;
+
+    const RAM: u32 = 0x1_0000;
+    const LIMIT: u64 = 20_000;
+
+    /// Runs code at 0 up to the limit, or to what ends it, and returns what was executed.
+    fn run(engine: &mut SoftEngine, code: &[u8]) -> u64 {
+        engine.write_ram(0, code);
+        engine.set_stops(&Stops { instructions: Some(LIMIT), ..Stops::default() }).unwrap();
+        while let Exit::In { .. } | Exit::Out { .. } = engine.run().unwrap() {}
+        engine.instructions().unwrap()
+    }
+
+    fn engine() -> SoftEngine {
+        SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap())
+    }
+
+    /// The work of decoding is in proportion to what is executed, whatever code does to itself.
+    #[track_caller]
+    fn check_work(engine: &SoftEngine, executed: u64) {
+        let Blocks { decoded, compared, .. } = engine.blocks;
+        let of_blocks = (MAX_INSTRUCTIONS_OF_CHANGING_CODE as u64 + DECODED_FOR_EACH_EXECUTED) * executed;
+        assert!(
+            decoded <= of_blocks + DECODED_AT_FIRST + MAX_INSTRUCTIONS as u64,
+            "{decoded} for {executed}"
+        );
+        // A store changes two lines at most, and a block is in as many lines as it has instructions, at most.
+        let of_stores = 2 * (1 + MAX_COMPARED as u64) * executed;
+        assert!(compared <= of_stores + 2 * decoded, "{compared} for {executed}, {decoded} decoded");
+    }
+
+    #[test]
+    fn stores_beside_a_block_leave_it_alone() {
+        // mov al, 0x20; jmp 0x1000; there are zeros: add [eax], al, which stores to the line of this code
+        let mut engine = engine();
+        assert_eq!(run(&mut engine, &[0xb0, 0x20, 0xe9, 0xf9, 0x0f, 0, 0]), LIMIT);
+        check_work(&engine, LIMIT);
+        let Blocks { decoded, blocks, .. } = &engine.blocks;
+        // Shortly before the limit each instruction is looked at on its own.
+        let at_the_end = (MAX_INSTRUCTIONS * (MAX_INSTRUCTIONS + 1)) as u64;
+        assert!(*decoded < LIMIT + at_the_end && blocks.len() < 600, "{decoded} in {} blocks", blocks.len());
+    }
+
+    #[test]
+    fn code_that_overwrites_what_comes_next_is_not_decoded_over_and_over() {
+        // 40 times mov byte [end], 0x90; end: nop; jmp 0
+        let store = [0xc6, 0x05, 0x18, 1, 0, 0, 0x90];
+        let mut engine = engine();
+        let code = [&store.repeat(40)[..], &[0x90, 0xe9, 0xe2, 0xfe, 0xff, 0xff]].concat();
+        assert_eq!(run(&mut engine, &code), LIMIT);
+        check_work(&engine, LIMIT);
+    }
+
+    #[test]
+    fn a_store_is_not_compared_with_every_block_of_its_line() {
+        // l: inc ecx; cmp cl, 0x40; je 0x80; lea edx, [ecx + 0x1a0]; jmp edx; there are nops, and at 0x1e0 a jump to l.
+        let mut engine = engine();
+        engine.write_ram(0x1a0, &[0x90; 0x40]);
+        engine.write_ram(0x1e0, &[0xe9, 0x1b, 0xfe, 0xff, 0xff]);
+        // At 0x80: inc byte [0x1ff]; jmp 0x80
+        engine.write_ram(0x80, &[0xfe, 0x05, 0xff, 1, 0, 0, 0xeb, 0xf8]);
+        let code = [0x41, 0x80, 0xf9, 0x40, 0x74, 0x7a, 0x8d, 0x91, 0xa0, 1, 0, 0, 0xff, 0xe2];
+        assert_eq!(run(&mut engine, &code), LIMIT);
+        check_work(&engine, LIMIT / 2);
+    }
+
+    #[test]
+    fn a_step_decodes_one_instruction() {
+        const STEPS: u64 = 1000;
+        let mut engine = engine();
+        engine.write_ram(0, &[0x90; 2 * STEPS as usize]);
+        engine.set_stops(&Stops { step: true, ..Stops::default() }).unwrap();
+        for _ in 0..STEPS {
+            assert!(matches!(engine.run().unwrap(), Exit::Debug(_)));
+        }
+        assert_eq!(engine.blocks.decoded, STEPS);
+    }
+
+    #[test]
+    fn random_code_is_decoded_in_proportion() {
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random
+        };
+        let mut long = 0;
+        for number in 0..300 {
+            let len = 4 + next() % 60;
+            let code: Vec<u8> = (0..len).map(|_| (next() >> 16) as u8).collect();
+            let mut engine = engine();
+            let executed = run(&mut engine, &code);
+            println!("image {number}");
+            check_work(&engine, executed);
+            long += u64::from(executed == LIMIT);
+        }
+        assert!(long > 5, "only {long} ran for long");
     }
 }

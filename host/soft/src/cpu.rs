@@ -2,11 +2,10 @@
 
 use flatland_contract::memory::ENTRY;
 
-use super::event::{Break, Problem, Request, Step};
+use super::event::{Break, Event, EventKind, Problem, Request, Step};
 use super::flags::{self, Flags};
 use super::int::Int;
 use super::memory::Memory;
-use super::operation::Op;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
 use flatland_x86::{Access, MemoryMap, entry};
@@ -195,7 +194,8 @@ impl Cpu {
         let ram_size = memory.ram().bytes();
         let data = Segment::new(entry::DATA_SELECTOR, Descriptor(entry::DESCRIPTORS[2]));
         let mut segments = [data; segment::COUNT];
-        segments[usize::from(number::CS)] = Segment::new(entry::CODE_SELECTOR, Descriptor(entry::DESCRIPTORS[1]));
+        segments[usize::from(number::CS)] =
+            Segment::new(entry::CODE_SELECTOR, Descriptor(entry::DESCRIPTORS[1]));
         let mut debug = [0; 8];
         (debug[6], debug[7]) = (DR6_RESET, DR7_RESET);
         let mut cpu = Self {
@@ -286,13 +286,6 @@ impl Cpu {
     #[inline(always)]
     pub fn direction_down(&self) -> bool {
         self.control_flags & flags::DF != 0
-    }
-
-    /// The offset of an operand in memory.
-    #[inline(always)]
-    pub fn effective_address(&self, op: &Op) -> u32 {
-        let index = self.reg(op.index) << (op.scale & 0b11);
-        self.reg(op.base).wrapping_add(index).wrapping_add(op.displacement)
     }
 
     /// Loads from a segment.
@@ -535,9 +528,55 @@ impl Cpu {
     pub fn has_idt(&self) -> bool {
         self.idt != entry::IDT
     }
+}
 
-    /// The time stamp counter: instructions, so that a run repeats itself.
-    pub fn time_stamp(&self, op: &Op) -> u64 {
-        self.instructions + u64::from(op.ordinal)
+impl Cpu {
+    /// Says why the instruction cannot be executed.
+    #[cold]
+    #[inline(never)]
+    pub fn fail(&mut self, problem: Problem) -> Break {
+        self.problem = problem;
+        Break::Problem
+    }
+
+    fn exception(&mut self, vector: u8, error_code: Option<u32>) -> Break {
+        self.fail(Problem::Event(Event { vector, error_code, kind: EventKind::Fault }))
+    }
+
+    /// #DE.
+    pub fn divide_error(&mut self) -> Break {
+        self.exception(0, None)
+    }
+
+    /// #BR.
+    pub fn bound_range(&mut self) -> Break {
+        self.exception(5, None)
+    }
+
+    /// #UD.
+    pub fn invalid_opcode(&mut self) -> Break {
+        self.exception(6, None)
+    }
+
+    /// #NP.
+    pub fn not_present(&mut self, error_code: u32) -> Break {
+        self.exception(11, Some(error_code))
+    }
+
+    /// #SS.
+    pub fn stack_fault(&mut self, error_code: u32) -> Break {
+        self.exception(12, Some(error_code))
+    }
+
+    /// #GP.
+    #[cold]
+    #[inline(never)]
+    pub fn general_protection(&mut self, error_code: u32) -> Break {
+        self.exception(13, Some(error_code))
+    }
+
+    /// A software interrupt.
+    pub fn software_interrupt(&mut self, vector: u8) -> Break {
+        self.fail(Problem::Event(Event { vector, error_code: None, kind: EventKind::Software }))
     }
 }

@@ -1,23 +1,25 @@
 //! From bytes to operations, with the decoder of iced-x86.
 
 use alloc::vec::Vec;
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, MemorySize, OpKind, Register};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register};
 
 use super::cpu::{Cpu, register};
 use super::event::{Break, Problem, Step};
 use super::instructions;
-use super::int::Size;
 use super::operation::{Handler, Op};
 use super::segment::number;
 use flatland_x86::Access;
+use flatland_x86::instruction::is_floating_point_or_vector;
 
 /// The most bytes of an instruction (SDM volume 2, section 2.3.11).
 const MAX_LENGTH: usize = 15;
 
 /// How the processor is advertised by `cpuid`: without TZCNT and LZCNT their prefix is ignored, as on an i686, and
-/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F).
-const OPTIONS: u32 =
-    DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD | DecoderOptions::FORCE_RESERVED_NOP;
+/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F). WBNOINVD is WBINVD in the same way.
+const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
+    | DecoderOptions::NO_MPFX_0FBD
+    | DecoderOptions::NO_WBNOINVD
+    | DecoderOptions::FORCE_RESERVED_NOP;
 
 /// What can be said of an instruction without executing it.
 pub struct Decoded {
@@ -164,97 +166,6 @@ fn register_number(register: Register) -> u8 {
         .into_iter()
         .find(|(first, last)| (*first..=*last).contains(&register))
         .map_or(0, |(first, _)| (register as u32 - first as u32) as u8)
-}
-
-/// What kind of operand it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A register.
-    Register,
-    /// In memory.
-    Memory,
-    /// In the instruction.
-    Immediate,
-}
-
-/// What kind of operand an operand is.
-pub fn kind(instruction: &Instruction, operand: u32) -> Kind {
-    match instruction.op_kind(operand) {
-        OpKind::Register => Kind::Register,
-        OpKind::Memory => Kind::Memory,
-        _ => Kind::Immediate,
-    }
-}
-
-/// The size of a register or of an operand in memory.
-pub fn size(instruction: &Instruction, operand: u32) -> Size {
-    match instruction.op_kind(operand) {
-        OpKind::Register => match instruction.op_register(operand) {
-            register if (Register::AL..=Register::BH).contains(&register) => Size::Byte,
-            register if (Register::AX..=Register::DI).contains(&register) => Size::Word,
-            register if (Register::ES..=Register::GS).contains(&register) => Size::Word,
-            _ => Size::Doubleword,
-        },
-        _ => match instruction.memory_size() {
-            MemorySize::UInt8 | MemorySize::Int8 => Size::Byte,
-            MemorySize::UInt16 | MemorySize::Int16 | MemorySize::WordOffset => Size::Word,
-            _ => Size::Doubleword,
-        },
-    }
-}
-
-/// The handler for an instruction's first operand, a register or in memory: an expression over its place and size.
-macro_rules! by_place {
-    ($instruction:expr, $P:ident, $T:ident => $handler:expr) => {
-        match $crate::decode::kind($instruction, 0) {
-            $crate::decode::Kind::Memory => {
-                type $P = $crate::operation::Memory;
-                by_size!($crate::decode::size($instruction, 0), $T => $handler)
-            }
-            _ => {
-                type $P = $crate::operation::Destination;
-                by_size!($crate::decode::size($instruction, 0), $T => $handler)
-            }
-        }
-    };
-}
-
-/// The handler for an instruction's second operand, a register or in memory, of the size given.
-macro_rules! by_source {
-    ($instruction:expr, $S:ident => $handler:expr) => {
-        match $crate::decode::kind($instruction, 1) {
-            $crate::decode::Kind::Memory => {
-                type $S = $crate::operation::Memory;
-                $handler
-            }
-            $crate::decode::Kind::Register => {
-                type $S = $crate::operation::Register;
-                $handler
-            }
-            $crate::decode::Kind::Immediate => {
-                type $S = $crate::operation::Immediate;
-                $handler
-            }
-        }
-    };
-}
-
-pub(super) use {by_place, by_source};
-
-/// Whether these bytes are an instruction of the x87, MMX or SSE units (SDM volume 2, tables ). They
-/// exist, but not here.
-fn is_floating_point_or_vector(bytes: &[u8]) -> bool {
-    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
-    let opcode =
-        bytes.iter().position(|byte| !PREFIXES.contains(byte)).map_or(bytes, |start| &bytes[start..]);
-    match opcode {
-        [0xd8..=0xdf, ..] => true,
-        [0x0f, 0x38, 0xf0..=0xff, ..] => false,
-        [0x0f, 0x78 | 0x79, ..] => false,
-        [0x0f, 0x10..=0x17 | 0x28..=0x2f | 0x38 | 0x3a | 0x50..=0x7f, ..] => true,
-        [0x0f, 0xae | 0xc2..=0xc6 | 0xd0..=0xfe, ..] => true,
-        _ => false,
-    }
 }
 
 /// The part of an instruction that computes its address of 16 bits.

@@ -2,7 +2,6 @@
 //! wants of the outside.
 
 use alloc::vec::Vec;
-use super::cpu::Cpu;
 use flatland_x86::Access;
 
 /// Why a block of operations does not go on with its next one.
@@ -16,9 +15,9 @@ pub enum Break {
     CodeChanged,
     /// A string instruction has made progress and is to be executed again.
     Again,
-    /// The instruction needs the outside: see [`Cpu::request`].
+    /// The instruction needs the outside: see `Cpu::request`.
     Request,
-    /// The instruction cannot be executed: see [`Cpu::problem`]. Registers and flags are as before it.
+    /// The instruction cannot be executed: see `Cpu::problem`. Registers and flags are as before it.
     Problem,
 }
 
@@ -56,6 +55,15 @@ pub enum EventKind {
     Trap,
     /// By `int n`, `int3` or `into`, so after that instruction.
     Software,
+    /// By `int1`, so after that instruction. Its delivery counts as one of the processor's own.
+    PrivilegedSoftware,
+}
+
+impl EventKind {
+    /// Whether an instruction asked for it.
+    pub fn is_software(self) -> bool {
+        matches!(self, Self::Software | Self::PrivilegedSoftware)
+    }
 }
 
 /// What an instruction wants of the outside.
@@ -118,55 +126,4 @@ pub enum OutData {
     Accumulator([u8; 4]),
     /// Gathered from memory.
     Bytes(Vec<u8>),
-}
-
-impl Cpu {
-    /// Says why the instruction cannot be executed.
-    #[cold]
-    #[inline(never)]
-    pub fn fail(&mut self, problem: Problem) -> Break {
-        self.problem = problem;
-        Break::Problem
-    }
-
-    fn exception(&mut self, vector: u8, error_code: Option<u32>) -> Break {
-        self.fail(Problem::Event(Event { vector, error_code, kind: EventKind::Fault }))
-    }
-
-    /// #DE.
-    pub fn divide_error(&mut self) -> Break {
-        self.exception(0, None)
-    }
-
-    /// #BR.
-    pub fn bound_range(&mut self) -> Break {
-        self.exception(5, None)
-    }
-
-    /// #UD.
-    pub fn invalid_opcode(&mut self) -> Break {
-        self.exception(6, None)
-    }
-
-    /// #NP.
-    pub fn not_present(&mut self, error_code: u32) -> Break {
-        self.exception(11, Some(error_code))
-    }
-
-    /// #SS.
-    pub fn stack_fault(&mut self, error_code: u32) -> Break {
-        self.exception(12, Some(error_code))
-    }
-
-    /// #GP.
-    #[cold]
-    #[inline(never)]
-    pub fn general_protection(&mut self, error_code: u32) -> Break {
-        self.exception(13, Some(error_code))
-    }
-
-    /// A software interrupt.
-    pub fn software_interrupt(&mut self, vector: u8) -> Break {
-        self.fail(Problem::Event(Event { vector, error_code: None, kind: EventKind::Software }))
-    }
 }

@@ -24,13 +24,16 @@ pub enum Undelivered {
     Unsupported,
 }
 
-/// Delivers an event: on success the processor stands at a handler. `return_eip` is where the handler returns to.
-pub fn deliver(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Undelivered> {
+/// Delivers an event of the instruction between two addresses: on success the processor stands at a handler. The result is
+/// the event whose handler that is: a fault during delivery takes the first one's place.
+pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event, Undelivered> {
     let mut event = event;
     loop {
         let registers = cpu.stack_pointer();
+        // A software interrupt that cannot be delivered has not been executed: the fault returns to it.
+        let return_eip = if event.kind == EventKind::Fault { eip } else { next };
         if enter_handler(cpu, event, return_eip).is_ok() {
-            return Ok(());
+            return Ok(event);
         }
         cpu.set_stack_pointer(registers);
         let second = match cpu.problem {

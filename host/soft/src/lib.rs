@@ -40,6 +40,7 @@ mod flags;
 mod instructions;
 mod int;
 mod memory;
+mod operand;
 mod operation;
 mod segment;
 mod stop;
@@ -49,8 +50,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use flatland_x86::{
-    CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
-    Registers, Stops, SystemRegisters, Unsupported,
+    CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location,
+    MemoryMap, Registers, Stops, SystemRegisters, Unsupported,
 };
 
 use block::{Blocks, Id};
@@ -211,6 +212,9 @@ impl SoftEngine {
     /// Executes whole blocks. `None` when the next one is to be looked at first.
     fn execute_blocks(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
         let mut limit = self.limit();
+        if limit == 0 && !interrupted.0.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut id = self.blocks.find(&mut self.cpu, false);
         loop {
             if interrupted.0.load(Ordering::Relaxed) {
@@ -228,12 +232,33 @@ impl SoftEngine {
                 id = self.blocks.next(&mut self.cpu, id);
                 continue;
             }
-            let op = *op;
+            let (op, reason) = match (*op, reason) {
+                (op, Break::CodeChanged) => self.execute_rest(id, op),
+                other => other,
+            };
             if let Left::Stopped(stopped) = self.settle(&op, reason) {
                 return Some(stopped);
             }
             limit = self.limit();
             id = self.blocks.find(&mut self.cpu, false);
+        }
+    }
+
+    /// Goes on in a block behind a store to where decoded code lies, as long as the block itself stays.
+    #[cold]
+    fn execute_rest(&mut self, id: Id, mut op: Op) -> (Op, Break) {
+        loop {
+            self.blocks.remove_changed(&mut self.cpu);
+            if !self.blocks.contains(id) {
+                return (op, Break::CodeChanged);
+            }
+            let ops = &self.blocks.get(id).ops;
+            let executed = ops.partition_point(|other| other.ordinal < op.ordinal) + 1;
+            let (last, reason) = execute_block(&mut self.cpu, &ops[executed..]);
+            op = *last;
+            if reason != Break::CodeChanged {
+                return (op, reason);
+            }
         }
     }
 
@@ -339,18 +364,12 @@ impl SoftEngine {
 
     /// An exception or software interrupt of the instruction between two addresses.
     fn on_event(&mut self, event: Event, eip: u32, next: u32) -> Left {
-        let software = event.kind == EventKind::Software;
         if !self.cpu.has_idt() {
             return self.on_event_without_idt(event, eip, next);
         }
-        let return_eip = match event.kind {
-            EventKind::Fault => eip,
-            EventKind::Trap => self.cpu.eip,
-            EventKind::Software => next,
-        };
-        match exception::deliver(&mut self.cpu, event, return_eip) {
-            Ok(()) => {
-                self.cpu.instructions += u64::from(software);
+        match exception::deliver(&mut self.cpu, event, eip, next) {
+            Ok(delivered) => {
+                self.cpu.instructions += u64::from(delivered.kind.is_software());
                 Left::InHandler
             }
             Err(Undelivered::TripleFault) => {
@@ -375,7 +394,7 @@ impl SoftEngine {
             let kind = FaultKind::Exception { vector: GENERAL_PROTECTION, error_code };
             return self.fault(kind, Location::At(eip));
         }
-        let location = if kind == EventKind::Software {
+        let location = if kind.is_software() {
             self.cpu.eip = next;
             Location::EndsAt(next)
         } else {
@@ -404,13 +423,16 @@ impl SoftEngine {
     /// What follows an instruction that was executed on its own: the trap of TF (SDM volume 3, section
     /// 19.3.1.4), and the host's stops.
     fn after_instruction(&mut self, aftermath: Aftermath) -> Option<Stopped> {
-        let Aftermath { eip, trap, complete } = aftermath;
+        let Aftermath { eip, trap, mut complete } = aftermath;
         if trap && !self.cpu.stack_segment_loaded {
             self.cpu.debug[6] |= DR6_SINGLE_STEP;
             let event = Event { vector: 1, error_code: None, kind: EventKind::Trap };
-            if let Left::Stopped(stopped) = self.on_event(event, eip, self.cpu.eip) {
+            // The trap belongs to no instruction any more: it stands before the next one.
+            if let Left::Stopped(stopped) = self.on_event(event, self.cpu.eip, self.cpu.eip) {
                 return Some(stopped);
             }
+            // It goes on in the handler, even where the repeated instruction does not.
+            complete = true;
         }
         if !complete {
             return None;
@@ -501,6 +523,7 @@ impl Engine for SoftEngine {
     }
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        let registers = registers.as_held();
         let cpu = &mut self.cpu;
         for (number, value) in [
             (register::EAX, registers.eax),

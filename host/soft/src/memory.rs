@@ -4,16 +4,16 @@
 //! ([`segment`](super::segment)).
 
 use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
-use flatland_x86::MemoryMap;
 use flatland_x86::Access;
+use flatland_x86::MemoryMap;
 
 /// A line of RAM is 2^6 bytes: the unit in which stores find out that they may have changed code, or may not be done.
 const LINE_SHIFT: u32 = 6;
@@ -247,9 +247,9 @@ impl Memory {
 ///
 /// An allocator may take memory that was used before and clear it, which for a machine's RAM takes a hundred times
 /// as long as everything else. glibc's does so up to 32 MiB, and takes more than that from the system, which clears
-/// pages when they are touched (mallopt(3), M_MMAP_THRESHOLD). So more is allocated than is used.
+/// pages when they are touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux more is allocated than is used.
 fn zeroed(size: usize) -> Vec<u8> {
-    const FRESH_FROM: usize = (32 << 20) + PAGE_SIZE as usize;
+    const FRESH_FROM: usize = if cfg!(target_os = "linux") { (32 << 20) + PAGE_SIZE as usize } else { 0 };
     let mut bytes = vec![0; size.max(FRESH_FROM)];
     bytes.truncate(size);
     bytes
@@ -263,8 +263,6 @@ pub fn lines(address: u32, len: u32) -> core::ops::RangeInclusive<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
-
     use flatland_x86::{MemorySize, Segment};
 
     /// RAM that is one block.

@@ -130,3 +130,17 @@ impl<T: Int> Source<T> for Immediate {
         Ok(T::truncate(op.immediate))
     }
 }
+
+impl Cpu {
+    /// The offset of an operand in memory.
+    #[inline(always)]
+    pub fn effective_address(&self, op: &Op) -> u32 {
+        let index = self.reg(op.index) << (op.scale & 0b11);
+        self.reg(op.base).wrapping_add(index).wrapping_add(op.displacement)
+    }
+
+    /// The time stamp counter: instructions, so that a run repeats itself.
+    pub fn time_stamp(&self, op: &Op) -> u64 {
+        self.instructions + u64::from(op.ordinal)
+    }
+}

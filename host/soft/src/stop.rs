@@ -1,8 +1,8 @@
 //! What the host watches, as the processor sees it.
 
 use alloc::vec::Vec;
-use flatland_x86::Watchpoint;
 use flatland_x86::Access;
+use flatland_x86::Watchpoint;
 
 /// The watchpoints, and whether the current instruction has touched one.
 ///

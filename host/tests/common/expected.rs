@@ -4,10 +4,10 @@
 //! and `== NAME, kvm by the processor`; that of QEMU is told apart where it does what no other does. `as soft` is
 //! short for what the soft engine tells.
 
-use flatland::engine::choice::Choice;
+use flatland::EngineChoice;
 
 /// What may be reported of this on this engine.
-pub fn expected<'a>(table: &'a str, name: &str, engine: Choice) -> Vec<&'a str> {
+pub fn expected<'a>(table: &'a str, name: &str, engine: EngineChoice) -> Vec<&'a str> {
     let section = |title: &str| {
         let begin = table.find(&format!("== {title}\n"))?;
         let text = &table[begin..].split_once('\n')?.1;
@@ -20,7 +20,7 @@ pub fn expected<'a>(table: &'a str, name: &str, engine: Choice) -> Vec<&'a str> 
         .map(|text| if text == "as soft\n" { section(name).unwrap_or_default() } else { text })
         .collect();
     match engine {
-        Choice::Kvm if !of_kvm.is_empty() => of_kvm,
+        EngineChoice::Kvm if !of_kvm.is_empty() => of_kvm,
         _ => section(name).into_iter().collect(),
     }
 }

@@ -4,11 +4,13 @@
 #![allow(dead_code)]
 
 use std::env;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use flatland::engine::choice::{self, Choice};
-use flatland::engine::{Engine, Stops};
-use flatland::fault::{Fault, Location};
+use flatland::EngineChoice;
+use flatland::x86::{Engine, Stops};
+use flatland::x86::{Fault, Location};
 use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Streams};
 
 /// What a run left behind.
@@ -24,26 +26,27 @@ pub struct Run {
 pub const WITHOUT_KVM: &str = "FLATLAND_TEST_WITHOUT_KVM";
 
 /// The engines to test.
-pub fn engines() -> &'static [Choice] {
+pub fn engines() -> &'static [EngineChoice] {
     match env::var_os(WITHOUT_KVM) {
-        Some(_) => &[Choice::Soft],
-        None => &[Choice::Soft, Choice::Kvm],
+        Some(_) => &[EngineChoice::Soft],
+        None => &[EngineChoice::Soft, EngineChoice::Kvm],
     }
 }
 
 /// A machine on this engine with this code at 0 and this input.
-pub fn machine_on(engine: Choice, code: &[u8], input: &[u8]) -> Machine<Box<dyn Engine>> {
+pub fn machine_on(engine: EngineChoice, code: &[u8], input: &[u8]) -> Machine {
     machine_with(engine, MemorySize::default(), code, input)
 }
 
 /// The same with this memory.
 pub fn machine_with(
-    engine: Choice,
+    engine: EngineChoice,
     memory: impl Into<MemoryMap>,
     code: &[u8],
     input: &[u8],
-) -> Machine<Box<dyn Engine>> {
-    let chosen = choice::open(engine, memory, &Stops::default())
+) -> Machine {
+    let (processor, _) = engine
+        .open(memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
     let streams = Streams {
@@ -51,25 +54,31 @@ pub fn machine_with(
         output: Output::memory(),
         diagnostics: Output::memory(),
     };
-    let mut machine = Machine::new(chosen.engine, &image, streams).expect("the code fits");
+    let mut machine = Machine::new(processor, &image, streams).expect("the code fits");
     // No test runs on for ever; whoever tests the limit itself sets another.
     machine.set_time_limit(Duration::from_secs(20));
     machine
 }
 
-/// A machine on each engine.
-pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine<Box<dyn Engine>>> {
-    engines().iter().map(move |engine| machine_on(*engine, code, input))
+/// A machine on each engine, with and without what makes transfers fast.
+pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine> {
+    engines().iter().flat_map(move |engine| {
+        [true, false].map(|fast| {
+            let mut machine = machine_on(*engine, code, input);
+            machine.set_fast_transfers(fast);
+            machine
+        })
+    })
 }
 
-/// Runs this code with this input to its end on each engine, makes sure that they agree, and returns what
-/// the most exact of them says.
+/// Runs this code with this input to its end on each engine, with and without what makes transfers fast, makes sure that
+/// all agree, and returns what the most exact of them says.
 pub fn run(code: &[u8], input: &[u8]) -> Run {
     agreed(machines(code, input), code)
 }
 
 /// The same of a machine on each engine that was made otherwise.
-pub fn agreed(machines: impl Iterator<Item = Machine<Box<dyn Engine>>>, code: &[u8]) -> Run {
+pub fn agreed(machines: impl Iterator<Item = Machine>, code: &[u8]) -> Run {
     let mut runs = machines.map(finish);
     let exact = runs.next().expect("there is an engine");
     for other in runs {
@@ -79,7 +88,7 @@ pub fn agreed(machines: impl Iterator<Item = Machine<Box<dyn Engine>>>, code: &[
 }
 
 /// Runs a machine to its end.
-pub fn finish(mut machine: Machine<Box<dyn Engine>>) -> Run {
+pub fn finish(mut machine: Machine) -> Run {
     let outcome = machine.run().expect("the host can do its work");
     let streams = machine.streams();
     Run {
@@ -110,4 +119,29 @@ fn length(code: &[u8], address: u32) -> u32 {
 /// A run that ended like this with this output, and no diagnostics.
 pub fn ended(outcome: Outcome, output: &[u8]) -> Run {
     Run { outcome, output: output.to_vec(), diagnostics: Vec::new() }
+}
+
+/// Interrupts an engine's run after this time, unless it is dropped before.
+pub struct InterruptAfter(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl InterruptAfter {
+    pub fn new(engine: &dyn Engine, time: Duration) -> Self {
+        let handle = engine.interrupt_handle();
+        let (sender, receiver) = channel::<()>();
+        let thread = thread::spawn(move || {
+            if let Err(RecvTimeoutError::Timeout) = receiver.recv_timeout(time) {
+                handle.interrupt();
+            }
+        });
+        Self(Some((sender, thread)))
+    }
+}
+
+impl Drop for InterruptAfter {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.0.take() {
+            drop(sender);
+            thread.join().expect("it does not panic");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! One instruction of a form, with random operands, and a machine around it.
 
-use flatland::engine::Registers;
+use flatland::x86::Registers;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
 use super::catalogue::Form;

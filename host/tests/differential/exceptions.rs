@@ -3,7 +3,7 @@
 //! An exception is asked for only where there is a difference, so what agrees in spite of it is compared all the
 //! same. It is asked for one instruction alone: see `verdict`.
 
-use flatland::fault::{Access, FaultKind};
+use flatland::x86::{Access, FaultKind};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
 use super::subject::{After, Bus, End, RAM};

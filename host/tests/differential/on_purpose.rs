@@ -1,6 +1,6 @@
 //! A bug that is put into the soft engine on purpose is found, by the very comparison of the other tests.
 
-use flatland::engine::Engine;
+use flatland::x86::Engine;
 use iced_x86::Mnemonic;
 
 use super::case::case;

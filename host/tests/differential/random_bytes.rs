@@ -1,6 +1,6 @@
 //! Random bytes as code, on the soft engine and on others.
 
-use flatland::engine::Registers;
+use flatland::x86::Registers;
 
 use super::case::{self, CODE};
 use super::random::{Random, seeds};

@@ -3,7 +3,7 @@
 //! A stream is written while the soft engine executes it, so that what comes next suits what the registers hold:
 //! operands lie in RAM, nothing faults, and no undefined flag is used.
 
-use flatland::engine::{Engine, Registers, Stops};
+use flatland::x86::{Engine, Registers, Stops};
 use iced_x86::Mnemonic;
 
 use super::case::{self, CODE, DATA, STACK};

@@ -1,15 +1,14 @@
 //! What is compared: something that takes a state of the processor and RAM, and runs it to its end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flatland::MemorySize;
-use flatland::engine::kvm::KvmEngine;
-use flatland::engine::soft::SoftEngine;
-use flatland::engine::{Engine, Exit, Registers, Stops};
-use flatland::fault::{Fault, FaultKind};
-use flatland::kick::{self, Alarm};
+use flatland::kvm::KvmEngine;
+use flatland::soft::SoftEngine;
+use flatland::x86::{Engine, Exit, Registers, Stops};
+use flatland::x86::{Fault, FaultKind};
 
-use super::common::WITHOUT_KVM;
+use super::common::{InterruptAfter, WITHOUT_KVM};
 use super::trace::Trace;
 
 /// RAM of every subject, small enough to be compared as a whole. All addresses of 16 bits are in it.
@@ -151,12 +150,10 @@ impl Subject for Kvm {
         let mut engine =
             KvmEngine::new(ram_size()).unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
         set(&mut engine, before);
-        let mut alarm = Alarm::insistent();
-        alarm.set(Instant::now() + PATIENCE).expect("there are timers");
+        let alarm = InterruptAfter::new(&engine, PATIENCE);
         let mut bus = Bus::default();
         let end = to_the_end(&mut engine, &mut bus).unwrap_or(End::Endless);
         drop(alarm);
-        kick::answer();
         after(&mut engine, end, bus)
     }
 }
@@ -178,7 +175,7 @@ pub fn to_the_end(engine: &mut impl Engine, bus: &mut Bus) -> Option<End> {
             Exit::Out { port, width, data } => bus.note(port, width, false, data),
             Exit::Halt => return Some(End::Halt),
             Exit::Fault(fault) => return Some(End::Fault(fault)),
-            Exit::Kicked => return Some(End::Lost),
+            Exit::Interrupted => return Some(End::Lost),
             Exit::Debug(_) => return None,
         }
         if bus.bytes > MOST_TRANSFERRED {

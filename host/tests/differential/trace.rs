@@ -1,8 +1,8 @@
 //! What the soft engine executes, one instruction after the other, and what of its results the manual defines.
 
-use flatland::engine::soft::SoftEngine;
-use flatland::engine::{Engine, Registers, Stops};
-use flatland::fault::{Fault, FaultKind};
+use flatland::soft::SoftEngine;
+use flatland::x86::{Engine, Registers, Stops};
+use flatland::x86::{Fault, FaultKind};
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use super::subject::{After, Before, Bus, End, MOST_INSTRUCTIONS, after, soft_engine, to_the_end};

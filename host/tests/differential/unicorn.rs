@@ -2,8 +2,8 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 
-use flatland::engine::Registers;
-use flatland::fault::{Access, Fault, FaultKind, Location};
+use flatland::x86::Registers;
+use flatland::x86::{Access, Fault, FaultKind, Location};
 use iced_x86::Mnemonic;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use flatland::fault::{Access, Fault, FaultKind, Location};
+use flatland::x86::{Access, Fault, FaultKind, Location};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic};
 
 use super::exceptions;

@@ -1,5 +1,5 @@
-//! A debugger that does not speak the protocol, or goes away: the run ends with a sentence, or goes on where it was told
-//! to. Never a panic, never a hang.
+//! A debugger that does not speak the protocol, or goes away: the next packet is answered, and the next debugger is let
+//! in. Never a panic, never a hang.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ const SPIN: &[u8] = &[0xeb, 0xfe];
 /// 0: mov al, 7; 2: out 0xf4, al
 const SEVEN: &[u8] = &[0xb0, 7, 0xe6, 0xf4];
 
-const GONE: &str = "flatland: the run has ended, because the debugger is gone (";
+const GONE: &str = "flatland: the debugger is gone (";
 
 fn packet(body: &[u8]) -> Vec<u8> {
     let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
@@ -38,26 +38,35 @@ fn read_until(stream: &mut UnixStream, what: &str) -> String {
     let mut text = String::new();
     let mut byte = [0];
     while !text.contains(what) {
-        assert_eq!(stream.read(&mut byte).expect("it comes"), 1, "the end, after {text:?}");
+        let read = stream.read(&mut byte);
+        assert!(matches!(read, Ok(1)), "{read:?} in place of {what:?}, after {text:?}");
         text.push(byte[0].into());
     }
     text
 }
 
+/// Comes as another debugger, finds the guest standing still, and ends the run.
 #[track_caller]
-fn assert_gone(ended: &Ended) {
+fn assert_another_may_come(waiting: Waiting, gone: usize) {
+    let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
+    stream.write_all(&packet(b"?")).expect("it is read");
+    read_until(&mut stream, "$T05thread:01;#");
+    stream.write_all(&packet(b"vKill;1")).expect("it is read");
+    read_until(&mut stream, "$OK#9a");
+    let ended = waiting.end();
     assert_eq!(ended.status, Some(137), "{ended:?}");
-    assert!(ended.stderr.starts_with(GONE), "{ended:?}");
-    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.lines().all(|line| line.starts_with(GONE)), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), gone, "{ended:?}");
 }
 
 #[test]
-fn who_goes_without_a_word_ends_the_run() {
+fn who_goes_without_a_word_may_come_back() {
     for sent in [&b""[..], b"$", b"$qSupp", b"$g#67", b"+", b"$g#6"] {
         let (waiting, mut stream) = soft(SPIN);
         stream.write_all(sent).expect("it is read");
         drop(stream);
-        assert_gone(&waiting.end());
+        assert_another_may_come(waiting, 1);
     }
     // While the guest runs.
     let (waiting, mut stream) = soft(SPIN);
@@ -65,21 +74,72 @@ fn who_goes_without_a_word_ends_the_run() {
     read_until(&mut stream, "+");
     thread::sleep(Duration::from_millis(100));
     drop(stream);
-    assert_gone(&waiting.end());
+    assert_another_may_come(waiting, 1);
 }
 
 #[test]
-fn what_is_no_packet_ends_the_run() {
+fn where_nobody_can_come_back_the_run_ends() {
+    let (waiting, mut stream) = soft(SPIN);
+    stream.write_all(&packet(b"?")).expect("it is read");
+    read_until(&mut stream, "$T05thread:01;#");
+    fs::remove_file(&waiting.socket).expect("it is there");
+    drop(stream);
+    let ended = waiting.end();
+    assert_eq!(ended.status, Some(137), "{ended:?}");
+    let message = "flatland: the run has ended, because the debugger is gone (";
+    assert!(ended.stderr.starts_with(message) && ended.stderr.lines().count() == 1, "{ended:?}");
+}
+
+#[test]
+fn a_guest_that_was_let_go_can_be_stopped_again() {
+    let (waiting, mut stream) = soft(SPIN);
+    stream.write_all(&packet(b"D")).expect("it is read");
+    read_until(&mut stream, "$OK#9a");
+    drop(stream);
+    assert_another_may_come(waiting, 0);
+}
+
+#[test]
+fn what_is_no_packet_is_refused_and_the_next_one_is_answered() {
     let long = [b"$", &[b'a'; 20_000][..], b"#00"].concat();
     for sent in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\0", b"-", b"$g#00", b"$g#xx", &packet(b"\xff\xfe"), &long]
     {
         let (waiting, mut stream) = soft(SPIN);
-        // It may have gone before it has read everything.
-        let _ = stream.write_all(sent);
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest);
+        stream.write_all(sent).expect("it is read");
+        // A request that is a whole one, and the answer to it.
+        stream.write_all(&packet(b"?")).expect("it is read");
+        read_until(&mut stream, "$T05thread:01;#");
+        stream.write_all(&packet(b"vKill;1")).expect("it is read");
+        read_until(&mut stream, "$OK#9a");
+        let ended = waiting.end();
+        assert_eq!(
+            ended,
+            Ended { status: Some(137), stdout: String::new(), stderr: String::new() },
+            "{sent:?}"
+        );
+    }
+}
+
+#[test]
+fn registers_can_be_set_after_a_fault_and_the_run_goes_on_from_there() {
+    for engine in crate::common::engines() {
+        let engine = if *engine == flatland::EngineChoice::Soft { "soft" } else { "kvm" };
+        // 0: ud2; 2: mov al, 7; 4: out 0xf4, al
+        let waiting =
+            Waiting::new(&[0x0f, 0x0b, 0xb0, 7, 0xe6, 0xf4], &["--engine", engine, "--timeout", "3"]);
+        let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        read_until(&mut stream, "$T04thread:01;#");
+        // EIP is register 8.
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"P8=02000000")).expect("it is read");
+        read_until(&mut stream, "$OK#9a");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        read_until(&mut stream, "$W07#");
         drop(stream);
-        assert_gone(&waiting.end());
+        let ended = waiting.end();
+        assert_eq!(ended.status, Some(7), "{engine}: {ended:?}");
     }
 }
 
@@ -150,6 +210,11 @@ fn packets_at_random_are_no_panic_and_no_hang() {
         drop(stream);
         let sent = String::from_utf8_lossy(&sent);
         println!("case {case}: {sent:?}");
+        // Where the run has not ended by what was sent, the guest waits for another debugger.
+        if let Ok(mut another) = UnixStream::connect(&waiting.socket) {
+            let _ = another.write_all(&packet(b"vKill;1"));
+            let _ = another.read(&mut [0]);
+        }
         let ended = waiting.end();
         assert!(matches!(ended.status, Some(137 | 124 | 7 | 134)), "case {case}, {sent}: {ended:?}");
         assert!(!ended.stderr.contains("panicked"), "case {case}, {sent}: {ended:?}");
@@ -158,11 +223,16 @@ fn packets_at_random_are_no_panic_and_no_hang() {
 }
 
 #[test]
-fn who_asks_for_more_than_they_read_is_let_go() {
+fn an_answer_is_no_longer_than_a_packet_may_be() {
     let (waiting, mut stream) = soft(SPIN);
-    stream.write_all(&packet(b"m0,ffffff")).expect("it is read");
-    assert_gone(&waiting.end());
+    stream.write_all(&packet(b"m0,ffffffff")).expect("it is read");
+    let answer = read_until(&mut stream, "#");
+    // Zeros are told of in fewer digits ("Run-Length Encoding").
+    assert!(answer.len() <= 4096, "{}", answer.len());
+    assert!(answer.starts_with("+$ebfe0*"), "{}", &answer[..20]);
+    stream.write_all(b"+").expect("it is read");
     drop(stream);
+    assert_another_may_come(waiting, 1);
 }
 
 #[test]
@@ -200,18 +270,20 @@ fn signals_end_the_run_whoever_holds_it() {
 }
 
 #[test]
-fn one_debugger_at_a_time_and_no_file_is_overwritten() {
-    let (waiting, stream) = soft(SPIN);
-    // The first one has been let in, and the door is closed.
-    let start = Instant::now();
-    while waiting.socket.exists() {
-        assert!(start.elapsed() < Duration::from_secs(5));
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert!(UnixStream::connect(&waiting.socket).is_err());
+fn one_debugger_at_a_time() {
+    let (waiting, mut stream) = soft(SPIN);
+    stream.write_all(&packet(b"?")).expect("it is read");
+    read_until(&mut stream, "$T05thread:01;#");
+    // The second one is turned away until the first one has gone.
+    let mut second = UnixStream::connect(&waiting.socket).expect("it listens");
+    second.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
+    assert_eq!(second.read(&mut [0]).expect("it is closed"), 0);
     drop(stream);
-    assert_gone(&waiting.end());
+    assert_another_may_come(waiting, 1);
+}
 
+#[test]
+fn no_file_is_overwritten() {
     let file = std::env::temp_dir().join(format!("flatland-test-file-{}", std::process::id()));
     fs::write(&file, "precious").expect("it can be written");
     let output = Command::new(env!("CARGO_BIN_EXE_flatland"))
@@ -254,4 +326,48 @@ fn image() -> std::path::PathBuf {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("gdb-seven.bin");
     fs::write(&path, SEVEN).expect("it can be written");
     path
+}
+
+#[test]
+fn a_debugger_a_trace_and_a_time_limit_look_at_one_run() {
+    // 0: mov al, 'x'; 2: out 0xe9, al; 4: jmp 4
+    let code = [0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe];
+    for engine in crate::common::engines() {
+        let engine = if *engine == flatland::EngineChoice::Soft { "soft" } else { "kvm" };
+        let waiting = Waiting::new(
+            &code,
+            &["--engine", engine, "--trace", "io,insn", "--trace-limit", "5", "--timeout", "0.3"],
+        );
+        let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
+        // A breakpoint at the loop, which is reached behind the transfer.
+        stream.write_all(&packet(b"Z0,4,1")).expect("it is read");
+        read_until(&mut stream, "$OK#9a");
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        read_until(&mut stream, "swbreak:;#");
+        // A person thinks for longer than the limit, which does not count.
+        thread::sleep(Duration::from_millis(500));
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"z0,4,1")).expect("it is read");
+        read_until(&mut stream, "$OK#9a");
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        // SIGXCPU, and then the end.
+        read_until(&mut stream, "$T18");
+        stream.write_all(b"+").expect("it is read");
+        stream.write_all(&packet(b"c")).expect("it is read");
+        read_until(&mut stream, "$W7c");
+        drop(stream);
+        let ended = waiting.end();
+        assert_eq!((ended.status, &*ended.stdout), (Some(124), "x"), "{engine}: {ended:?}");
+        for line in [
+            "trace:   0x00000000  b0 78                 mov al, 0x78                      eax=00000078",
+            "trace: out console     \"x\"    78  at 0x00000002",
+            "trace: end: time limit at 0x00000004",
+            "flatland: time limit of 0.3 s reached, the guest at 0x00000004: give it more with --timeout SECONDS",
+        ] {
+            assert!(ended.stderr.lines().any(|other| other == line), "{engine}: no {line:?} in {ended:?}");
+        }
+    }
 }

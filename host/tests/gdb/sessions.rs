@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use flatland::engine::choice::Choice;
+use flatland::EngineChoice;
 
 use crate::common::engines;
 use crate::{Ended, Waiting, assert_lines};
@@ -18,8 +18,8 @@ const ECHO: &[u8] = &[0xe4, 0xe9, 0xe6, 0xe9, 0xeb, 0xfa];
 /// Ctrl-C, a moment after the next command.
 const INTERRUPT: &str = "shell (sleep 0.4; kill -INT $PPID) &\n";
 
-fn name(engine: &Choice) -> &'static str {
-    if *engine == Choice::Kvm { "kvm" } else { "soft" }
+fn name(engine: &EngineChoice) -> &'static str {
+    if *engine == EngineChoice::Kvm { "kvm" } else { "soft" }
 }
 
 /// Runs this code on each engine with these commands; gdb says these lines, and the run ends like that.
@@ -204,7 +204,7 @@ fn watchpoints_are_there_or_refused_with_the_reason() {
     ];
     assert_lines(&said, &lines);
     assert_eq!(waiting.end().status, Some(0));
-    if engines().contains(&Choice::Kvm) {
+    if engines().contains(&EngineChoice::Kvm) {
         let waiting = Waiting::new(&code, &["--engine", "kvm"]);
         let said = waiting.gdb(commands);
         assert_lines(&said, &["Could not insert hardware watchpoint 1."]);

@@ -6,8 +6,8 @@ use super::*;
 fn wrong_command_lines() {
     let hint = "; `flatland --help` lists what there is";
     for (args, message) in [
-        (&[][..], "no image is given"),
-        (&["a.bin", "b.bin"], "`b.bin` is one argument too many, after the image `a.bin`"),
+        (&[][..], "no program is given"),
+        (&["a.bin", "b.bin"], "`b.bin` is one argument too many, after the program `a.bin`"),
         (&["--fast", "a.bin"], "there is no option `--fast`"),
         (&["--memory", "0", "a.bin"], "--memory `0` is too little: give at least 4K"),
         (
@@ -32,7 +32,7 @@ fn wrong_command_lines() {
 fn help_and_version_go_to_standard_output() {
     let output = flatland("soft").arg("--help").output().unwrap();
     assert_eq!((output.status.code(), &output.stderr[..]), (Some(0), &b""[..]));
-    assert!(output.stdout.starts_with(b"Run a flat image on a bare 32-bit processor.\n"));
+    assert!(output.stdout.starts_with(b"Run a program on a bare 32-bit processor.\n"));
     let version = concat!("flatland ", env!("CARGO_PKG_VERSION"), "\n");
     assert_ended(flatland("soft").arg("--version").output().unwrap(), 0, version, "");
     let output = shell("soft", "exec $flatland --help > /dev/full", &PathBuf::new()).output().unwrap();

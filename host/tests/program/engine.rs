@@ -70,7 +70,7 @@ fn stats_are_one_line_in_the_end() {
     let output = flatland("soft").arg("--stats").arg(image("stats", SAY_AND_ASK)).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     let expected = "flatland: stats: soft, 2 instructions, 2 exits for I/O, console in 1 (1 bytes), console out 1 (1 \
-                    bytes), 0 kicks, ";
+                    bytes), 0 interrupts, ";
     assert!(stderr.starts_with(expected) && stderr.ends_with(" ms\n"), "{stderr}");
     assert_eq!((output.status.code(), &output.stdout[..], stderr.lines().count()), (Some(0), &b"A"[..], 1));
 }

@@ -88,8 +88,8 @@ fn symbols_that_are_none_spoil_no_report(engine: &str) {
     let output =
         flatland(engine).arg("--symbols").arg(&elf).arg(image("wrong-symbols", SAY_AND_FAULT)).output();
     let message = format!(
-        "flatland: memory is not protected and names are left out, because {} is no ELF file: give --symbols the \
-         one that the image was made of\n\
+        "flatland: memory is not protected and names are left out, because {} is no ELF file: give the ELF file that the \
+             image was made of as --symbols\n\
          flatland: invalid opcode (#UD) at 0x00000004: {EXCEPTION}\n",
         elf.display()
     );

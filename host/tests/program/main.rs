@@ -131,11 +131,11 @@ macro_rules! on_each_engine {
         }
         mod kvm {
             $(#[test] fn $test() {
-                if crate::common::engines().contains(&Choice::Kvm) {
+                if crate::common::engines().contains(&EngineChoice::Kvm) {
                     super::$test("kvm");
                 }
             })*
-            use flatland::engine::choice::Choice;
+            use flatland::EngineChoice;
         }
     };
 }

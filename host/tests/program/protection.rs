@@ -9,6 +9,7 @@ on_each_engine! {
     without_symbols_nothing_is_protected,
     the_image_of_something_else_does_not_lie_in_the_hole,
     files_that_say_nothing_of_memory_protect_nothing,
+    segments_at_the_end_of_the_address_space_are_refused,
 }
 
 /// A segment, which is a section of this name too.
@@ -166,23 +167,23 @@ fn what_does_not_fit_is_refused() {
     assert_protected("soft", HALT, &[], &[TEXT, large], 0, "");
     let too_large = || Section { size: 0xdf_0000 - 0x3000 + 1, ..BSS };
     let message = "flatland: the program takes 14273 KiB of RAM, and below its stack there are 14272 KiB of the \
-                   machine's 16M: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+                   machine's 16M: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected("soft", HALT, &[], &[TEXT, too_large()], 125, message);
     for options in [["--memory", "17M"], ["--stack", "1M"]] {
         assert_protected("soft", HALT, &options, &[TEXT, too_large()], 0, "");
     }
     let message = "flatland: the program takes 6 KiB of RAM, and below its stack there are 0 KiB of the machine's \
-                   8K: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+                   8K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected("soft", HALT, &["--memory", "8K"], &[TEXT], 125, message);
     let message = "flatland: a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it \
-                   less with --stack SIZE, or more RAM with --memory SIZE\n";
+                   a smaller stack or more RAM (--memory SIZE, --stack SIZE)\n";
     assert_run("soft", "stack", HALT, &["--memory", "1M", "--stack", "1M"], 125, "", message);
 }
 
 fn the_image_of_something_else_does_not_lie_in_the_hole(engine: &str) {
     let code = vec![0xf4; 60 << 10];
     let message = "flatland: the program takes 60 KiB of RAM, and below its stack there are 52 KiB of the machine's \
-                   64K: give it more with --memory SIZE, or less stack with --stack SIZE\n";
+                   64K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected(engine, &code, &["--memory", "64K"], &[TEXT], 125, message);
     assert_protected(engine, &code, &[], &[TEXT], 0, "");
 }
@@ -204,17 +205,96 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
     ] {
         let symbols = image("odd-symbols-elf", &file);
         let message = format!(
-            "flatland: memory is not protected, because {} {why}: give --symbols the ELF file that the image was made \
-             of\n",
+            "flatland: memory is not protected, because {} {why}: give the ELF file that the \
+             image was made of as --symbols\n",
             symbols.display()
         );
         assert_ended(run(&symbols), 0, "", &message);
     }
     for path in ["/dev/null", env!("CARGO_TARGET_TMPDIR")] {
         let message = format!(
-            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give --symbols \
-             the one that the image was made of\n"
+            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give the ELF file that the \
+             image was made of as --symbols\n"
         );
         assert_ended(run(Path::new(path)), 0, "", &message);
     }
+}
+
+/// Numbers of an ELF file that lead beyond the last address are told of like others.
+fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
+    let run = |start: u32, bytes: &[u8]| {
+        let mut file =
+            elf(&[TEXT, Section { name: ".data", start, size: bytes.len() as u32, writable: false }]);
+        // p_offset and p_filesz of the second program header.
+        let offset = file.len() as u32;
+        file[0x58..0x5c].copy_from_slice(&offset.to_le_bytes());
+        file[0x64..0x68].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        file.extend(bytes);
+        let symbols = image("hostile-elf", &file);
+        let output = flatland(engine).arg("--symbols").arg(&symbols).arg(image("hostile", HALT)).output();
+        (output.expect("flatland starts"), symbols)
+    };
+    for (start, zeros) in [(0xffff_ffff, 1), (0xffff_ffff, 8), (0xffff_f000, 0x1000), (0xffff_f800, 0x2000)] {
+        let (output, _) = run(start, &vec![0; zeros]);
+        let taken = (u64::from(start) + zeros as u64).div_ceil(1024);
+        let message = format!(
+            "flatland: the program takes {taken} KiB of RAM, and below its stack there are 14272 KiB of the machine's \
+             16M: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n"
+        );
+        assert_ended(output, 125, "", &message);
+    }
+    for (start, bytes, differs) in [
+        (0xffff_ffff, &[1][..], 0xffff_ffff_u32),
+        (0xffff_fffe, &[0, 1, 1], 0xffff_ffff),
+        (0xffff_ffff, &[0, 1], 0xffff_ffff),
+        (0xffff_f800, &[&[0; 0x10][..], &[1; 0x1000]].concat(), 0xffff_f810),
+    ] {
+        let (output, symbols) = run(start, bytes);
+        let message = format!(
+            "flatland: memory is not protected and names are left out, because {} is the ELF file of another image \
+             (they differ at {differs:#010x}): give the ELF file that the \
+             image was made of as --symbols\n",
+            symbols.display()
+        );
+        assert_ended(output, 0, "", &message);
+    }
+}
+
+/// Sizes of sections whose sum is more than 4 GiB are added up, and of a function only what is there is listed.
+#[test]
+fn sizes_beyond_the_address_space_are_listed() {
+    let inspect = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_flatland-inspect")).args(arguments).output().unwrap();
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()),
+            (Some(0), "".into())
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let section = |name, start| Section { name, start, size: 0xffff_0000, writable: true };
+    let symbols = image("hostile-sizes", &elf(&[section(".bss", 0), section(".heap", 0x1000)]));
+    let listed = inspect(&["size".as_ref(), symbols.as_os_str()]);
+    assert!(listed.contains("8589803520  bytes of RAM, of which 0 are in the image\n"), "{listed}");
+
+    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    // Header; 2 bytes of code; symbols; names; then the sections: .text of these two bytes, .symtab and .strtab.
+    let (code_at, symbols_at, names_at) = (52, 56, 88);
+    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0".to_vec();
+    file.extend(words(&[1, 0, 0, 96, 0, 52 | 32 << 16, 40 << 16, 4 | 3 << 16]));
+    file.extend([0x90, 0x90, 0, 0]);
+    file.extend([words(&[0; 4]), words(&[1, 0xffff_fffe, 0xffff_ffff, 0x0001_0012])].concat());
+    file.extend(*b"\0f\0\0\0\0\0\0");
+    file.extend(words(&[0; 10]));
+    file.extend(words(&[1, 1, 6, 0xffff_fffe, code_at, 2, 0, 0, 1, 0]));
+    file.extend(words(&[1, 2, 0, 0, symbols_at, 32, 3, 1, 4, 16]));
+    file.extend(words(&[1, 3, 0, 0, names_at, 8, 0, 0, 1, 0]));
+    let symbols = image("hostile-function", &file);
+    let halts = image("hostile-function", HALT);
+    let listed = inspect(&["disasm".as_ref(), halts.as_os_str(), symbols.as_os_str()]);
+    let expected = [
+        "0xfffffffe f:",
+        "    0xfffffffe  90                    nop",
+        "    0xffffffff  90                    nop",
+    ];
+    assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
 }

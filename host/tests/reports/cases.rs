@@ -1,6 +1,6 @@
 //! Images that go wrong.
 
-use flatland::Backtraces;
+use flatland::report::Backtraces;
 
 /// An image of a few bytes, and how it is run.
 pub struct Case {

@@ -18,8 +18,9 @@ use std::{env, fs, process};
 use cases::{CASES, Case};
 use common::{engines, machine_with};
 use expected::{expected, names};
-use flatland::engine::choice::Choice;
-use flatland::{Image, MemoryMap, Paint, Report};
+use flatland::EngineChoice;
+use flatland::report::{Paint, Report};
+use flatland::{Image, MemoryMap};
 
 const EXPECTED: &str = include_str!("expected.txt");
 
@@ -27,7 +28,7 @@ const EXPECTED: &str = include_str!("expected.txt");
 fn each_way_to_go_wrong_is_told_line_by_line() {
     let mut wrong = String::new();
     for case in CASES {
-        for engine in engines().iter().filter(|engine| !(case.soft_only && **engine == Choice::Kvm)) {
+        for engine in engines().iter().filter(|engine| !(case.soft_only && **engine == EngineChoice::Kvm)) {
             let actual = report(case, *engine);
             let expected = expected(EXPECTED, case.name, *engine);
             if !expected.iter().any(|expected| **expected == actual) {
@@ -47,14 +48,14 @@ fn there_are_enough_of_them_and_each_is_expected() {
 }
 
 /// Runs an image as the program `flatland` does, and returns what it says and its status.
-fn report(case: &Case, engine: Choice) -> String {
+fn report(case: &Case, engine: EngineChoice) -> String {
     let mut text = String::new();
     let image = Image::from_bytes(case.code.to_vec()).expect("there is code");
     let mut map = MemoryMap::from(case.memory.parse::<flatland::MemorySize>().expect("it is a size"));
     let file = (!case.functions.is_empty()).then(|| Temporary::new(case.name, engine, &elf::of(case)));
     let mut symbols = file.as_ref().map(|file| &*file.0);
     if let Some(path) = symbols {
-        match flatland::segments(path, &image) {
+        match flatland::program::segments(path, &image) {
             Ok(segments) => map = map.protecting(&segments).expect("it fits"),
             Err(error) => {
                 text += &format!("{error}\n").replace(&path.display().to_string(), "ELF");
@@ -85,7 +86,7 @@ fn report(case: &Case, engine: Choice) -> String {
 struct Temporary(PathBuf);
 
 impl Temporary {
-    fn new(name: &str, engine: Choice, bytes: &[u8]) -> Self {
+    fn new(name: &str, engine: EngineChoice, bytes: &[u8]) -> Self {
         let name = format!("flatland-{}-{engine:?}-{}.elf", process::id(), name.replace(' ', "-"));
         let path = env::temp_dir().join(name);
         fs::write(&path, bytes).expect("there is a folder for temporary files");

@@ -114,3 +114,120 @@ fn no_single_step_trap_after_an_interrupt() {
     let registers = halt(&mut engine);
     assert_eq!((registers.ebx, registers.ecx), (1, 0));
 }
+
+/// TF traps after an instruction, so EIP is that of the next one; there is no handler for it.
+#[test]
+fn a_single_step_trap_without_a_handler_is_told_at_the_next_instruction() {
+    // push 0x102; popf; then an instruction with what comes behind it
+    for (code, eip, registers) in [
+        // inc eax
+        (&[0x40, 0x40, 0xf4][..], 7, Registers { eax: 1, ..Registers::default() }),
+        // jmp 0xa
+        (&[0xeb, 2, 0xf4, 0xf4, 0x40], 0xa, Registers::default()),
+        // popf with TF clear: it was set before
+        (&[0x9d, 0x40], 7, Registers { esp: 4, ..Registers::default() }),
+        // rep stosb: once
+        (&[0xf3, 0xaa, 0x40], 6, Registers { ecx: 2, edi: 0x101, ..Registers::default() }),
+        // rep outsb: once
+        (&[0xf3, 0x6e, 0x40], 6, Registers { ecx: 2, esi: 0x101, ..Registers::default() }),
+        // rep insb: once
+        (&[0xf3, 0x6c, 0x40], 6, Registers { ecx: 2, edi: 0x101, ..Registers::default() }),
+        // mov ss, [0x80]; inc eax
+        (&[0x8e, 0x15, 0x80, 0, 0, 0, 0x40, 0x40], 13, Registers { eax: 1, ..Registers::default() }),
+        // push ss; pop ss: a trap after the push
+        (&[0x16, 0x17, 0x40], 7, Registers { esp: u32::MAX - 3, ..Registers::default() }),
+        // into, with OF clear
+        (&[0xce, 0x40], 7, Registers::default()),
+        // in al, dx; out dx, al
+        (&[0xec, 0x40], 7, Registers { eax: 0x5a, ..Registers::default() }),
+        (&[0xee, 0x40], 7, Registers::default()),
+    ] {
+        let mut engine = machine(&[&[0x68, 2, 1, 0, 0, 0x9d], code].concat());
+        write_u32s(&mut engine, 0x80, &[0x10]);
+        write_u32s(&mut engine, RAM - 0x100, &[2]);
+        let repeats = code[0] == 0xf3;
+        let before = Registers {
+            ecx: if repeats { 3 } else { 0 },
+            edi: if repeats { 0x100 } else { 0 },
+            esi: if repeats { 0x100 } else { 0 },
+            esp: RAM - 0x100,
+            eflags: 2,
+            ..Registers::default()
+        };
+        engine.set_registers(&before).unwrap();
+        let fault = loop {
+            match engine.run().unwrap() {
+                Exit::In { data, .. } => data.fill(0x5a),
+                Exit::Out { data, .. } => assert_eq!(data.len(), 1),
+                Exit::Fault(fault) => break fault,
+                exit => panic!("{code:02x?}: {exit:?}"),
+            }
+        };
+        assert_eq!(fault, Fault { kind: exception(1, None), location: Location::At(eip) }, "{code:02x?}");
+        let after = engine.registers().unwrap();
+        let expected = Registers {
+            ecx: registers.ecx,
+            edi: if registers.edi == 0 { before.edi } else { registers.edi },
+            esi: if registers.esi == 0 { before.esi } else { registers.esi },
+            esp: before.esp.wrapping_add(registers.esp),
+            eip,
+            eflags: if code[0] == 0x9d { 2 } else { 0x102 },
+            ..registers
+        };
+        assert_eq!(after, expected, "{code:02x?}");
+    }
+}
+
+/// A fault comes instead of the trap that would follow its instruction, and an instruction that has faulted is traced when
+/// it is executed again.
+#[test]
+fn a_fault_comes_before_the_trap_of_its_instruction() {
+    // lidt; push 0x102; popf; div ecx; hlt
+    let mut engine = machine(&[&LIDT[..], &[0x68, 2, 1, 0, 0, 0x9d, 0xf7, 0xf1, 0xf4]].concat());
+    set_idt(&mut engine, &[(0, gate(0x100, INTERRUPT_32)), (1, gate(0x180, INTERRUPT_32))]);
+    // inc ecx; mov eax, [esp + 8]; iret: the flags have TF and RF
+    engine.write_ram(0x100, &[0x41, 0x8b, 0x44, 0x24, 8, 0xcf]);
+    // pop ebx; hlt
+    engine.write_ram(0x180, &[0x5b, 0xf4]);
+    let registers = halt(&mut engine);
+    assert_eq!((registers.eax & 0x1_0100, registers.ecx, registers.ebx), (0x1_0100, 1, 15));
+}
+
+/// An interrupt that an instruction asks for has not happened where its delivery faults: the handler of that fault returns
+/// to the instruction.
+#[test]
+fn a_software_interrupt_that_cannot_be_delivered_is_a_fault_of_its_instruction() {
+    const EXTERNAL: u32 = 1;
+    for (code, vector, external) in [
+        (&[0xcd, 0x20, 0xf4][..], 0x20, 0),
+        (&[0xcc, 0xf4], 3, 0),
+        (&[0xce, 0xf4], 4, 0),
+        (&[0xf1, 0xf4], 1, EXTERNAL),
+    ] {
+        // Beyond the IDT; a gate that is not present; one of no known type; to a segment beyond the GDT.
+        let handler = gate(0x100, INTERRUPT_32);
+        let idt = u32::from(vector) * 8 + 2 + external;
+        for (gates, limit, exception, error_code) in [
+            (&[][..], if vector == 0x20 { 14 * 8 - 1 } else { 0x7ff }, None, idt),
+            (&[[0x0008_0100, 0x0e00]], 0x7ff, Some(11), idt),
+            (&[[0x0008_0100, 0x8000]], 0x7ff, Some(13), idt),
+            (&[[0x0100_0100, 0x8e00]], 0x7ff, Some(13), 0x100 + external),
+        ] {
+            // An empty gate is one of no known type, and one beyond the limit is no gate: both are #GP.
+            let exception = exception.unwrap_or(13);
+            // lidt; then the interrupt, with OF set
+            let mut engine = machine(&[&LIDT[..], code].concat());
+            let gates: Vec<_> = gates.iter().map(|gate| (vector, *gate)).collect();
+            set_idt(&mut engine, &[&[(11, handler), (13, handler)], &gates[..]].concat());
+            engine.write_ram(0x1ff0, &(limit as u16).to_le_bytes());
+            engine.write_ram(0x100, &[0xf4]);
+            engine.set_registers(&Registers { esp: RAM, eflags: 0x802, ..Registers::default() }).unwrap();
+            halt(&mut engine);
+            let frame = [16, 12, 8, 4].map(|below| read_u32(&engine, RAM - below));
+            let context = format!("{code:02x?} {exception} {gates:x?}");
+            assert_eq!(frame, [error_code, 7, 8, 0x1_0802], "{context}");
+            // lidt and hlt: the interrupt was none.
+            assert_eq!(engine.instructions(), Some(2), "{context}");
+        }
+    }
+}

@@ -4,10 +4,9 @@ mod events;
 mod stops;
 mod transfers;
 
-use flatland::engine::soft::SoftEngine;
-use flatland::engine::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
-use flatland::fault::{Access, Fault, FaultKind, Location};
-use flatland::kick::Alarm;
+use flatland::soft::SoftEngine;
+use flatland::x86::{Access, Fault, FaultKind, Location};
+use flatland::x86::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
 
 const RAM: u32 = 0x1_0000;
@@ -84,7 +83,7 @@ fn every_kind_of_fault() {
     let unsupported = |code: &[u8]| -> FaultKind {
         let mut bytes = [0; 15];
         bytes[..code.len()].copy_from_slice(code);
-        FaultKind::Unsupported { engine: "the soft engine", code: flatland::fault::CodeBytes::new(&bytes) }
+        FaultKind::Unsupported { engine: "the soft engine", code: flatland::x86::CodeBytes::new(&bytes) }
     };
     for (code, kind, location) in [
         // nop; div ecx
@@ -391,7 +390,8 @@ fn the_machine_runs_it() {
     let image = Image::from_bytes(code.to_vec()).unwrap();
     let streams =
         Streams { input: Input::from_bytes(b"HAL*".to_vec()), output: Output::memory(), ..Streams::none() };
-    let mut machine = Machine::new(SoftEngine::new(MemorySize::default()), &image, streams).unwrap();
+    let mut machine =
+        Machine::new(Box::new(SoftEngine::new(MemorySize::default())), &image, streams).unwrap();
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
     assert_eq!(machine.streams().output.bytes(), b"IBM");
 }
@@ -463,4 +463,47 @@ fn random_bytes_never_panic() {
         engine.location().unwrap();
     }
     println!("{exits} exits of {sequences} sequences");
+}
+
+/// Another engine is advised only where it can run the instruction: of all there are, with each second byte.
+#[test]
+fn the_soft_engine_is_advised_only_for_what_it_can_run() {
+    let (mut advised, mut wrong) = (0, Vec::new());
+    let mut engine = machine(&[]);
+    engine.set_stops(&Stops { step: true, ..Stops::default() }).unwrap();
+    let fresh = engine.snapshot().unwrap();
+    for opcode in (0..=0xffff_u16).flat_map(|opcode| {
+        let [first, second] = opcode.to_be_bytes();
+        let two_bytes = [0x0f, first, second];
+        [[].as_slice(), &[0x66], &[0xf3]]
+            .map(|prefix| ([prefix, &[first, second]].concat(), [prefix, &two_bytes].concat()))
+    }) {
+        for code in [opcode.0, opcode.1] {
+            let mut bytes = [0; 15];
+            bytes[..code.len()].copy_from_slice(&code);
+            let bytes = flatland::x86::CodeBytes::new(&bytes);
+            let by_soft = FaultKind::Unsupported { engine: "the soft engine", code: bytes };
+            assert!(!flatland::words::advice(&by_soft).contains("--engine"), "{code:02x?}");
+            let by_kvm = FaultKind::Unsupported { engine: "KVM", code: bytes };
+            // `ud2` and its like, and `int 6`, are #UD everywhere.
+            let is_ud = matches!(
+                code.as_slice(),
+                [.., 0x0f, 0x0b | 0xb9 | 0xff] | [.., 0x0f, 0x0b | 0xb9 | 0xff, _] | [.., 0xcd, 6]
+            );
+            if is_ud || !flatland::words::advice(&by_kvm).contains("--engine soft") {
+                continue;
+            }
+            advised += 1;
+            engine.restore(&fresh).unwrap();
+            engine.write_ram(0x100, bytes.as_slice());
+            engine.set_registers(&Registers { eip: 0x100, esp: 0x8000, ..Registers::default() }).unwrap();
+            if let Exit::Fault(Fault { kind, .. }) = engine.run().unwrap()
+                && matches!(kind, FaultKind::Unsupported { .. } | FaultKind::Exception { vector: 6, .. })
+            {
+                wrong.push(format!("{code:02x?}: {kind:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(advised > 10_000, "{advised}");
 }

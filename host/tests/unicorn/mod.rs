@@ -8,7 +8,7 @@
 use std::ffi::{c_int, c_void};
 use std::sync::LazyLock;
 
-use flatland::engine::Registers;
+use flatland::x86::Registers;
 use libloading::Library;
 
 const ARCH_X86: c_int = 4;

@@ -46,6 +46,8 @@ pub struct Debugger {
     state: State,
     /// The guest waits for what the debugger says.
     is_held: bool,
+    /// The run is to end.
+    ends: bool,
     /// The run has ended, and there is still something to look at.
     has_ended: bool,
     /// Ctrl-C has come while the guest was held: it stops as soon as it runs.
@@ -103,6 +105,7 @@ impl Debugger {
             newcomer: None,
             state: State::new(say),
             is_held: true,
+            ends: false,
             has_ended: false,
             is_interrupted: false,
             look_at: Instant::now(),
@@ -129,17 +132,26 @@ impl Debugger {
     fn lost(&mut self, why: &str) {
         self.client = None;
         self.is_held = true;
-        let address = self.listener.address().map_or_else(|error| error.to_string(), |it| it.to_string());
-        (self.state.say)(&format!(
-            "the debugger is gone ({why}), and the guest is held: connect again with gdb's `target remote {address}`, or \
-             end the run with Ctrl-C"
-        ));
+        let address = self.listener.address();
+        let sentence = match address.ok().filter(|_| self.listener.can_be_reached()) {
+            Some(address) => format!(
+                "the debugger is gone ({why}), and the guest waits for the next one: connect again with gdb's `target \
+                 remote {address}`, or end the run with Ctrl-C"
+            ),
+            None => {
+                self.ends = true;
+                format!(
+                    "the run has ended, because the debugger is gone ({why}): leave the guest running with gdb's `detach`"
+                )
+            }
+        };
+        (self.state.say)(&sentence);
     }
 
     /// Sends this, if somebody is there.
     fn send(&mut self, machine: &Machine, bytes: Vec<u8>) {
         let Some(client) = &mut self.client else { return };
-        let sent = client.connection.send(&bytes, &machine.interrupt_handle());
+        let sent = client.connection.send(&bytes, machine);
         if bytes.contains(&b'$') {
             client.last = bytes;
         }
@@ -180,8 +192,8 @@ impl Debugger {
         Ok(then)
     }
 
-    /// Takes what has come, up to what decides of the guest, and says what that is.
-    fn take_all(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<Option<Verdict>, RunError> {
+    /// Takes what has come.
+    fn take_all(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<(), RunError> {
         for byte in bytes {
             let message = self.client.as_mut().and_then(|client| client.packets.take(*byte));
             let Some(message) = message else { continue };
@@ -199,52 +211,41 @@ impl Debugger {
                     self.state.let_go();
                     self.is_held = false;
                 }
-                // How a run has ended stays so.
-                Then::Kill if self.has_ended => return Ok(Some(Verdict::Continue)),
-                Then::Kill => return Ok(Some(Verdict::End(Stop::Debugger))),
+                Then::Kill => {
+                    self.client = None;
+                    self.is_held = true;
+                    self.ends = true;
+                }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// Takes what comes now. Whether anything came, and what that decides.
+    /// Takes what comes now. Whether anything came.
     fn receive(
         &mut self,
         machine: &mut Machine,
         receive: fn(&mut Connection, &mut [u8]) -> Received,
-    ) -> Result<(bool, Option<Verdict>), RunError> {
+    ) -> Result<bool, RunError> {
         if self.newcomer.is_none() {
-            self.newcomer = match self.listener.accept() {
-                Ok(newcomer) => newcomer,
-                Err(error) if self.client.is_none() && self.is_held => {
-                    (self.state.say)(&format!(
-                        "the run has ended, because nobody can connect ({error}): run it again"
-                    ));
-                    return Ok((false, Some(Verdict::End(Stop::Debugger))));
-                }
-                Err(_) => None,
-            };
+            // Where that fails, it may go better next time: a person can end the run.
+            self.newcomer = self.listener.accept().unwrap_or_default();
         }
         let mut buffer = [0; 4096];
         match self.client.as_mut().map(|client| receive(&mut client.connection, &mut buffer)) {
-            Some(Received::Bytes(len)) => Ok((true, self.take_all(machine, &buffer[..len])?)),
-            Some(Received::End) => {
-                self.lost("the connection was closed");
-                Ok((true, None))
-            }
+            Some(Received::Bytes(len)) => self.take_all(machine, &buffer[..len])?,
+            Some(Received::End) => self.lost("the connection was closed"),
             Some(Received::Nothing) => {
                 // One at a time: the connection is closed.
                 self.newcomer = None;
-                Ok((false, None))
+                return Ok(false);
             }
             None => match self.newcomer.take() {
-                Some(newcomer) => {
-                    self.let_in(newcomer);
-                    Ok((true, None))
-                }
-                None => Ok((false, None)),
+                Some(newcomer) => self.let_in(newcomer),
+                None => return Ok(false),
             },
         }
+        Ok(true)
     }
 
     /// Answers until the guest is to run on or to end, or the run is interrupted.
@@ -254,19 +255,15 @@ impl Debugger {
             Ok(()) | Err(StreamError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
-        let interrupt = machine.interrupt_handle();
-        while self.is_held && !interrupt.is_pending() {
-            let (came, verdict) = self.receive(machine, Connection::receive)?;
-            if let Some(verdict) = verdict {
-                return Ok(verdict);
-            }
-            if self.client.is_none() && !came {
+        while self.is_held && !self.ends && !machine.is_interrupted() {
+            if !self.receive(machine, Connection::receive)? && self.client.is_none() {
                 self.tell_of_the_wait();
                 thread::sleep(Self::PATIENCE / 2);
             }
         }
         self.look_at = Instant::now() + Self::PATIENCE;
-        Ok(Verdict::Continue)
+        // How a run has ended stays so.
+        Ok(if self.ends && !self.has_ended { Verdict::End(Stop::Debugger) } else { Verdict::Continue })
     }
 
     fn tell_of_the_wait(&mut self) {
@@ -280,14 +277,10 @@ impl Debugger {
 
     /// Sees whether the debugger wants something of a guest that runs.
     fn look(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        self.look_at = Instant::now() + Self::PATIENCE;
         while !self.is_held {
-            match self.receive(machine, Connection::receive_at_once)? {
-                (_, Some(verdict)) => return Ok(verdict),
-                (true, None) => {}
-                (false, None) => {
-                    self.look_at = Instant::now() + Self::PATIENCE;
-                    return Ok(Verdict::Continue);
-                }
+            if !self.receive(machine, Connection::receive_at_once)? {
+                return Ok(Verdict::Continue);
             }
         }
         self.hold(machine)
@@ -346,7 +339,7 @@ impl Debugger {
             let reason = StopReason::Exited(outcome.status());
             let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
             // Who has gone need not know any more.
-            let _ = client.connection.send(&reply, &machine.interrupt_handle());
+            let _ = client.connection.send(&reply, machine);
         }
         Ok(Verdict::Continue)
     }

@@ -4,8 +4,7 @@ use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Wants};
 
 /// Looks at a run.
 pub trait Observer {
-    /// Called once, before the run is resumed for the first time. [`Verdict::Revive`] counts as [`Verdict::Continue`]
-    /// here.
+    /// The run is about to begin.
     fn begins(&mut self, _machine: &mut Machine) -> Result<Verdict, RunError> {
         Ok(Verdict::Continue)
     }

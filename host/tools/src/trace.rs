@@ -13,8 +13,11 @@ use std::io::Write;
 use std::ops::Range;
 use std::str::FromStr;
 
-use crate::engine::{DebugStop, Engine, EngineError, Stops};
-use crate::{Outcome, Symbols, Transfer, Watcher};
+use flatland_machine::{Event, Machine, Outcome, RunError, Transfer, Wants};
+use flatland_program::Symbols;
+use flatland_x86::Engine;
+
+use crate::{Observer, Verdict};
 
 use calls::Calls;
 use instructions::Instructions;
@@ -93,8 +96,6 @@ pub struct Settings {
     pub filter: Option<Filter>,
     /// The most lines. The run goes on behind them, untraced.
     pub most_lines: u64,
-    /// The limit of instructions of the run, if it has one.
-    pub instruction_limit: Option<u64>,
 }
 
 /// The most lines where nobody asks for another number: so many can be looked at, and do not fill a disk.
@@ -137,65 +138,28 @@ impl Tracer {
         self.lines.error()
     }
 
-    /// Lets the guest run on undisturbed, if there are lines enough.
-    fn stop_if_full(&mut self, engine: &mut dyn Engine) {
-        if self.lines.just_ended() {
-            let stops = Stops { instructions: self.settings.instruction_limit, ..Stops::default() };
-            set_stops(engine, &stops);
+    fn transferred(&mut self, engine: &mut dyn Engine, transfer: &Transfer) -> Result<(), RunError> {
+        if let Self { names, lines, what: What::Transfers(transfers), .. } = self
+            && !lines.is_full()
+        {
+            transfers.transferred(engine, transfer, names, lines)?;
         }
+        Ok(())
     }
-}
 
-impl Watcher for Tracer {
-    const WANTS_TRANSFERS: bool = true;
-
-    fn begins(&mut self, engine: &mut dyn Engine) -> Result<(), EngineError> {
-        let stops = Stops {
-            instructions: self.settings.instruction_limit,
-            each_transfer: true,
-            step: self.settings.kind != Kind::Io,
-            ..Stops::default()
-        };
-        set_stops(engine, &stops);
+    fn stepped(&mut self, engine: &mut dyn Engine) -> Result<(), RunError> {
         let Self { names, lines, what, .. } = self;
-        match what {
-            What::Transfers(_) => Ok(()),
-            What::Calls(calls) => calls.begin(engine, names, lines),
-            What::Instructions(instructions) => instructions.begin(engine, names),
-        }
-    }
-
-    fn stopped(&mut self, engine: &mut dyn Engine, stop: DebugStop) -> Result<(), EngineError> {
-        if stop == DebugStop::Step && !self.lines.is_full() {
-            let Self { names, lines, what, .. } = self;
+        if !lines.is_full() {
             match what {
                 What::Transfers(_) => {}
                 What::Calls(calls) => calls.stepped(engine, names, lines)?,
                 What::Instructions(instructions) => instructions.stepped(engine, names, lines)?,
             }
-            self.stop_if_full(engine);
         }
         Ok(())
     }
 
-    fn transferred(&mut self, engine: &mut dyn Engine, transfer: &Transfer) -> Result<(), EngineError> {
-        if let Self { names, lines, what: What::Transfers(transfers), .. } = self
-            && !lines.is_full()
-        {
-            transfers.transferred(engine, transfer, names, lines)?;
-            self.stop_if_full(engine);
-        }
-        Ok(())
-    }
-
-    fn kicked(&mut self, _: &mut dyn Engine) -> Result<(), EngineError> {
-        if let Self { lines, what: What::Transfers(transfers), .. } = self {
-            transfers.flush(lines);
-        }
-        Ok(())
-    }
-
-    fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), EngineError> {
+    fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), RunError> {
         let Self { settings, names, lines, what } = self;
         match what {
             What::Transfers(transfers) => transfers.flush(lines),
@@ -218,9 +182,34 @@ impl Watcher for Tracer {
     }
 }
 
-/// A tracer asks for nothing that an engine could not do: the limit of instructions has been asked for before.
-fn set_stops(engine: &mut dyn Engine, stops: &Stops) {
-    engine.set_stops(stops).expect("every engine steps, and comes back at each transfer");
+impl Observer for Tracer {
+    fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        let Self { names, lines, what, .. } = self;
+        match what {
+            What::Transfers(_) => {}
+            What::Calls(calls) => calls.begin(machine.engine(), names, lines)?,
+            What::Instructions(instructions) => instructions.begin(machine.engine(), names)?,
+        }
+        Ok(Verdict::Continue)
+    }
+
+    fn wants(&self) -> Wants {
+        if self.lines.is_full() {
+            return Wants::nothing();
+        }
+        let transfers = self.settings.kind == Kind::Io;
+        Wants { transfers, steps: !transfers, ..Wants::default() }
+    }
+
+    fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
+        match event {
+            Event::Transfer(transfer) => self.transferred(machine.engine(), transfer)?,
+            Event::Stopped(stopped) if stopped.stepped => self.stepped(machine.engine())?,
+            Event::Ended(outcome) => self.ended(machine.engine(), outcome)?,
+            _ => {}
+        }
+        Ok(Verdict::Continue)
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use flatland_machine::{Outcome, Signal, Stop};
 use flatland_program::{Place, Symbols};
 use flatland_x86::{Access, Fault, FaultKind, MemorySize};
 
+use flatland_x86::instruction as x86_instruction;
+
 use crate::instruction;
 
 /// What is known by name of the end of a run.
@@ -34,35 +36,35 @@ impl Names {
     }
 }
 
-    /// What a person is told, or nothing where the guest ended the run itself or the reader of its output
-    /// did. `names` are those of this outcome, as far as they are known.
+/// What a person is told, or nothing where the guest ended the run itself or the reader of its output
+/// did. `names` are those of this outcome, as far as they are known.
 pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
-        let Names { place, section } = names;
-        match outcome {
-            Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
-            Outcome::Fault(Fault { kind, location }) => {
-                let words = fault(kind, section.as_deref());
-                Some(format!("{words} {location}{place}: {}", advice(kind)))
-            }
-            Outcome::Stopped(Stop::TimeLimit(limit), location) => Some(format!(
-                "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
-                limit.as_secs_f64()
-            )),
-            Outcome::Stopped(Stop::InstructionLimit(limit), location) => Some(format!(
-                "limit of {limit} instructions reached, the guest {location}{place}: give it more with \
-                 --max-instructions COUNT"
-            )),
-            Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
-                "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
-            )),
-            // Who did it knows.
-            Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => None,
-            Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
-                "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
-            )),
-            _ => None,
+    let Names { place, section } = names;
+    match outcome {
+        Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_) | Outcome::OutputClosed => None,
+        Outcome::Fault(Fault { kind, location }) => {
+            let words = fault(kind, section.as_deref());
+            Some(format!("{words} {location}{place}: {}", advice(kind)))
         }
+        Outcome::Stopped(Stop::TimeLimit(limit), location) => Some(format!(
+            "time limit of {} s reached, the guest {location}{place}: give it more with --timeout SECONDS",
+            limit.as_secs_f64()
+        )),
+        Outcome::Stopped(Stop::InstructionLimit(limit), location) => Some(format!(
+            "limit of {limit} instructions reached, the guest {location}{place}: give it more with \
+                 --max-instructions COUNT"
+        )),
+        Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
+            "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
+        )),
+        // Who did it knows.
+        Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => None,
+        Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
+            "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
+        )),
+        _ => None,
     }
+}
 
 /// What happened, without where: `divide error (#DE)`.
 struct What<'a>(&'a FaultKind);
@@ -148,69 +150,82 @@ pub fn fault(kind: &FaultKind, section: Option<&str>) -> String {
 
 /// An address of which it is good to know the section.
 fn section_address(kind: &FaultKind) -> Option<u32> {
-        match *kind {
-            FaultKind::ReadOnly { address } if !is_null(address) => Some(address),
-            _ => None,
-        }
+    match *kind {
+        FaultKind::ReadOnly { address } if !is_null(address) => Some(address),
+        _ => None,
     }
+}
 
 /// What a person can do about it.
 pub fn advice(kind: &FaultKind) -> String {
-        match *kind {
-            FaultKind::Exception { .. } => {
-                "correct the instruction there, or handle the exception with an IDT of the guest's own".into()
-            }
-            FaultKind::TripleFault => {
-                "an exception found no way to its handler: check that ESP points into RAM, and the IDT and \
+    match *kind {
+        FaultKind::Exception { .. } => {
+            "correct the instruction there, or handle the exception with an IDT of the guest's own".into()
+        }
+        FaultKind::TripleFault => {
+            "an exception found no way to its handler: check that ESP points into RAM, and the IDT and \
                  GDT if the guest loads its own"
-                    .into()
-            }
-            FaultKind::OutsideRam { access: Access::Execute, ram_size, .. } => format!(
-                "RAM ends at {ram_size:#010x}: look for a jump that went wrong, or code that runs on past its end \
+                .into()
+        }
+        FaultKind::OutsideRam { access: Access::Execute, ram_size, .. } => format!(
+            "RAM ends at {ram_size:#010x}: look for a jump that went wrong, or code that runs on past its end \
                  for want of a `hlt`"
-            ),
-            FaultKind::OutsideRam { address, .. } if address >= flatland_contract::memory::MAX_RAM_SIZE => {
-                "no machine has any RAM there: look for a wrong pointer".into()
-            }
-            FaultKind::OutsideRam { .. } => "mend the pointer, or give more RAM with --memory SIZE".into(),
-            FaultKind::ReadOnly { address } if is_null(address) => {
-                "look for a pointer that was never set, or an offset from one".into()
-            }
-            FaultKind::ReadOnly { .. } => {
-                "mend the pointer; or run the image without --symbols, where all of RAM can be written".into()
-            }
-            FaultKind::StackOverflow { stack_size } => format!(
-                "its {} are used up: look for a recursion without end or a large local variable, or give it more \
+        ),
+        FaultKind::OutsideRam { address, .. } if address >= flatland_contract::memory::MAX_RAM_SIZE => {
+            "no machine has any RAM there: look for a wrong pointer".into()
+        }
+        FaultKind::OutsideRam { .. } => "mend the pointer, or give more RAM with --memory SIZE".into(),
+        FaultKind::ReadOnly { address } if is_null(address) => {
+            "look for a pointer that was never set, or an offset from one".into()
+        }
+        FaultKind::ReadOnly { .. } => {
+            "mend the pointer; or run the image without --symbols, where all of RAM can be written".into()
+        }
+        FaultKind::StackOverflow { stack_size } => format!(
+            "its {} are used up: look for a recursion without end or a large local variable, or give it more \
                  with --stack SIZE",
-                size(stack_size)
-            ),
-            FaultKind::Hole { access: Access::Execute, start, end, .. } => format!(
-                "there is no memory from {start:#010x} to {end:#010x}: look for a jump that went wrong, or code \
+            size(stack_size)
+        ),
+        FaultKind::Hole { access: Access::Execute, start, end, .. } => format!(
+            "there is no memory from {start:#010x} to {end:#010x}: look for a jump that went wrong, or code \
                  that runs on past its end for want of a `hlt`"
-            ),
-            FaultKind::Hole { start, end, .. } => format!(
-                "there is no memory from {start:#010x} to {end:#010x}: mend the pointer, or give more RAM with \
+        ),
+        FaultKind::Hole { start, end, .. } => format!(
+            "there is no memory from {start:#010x} to {end:#010x}: mend the pointer, or give more RAM with \
                  --memory SIZE"
-            ),
-            FaultKind::Port { .. } => {
-                let ports = Port::ALL.map(|port| {
-                    let ways = match (port.allows(Direction::In), port.allows(Direction::Out)) {
-                        (true, true) => "in, out",
-                        (true, false) => "in",
-                        _ => "out",
-                    };
-                    format!("{:#x} {} ({ways})", port.number(), port.name())
-                });
-                format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))
-            }
-            FaultKind::Unsupported { engine: "KVM", .. } => {
-                "try it with --engine soft, or write it with other instructions".into()
-            }
-            FaultKind::Unsupported { .. } => {
-                "write it with integer instructions, or try it with --engine kvm".into()
-            }
+        ),
+        FaultKind::Port { .. } => {
+            let ports = Port::ALL.map(|port| {
+                let ways = match (port.allows(Direction::In), port.allows(Direction::Out)) {
+                    (true, true) => "in, out",
+                    (true, false) => "in",
+                    _ => "out",
+                };
+                format!("{:#x} {} ({ways})", port.number(), port.name())
+            });
+            format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))
+        }
+        FaultKind::Unsupported { engine, code } => {
+            unsupported_advice(engine, instruction::first(&code)).into()
         }
     }
+}
+
+/// What to do about an instruction that an engine cannot run. Another engine is named only where it can.
+fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
+    if instruction::mnemonic(code).is_none() {
+        "look for a jump that went wrong, or data among the code"
+    } else if x86_instruction::is_floating_point_or_vector(code) {
+        "write it with integer instructions, as the machine has no x87, MMX or SSE"
+    } else if x86_instruction::is_later_than_i686(code) {
+        "write it with older instructions, as the machine is an i686"
+    } else if engine == "KVM" && !x86_instruction::stores_to_control_register(code) {
+        "try it with --engine soft, or write it with other instructions"
+    } else {
+        // Far transfers, `iret`, interrupts, and stores to control registers.
+        "do without paging, other privilege levels than 0 and task switches, as the machine has none"
+    }
+}
 
 /// A number of bytes, in the largest unit that gives a whole number.
 fn size(bytes: u32) -> String {
@@ -349,6 +364,32 @@ mod tests {
             |address| advice(&FaultKind::OutsideRam { access: Access::Write, address, ram_size: 0x1000 });
         assert!(outside(0xefff_ffff).contains("--memory"));
         assert!(!outside(0xf000_0000).contains("--memory"));
+    }
+
+    #[test]
+    fn advice_on_an_instruction_is_of_its_kind() {
+        let integer = "write it with integer instructions, as the machine has no x87, MMX or SSE";
+        let system =
+            "do without paging, other privilege levels than 0 and task switches, as the machine has none";
+        let soft = "try it with --engine soft, or write it with other instructions";
+        let older = "write it with older instructions, as the machine is an i686";
+        let none = "look for a jump that went wrong, or data among the code";
+        for (code, by_kvm, by_soft) in [
+            // fld1; addps
+            (&[0xd9, 0xe8][..], integer, integer),
+            (&[0x0f, 0x58, 0xc1], integer, integer),
+            // mov cr0, eax; iret
+            (&[0x0f, 0x22, 0xc0], system, system),
+            (&[0xcf], soft, system),
+            // int3; popcnt; no instruction
+            (&[0xcc], soft, system),
+            (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
+            (&[0xff, 0xff], none, none),
+        ] {
+            let advice =
+                |engine| super::advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
+            assert_eq!((&*advice("KVM"), &*advice("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
+        }
     }
 
     #[test]

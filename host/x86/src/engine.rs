@@ -52,7 +52,7 @@ pub trait Engine: fmt::Debug {
     /// faulted, before anything was pushed.
     fn registers(&mut self) -> Result<Registers, EngineError>;
 
-    /// Changes the registers. Where the last exit was an [`Exit::In`], its instruction is given up, and what was
+    /// Changes the registers, to what a processor can hold ([`Registers::as_held`]). Where the last exit was an [`Exit::In`], its instruction is given up, and what was
     /// filled is lost.
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError>;
 
@@ -121,8 +121,11 @@ pub enum EngineError {
     },
     /// A snapshot of something else.
     ForeignSnapshot,
-    /// The engine cannot put back what this snapshot holds: what, in words.
-    NotRestored(&'static str),
+    /// Not all of a snapshot could be put back.
+    RegisterRefused {
+        /// The model-specific register.
+        index: u32,
+    },
     /// The engine came back for a reason that this program does not know.
     UnknownExit(Box<str>),
 }
@@ -144,9 +147,11 @@ impl fmt::Display for EngineError {
             Self::ForeignSnapshot => f.write_str(
                 "the snapshot is of a machine with another engine or another memory: take one in a machine like this",
             ),
-            Self::NotRestored(what) => {
-                write!(f, "the snapshot cannot be put back ({what}): take it again on this machine")
-            }
+            Self::RegisterRefused { index } => write!(
+                f,
+                "KVM does not take model-specific register {index:#x} of the snapshot: make a new machine, and a new \
+                 snapshot in it"
+            ),
             Self::UnknownExit(what) => write!(
                 f,
                 "KVM ended the run for a reason unknown to this program ({what}): report it, with the image"
@@ -187,9 +192,8 @@ impl fmt::Debug for EngineSnapshot {
     }
 }
 
-/// Why an engine came back.
+/// Why an engine came back. Whoever runs one has to deal with all of them, so a new one is a new version.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Exit<'a> {
     /// The guest waits for `data` from a port: whole transfers of `width` bytes, at least one.
     In {

@@ -40,3 +40,52 @@ pub fn value(register: Register, registers: &Registers) -> Option<u32> {
         _ => return None,
     })
 }
+
+/// The opcode of an instruction: what follows its prefixes (SDM volume 2, section 2.1.1).
+pub fn opcode(bytes: &[u8]) -> &[u8] {
+    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+    bytes.iter().position(|byte| !PREFIXES.contains(byte)).map_or(bytes, |start| &bytes[start..])
+}
+
+/// Whether these bytes are a string instruction, such as `movs` or `ins`, with a repeat prefix (SDM volume 2, table A-2).
+pub fn is_repeated_string(bytes: &[u8]) -> bool {
+    let opcode = opcode(bytes);
+    let prefixes = &bytes[..bytes.len() - opcode.len()];
+    prefixes.iter().any(|byte| matches!(byte, 0xf2 | 0xf3))
+        && matches!(opcode, [0x6c..=0x6f | 0xa4..=0xa7 | 0xaa..=0xaf, ..])
+}
+
+/// Whether these bytes are an instruction of the x87, MMX or SSE units (SDM volume 2, tables ).
+pub fn is_floating_point_or_vector(bytes: &[u8]) -> bool {
+    match opcode(bytes) {
+        [0xd8..=0xdf, ..] => true,
+        [0x0f, 0x38, 0xf0..=0xff, ..] => false,
+        [0x0f, 0x78 | 0x79, ..] => false,
+        [0x0f, 0x10..=0x17 | 0x28..=0x2f | 0x38 | 0x3a | 0x50..=0x7f, ..] => true,
+        [0x0f, 0xae | 0xc2..=0xc6 | 0xd0..=0xfe, ..] => true,
+        _ => false,
+    }
+}
+
+/// Whether these bytes are an instruction that the machine does not have because it came after the first i686, such as
+/// `sysenter` and `popcnt`.
+pub fn is_later_than_i686(bytes: &[u8]) -> bool {
+    match opcode(bytes) {
+        [0x0f, 0x05 | 0x07 | 0x0e | 0x0f | 0x24 | 0x26 | 0x34..=0x3f | 0x78 | 0x79, ..] => true,
+        [0x0f, 0xa6 | 0xa7 | 0xaa | 0xb8, ..] => true,
+        [0x0f, 0x01, mod_rm, ..] if mod_rm >> 3 & 7 == 5 => true,
+        // `xabort` and `xbegin`.
+        [0xc6 | 0xc7, 0xf8, ..] => true,
+        // `smsw` and `lmsw` of a register are older.
+        [0x0f, 0x01, mod_rm @ 0xc0..=0xff, ..] => !matches!(mod_rm >> 3 & 7, 4 | 6),
+        [0x0f, 0x00, mod_rm, ..] => mod_rm >> 3 & 7 >= 6,
+        // `cmpxchg8b` is older.
+        [0x0f, 0xc7, mod_rm, ..] => mod_rm >> 3 & 7 != 1,
+        _ => false,
+    }
+}
+
+/// Whether these bytes are `mov cr0, eax` or the like.
+pub fn stores_to_control_register(bytes: &[u8]) -> bool {
+    matches!(opcode(bytes), [0x0f, 0x22, ..])
+}

@@ -240,6 +240,8 @@ fn without(range: Range<u32>, taken: &Range<u32>) -> impl Iterator<Item = Range<
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     const RAM: u32 = 1 << 20;
@@ -351,15 +353,15 @@ mod tests {
         }
         assert_eq!(
             stack(RAM).unwrap_err().to_string(),
-            "a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it less with \
-             --stack SIZE, or more RAM with --memory SIZE"
+            "a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it a \
+             smaller stack or more RAM"
         );
         let map = MemoryMap::from(size(RAM));
         assert!(map.clone().protecting(&[segment(0, HEAP_END.into(), true)]).is_ok());
         assert_eq!(
             map.protecting(&[segment(0, u64::from(HEAP_END) + 1, true)]).unwrap_err().to_string(),
             "the program takes 893 KiB of RAM, and below its stack there are 892 KiB of the machine's 1M: give it \
-             more with --memory SIZE, or less stack with --stack SIZE"
+             more RAM or a smaller stack"
         );
     }
 }

@@ -16,6 +16,16 @@ pub struct Registers {
     pub eflags: u32,
 }
 
+impl Registers {
+    /// What a processor makes of these: flags that cannot be set from outside are clear. VM needs other segments, and RF
+    /// is clear again after an instruction.
+    pub fn as_held(self) -> Self {
+        use eflags::*;
+        const SETTABLE: u32 = CF | PF | AF | ZF | SF | TF | IF | DF | OF | IOPL | NT | AC | VIF | VIP | ID;
+        Self { eflags: self.eflags & SETTABLE | RESERVED_1, ..self }
+    }
+}
+
 /// Segment selectors, and the control register that says which mode the processor is in (SDM volume 3, section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the registers' own names")]

@@ -10,11 +10,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::{env, fs, process};
 
+use flatland_contract::memory::{Layout, MAX_RAM_SIZE, default_stack_size};
 use numbers::without_long_numbers;
 
 /// The crate. Made anew; what is built in it stays, since building `core` takes a while.
 static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = env::temp_dir().join(format!("flatland-elsewhere-{}", process::id()));
+    // Not even the placeholders of the templates are special in a path.
+    let folder = env::temp_dir().join(format!("flatland's NAME elsewhere-{}", process::id()));
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("elsewhere");
     fs::create_dir_all(&built).unwrap();
     let line = ["new", "--path", folder.to_str().expect("paths here are UTF-8"), "kernel"];
@@ -22,22 +24,27 @@ static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
     let shown = fs::canonicalize(&folder).unwrap();
     let expected = format!(
         "made {0}; now:\n  \
-           cd {0}\n  \
+           cd '{1}'\n  \
            cargo xtask run kernel              # builds it and runs it\n  \
            cargo xtask test --guest kernel     # runs its tests\n  \
            cargo xtask build --release kernel  # makes it small, as target/guest/NAME.bin\n",
-        shown.display()
+        shown.display(),
+        shown.display().to_string().replace('\'', "'\\''")
     );
     assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
     symlink(built, folder.join("target")).unwrap();
-    fs::create_dir(folder.join("tests")).unwrap();
-    fs::write(folder.join("tests/outcomes.rs"), include_str!("outcomes.guest.rs")).unwrap();
     folder
 });
 
 /// `cargo xtask` there, as a person types it.
 fn xtask(line: &str) -> Output {
-    run(Command::new("cargo").arg("xtask").args(line.split_whitespace()).current_dir(&*ELSEWHERE))
+    run(&mut command(line))
+}
+
+fn command(line: &str) -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("xtask").args(line.split_whitespace()).current_dir(&*ELSEWHERE);
+    command
 }
 
 fn run(command: &mut Command) -> Output {
@@ -62,10 +69,20 @@ fn with_program(name: &str, source: &str, check: impl FnOnce(&str)) {
 fn a_crate_elsewhere() {
     // Everything in one test: the steps share the crate, and cargo would make them wait for each other.
     it_runs();
+    the_other_commands_are_about_it();
+    no_unstable_setting_reaches_xtask();
     programs_are_added();
     names_are_checked();
+    a_persons_flags_reach_guests();
+    it_runs_without_any_optimization();
+    fs::create_dir(ELSEWHERE.join("tests")).unwrap();
+    the_machine_for_tests_can_be_larger();
+    fs::write(ELSEWHERE.join("tests/outcomes.rs"), include_str!("outcomes.guest.rs")).unwrap();
     tests_are_listed_and_chosen();
+    a_broken_program_stays_out_of_the_way();
     tests_end_in_each_way();
+    the_heap_is_as_large_as_ram_allows();
+    a_program_for_std_is_one_for_the_guest();
     mistakes_are_explained();
     fs::remove_dir_all(&*ELSEWHERE).unwrap();
 }
@@ -79,14 +96,55 @@ fn it_runs() {
     assert_eq!(text(&xtask("list").stdout), summary);
 }
 
+/// What each command does for guest/ in the checkout, it does for the crate here.
+fn the_other_commands_are_about_it() {
+    for line in ["test", "test kernel", "test --quick"] {
+        let output = xtask(line);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let expected = "\nrunning 1 test\ntest kernel::tests::the_greeting_is_friendly ... ok\n";
+        assert!(text(&output.stdout).starts_with(expected), "{line}: {}", text(&output.stdout));
+    }
+    let output = xtask("lint");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let commands = text(&output.stderr).lines().filter(|line| line.starts_with("$ ")).count();
+    assert_eq!(commands, 3, "formatting, clippy and documentation: {}", text(&output.stderr));
+    for (line, expected) in [
+        ("disasm kernel", "  src/bin/kernel.rs:11  println!(\"{}\", greeting());\n"),
+        ("size kernel", "by crate\n"),
+        ("gdb kernel --batch", "kernel::main () at src/bin/kernel.rs:11\n"),
+        (
+            "gdb kernel --batch -x target/breakpoint",
+            "Breakpoint 2, kernel::greeting () at src/bin/kernel.rs:16\n",
+        ),
+    ] {
+        fs::write(ELSEWHERE.join("target/breakpoint"), "break kernel::greeting\ncontinue\n").unwrap();
+        let output = xtask(line);
+        assert!(text(&output.stdout).contains(expected), "{line}: {output:?}");
+    }
+    assert_eq!(xtask("build").status.code(), Some(0));
+    assert!(ELSEWHERE.join("target/guest/kernel.bin").exists());
+}
+
+/// As under a nightly toolchain, which looks at all of cargo's unstable settings.
+fn no_unstable_setting_reaches_xtask() {
+    let output = run(command("list").env("RUSTC_BOOTSTRAP", "1"));
+    assert!(text(&output.stdout).starts_with("kernel "), "{}", text(&output.stderr));
+}
+
 fn programs_are_added() {
-    let output = xtask("new second");
-    assert!(text(&output.stdout).starts_with("made src/bin/second.rs; now:\n  cargo xtask run second "));
-    assert_eq!(text(&xtask("run second").stdout), "Hello from second!\n");
+    let output = xtask("new second-one");
+    assert!(
+        text(&output.stdout).starts_with("made src/bin/second-one.rs; now:\n  cargo xtask run second-one ")
+    );
+    assert_eq!(text(&xtask("run second-one").stdout), "Hello from second-one!\n");
+    // As `new` has printed it. rustc has no hyphens in names.
+    let output = xtask("test --guest second-one");
+    let expected = "\nrunning 1 test\ntest second_one::tests::the_greeting_is_friendly ... ok\n";
+    assert!(text(&output.stdout).starts_with(expected), "{output:?}");
     let output = xtask("run");
-    let message = "xtask: which program? Choose one of kernel, second\n";
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(125), message.into()));
-    fs::remove_file(ELSEWHERE.join("src/bin/second.rs")).unwrap();
+    let message = "xtask: which program? Choose one of kernel, second-one\n";
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(2), message.into()));
+    fs::remove_file(ELSEWHERE.join("src/bin/second-one.rs")).unwrap();
 }
 
 fn names_are_checked() {
@@ -94,23 +152,99 @@ fn names_are_checked() {
         "{}/target/x is inside this checkout: choose a folder elsewhere, or make a program here with `cargo xtask new a`",
         ELSEWHERE.display()
     );
-    for (line, message) in [
+    for (status, line, message) in [
         (
+            1,
             "new kernel",
             "there is a program `kernel` already: look at src/bin/kernel.rs, or choose another name".into(),
         ),
         (
+            2,
             "new 2nd",
             "`2nd` is no name for a program, because it does not begin with a letter: choose another, such as \
              `my-kernel`"
                 .into(),
         ),
-        ("new --path target/x a", inside),
-        ("new --path . a", format!("{}/. is not empty: choose a new folder", ELSEWHERE.display())),
+        (1, "new --path target/x a", inside),
+        (1, "new --path . a", format!("{}/. is not empty: choose a new folder", ELSEWHERE.display())),
     ] {
         let output = xtask(line);
-        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), format!("xtask: {message}\n")));
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(status), format!("xtask: {message}\n")));
     }
+}
+
+/// Those of the environment, and those of the crate's own settings, which are not xtask's.
+fn a_persons_flags_reach_guests() {
+    let path = ELSEWHERE.join("src/bin/flags.rs");
+    let source = "#![no_std]\n#![no_main]\n#![expect(unexpected_cfgs)]\nflatland_guest::entry!(main);\n\
+                  fn main() {\n    flatland_guest::println!(\"{}\", cfg!(loud));\n}\n";
+    fs::write(&path, source).unwrap();
+    let settings = ELSEWHERE.join(".cargo/config.toml");
+    let before = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, format!("{before}[target.i686-bare]\nrustflags = \"--cfg loud\"\n")).unwrap();
+    let output = xtask("run flags");
+    assert_eq!(text(&output.stdout), "true\n", "{}", text(&output.stderr));
+    fs::write(&settings, before).unwrap();
+    assert_eq!(text(&xtask("run flags").stdout), "false\n");
+    let flags = "-C link-arg=-Wl,--as-needed";
+    // Not through cargo, which would build xtask with them.
+    let mut build = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    let output =
+        run(build.args(["build", "flags"]).env("FLATLAND_GUEST", &*ELSEWHERE).env("RUSTFLAGS", flags));
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    let last = message.lines().last().unwrap_or_default();
+    let expected = "and build again; RUSTFLAGS is for guests, too: flags for programs of this machine belong in CARGO_TARGET_";
+    assert!(last.contains(expected), "{message}");
+    fs::remove_file(path).unwrap();
+}
+
+/// What the compiler calls to fill memory must not call itself.
+fn it_runs_without_any_optimization() {
+    let manifest = ELSEWHERE.join("Cargo.toml");
+    let before = fs::read_to_string(&manifest).unwrap();
+    assert!(before.contains("opt-level = 1"));
+    fs::write(&manifest, before.replace("opt-level = 1", "opt-level = 0")).unwrap();
+    let output = xtask("run kernel");
+    assert_eq!(text(&output.stdout), "Hello from kernel!\n", "{}", text(&output.stderr));
+    fs::write(manifest, before).unwrap();
+}
+
+fn the_machine_for_tests_can_be_larger() {
+    let path = ELSEWHERE.join("tests/large.rs");
+    let source = "#![no_std]\n#![no_main]\nuse flatland_guest::test;\n\
+                  #[test]\nfn three_mebibytes_of_stack() {\n    \
+                  let large = core::hint::black_box([1u8; 3 << 20]);\n    \
+                  assert_eq!(large[1 << 20], 1);\n}\n";
+    fs::write(&path, source).unwrap();
+    let output = xtask("test --guest large");
+    assert!(text(&output.stdout).contains("or give it more with --stack SIZE"), "{output:?}");
+    assert_eq!(output.status.code(), Some(101));
+    for options in ["--stack 8M", "--memory=64M", "--engine soft --stack=8M --memory 32M"] {
+        let output = xtask(&format!("test --guest large {options}"));
+        assert_eq!(output.status.code(), Some(0), "{options}: {output:?}");
+    }
+    let output = xtask("test --guest large --stack much");
+    let message = "flatland: --stack `much` is not a size: give a number of bytes, or one with K, M or G, such as 16M\n";
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(2), message.into()));
+    fs::remove_file(path).unwrap();
+}
+
+fn a_broken_program_stays_out_of_the_way() {
+    let path = ELSEWHERE.join("src/bin/broken.rs");
+    fs::write(&path, "this is no Rust").unwrap();
+    for filter in ["kernel", "kernel::tests::the_greeting"] {
+        let output = xtask(&format!("test --guest {filter}"));
+        assert_eq!(output.status.code(), Some(0), "{filter}: {output:?}");
+        assert!(text(&output.stdout).contains("test result: ok. 1 passed"), "{filter}: {output:?}");
+    }
+    // Any program may have such a test.
+    assert_eq!(xtask("test --guest friendly").status.code(), Some(1));
+    fs::remove_file(path).unwrap();
+    let path = ELSEWHERE.join("tests/broken.rs");
+    fs::write(&path, "this is no Rust").unwrap();
+    assert_eq!(xtask("test --guest outcomes::passes").status.code(), Some(0));
+    fs::remove_file(path).unwrap();
 }
 
 fn tests_are_listed_and_chosen() {
@@ -124,6 +258,19 @@ fn tests_are_listed_and_chosen() {
     // Nothing is kept back.
     let output = xtask("test --guest outcomes::passes -- --nocapture");
     assert!(text(&output.stdout).contains("not shown\n"));
+    // A program of this name has no tests.
+    let path = ELSEWHERE.join("src/bin/friendly.rs");
+    fs::write(&path, "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nfn main() {}\n").unwrap();
+    let output = xtask("test --guest friendly");
+    assert!(
+        text(&output.stdout).contains("test kernel::tests::the_greeting_is_friendly ... ok\n"),
+        "{output:?}"
+    );
+    fs::remove_file(path).unwrap();
+    let output = xtask("test --guest no-such-test");
+    let message = "flatland: no test in the guest has `no_such_test` in its name: `cargo xtask test --guest -- --list` \
+                   lists them\n";
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(2), message.into()));
     let output = xtask("test --guest is_ignored -- --ignored");
     assert!(text(&output.stdout).contains("not ignored\nthe test at tests/outcomes.rs:93 panicked\n"));
     assert_eq!(output.status.code(), Some(101));
@@ -147,6 +294,63 @@ fn without_addresses(text: &str) -> String {
         _ => without_long_numbers(line),
     };
     text.split_inclusive('\n').map(line).collect()
+}
+
+fn the_heap_is_as_large_as_ram_allows() {
+    fs::write(ELSEWHERE.join("src/bin/heap.rs"), include_str!("heap.guest.rs")).unwrap();
+    for mebibytes in [16, 2048, 3072, MAX_RAM_SIZE >> 20] {
+        let output = xtask(&format!("run heap --engine soft --memory {mebibytes}M"));
+        let had: Vec<u32> = text(&output.stdout).lines().map(|line| line.parse().unwrap()).collect();
+        let [first, second] = had[..] else { panic!("{mebibytes}M: {}", text(&output.stderr)) };
+        let ram_size = mebibytes << 20;
+        let room = Layout::new(ram_size, default_stack_size(ram_size)).heap_end >> 20;
+        // The program and the allocator need some, too.
+        assert!((room - 3..=room).contains(&first), "{mebibytes}M: {first} of {room} MiB");
+        assert_eq!(first, second, "{mebibytes}M");
+    }
+    fs::remove_file(ELSEWHERE.join("src/bin/heap.rs")).unwrap();
+}
+
+fn a_program_for_std_is_one_for_the_guest() {
+    let source = include_str!("std_names.guest.rs");
+    let head = "#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nuse core::fmt;\n\
+                use flatland_guest::prelude::*;\n";
+    let (documentation, code) = source.split_once("\n\n").unwrap();
+    let guest = code.replace("use std::fmt;\n", "").replace("use std::", "use flatland_guest::");
+    fs::write(ELSEWHERE.join("src/bin/names.rs"), format!("{documentation}\n{head}{guest}")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (here, native) = (folder.join("names.rs"), folder.join("names"));
+    fs::write(&here, source).unwrap();
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = run(Command::new(rustc).args(["--edition", "2024", "-o"]).arg(&native).arg(&here));
+    assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+    let built = xtask("build names");
+    assert!(built.status.success(), "{}", text(&built.stderr));
+
+    let input = folder.join("names.input");
+    for (arguments, bytes) in [
+        ("", &b""[..]),
+        ("what", b""),
+        ("exit", b""),
+        ("read", b"first\r\nsecond\nthird\nfo\nabcdrest\nand the last"),
+        ("read", b"\n\xff\nthird\nfourth\nabcdrest\nand \xfe"),
+        ("read", b"one\ntwo"),
+        ("read", b"first\nsecond\n\xff"),
+    ] {
+        fs::write(&input, bytes).unwrap();
+        let outcome = |command: &mut Command| {
+            let output = command.stdin(fs::File::open(&input).unwrap()).output().expect("it starts");
+            (output.status.code(), text(&output.stdout), text(&output.stderr))
+        };
+        let expected = outcome(Command::new(&native).args(arguments.split_whitespace()));
+        let line = format!("xtask run names --engine soft -- {arguments}");
+        let actual = outcome(Command::new("cargo").args(line.split_whitespace()).current_dir(&*ELSEWHERE));
+        assert_eq!(actual, expected, "{arguments} {}", text(bytes));
+    }
+    // A shell says 134 for the signal that ends the other one.
+    let output = xtask("run names --engine soft -- abort");
+    assert_eq!(output.status.code(), Some(134), "{}", text(&output.stderr));
+    fs::remove_file(ELSEWHERE.join("src/bin/names.rs")).unwrap();
 }
 
 fn mistakes_are_explained() {
@@ -177,8 +381,21 @@ fn mistakes_are_explained() {
             }
         });
     }
-    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\n", |message| {
-        assert!(message.contains("flatland: the program has no main function, and no tests."), "{message}");
-        assert!(message.contains("Declare it, once: `entry!(main);`."), "{message}");
+    // The linker's message, and xtask's where the compiler stops before the program is linked.
+    with_program("nothing", "#![no_std]\n#![no_main]\nuse flatland_guest as _;\nfn main() {}\n", |message| {
+        let line = "add the line `flatland_guest::entry!(main);`";
+        assert!(
+            message
+                .contains(&format!("flatland: the program does not say what its main function is: {line}."))
+        );
     });
+    const LINES: [&str; 3] = ["#![no_std]", "#![no_main]", "flatland_guest::entry!(main);"];
+    for present in 0..LINES.len() {
+        let source = LINES[..present].join("\n") + "\nfn main() {}\n";
+        let expected = format!(
+            "xtask: src/bin/lines.rs is no guest program yet: add `{}`\n",
+            LINES[present..].join("`, `")
+        );
+        with_program("lines", &source, |message| assert!(message.ends_with(&expected), "{message}"));
+    }
 }

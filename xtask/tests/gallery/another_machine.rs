@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{self, Command};
 
-use flatland::engine::choice::Choice;
+use flatland::EngineChoice;
 
 use super::{built, other, root, run};
 
@@ -20,8 +20,8 @@ pub struct Run {
 
 /// What flatland tells on standard error of each of these, below `== TITLE` and before `status STATUS`, when
 /// `RUNNER PROGRAM` runs it.
-pub fn told(runner: &str, engine: Choice, runs: &[Run]) -> String {
-    let engine = if engine == Choice::Kvm { "kvm" } else { "soft" };
+pub fn told(runner: &str, engine: EngineChoice, runs: &[Run]) -> String {
+    let engine = if engine == EngineChoice::Kvm { "kvm" } else { "soft" };
     let packed = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{engine}-{}", process::id()));
     let here = root().to_str().expect("the checkout's path is UTF-8");
     // Sources are where the debug information says, which is below the checkout. The current folder by a name as long

@@ -40,7 +40,7 @@ fn faults_are_named() {
                 "triple" => " at ".into(),
                 _ => format!(" in fault::{way}"),
             };
-            let line = if ["jump", "triple"].contains(&way) { "" } else { " (guest/src/bin/fault.rs:" };
+            let line = if ["jump", "triple"].contains(&way) { "" } else { " (src/bin/fault.rs:" };
             for part in [&place, line, advice] {
                 assert!(stderr.contains(part), "{way} on {on:?}: {part:?} is not in {stderr}");
             }

@@ -11,8 +11,9 @@ fn echo_ends_each_line() {
             assert_ended(&guest(on, "echo", &[], input.as_bytes()), 0, &expected, "");
         }
     }
-    // What is no UTF-8 is told apart from it.
-    assert_ended(&guest(On::Soft, "echo", &[], b"a\xffb"), 0, "a\u{fffd}b\n".as_bytes(), "");
+    // As with std, what is no UTF-8 is an error.
+    let message = "Error: Error { kind: InvalidData, message: \"stream did not contain valid UTF-8\" }\n";
+    assert_ended(&guest(On::Soft, "echo", &[], b"a\nb\xff"), 1, b"a\n", message);
     let large = text(1 << 20);
     assert_ended(&guest(On::Soft, "echo", &[], &large), 0, &python(lines, &[], &large), "");
 }

@@ -11,6 +11,8 @@ mod expected;
 #[path = "../common/numbers.rs"]
 mod numbers;
 mod reports;
+#[path = "../common/target.rs"]
+mod target;
 mod wasm;
 
 use std::env;
@@ -19,6 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Once;
 use std::thread;
+
+use target::target;
 
 /// The checkout.
 fn root() -> &'static Path {
@@ -47,7 +51,7 @@ fn built(name: &str) -> PathBuf {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
     });
-    root().join("target").join(name)
+    target().join(name)
 }
 
 /// Runs a guest program with these arguments.

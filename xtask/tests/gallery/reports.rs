@@ -3,7 +3,7 @@
 
 use std::env;
 
-use flatland::engine::choice::Choice;
+use flatland::EngineChoice;
 
 use super::another_machine::{self, Run};
 use super::expected::{expected, names};
@@ -24,7 +24,7 @@ fn reports_are_as_expected() {
                 format!("== {title}\n{}status {status}\n", String::from_utf8_lossy(&output.stderr))
             })
             .collect();
-        assert_as_expected(&told, if on == On::Soft { Choice::Soft } else { Choice::Kvm });
+        assert_as_expected(&told, if on == On::Soft { EngineChoice::Soft } else { EngineChoice::Kvm });
     }
 }
 
@@ -33,8 +33,8 @@ fn reports_are_as_expected() {
 #[test]
 fn reports_are_as_expected_where_all_is_taken_to() {
     let (runner, engine) = match env::var("FLATLAND_TEST_RUNNER") {
-        Ok(runner) => (runner, Choice::Kvm),
-        Err(_) => ("sh".into(), Choice::Soft),
+        Ok(runner) => (runner, EngineChoice::Kvm),
+        Err(_) => ("sh".into(), EngineChoice::Soft),
     };
     println!("by `{runner}`, on {engine:?}");
     assert_as_expected(&another_machine::told(&runner, engine, &runs()), engine);
@@ -53,10 +53,10 @@ fn each_way_to_fail_is_expected_and_nothing_else() {
 }
 
 #[track_caller]
-fn assert_as_expected(told: &str, engine: Choice) {
+fn assert_as_expected(told: &str, engine: EngineChoice) {
     let mut wrong = String::new();
     for Run { title, .. } in runs() {
-        let actual = expected(told, &title, Choice::Soft).first().map(|text| without_numbers(text));
+        let actual = expected(told, &title, EngineChoice::Soft).first().map(|text| without_numbers(text));
         let expected = expected(EXPECTED, &title, engine);
         if !expected.iter().any(|expected| Some(*expected) == actual.as_deref()) {
             wrong += &format!("== {title}, by {engine:?}\n{}", actual.as_deref().unwrap_or("nothing\n"));

@@ -10,12 +10,12 @@ use winnow::error::{ContextError, ErrMode};
 use winnow::prelude::*;
 use winnow::token::one_of;
 
-/// Why there is no value.
+/// Why an expression has no value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Error {
-    /// The line is no expression from this column on, counted from 1.
+    /// The text from this column on, counted from 1, is no expression.
     Syntax(usize),
-    /// Something is divided by 0.
+    /// A division by zero.
     DivisionByZero,
 }
 
@@ -28,10 +28,10 @@ impl fmt::Display for Error {
     }
 }
 
-/// What an expression has come to so far. Not a parser's error: then it would try to read the text in another way.
+/// The value of an expression. A division by zero is no error of the parser, which would then try another way to parse.
 type Value = Result<f64, Error>;
 
-/// The value of an expression.
+/// Evaluates an expression.
 pub fn value(line: &str) -> Value {
     let column = |offset| line[..offset].chars().count() + 1;
     preceded(multispace0, sum).parse(line).map_err(|error| Error::Syntax(column(error.offset())))?
@@ -52,7 +52,7 @@ fn sum(input: &mut &str) -> ModalResult<Value> {
         .parse_next(input)
 }
 
-/// One of these characters. The spaces behind it belong to it, here and below.
+/// Parses one of these characters and the spaces behind it.
 fn sign<'a, const COUNT: usize>(signs: [char; COUNT]) -> impl Parser<&'a str, char, ErrMode<ContextError>> {
     terminated(one_of(signs), multispace0)
 }
@@ -65,14 +65,14 @@ fn divide(a: f64, b: f64) -> Value {
     if b == 0.0 { Err(Error::DivisionByZero) } else { Ok(a / b) }
 }
 
-/// A number, or a sum in parentheses.
+/// Parses a number, or a sum in parentheses, and the spaces behind it.
 fn operand(input: &mut &str) -> ModalResult<Value> {
-    // Behind a parenthesis there is no other way to read the text, so the place of the error is the one in it.
+    // After a parenthesis there is no alternative (`cut_err`), so an error is reported where it is inside.
     let parentheses = delimited(sign(['(']), cut_err(sum), cut_err(")"));
     terminated(alt((number.map(Ok), parentheses)), multispace0).parse_next(input)
 }
 
-/// `7`, `.5`, `2.`, `6.02e23`.
+/// Parses a number, such as `7`, `.5`, `2.` or `6.02e23`.
 fn number(input: &mut &str) -> ModalResult<f64> {
     let digits = alt(((digit1, opt((".", digit0))).void(), (".", digit1).void()));
     let exponent = (one_of(['e', 'E']), opt(one_of(['+', '-'])), digit1);

@@ -1,7 +1,6 @@
-//! Calculates each line of its input, with a parser made of the crate `winnow`.
+//! Evaluates each line of its input as an expression, with a parser made with the crate `winnow`.
 //!
-//! A line that is no expression, or has no result, is told on standard error; the run goes on, and ends with
-//! status 1.
+//! A line that cannot be evaluated is reported on standard error. The run goes on, and ends with status 1.
 
 #![no_std]
 #![no_main]
@@ -13,9 +12,10 @@ use flatland_guest::{entry, eprintln, io, println};
 
 entry!(main);
 
-fn main() -> ExitCode {
+fn main() -> io::Result<ExitCode> {
     let mut status = ExitCode::SUCCESS;
     for (index, line) in io::stdin().lines().enumerate() {
+        let line = line?;
         if line.trim().is_empty() {
             continue;
         }
@@ -27,5 +27,5 @@ fn main() -> ExitCode {
             }
         }
     }
-    status
+    Ok(status)
 }

@@ -1,19 +1,20 @@
-//! Runs a WebAssembly module from its input, with the interpreter `wasmi`: a machine on a machine on a machine.
+//! Runs a WebAssembly module from its input, with the interpreter `wasmi`.
 //!
-//! `cargo xtask run wasm -- FUNCTION ARGUMENTS <MODULE.wasm` calls the function that the module exports by this name,
-//! and prints what it returns. A module may import `flatland.write`, which sends bytes of its memory to standard
-//! output. Floats are computed in software.
+//! `cargo xtask run wasm -- FUNCTION ARGUMENTS <MODULE.wasm` calls the exported function of this name and prints what it
+//! returns. A module may import `flatland.write`, which sends bytes of its memory to standard output. Floats are computed
+//! in software.
 
 #![no_std]
 #![no_main]
 
 mod value;
 
-use flatland_guest::alloc::string::{String, ToString};
-use flatland_guest::alloc::vec::Vec;
-use flatland_guest::alloc::{format, vec};
+use core::error::Error;
+
+use flatland_guest::io::Read;
+use flatland_guest::prelude::*;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{args, console, entry, eprintln, io, println};
+use flatland_guest::{console, entry, env, io};
 use wasmi::{Caller, Engine, Extern, Linker, Module, Store, Val};
 
 entry!(main);
@@ -31,12 +32,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<Vec<Val>, String> {
-    let mut args = args();
+fn run() -> Result<Vec<Val>, Box<dyn Error>> {
+    let mut args = env::args().skip(1);
     let name =
         args.next().ok_or("say which function to call: `cargo xtask run wasm -- FUNCTION ARGUMENTS`")?;
     let mut bytes = Vec::new();
-    io::stdin().read_to_end(&mut bytes);
+    io::stdin().read_to_end(&mut bytes)?;
     if !bytes.starts_with(b"\0asm") {
         return Err("the input is no module: the binary form of one begins with `\\0asm`".into());
     }
@@ -45,27 +46,27 @@ fn run() -> Result<Vec<Val>, String> {
     let module = Module::new(&engine, &bytes).map_err(|error| format!("the module is not valid: {error}"))?;
     let mut store = Store::new(&engine, ());
     let mut linker = Linker::new(&engine);
-    linker.func_wrap("flatland", "write", write).map_err(|error| error.to_string())?;
-    let instance = linker.instantiate_and_start(&mut store, &module).map_err(|error| error.to_string())?;
+    linker.func_wrap("flatland", "write", write)?;
+    let instance = linker.instantiate_and_start(&mut store, &module)?;
 
     let function =
         instance.get_func(&store, &name).ok_or_else(|| format!("the module exports no function `{name}`"))?;
-    let of = function.ty(&store);
-    if args.len() != of.params().len() {
-        return Err(format!("`{name}` takes {} arguments, and not {}", of.params().len(), args.len()));
+    let ty = function.ty(&store);
+    if args.len() != ty.params().len() {
+        return Err(format!("`{name}` takes {} arguments, and not {}", ty.params().len(), args.len()).into());
     }
-    let arguments = of
+    let arguments = ty
         .params()
         .iter()
         .zip(args)
-        .map(|(of, text)| value::parse(*of, &text))
+        .map(|(ty, text)| value::parse(*ty, &text))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut results = vec![Val::I32(0); of.results().len()];
-    function.call(&mut store, &arguments, &mut results).map_err(|error| error.to_string())?;
+    let mut results = vec![Val::I32(0); ty.results().len()];
+    function.call(&mut store, &arguments, &mut results)?;
     Ok(results)
 }
 
-/// What a module imports as `flatland.write`: so many bytes of the memory it exports, from `start` on.
+/// The function that a module imports as `flatland.write`: sends `len` bytes of its exported memory from `start` on.
 fn write(caller: Caller<'_, ()>, start: u32, len: u32) -> Result<(), wasmi::Error> {
     let memory = caller.get_export("memory").and_then(Extern::into_memory);
     let memory = memory.ok_or_else(|| wasmi::Error::new("the module exports no `memory` to write from"))?;

@@ -1,18 +1,17 @@
-//! Values from text and as text.
+//! Conversion of WebAssembly values from and to text.
 
 use core::fmt;
 use core::str::FromStr;
 
-use flatland_guest::alloc::format;
-use flatland_guest::alloc::string::String;
+use flatland_guest::prelude::*;
 use wasmi::{Val, ValType};
 
-/// An argument of this type.
-pub fn parse(of: ValType, text: &str) -> Result<Val, String> {
+/// Parses an argument of this type.
+pub fn parse(ty: ValType, text: &str) -> Result<Val, String> {
     fn number<T: FromStr>(text: &str) -> Option<T> {
         text.parse().ok()
     }
-    let (value, name) = match of {
+    let (value, name) = match ty {
         ValType::I32 => (number(text).map(Val::I32), "i32"),
         ValType::I64 => (number(text).map(Val::I64), "i64"),
         ValType::F32 => (number::<f32>(text).map(|value| Val::F32(value.into())), "f32"),
@@ -22,7 +21,7 @@ pub fn parse(of: ValType, text: &str) -> Result<Val, String> {
     value.ok_or_else(|| format!("{text:?} is no {name}"))
 }
 
-/// A result, to be printed.
+/// Prints a result.
 pub struct Shown<'a>(pub &'a Val);
 
 impl fmt::Display for Shown<'_> {

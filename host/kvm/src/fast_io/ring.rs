@@ -78,9 +78,7 @@ impl Ring {
             return Ok(None);
         }
         let mut read = || {
-            let entry = vcpu
-                .coalesced_mmio_read()
-                .map_err(EngineError::call("the ring's mmap"))?;
+            let entry = vcpu.coalesced_mmio_read().map_err(EngineError::call("the ring's mmap"))?;
             Ok(entry.map(|entry| (entry.phys_addr as u16, entry.data[0])))
         };
         let Some((port, byte)) = self.next.take().map_or_else(&mut read, |next| Ok(Some(next)))? else {

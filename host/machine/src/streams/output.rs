@@ -86,11 +86,7 @@ impl Output {
         #[cfg(target_os = "linux")]
         return Self::standard(io::stdout().as_fd(), "standard output", OnFailure::End);
         #[cfg(not(target_os = "linux"))]
-        return Ok(Self::named(
-            Writer::Any(AnyWriter::new(io::stdout())),
-            "standard output",
-            OnFailure::End,
-        ));
+        return Ok(Self::named(Writer::Any(AnyWriter::new(io::stdout())), "standard output", OnFailure::End));
     }
 
     /// The process's standard error. As for any program, it is no reason to fail that nobody reads its
@@ -99,11 +95,7 @@ impl Output {
         #[cfg(target_os = "linux")]
         return Self::standard(io::stderr().as_fd(), "standard error", OnFailure::GoOn);
         #[cfg(not(target_os = "linux"))]
-        return Ok(Self::named(
-            Writer::Any(AnyWriter::new(io::stderr())),
-            "standard error",
-            OnFailure::GoOn,
-        ));
+        return Ok(Self::named(Writer::Any(AnyWriter::new(io::stderr())), "standard error", OnFailure::GoOn));
     }
 
     #[cfg(target_os = "linux")]

@@ -4,10 +4,10 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::Cpu;
-use super::super::decode::{by_place, by_source};
 use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::int::{Int, by_size};
+use super::super::operand::{by_place, by_source};
 use super::super::operation::{Handler, Op, Place, Source};
 
 /// What an instruction of two operands computes.

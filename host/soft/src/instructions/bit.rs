@@ -3,9 +3,9 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::{Kind, by_source, kind, size};
 use super::super::event::{Break, Step};
 use super::super::int::{Int, by_word_size};
+use super::super::operand::{Kind, by_source, kind, size};
 use super::super::operation::{Destination, Handler, Op, Place, Source};
 
 /// What becomes of the bit that was tested.

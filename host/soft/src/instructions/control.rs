@@ -4,10 +4,10 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::{Kind, by_place, kind};
 use super::super::event::{Break, Step};
 use super::super::flags::*;
 use super::super::int::{Int, Size, by_size, by_word_size};
+use super::super::operand::{Kind, by_place, kind};
 use super::super::operation::{Handler, Memory, Op, Place, Register, Source};
 
 /// The handler of an instruction of this module. The operand of an indirect branch becomes the second.

@@ -3,10 +3,10 @@
 use iced_x86::{Instruction, Mnemonic, OpKind, Register as Name};
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::{Kind, by_place, by_source, kind, size};
 use super::super::event::Step;
 use super::super::flags::*;
 use super::super::int::{Int, Size, by_size, by_word_size};
+use super::super::operand::{Kind, by_place, by_source, kind, size};
 use super::super::operation::{Handler, Op, Place, Source};
 use super::arithmetic::{Add, Binary, Sub};
 

@@ -8,6 +8,7 @@ use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register::*};
 use super::super::event::{Break, In, InTarget, OutData, Request, Step};
+use super::super::flags::TF;
 use super::super::int::Int;
 use super::super::operation::{Handler, Immediate, Op, Register, Source};
 use super::super::segment::number::ES;
@@ -91,19 +92,23 @@ impl Port for Immediate {
     }
 }
 
+/// How many transfers of a repeated instruction can be made at once. A trap comes after each iteration (SDM volume 3,
+/// section 19.3.1.4).
+fn most_at_once(cpu: &Cpu, wanted: u32) -> u32 {
+    if cpu.control_flags & TF != 0 { wanted.min(1) } else { wanted }
+}
+
 /// Asks for as many transfers as surely find their place in memory.
 fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {
         return Ok(());
     }
+    let most = most_at_once(cpu, wanted);
     let to = cpu.reg_masked(EDI, A::MASK);
     let in_one_run = REPEATS && A::BYTES == 4 && !cpu.direction_down();
-    let run = if in_one_run {
-        cpu.run_length::<T>(ES, to, wanted.min(PORTION / T::BYTES), Access::Write)
-    } else {
-        0
-    };
+    let run =
+        if in_one_run { cpu.run_length::<T>(ES, to, most.min(PORTION / T::BYTES), Access::Write) } else { 0 };
     if run == 0 {
         cpu.linear(ES, to, T::BYTES, Access::Write)?;
     }
@@ -164,14 +169,15 @@ fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     if wanted == 0 {
         return Ok(());
     }
+    let most = most_at_once(cpu, wanted);
     let from = cpu.reg_masked(ESI, A::MASK);
     let in_one_run = A::BYTES == 4 && !cpu.direction_down();
-    let run = if in_one_run { cpu.run_length::<T>(op.segment, from, wanted, Access::Read) } else { 0 };
+    let run = if in_one_run { cpu.run_length::<T>(op.segment, from, most, Access::Read) } else { 0 };
     let data = if run > 0 {
         advance::<T, A>(cpu, ESI, run);
         OutData::Ram(from, run * T::BYTES)
     } else {
-        OutData::Bytes(gather::<T, A>(cpu, op.segment, wanted.min(PORTION / T::BYTES))?)
+        OutData::Bytes(gather::<T, A>(cpu, op.segment, most.min(PORTION / T::BYTES))?)
     };
     let len = match &data {
         OutData::Bytes(bytes) => bytes.len() as u32,

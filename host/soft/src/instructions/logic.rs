@@ -4,9 +4,9 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::Cpu;
-use super::super::decode::by_place;
 use super::super::event::Step;
 use super::super::int::{Int, by_size};
+use super::super::operand::by_place;
 use super::super::operation::{Handler, Op, Place};
 
 /// The handler of an instruction of this module.

@@ -6,10 +6,10 @@
 use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::{by_place, by_source, size};
 use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::int::{Int, by_size, by_word_size};
+use super::super::operand::{by_place, by_source, size};
 use super::super::operation::{Handler, Op, Source};
 
 /// The handler of an instruction of this module.

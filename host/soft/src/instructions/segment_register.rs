@@ -4,9 +4,9 @@
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
 use super::super::cpu::Cpu;
-use super::super::decode::{Kind, by_source, kind};
 use super::super::event::{Break, Step};
 use super::super::int::Int;
+use super::super::operand::{Kind, by_source, kind};
 use super::super::operation::{Destination, Handler, Memory, Op, Place, Source};
 use super::super::segment::{Segment, error_code, is_null, number};
 

@@ -6,10 +6,10 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::{Kind, by_place, kind};
 use super::super::event::Step;
 use super::super::flags::Flags;
 use super::super::int::{Int, by_size};
+use super::super::operand::{Kind, by_place, kind};
 use super::super::operation::{Handler, Immediate, Op, Place, Register, Source};
 
 /// Shifts by more than this are shifts by the count modulo 32 (SDM volume 2, SAL/SAR/SHL/SHR).

@@ -4,10 +4,10 @@
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::{Kind, kind};
 use super::super::event::Step;
 use super::super::flags::{RF, VM};
 use super::super::int::{Int, Size, by_word_size};
+use super::super::operand::{Kind, kind};
 use super::super::operation::{Handler, Op, Place, Source};
 use super::super::segment::number;
 

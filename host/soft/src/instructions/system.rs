@@ -4,9 +4,9 @@ use flatland_x86::cr0;
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
 use super::super::cpu::{Cpu, SystemSegment, Table};
-use super::super::decode::{Kind, by_source, kind};
 use super::super::event::{Break, Event, EventKind, Problem, Step};
 use super::super::int::{Int, Size, by_word_size};
+use super::super::operand::{Kind, by_source, kind};
 use super::super::operation::{Destination, Handler, Memory, Op, Place, Register, Source};
 use super::super::segment::{Descriptor, TABLE_INDICATOR, error_code, is_null};
 
@@ -24,7 +24,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
     macro_rules! store {
         ($value:ident) => {
             stored(
-                super::super::decode::size(instruction, 0),
+                super::super::operand::size(instruction, 0),
                 [store::<$value, u16, Memory>],
                 [store::<$value, u16, Destination>, store::<$value, u32, Destination>],
             )
@@ -50,10 +50,10 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
         M::Verr => by_operand(instruction, verify::<Destination, false>, verify::<Memory, false>),
         M::Verw => by_operand(instruction, verify::<Destination, true>, verify::<Memory, true>),
         M::Lar => {
-            by_source!(instruction, S => by_word_size!(super::super::decode::size(instruction, 0), T => lar::<T, S>))
+            by_source!(instruction, S => by_word_size!(super::super::operand::size(instruction, 0), T => lar::<T, S>))
         }
         M::Lsl => {
-            by_source!(instruction, S => by_word_size!(super::super::decode::size(instruction, 0), T => lsl::<T, S>))
+            by_source!(instruction, S => by_word_size!(super::super::operand::size(instruction, 0), T => lsl::<T, S>))
         }
         M::Arpl => by_operand(instruction, arpl::<Destination>, arpl::<Memory>),
         M::Mov => match instruction.code() {
@@ -95,7 +95,7 @@ fn no_such_register(cpu: &mut Cpu, _: &Op) -> Step {
 
 /// A debug exception, as a trap.
 fn int1(cpu: &mut Cpu, _: &Op) -> Step {
-    Err(cpu.fail(Problem::Event(Event { vector: 1, error_code: None, kind: EventKind::Software })))
+    Err(cpu.fail(Problem::Event(Event { vector: 1, error_code: None, kind: EventKind::PrivilegedSoftware })))
 }
 
 /// A table's limit and base in memory. With an operand size of 16 bits the base has 24 (SDM volume 2, LGDT).

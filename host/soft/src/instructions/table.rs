@@ -1,5 +1,7 @@
 //! Tables of instructions for the tests of these modules: an instruction, what is before, what must be after.
 
+use alloc::vec::Vec;
+
 use super::super::cpu::{Cpu, register};
 use super::super::decode::decode;
 use super::super::event::{Break, Event, Problem};

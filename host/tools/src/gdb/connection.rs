@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use flatland_machine::InterruptHandle;
+use flatland_machine::Machine;
 
 use super::Address;
 
@@ -67,6 +67,15 @@ impl Listener {
             Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
             #[cfg(unix)]
             Self::Unix(_, path) => Ok(Address::Unix(path.0.clone())),
+        }
+    }
+
+    /// Whether anybody can still connect: a socket's name may have been removed.
+    pub fn can_be_reached(&self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            #[cfg(unix)]
+            Self::Unix(_, path) => path.0.exists(),
         }
     }
 
@@ -170,7 +179,7 @@ impl Connection {
     }
 
     /// Sends all of it. An error if nobody reads it, or the run is interrupted meanwhile.
-    pub fn send(&mut self, bytes: &[u8], interrupt: &InterruptHandle) -> io::Result<()> {
+    pub fn send(&mut self, bytes: &[u8], machine: &Machine) -> io::Result<()> {
         let mut rest = bytes;
         // The system's own limit begins again after each signal.
         let mut end = Instant::now() + LONGEST_WRITE;
@@ -183,7 +192,7 @@ impl Connection {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-                        if Instant::now() < end && !interrupt.is_pending() => {}
+                        if Instant::now() < end && !machine.is_interrupted() => {}
                     _ => return Err(error),
                 },
             }

@@ -54,7 +54,8 @@ impl Listing<'_> {
         let _ = writeln!(self.text, "{:#010x} {}:", function.address, function.name);
         let mut last = None;
         let mut address = function.address;
-        while address - function.address < function.size {
+        // A broken symbol may be larger than what is there.
+        while address - function.address < function.size && self.program.read(address, &mut [0]) > 0 {
             let innermost = self.symbols.functions(address).into_iter().next();
             let source = innermost.and_then(|function| function.source);
             if let Some(source) = &source
@@ -63,7 +64,8 @@ impl Listing<'_> {
                 self.source_line(source);
                 last = Some((source.path.clone(), source.line));
             }
-            address += self.instruction(address, function);
+            let Some(next) = address.checked_add(self.instruction(address, function)) else { break };
+            address = next;
         }
     }
 

@@ -7,23 +7,23 @@ use std::path::Path;
 use super::{ListingError, Program};
 
 /// Functions and variables that take less than this part of all of them are told of together.
-const LEAST_PART: u32 = 200;
+const LEAST_PART: u64 = 200;
 
 /// Bytes of RAM, in tables.
 pub fn sizes(elf: &Path) -> Result<String, ListingError> {
     let program = Program::open(elf)?;
     let mut text = String::new();
-    let image: u32 = program.sections.iter().map(|section| section.bytes.len() as u32).sum();
-    let ram: u32 = program.sections.iter().map(|section| section.size).sum();
+    let image: u64 = program.sections.iter().map(|section| section.bytes.len() as u64).sum();
+    let ram: u64 = program.sections.iter().map(|section| u64::from(section.size)).sum();
     for section in &program.sections {
         let _ = writeln!(text, "{:>8}  {}", section.size, section.name);
     }
     let _ = writeln!(text, "{ram:>8}  bytes of RAM, of which {image} are in the image\n");
 
-    let all: u32 = program.symbols.iter().map(|symbol| symbol.size).sum();
-    let mut crates: HashMap<&str, u32> = HashMap::new();
+    let all: u64 = program.symbols.iter().map(|symbol| u64::from(symbol.size)).sum();
+    let mut crates: HashMap<&str, u64> = HashMap::new();
     for symbol in &program.symbols {
-        *crates.entry(crate_of(&symbol.name)).or_default() += symbol.size;
+        *crates.entry(crate_of(&symbol.name)).or_default() += u64::from(symbol.size);
     }
     let unnamed = ram.saturating_sub(all);
     if unnamed > 0 {
@@ -36,17 +36,17 @@ pub fn sizes(elf: &Path) -> Result<String, ListingError> {
         ram,
         0,
     );
-    let symbols = program.symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size)).collect();
+    let symbols = program.symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size.into())).collect();
     text.push('\n');
     table(&mut text, "by function and variable", symbols, ram, ram / LEAST_PART);
     Ok(text)
 }
 
 /// The largest first. What is below `least` bytes is one row.
-fn table(text: &mut String, title: &str, mut rows: Vec<(String, u32)>, all: u32, least: u32) {
+fn table(text: &mut String, title: &str, mut rows: Vec<(String, u64)>, all: u64, least: u64) {
     rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let mut row = |size: u32, name: &str| {
-        let percent = f64::from(size) * 100.0 / f64::from(all.max(1));
+    let mut row = |size: u64, name: &str| {
+        let percent = size as f64 * 100.0 / all.max(1) as f64;
         let _ = writeln!(text, "{size:>8} {percent:>5.1}%  {name}");
     };
     let small = rows.iter().position(|(_, size)| *size < least).unwrap_or(rows.len());

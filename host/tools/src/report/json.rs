@@ -7,8 +7,8 @@ use flatland_contract::{Direction, Port};
 use serde_json::{Map, Value, json};
 
 use super::{Calls, Report};
-use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers};
 use flatland_program::Source;
+use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers};
 
 use crate::{instruction, words};
 use flatland_machine::{Outcome, Stats, Stop, Transfers};

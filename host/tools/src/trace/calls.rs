@@ -4,8 +4,7 @@ use iced_x86::Mnemonic;
 
 use super::lines::Lines;
 use super::names::{Known, Names, read};
-use crate::engine::{Engine, EngineError};
-use crate::instruction;
+use flatland_x86::{Engine, EngineError};
 
 /// The calls that have not returned.
 #[derive(Default)]
@@ -73,7 +72,7 @@ impl Calls {
     }
 
     fn look_ahead(&mut self, engine: &dyn Engine, eip: u32) {
-        let decoded = instruction::decode(eip, &|address, bytes| read(engine, address, bytes));
+        let decoded = flatland_x86::instruction::decode(eip, &|address, bytes| read(engine, address, bytes));
         let flow = decoded.and_then(|(decoded, _)| match decoded.mnemonic() {
             Mnemonic::Call => Some(Flow::Call),
             Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd => Some(Flow::Return),

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::lines::Lines;
 use super::names::{Names, read};
-use crate::Place;
-use crate::engine::{Engine, EngineError, Registers};
 use crate::instruction::Instruction;
+use flatland_program::Place;
+use flatland_x86::{Engine, EngineError, Registers};
 
 /// The instruction that is executed next.
 #[derive(Default)]

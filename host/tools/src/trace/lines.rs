@@ -8,7 +8,6 @@ pub struct Lines {
     prefix: &'static str,
     most: u64,
     written: u64,
-    ended: bool,
     error: Option<io::Error>,
 }
 
@@ -19,7 +18,7 @@ pub struct TraceError(#[source] io::Error);
 
 impl Lines {
     pub fn new(sink: Box<dyn Write>, prefix: &'static str, most: u64) -> Self {
-        Self { sink, prefix, most, written: 0, ended: false, error: None }
+        Self { sink, prefix, most, written: 0, error: None }
     }
 
     /// Writes a line; not if there are enough.
@@ -50,11 +49,6 @@ impl Lines {
     /// Whether no more lines are written.
     pub fn is_full(&self) -> bool {
         self.written >= self.most || self.error.is_some()
-    }
-
-    /// Whether that is so for the first time.
-    pub fn just_ended(&mut self) -> bool {
-        self.is_full() && !std::mem::replace(&mut self.ended, true)
     }
 
     /// Writes what is still in a buffer.

@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use super::Filter;
 use crate::backtrace::{Backtrace, Start};
-use crate::engine::{Engine, EngineError};
-use crate::fault::{Access, Fault};
-use crate::symbols::Function;
-use crate::{Outcome, Place, Stop, Symbols};
+use flatland_machine::{Outcome, Stop};
+use flatland_program::Function;
+use flatland_program::{Place, Symbols};
+use flatland_x86::{Access, Fault};
+use flatland_x86::{Engine, EngineError};
 
 /// What is known of addresses.
 pub struct Names {
@@ -105,13 +106,14 @@ pub fn of_outcome(outcome: &Outcome) -> String {
         Outcome::Halted => "hlt".into(),
         Outcome::EndOfInput => "the console was read past the end of input".into(),
         Outcome::Exited(status) => format!("exit with status {status}"),
-        Outcome::Fault(Fault { kind, .. }) => kind.words(None),
+        Outcome::Fault(Fault { kind, .. }) => crate::words::fault(kind, None),
         Outcome::Stopped(Stop::TimeLimit(_), _) => "time limit".into(),
         Outcome::Stopped(Stop::InstructionLimit(_), _) => "limit of instructions".into(),
         Outcome::Stopped(Stop::Signal(signal), _) => signal.to_string(),
-        Outcome::Stopped(Stop::Input, _) => "the guest asks for input".into(),
+        Outcome::Stopped(Stop::Interrupted, _) => "interrupted".into(),
         Outcome::Stopped(Stop::Debugger, _) => "killed by the debugger".into(),
         Outcome::OutputClosed => "the reader of the output has gone away".into(),
+        other => format!("{other:?}"),
     }
 }
 

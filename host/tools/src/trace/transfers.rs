@@ -5,9 +5,11 @@ use iced_x86::Mnemonic;
 
 use super::lines::Lines;
 use super::names::{Names, read};
-use crate::engine::{Engine, EngineError};
-use crate::fault::Location;
-use crate::{Place, Transfer, instruction};
+use flatland_machine::Transfer;
+use flatland_program::Place;
+use flatland_x86::Location;
+use flatland_x86::instruction;
+use flatland_x86::{Engine, EngineError};
 
 /// The transfers of a repeated instruction, which one engine tells of at once and another one by one.
 #[derive(Default)]

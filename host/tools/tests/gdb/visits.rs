@@ -1,14 +1,16 @@
 //! Debuggers that come and go.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use flatland_machine::{EngineChoice, Outcome};
+use flatland_machine::{EngineChoice, Outcome, Stop};
 
 use crate::client::{EAX, EIP};
 use crate::{Run, SPIN, engines, wait_until};
 
-const GONE: &str = "the debugger is gone (the connection was closed), and the guest is held: connect again";
+const GONE: &str =
+    "the debugger is gone (the connection was closed), and the guest waits for the next one: connect";
 
 #[test]
 fn who_is_gone_while_the_guest_is_held_comes_back_to_the_same_place() {
@@ -145,4 +147,17 @@ fn who_reads_nothing_is_let_go() {
     wait_until("it is said", || run.said("the debugger is gone"));
     assert_eq!(run.connect().register(EIP), 0);
     run.interrupt();
+}
+
+#[test]
+fn where_nobody_can_come_back_the_run_ends() {
+    for is_held in [true, false] {
+        let run = Run::new(EngineChoice::Soft, SPIN);
+        let mut client = run.connect();
+        client.send(if is_held { "?" } else { "c" });
+        assert_eq!(client.next_byte(), b'+');
+        fs::remove_file(&run.socket).expect("it is there");
+        drop(client);
+        assert!(matches!(run.end().0, Outcome::Stopped(Stop::Debugger, _)));
+    }
 }

@@ -4,9 +4,10 @@
 mod common;
 
 use common::{Run, WITHOUT_KVM, machine_on, machines, run};
-use flatland::engine::choice::Choice;
-use flatland::engine::{Engine, Registers};
-use flatland::{MemoryMap, MemorySize, Outcome, Segment};
+use flatland::EngineChoice;
+use flatland::x86::Registers;
+use flatland::x86::Segment;
+use flatland::{MemoryMap, MemorySize, Outcome};
 use flatland_contract::Direction;
 use flatland_contract::Port;
 use flatland_contract::memory::DEFAULT_RAM_SIZE;
@@ -192,7 +193,7 @@ fn input_is_few_exits() {
         return;
     }
     let code = reading(&[], 0x10000, 64 << 10, REP_INSB, 4);
-    let mut machine = machine_on(Choice::Kvm, &code, &input(256 << 10));
+    let mut machine = machine_on(EngineChoice::Kvm, &code, &input(256 << 10));
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
     let transfers = machine.stats().transfers(Port::Console, Direction::In);
     // It is looked after two exits of 1024 bytes, and from then on after one.

@@ -1,0 +1,78 @@
+//! Waiting for a stream, and ending such a wait from outside.
+
+#[cfg(target_os = "linux")]
+pub use linux::Waker;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::eventfd::{EfdFlags, EventFd};
+
+    /// Ends a wait for a stream from outside.
+    #[derive(Debug, Default)]
+    pub struct Waker(OnceLock<Option<EventFd>>);
+
+    impl Waker {
+        /// Makes ready for a wait.
+        pub fn prepare(&self) {
+            // Without one, waits end by their own time-out.
+            self.0.get_or_init(|| EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok());
+        }
+
+        /// Ends the wait that goes on, or the next one. May be called in a signal handler: it is a load and write(2).
+        pub fn wake(&self) {
+            if let Some(Some(event)) = self.0.get() {
+                // It fails only where it has been woken 2^64 times.
+                let _ = event.write(1);
+            }
+        }
+
+        /// Waits until the descriptor is ready, or has failed so that a read or write will say how. `false` if it was
+        /// woken or the time is over.
+        pub fn poll(&self, fd: BorrowedFd, events: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
+            /// Where there is no event to wait for.
+            const PATIENCE: u16 = 5;
+            let event = self.0.get().and_then(Option::as_ref);
+            let timeout = match (timeout, event) {
+                (Some(timeout), _) => u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX).into(),
+                (None, Some(_)) => PollTimeout::NONE,
+                (None, None) => PATIENCE.into(),
+            };
+            let stream = PollFd::new(fd, events);
+            let result = match event {
+                Some(event) => {
+                    let mut fds = [stream, PollFd::new(event.as_fd(), PollFlags::POLLIN)];
+                    let result = poll(&mut fds, timeout);
+                    if fds[1].any() == Some(true) {
+                        // It is not blocking, and there is something.
+                        let _ = event.read();
+                    }
+                    result.map(|_| fds[0].any() == Some(true))
+                }
+                None => poll(&mut [stream], timeout).map(|ready| ready > 0),
+            };
+            match result {
+                Err(Errno::EINTR) => Ok(false),
+                result => Ok(result?),
+            }
+        }
+    }
+}
+
+/// Nothing to wake: waits look for interrupts by themselves.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug, Default)]
+pub struct Waker;
+
+#[cfg(not(target_os = "linux"))]
+impl Waker {
+    pub fn prepare(&self) {}
+
+    pub fn wake(&self) {}
+}

@@ -1,0 +1,243 @@
+//! The contract's devices and those of a caller, seen from a guest.
+
+use flatland_contract::test::Order;
+use flatland_contract::{Clock, Direction, Port};
+use flatland_machine::{
+    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Program, Unfinished, Wants,
+    devices,
+};
+use flatland_x86::{FaultKind, Registers};
+
+/// On soft, with this code.
+fn machine(builder: Builder, code: &[u8]) -> Machine {
+    let program = Program::from_bytes(code.to_vec()).expect("there is code");
+    builder.engine(EngineChoice::Soft).build(&program).expect("it fits")
+}
+
+/// Reads `count` bytes at a port by one instruction, and returns how the run ended and what was read.
+fn read(machine: &mut Machine, port: u16, count: u32) -> (Outcome, Vec<u8>) {
+    const BUFFER: u32 = 0x1000;
+    machine.write_ram(0, &[0xf3, 0x6c, 0xf4]); // rep insb; hlt
+    let registers =
+        Registers { edx: port.into(), ecx: count, edi: BUFFER, eflags: 2, ..Registers::default() };
+    machine.set_registers(&registers).unwrap();
+    let outcome = machine.run().unwrap();
+    let mut bytes = vec![0; count as usize];
+    machine.read_ram(BUFFER, &mut bytes);
+    (outcome, bytes)
+}
+
+/// Writes these bytes at a port by one instruction.
+fn write(machine: &mut Machine, port: u16, bytes: &[u8]) -> Outcome {
+    const BUFFER: u32 = 0x1000;
+    machine.write_ram(0, &[0xf3, 0x6e, 0xf4]); // rep outsb; hlt
+    machine.write_ram(BUFFER, bytes);
+    let registers = Registers {
+        edx: port.into(),
+        ecx: bytes.len() as u32,
+        esi: BUFFER,
+        eflags: 2,
+        ..Registers::default()
+    };
+    machine.set_registers(&registers).unwrap();
+    machine.run().unwrap()
+}
+
+#[test]
+fn the_table_of_the_contract_is_what_is_there() {
+    for number in (0..0x200).chain([0x3f8, u16::MAX]) {
+        for (width, code) in [(1, &[][..]), (2, &[0x66]), (4, &[])] {
+            for direction in [Direction::In, Direction::Out] {
+                let opcode = match (direction, width) {
+                    (Direction::In, 1) => 0xec,
+                    (Direction::In, _) => 0xed,
+                    (Direction::Out, 1) => 0xee,
+                    (Direction::Out, _) => 0xef,
+                };
+                let code = [code, &[opcode, 0xf4]].concat();
+                let mut machine = machine(Machine::builder().input("x"), &code);
+                machine
+                    .set_registers(&Registers { edx: number.into(), eflags: 2, ..Registers::default() })
+                    .unwrap();
+                let outcome = machine.run().unwrap();
+                let in_table =
+                    Port::from_number(number).is_some_and(|port| port.allows(direction) && width == 1);
+                let fault = match outcome {
+                    Outcome::Fault(fault) => Some(fault.kind),
+                    _ => None,
+                };
+                let expected = (!in_table).then_some(FaultKind::Port { port: number, width, direction });
+                assert_eq!(fault, expected, "{number:#x} {width} {direction:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_console_fills_what_is_asked_for_or_ends_the_run() {
+    let mut machine = machine(Machine::builder().input("abc"), &[0xf4]);
+    assert_eq!(read(&mut machine, 0xe9, 2), (Outcome::Halted, b"ab".to_vec()));
+    assert_eq!(read(&mut machine, 0xe9, 2).0, Outcome::EndOfInput);
+}
+
+#[test]
+fn answers_may_be_read_in_pieces_and_begin_again_behind_their_end() {
+    let input = vec![b'x'; 0x0102];
+    let builder = Machine::builder().input(input).arguments(["a", "", "b c"]);
+    let mut machine = machine(builder, &[0xf4]);
+    assert_eq!(read(&mut machine, 0xeb, 3).1, [2, 1, 0]);
+    read(&mut machine, 0xe9, 1);
+    // The last byte of the first answer, and a second one.
+    assert_eq!(read(&mut machine, 0xeb, 5).1, [0, 1, 1, 0, 0]);
+    let arguments = b"\x07\0\0\0a\0\0b c\0";
+    assert_eq!(read(&mut machine, 0xed, 22).1, [&arguments[..], arguments].concat());
+    let layout = [read(&mut machine, 0xec, 5).1, read(&mut machine, 0xec, 7).1].concat();
+    assert_eq!(layout, machine.memory_map().layout().to_bytes());
+}
+
+#[test]
+fn a_snapshot_has_what_is_left_of_an_answer() {
+    let mut machine = machine(Machine::builder().arguments(["abc"]), &[0xf4]);
+    assert_eq!(read(&mut machine, 0xed, 5).1, b"\x04\0\0\0a");
+    let snapshot = machine.snapshot().unwrap();
+    assert_eq!(read(&mut machine, 0xed, 2).1, b"bc");
+    machine.restore(&snapshot, flatland_machine::Streams::none()).unwrap();
+    assert_eq!(read(&mut machine, 0xed, 3).1, b"bc\0");
+}
+
+#[test]
+fn a_test_is_complete_with_its_token_and_nothing_else() {
+    for (sent, complete) in [
+        (&b"\x04\x03\x02\x01"[..], true),
+        (b"", false),
+        (b"\x04\x03\x02", false),
+        (b"\x04\x03\x02\x01\x00", false),
+    ] {
+        let mut machine = machine(Machine::builder(), &[0xf4]);
+        // A run begins before the request.
+        machine.run().unwrap();
+        let order = Order { function: 0x100, token: 0x0102_0304 };
+        machine.device::<devices::Test>().unwrap().request(order);
+        let (_, bytes) = read(&mut machine, 0xf5, Order::SIZE as u32);
+        assert_eq!(bytes, order.to_bytes());
+        if !sent.is_empty() {
+            assert_eq!(write(&mut machine, 0xf5, sent), Outcome::Halted);
+        }
+        assert_eq!(machine.device::<devices::Test>().unwrap().is_complete(), complete, "{sent:x?}");
+    }
+}
+
+#[test]
+fn the_first_byte_at_the_exit_port_is_the_status() {
+    assert_eq!(write(&mut machine(Machine::builder(), &[0xf4]), 0xf4, &[7, 8]), Outcome::Exited(7));
+}
+
+#[test]
+fn time_and_random_bytes_are_the_callers() {
+    let clock = || Clock { elapsed: 5, unix_time: 6 };
+    let entropy = |bytes: &mut [u8]| {
+        bytes.fill(7);
+        Ok(())
+    };
+    let mut machine = machine(Machine::builder().clock(clock).entropy(entropy), &[0xf4]);
+    assert_eq!(read(&mut machine, 0xee, 16).1, Clock { elapsed: 5, unix_time: 6 }.to_bytes());
+    assert_eq!(read(&mut machine, 0xef, 3).1, [7, 7, 7]);
+}
+
+#[test]
+fn a_seed_and_a_time_make_runs_repeatable() {
+    let run = |seed, seconds| {
+        let clock = devices::Clock::repeatable(std::time::Duration::from_secs(seconds));
+        let builder = Machine::builder().random_device(devices::Random::repeatable(seed)).clock_device(clock);
+        let mut machine = machine(builder, &[0xf4]);
+        (read(&mut machine, 0xef, 20).1, read(&mut machine, 0xee, 32).1)
+    };
+    assert_eq!(run(1, 9), run(1, 9));
+    assert_ne!(run(1, 9).0, run(2, 9).0);
+    let second = Clock { elapsed: 1_000_000, unix_time: 9_001_000_000 };
+    assert_eq!(run(1, 9).1[16..], second.to_bytes());
+    // The first word of SplitMix64 from 0, as its author publishes it.
+    assert_eq!(run(0, 9).0[..8], 0xe220_a839_7b1d_cdaf_u64.to_le_bytes());
+}
+
+/// Adds up what it is sent.
+#[derive(Default)]
+struct Adder {
+    sum: u8,
+    resets: u32,
+}
+
+impl Device for Adder {
+    fn ports(&self) -> u16 {
+        2
+    }
+
+    fn read(&mut self, offset: u16, _: &mut Host) -> Result<u8, Unfinished> {
+        if offset == 0 { Ok(self.sum) } else { Err(Unfinished::Unsupported) }
+    }
+
+    fn write(&mut self, _: u16, byte: u8, host: &mut Host) -> Result<(), Unfinished> {
+        self.sum += byte;
+        if self.sum == 99 {
+            host.output(b"ninety-nine")?;
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        (self.sum, self.resets) = (0, self.resets + 1);
+    }
+
+    fn save(&self) -> Vec<u8> {
+        vec![self.sum]
+    }
+
+    fn restore(&mut self, state: &[u8]) {
+        self.sum = state[0];
+    }
+}
+
+#[test]
+fn a_device_of_ones_own_is_like_any_other() {
+    let mut machine = machine(Machine::builder().device(0x3f8, Adder::default()), &[0xf4]);
+    machine.run().unwrap();
+    assert_eq!(write(&mut machine, 0x3f8, &[1, 2, 3]), Outcome::Halted);
+    let snapshot = machine.snapshot().unwrap();
+    assert_eq!(read(&mut machine, 0x3f8, 2), (Outcome::Halted, vec![6, 6]));
+    let fault = FaultKind::Port { port: 0x3f9, width: 1, direction: Direction::In };
+    assert!(matches!(read(&mut machine, 0x3f9, 1).0, Outcome::Fault(it) if it.kind == fault));
+    write(&mut machine, 0x3f9, &[93]);
+    assert_eq!(machine.streams().output.bytes(), b"ninety-nine");
+    machine.restore(&snapshot, flatland_machine::Streams::none()).unwrap();
+    let adder = machine.device::<Adder>().unwrap();
+    assert_eq!((adder.sum, adder.resets), (6, 2));
+}
+
+#[test]
+fn a_port_has_one_device() {
+    let program = Program::from_bytes(vec![0xf4]).unwrap();
+    let build =
+        |port| Machine::builder().engine(EngineChoice::Soft).device(port, Adder::default()).build(&program);
+    assert!(matches!(build(0xe9), Err(BuildError::PortIsTaken(0xe9))));
+    assert!(matches!(build(0xe8), Err(BuildError::PortIsTaken(0xe9))));
+    assert!(matches!(build(u16::MAX), Err(BuildError::NoSuchPort(u16::MAX))));
+    assert!(build(0xfffe).is_ok());
+    let twice = Machine::builder().device(1, Adder::default()).device(2, Adder::default()).build(&program);
+    assert_eq!(
+        twice.unwrap_err().to_string(),
+        "there is a device at port 0x2 already: put yours at a free one, such as 0x3f8"
+    );
+}
+
+#[test]
+fn input_is_announced_before_any_of_it_is_taken_and_once() {
+    let mut machine = machine(Machine::builder().input("ab"), &[0xe4, 0xe9, 0xe4, 0xe9, 0xf4]);
+    let wants = Wants { input: true, transfers: true, ..Wants::default() };
+    for expected in [b"a", b"b"] {
+        assert_eq!(machine.resume(&wants).unwrap(), Event::InputWanted);
+        let Event::Transfer(transfer) = machine.resume(&wants).unwrap() else { panic!() };
+        assert_eq!(transfer.data, expected);
+    }
+    assert_eq!(machine.resume(&wants).unwrap(), Event::Ended(Outcome::Halted));
+    assert_eq!(machine.resume(&wants).unwrap(), Event::Ended(Outcome::Halted));
+}
