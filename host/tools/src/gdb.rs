@@ -160,6 +160,16 @@ impl Debugger {
         }
     }
 
+    /// Closes the connection, when all is said.
+    fn leave(&mut self) {
+        if let Some(mut client) = self.client.take()
+            && client.features.acknowledges()
+        {
+            // It could not acknowledge what was sent last, and would tell of an error.
+            client.connection.receive(&mut [0; 16]);
+        }
+    }
+
     /// Tells the debugger that the guest has stopped, and holds the guest.
     fn report(&mut self, machine: &mut Machine, reason: StopReason) -> Result<(), RunError> {
         self.is_held = true;
@@ -180,8 +190,11 @@ impl Debugger {
                 (answer, then) = client.features.answer(body, &mut guest)?;
                 self.send(machine, answer);
             }
-            Message::Damaged => self.send(machine, b"-".to_vec()),
-            Message::TooLong => self.send(machine, stub::refusal()),
+            Message::Damaged if client.features.acknowledges() => self.send(machine, b"-".to_vec()),
+            Message::Damaged | Message::TooLong => {
+                let refusal = client.features.refusal();
+                self.send(machine, refusal);
+            }
             Message::Nack => {
                 let last = client.last.clone();
                 self.send(machine, last);
@@ -207,12 +220,12 @@ impl Debugger {
                 }
                 Then::Run => self.is_held = false,
                 Then::Detach => {
-                    self.client = None;
+                    self.leave();
                     self.state.let_go();
                     self.is_held = false;
                 }
                 Then::Kill => {
-                    self.client = None;
+                    self.leave();
                     self.is_held = true;
                     self.ends = true;
                 }
@@ -335,11 +348,12 @@ impl Debugger {
                 return Ok(Verdict::Revive);
             }
         }
-        if let Some(mut client) = self.client.take() {
+        if let Some(client) = &mut self.client {
             let reason = StopReason::Exited(outcome.status());
             let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
             // Who has gone need not know any more.
             let _ = client.connection.send(&reply, machine);
+            self.leave();
         }
         Ok(Verdict::Continue)
     }

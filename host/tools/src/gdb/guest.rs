@@ -130,11 +130,6 @@ impl Target for Guest<'_> {
         BaseOps::SingleThread(self)
     }
 
-    /// Each stub would have to be told that no acknowledgments are sent any more.
-    fn use_no_ack_mode(&self) -> bool {
-        false
-    }
-
     /// The engine's breakpoints change no memory.
     fn guard_rail_implicit_sw_breakpoints(&self) -> bool {
         true

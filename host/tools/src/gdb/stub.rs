@@ -1,8 +1,8 @@
 //! gdbstub at work: a packet in, the answer out.
 //!
 //! A stub lives for one packet. It borrows the machine for so long and no longer, and a packet that it refuses, which is
-//! the end of a stub, is the end of nothing else. What a stub has to know of the packets before is little: what gdb can
-//! do, which it says once, and that it waits for the guest to stop. So each stub is told that first.
+//! the end of a stub, is the end of nothing else. What a stub has to know of the packets before is little: what the
+//! debugger can do, which it says once, and that it waits for the guest to stop. So each stub is told that first.
 
 use std::convert::Infallible;
 
@@ -30,9 +30,15 @@ pub enum Then {
     Kill,
 }
 
-/// What gdb has said of itself.
+/// What the debugger can do: the packets in which it has said so.
 #[derive(Clone, Debug, Default)]
-pub struct Features(Option<Vec<u8>>);
+pub struct Features(Vec<Vec<u8>>);
+
+/// The packet that is about features.
+const SUPPORTED: &[u8] = b"qSupported";
+
+/// The packet that is the last one to be acknowledged.
+const NO_ACKNOWLEDGMENTS: &[u8] = b"QStartNoAckMode";
 
 /// What a stub writes.
 #[derive(Debug, Default)]
@@ -61,7 +67,7 @@ impl Features {
             Ok(answer) => Ok(answer),
             Err(error) => match error.into_target_error() {
                 Some(error) => Err(error),
-                None => Ok((refusal(), Then::Nothing)),
+                None => Ok((self.refusal(), Then::Nothing)),
             },
         }
     }
@@ -76,8 +82,11 @@ impl Features {
             },
             Stub::Idle(_) | Stub::CtrlCInterrupt(_) => Then::Nothing,
         };
-        if body.starts_with(b"qSupported") {
-            self.0 = Some(body);
+        for packet in [SUPPORTED, NO_ACKNOWLEDGMENTS] {
+            if body.starts_with(packet) {
+                self.0.retain(|other| !other.starts_with(packet));
+                self.0.push(body.clone());
+            }
         }
         Ok((written(&mut stub), then))
     }
@@ -101,17 +110,23 @@ impl Features {
     fn stub<'guest>(&self, guest: &mut Guest<'guest>) -> Result<Stub<'guest>, Error> {
         let builder = GdbStub::builder(Written::default()).packet_buffer_size(PACKET_SIZE);
         let mut stub = builder.build().expect("it makes the buffer itself").run_state_machine(guest)?;
-        if let Some(features) = &self.0 {
+        for features in &self.0 {
             stub = feed(stub, guest, features)?;
             written(&mut stub);
         }
         Ok(stub)
     }
-}
 
-/// A packet was understood as one, and as nothing else: EINVAL, by its number in gdb's manual.
-pub fn refusal() -> Vec<u8> {
-    [b"+", &packet(b"E16")[..]].concat()
+    /// Whether each packet is acknowledged.
+    pub fn acknowledges(&self) -> bool {
+        !self.0.iter().any(|features| features.starts_with(NO_ACKNOWLEDGMENTS))
+    }
+
+    /// A packet was understood as one, and as nothing else: EINVAL, by its number in gdb's manual.
+    pub fn refusal(&self) -> Vec<u8> {
+        let acknowledgment: &[u8] = if self.acknowledges() { b"+" } else { b"" };
+        [acknowledgment, &packet(b"E16")].concat()
+    }
 }
 
 fn feed<'guest>(

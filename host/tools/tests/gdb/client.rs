@@ -46,6 +46,11 @@ impl Client {
     pub fn try_to_receive(&mut self) -> io::Result<String> {
         let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
         while self.byte()?.ok_or_else(end)? != b'$' {}
+        self.try_to_receive_rest()
+    }
+
+    fn try_to_receive_rest(&mut self) -> io::Result<String> {
+        let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let mut body = Vec::new();
         loop {
             match self.byte()?.ok_or_else(end)? {
@@ -76,6 +81,12 @@ impl Client {
             Ok(text) => text,
             Err(error) => panic!("there is no answer: {error}"),
         }
+    }
+
+    /// What is in a packet whose first byte has been read.
+    #[track_caller]
+    pub fn receive_rest(&mut self) -> String {
+        self.try_to_receive_rest().expect("it comes")
     }
 
     /// The answer to this.

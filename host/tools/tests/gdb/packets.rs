@@ -57,10 +57,31 @@ fn gdb_is_told_of_processes_as_it_asked() {
     let run = Run::new(EngineChoice::Soft, SPIN);
     let mut client = run.connect();
     let features = client.ask("qSupported:multiprocess+;swbreak+");
-    assert!(features.contains("PacketSize=1000") && !features.contains("NoAck"), "{features}");
+    assert!(features.contains("PacketSize=1000;") && features.contains(";QStartNoAckMode+"), "{features}");
     assert_eq!(client.ask("?"), "T05thread:p01.01;");
     assert_eq!(client.ask("Z0,1,1"), "OK");
     assert_eq!(client.ask("vCont;c:p1.-1"), "T05thread:p01.01;swbreak:;");
+    run.interrupt();
+}
+
+#[test]
+fn nothing_is_acknowledged_where_nobody_wants_it() {
+    let run = Run::new(EngineChoice::Soft, SPIN);
+    let mut client = run.connect();
+    client.send("QStartNoAckMode");
+    assert_eq!(client.next_byte(), b'+');
+    assert_eq!(client.receive(), "OK");
+    for body in ["?", "m0,x", "Z0,1,1", "c"] {
+        client.send(body);
+        assert_eq!(client.next_byte(), b'$', "{body}");
+        client.receive_rest();
+    }
+    // Damaged, and too long.
+    for sent in [b"$?#00".to_vec(), packet(&[b'a'; 5000])] {
+        client.send_bytes(&sent).expect("it is read");
+        assert_eq!(client.next_byte(), b'$');
+        assert_eq!(client.receive_rest(), "E16");
+    }
     run.interrupt();
 }
 
