@@ -95,6 +95,9 @@ impl Debugger {
     /// How long the guest's reader may take to read what the guest has sent when it stops.
     const LONGEST_FLUSH: Duration = Duration::from_millis(100);
 
+    /// How long the debugger may take to acknowledge the last packet.
+    const LONGEST_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
+
     /// Listens there. The run begins when somebody has connected and says so.
     pub fn listen(address: &Address, say: Say) -> Result<Self, ListenError> {
         let listener =
@@ -162,12 +165,12 @@ impl Debugger {
 
     /// Closes the connection, when all is said.
     fn leave(&mut self) {
-        if let Some(mut client) = self.client.take()
-            && client.features.acknowledges()
-        {
-            // It could not acknowledge what was sent last, and would tell of an error.
-            client.connection.receive(&mut [0; 16]);
-        }
+        let Some(mut client) = self.client.take().filter(|client| client.features.acknowledges()) else {
+            return;
+        };
+        // It could not acknowledge what was sent last, and would tell of an error.
+        let end = Instant::now() + Self::LONGEST_ACKNOWLEDGMENT;
+        while matches!(client.connection.receive(&mut [0; 16]), Received::Nothing) && Instant::now() < end {}
     }
 
     /// Tells the debugger that the guest has stopped, and holds the guest.

@@ -42,7 +42,7 @@ impl Client {
         self.byte().expect("it comes").expect("it is not the end")
     }
 
-    /// What is in the next packet; an error if the connection ends or nothing comes.
+    /// What is in the next packet, which is acknowledged; an error if the connection ends or nothing comes.
     pub fn try_to_receive(&mut self) -> io::Result<String> {
         let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
         while self.byte()?.ok_or_else(end)? != b'$' {}
@@ -72,6 +72,7 @@ impl Client {
                 _ => text.push(byte.into()),
             }
         }
+        self.send_bytes(b"+")?;
         Ok(text)
     }
 

@@ -138,6 +138,19 @@ fn what_was_sent_before_a_breakpoint_is_written_once_and_the_guest_goes_on_from_
     }
 }
 
+#[test]
+fn the_last_packet_can_be_acknowledged() {
+    for last in ["c", "D", "k"] {
+        // 0: hlt
+        let run = Run::new(EngineChoice::Soft, &[0xf4]);
+        let mut client = run.connect();
+        // An acknowledgment that cannot be sent is no answer here.
+        client.ask(last);
+        assert!(client.is_at_the_end());
+        run.end();
+    }
+}
+
 /// Wants everything, and does nothing about it.
 struct Everything {
     wants: Wants,
