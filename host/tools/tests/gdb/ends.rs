@@ -1,11 +1,15 @@
 //! Ends of runs: what can be done after one, and who decides.
 
-use flatland_machine::{EngineChoice, Event, Machine, Outcome, RunError, Stop, Wants};
+use std::thread;
+use std::time::Duration;
+
+use flatland_machine::{EngineChoice, Event, Machine, Outcome, Program, RunError, Stop, Wants};
+use flatland_tools::gdb::Debugger;
 use flatland_tools::{Observer, Verdict};
 use flatland_x86::{Fault, FaultKind};
 
-use crate::client::{EBX, EIP};
-use crate::{Run, SPIN, engines};
+use crate::client::{Client, EBX, EIP};
+use crate::{Run, SPIN, address, engines, say};
 
 /// 0: ud2; 2: mov al, bl; 4: out 0xf4, al
 const FAULTS: &[u8] = &[0x0f, 0x0b, 0x88, 0xd8, 0xe6, 0xf4];
@@ -131,7 +135,7 @@ fn what_was_sent_before_a_breakpoint_is_written_once_and_the_guest_goes_on_from_
             assert_eq!(client.ask("c"), "T05thread:01;swbreak:;", "{engine:?}");
             assert_eq!(client.register(EBX), count, "{engine:?}");
             // Longer than output waits: the machine's alarm rings while the guest is held.
-            std::thread::sleep(2 * Machine::FLUSH_WITHIN);
+            thread::sleep(2 * Machine::FLUSH_WITHIN);
         }
         assert_eq!(client.ask("k"), "OK");
         assert_eq!(run.end().1, b"AAAA", "{engine:?}");
@@ -180,7 +184,7 @@ fn stops_that_others_want_are_not_the_debuggers() {
         wants.steps = true;
         wants.transfers = true;
         wants.breakpoints = vec![2, 4, 5];
-        wants.clock = Some(std::time::Duration::ZERO);
+        wants.clock = Some(Duration::ZERO);
         let run = Run::with(*engine, &code, Some(Box::new(Everything { wants, events: 0 })));
         let mut client = run.connect();
         // One of them is ours, too.
@@ -211,4 +215,21 @@ fn who_wants_every_step_does_not_keep_the_debugger_from_being_heard() {
         assert_eq!(client.ask("k"), "OK");
         run.end();
     }
+}
+
+#[test]
+fn events_of_others_do_not_put_off_the_next_look() {
+    let program = Program::from_bytes(SPIN.into()).expect("it is not empty");
+    let mut machine =
+        Machine::builder().engine(EngineChoice::Soft).build(&program).expect("soft is everywhere");
+    let (address, socket) = address();
+    let mut debugger = Debugger::listen(&address, say).expect("nobody else has the name");
+    let client = thread::spawn(move || Client::connect(&socket).ask("D"));
+    assert_eq!(debugger.begins(&mut machine).expect("the host does its work"), Verdict::Continue);
+    assert_eq!(client.join().expect("it has an answer"), "OK");
+    let before = debugger.wants().clock.expect("it wants the clock");
+    thread::sleep(Duration::from_millis(1));
+    let after = debugger.wants().clock.expect("it wants the clock");
+    // The clock begins anew with each event.
+    assert!(after < before || before.is_zero(), "{before:?}, {after:?}");
 }

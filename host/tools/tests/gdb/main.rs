@@ -38,6 +38,15 @@ fn say(sentence: &str) {
     SAID.lock().expect("nobody panics with it").push(sentence.into());
 }
 
+/// An address of its own, and its socket.
+fn address() -> (Address, PathBuf) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    // A socket's path must be short, and the folder for tests may be deep.
+    let socket = std::env::temp_dir().join(format!("flatland-tools-{}-{number}", std::process::id()));
+    (socket.display().to_string().parse().expect("it is a path"), socket)
+}
+
 /// A run that waits for a debugger, on a thread of its own.
 struct Run {
     socket: PathBuf,
@@ -52,11 +61,7 @@ impl Run {
 
     /// The same with another observer before the debugger.
     fn with(engine: EngineChoice, code: &[u8], other: Option<Box<dyn Observer + Send>>) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        // A socket's path must be short, and the folder for tests may be deep.
-        let socket = std::env::temp_dir().join(format!("flatland-tools-{}-{number}", std::process::id()));
-        let address: Address = socket.display().to_string().parse().expect("it is a path");
+        let (address, socket) = address();
         let program = Program::from_bytes(code.into()).expect("it is not empty");
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
