@@ -94,7 +94,7 @@ mod tests {
 
     /// What an image sends, and how it ends.
     fn run(code: &[u8], input: Vec<u8>) -> (Vec<u8>, Outcome) {
-        let engine = EngineChoice::Soft.open(MemorySize::default(), &Stops::default()).unwrap().engine;
+        let engine = EngineChoice::Soft.open(MemorySize::default(), &Stops::default()).unwrap().0;
         let streams = Streams { input: Input::from_bytes(input), ..Streams::none() };
         let mut machine = Machine::new(engine, &Image::from_bytes(code.to_vec()).unwrap(), streams).unwrap();
         let outcome = machine.run().unwrap();

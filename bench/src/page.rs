@@ -10,13 +10,13 @@ use crate::{Result, picture};
 const HEAD: &str = "\
 # Speed
 
-Written by `cargo xtask bench --page`, which measures everybody in turn; do not edit. The figures are one machine's, and
-count as ratios to the first line of each table, the minimum, 10th percentile and median beside each other.
+Written by `cargo xtask bench --page`, which measures all contenders in turn; do not edit. The figures are those of one
+machine: look at the ratios to the first line of each table, of minimum, 10th percentile and median.
 
 - *plain C*: the least C that runs a flat image on KVM and does the obvious thing: one exit a byte, getchar and putchar
   ([plain.c](../bench/c/plain.c)).
-- *best C*: the best means known, and nothing a person needs besides ([best.c](../bench/c/best.c)).
-- */bin/true*: what a process takes that does nothing.
+- *best C*: the fastest means known, without anything that a person needs besides ([best.c](../bench/c/best.c)).
+- */bin/true*: a process that does nothing.
 
 ![Times as parts of the plain C monitor's](speed.svg)
 ";
@@ -85,9 +85,9 @@ fn heading(title: &str) -> String {
 fn calls(counts: &Counts) -> String {
     let [short, long] = BYTES.map(|bytes| format!("{} KiB", bytes >> 10));
     let mut text = format!(
-        "System calls of `flatland` as strace(1) counts them, for {short} in and out and for {long}: what there is more of \
-         in the longer conversation is in the loop. It is slower under strace, so that more often 10 ms pass, after which \
-         output is written. A second thread looks whether they have (host/src/machine/reminder.rs).\n\n\
+        "System calls of `flatland` as strace(1) counts them, for {short} in and out and for {long}. The difference is what the \
+         loop costs. Under strace the run is slower, so output is written more often: a second thread, the alarm, asks \
+         for that after 10 ms (host/machine/src/alarm.rs).\n\n\
          | | {short} | {long} | in the loop |\n|---|---:|---:|---:|\n"
     );
     let mut once = [0; 2];

@@ -13,6 +13,19 @@ pub enum Direction {
     Out,
 }
 
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::In, Self::Out];
+
+    /// How a person is told of it: the instruction's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
 /// An I/O port of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]

@@ -1,8 +1,7 @@
 //! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
 //!
-//! The command line is options of the machine, a list of ELF files, each with its flat image beside it (`NAME.elf`,
-//! `NAME.bin`), and behind a `--` that of libtest, which everybody knows from `cargo test`. A crate of its own, since that
-//! costs a while to compile and only those who test need it.
+//! The command line is options of the machine, a list of ELF files, and after a `--` the options of libtest, as with `cargo
+//! test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
 
 mod suite;
 
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
     };
     let mut trials = Vec::new();
     for elf in &elves {
-        match Suite::open(&elf.with_extension("bin"), elf, &ram) {
+        match Suite::open(elf, &ram) {
             Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
             Err(error) => {
                 say(&error.to_string());

@@ -2,29 +2,23 @@
 //!
 //! What a test is, where it stands and when it has passed is the contract's: `flatland_contract::test`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flatland_contract::status;
-use flatland_contract::test::{Order, Record, SECTION, Text, flag};
-use object::elf::FileHeader32;
-use object::read::elf::ElfFile;
-use object::{LittleEndian, Object, ObjectSection};
+use flatland_contract::test::{Order, Record, Text, flag};
 
-use flatland::program::{SegmentsError, segments};
 use flatland::report::{self, Backtraces, Paint};
-use flatland::x86::{Engine, EngineError, MemoryMapError};
+use flatland::x86::{Engine, EngineError, MemoryMap, MemoryMapError};
 use flatland::{
-    Image, ImageError, Machine, MemoryMap, Outcome, RunError, Snapshot, Stop, StreamError, Streams, devices,
+    Image, Machine, Outcome, Program, ProgramError, RunError, Snapshot, Stop, StreamError, Streams, devices,
 };
 
 /// A guest program with tests.
 #[derive(Debug)]
 pub struct Suite {
-    image: Image,
+    program: Program,
     memory_map: MemoryMap,
-    elf: PathBuf,
     tests: Vec<Test>,
 }
 
@@ -80,17 +74,11 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// The ELF file cannot be read.
-    #[error("cannot read the ELF file `{0}` ({1}): build it with `cargo xtask test --guest`")]
-    Elf(PathBuf, String),
+    #[error("cannot read the ELF file `{0}`: {1}")]
+    Program(PathBuf, ProgramError),
     /// The program does not fit the machine.
     #[error(transparent)]
     Memory(#[from] MemoryMapError),
-    /// The ELF file says nothing of what may be written.
-    #[error(transparent)]
-    Segments(#[from] SegmentsError),
-    /// There is no flat image to run.
-    #[error("cannot run `{0}`: {1}")]
-    Image(PathBuf, #[source] ImageError),
     /// The records are not what the contract says.
     #[error(
         "the tests in `{0}` are not of this version's form: build it again with `cargo xtask test --guest`"
@@ -99,20 +87,13 @@ pub enum SuiteError {
 }
 
 impl Suite {
-    /// The tests in this ELF file, which the flat image was made of, in machines with this RAM. A program without tests has
-    /// none.
-    pub fn open(image: &Path, elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
-        let broken = |error: &dyn std::error::Error| SuiteError::Elf(elf.into(), error.to_string());
-        let file = fs::read(elf).map_err(|error| broken(&error))?;
-        let parsed = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
-        let records = match parsed.section_by_name(SECTION) {
-            Some(section) => section.data().map_err(|error| broken(&error))?,
-            None => &[],
-        };
-        let image = Image::open(image, ram.ram()).map_err(|error| SuiteError::Image(image.into(), error))?;
-        let tests = tests(records, &image).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = ram.clone().protecting(&segments(elf, &image)?)?;
-        Ok(Self { image, memory_map, elf: elf.into(), tests })
+    /// The tests in this ELF file, in machines with this RAM. A program without tests has none.
+    pub fn open(elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
+        let program =
+            Program::open_for(elf, ram.ram()).map_err(|error| SuiteError::Program(elf.into(), error))?;
+        let tests = tests(program.tests(), program.image()).ok_or_else(|| SuiteError::Records(elf.into()))?;
+        let memory_map = ram.clone().protecting(program.segments().unwrap_or_default())?;
+        Ok(Self { program, memory_map, tests })
     }
 
     /// What lies where in RAM: a test's processor is made with it.
@@ -127,7 +108,7 @@ impl Suite {
 
     /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
     pub fn machine(&self, processor: Box<dyn Engine + Send>) -> Result<TestMachine, EngineError> {
-        let mut machine = Machine::new(processor, &self.image, Streams::none())
+        let mut machine = Machine::new(processor, self.program.image(), Streams::none())
             .expect("the image fits the RAM that it was opened for");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
@@ -148,7 +129,7 @@ impl Suite {
         let mut failure = self.failure(test, &outcome, complete, &diagnostics);
         let mut details = String::new();
         if let Some(failure) = &mut failure {
-            let seen = report::Report::new(&outcome, machine.engine(), Some(&self.elf), Backtraces::Auto);
+            let seen = report::Report::new(&outcome, machine.engine(), self.program.elf(), Backtraces::Auto);
             details = seen.body(paint);
             match (&seen.outcome, seen.message()) {
                 (Outcome::Fault(_), Some(message)) => *failure += &format!(": {message}"),

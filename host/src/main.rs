@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flatland::gdb::Debugger;
 use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
-use flatland::trace::{self, Tracer};
+use flatland::trace::{self, Trace};
 use flatland::{
     BuildError, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError, RunError, Stop,
     StreamError, Streams, devices, observe,
@@ -96,12 +96,10 @@ fn run(options: &Options) -> u8 {
     if options.stats {
         text += &line(paint, &stats(&mut machine));
     }
-    if !text.is_empty() && machine.streams().mid_line() {
-        // End the line that the guest left open.
-        text.insert(0, '\n');
+    if !text.is_empty() {
+        // As in `say`, nobody is left to tell if that fails.
+        let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_within(Duration::MAX));
     }
-    // As in `say`, nobody is left to tell if that fails.
-    let _ = io::stderr().write_all(text.as_bytes());
     status
 }
 
@@ -115,12 +113,12 @@ fn run_to_end(
         Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
         None => None,
     };
-    let mut tracers = Vec::new();
-    for kind in &options.trace {
-        tracers.push(tracer(*kind, options, symbols, machine)?);
-    }
+    let mut trace = match options.trace.is_empty() {
+        true => None,
+        false => Some(trace(options, symbols, machine)?),
+    };
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
-    observers.extend(tracers.iter_mut().map(|tracer| tracer as &mut dyn Observer));
+    observers.extend(trace.iter_mut().map(|trace| trace as &mut dyn Observer));
     observers.extend(debugger.iter_mut().map(|debugger| debugger as &mut dyn Observer));
     let ended = match observers.is_empty() {
         true => machine.run(),
@@ -132,17 +130,12 @@ fn run_to_end(
         }
         (outcome, _) => outcome,
     });
-    let error = tracers.iter_mut().find_map(Tracer::error);
+    let error = trace.as_mut().and_then(Trace::error);
     Ok((ended, error.map(|error| error.to_string())))
 }
 
 /// What traces the run.
-fn tracer(
-    kind: trace::Kind,
-    options: &Options,
-    symbols: Option<&Path>,
-    machine: &Machine,
-) -> Result<Tracer, String> {
+fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result<Trace, String> {
     let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
     let symbols = match symbols.map(|path| Symbols::open(path, &read)) {
         Some(Err(error)) => {
@@ -151,21 +144,21 @@ fn tracer(
         }
         symbols => symbols.and_then(Result::ok),
     };
-    let (sink, prefix): (Box<dyn Write>, _) = match &options.trace_file {
-        None => (Box::new(io::stderr()), "trace: "),
+    let sink = match &options.trace_file {
+        None => trace::Sink::Diagnostics,
         Some(path) => {
             let file = File::create(path).map_err(|error| {
                 format!("cannot write --trace-file `{}` ({error}): choose another place", path.display())
             })?;
-            (Box::new(BufWriter::new(file)), "")
+            trace::Sink::Writer(Box::new(BufWriter::new(file)))
         }
     };
     let settings = trace::Settings {
-        kind,
+        kinds: options.trace.clone(),
         filter: options.trace_filter.clone(),
         most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
     };
-    Ok(Tracer::new(settings, symbols, sink, prefix))
+    Ok(Trace::new(settings, symbols, sink))
 }
 
 /// What of the command line was found to be usable.

@@ -132,12 +132,19 @@ impl Tally {
 }
 
 /// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers: those against
-/// KVM, or those against Unicorn, which nothing else runs.
+/// KVM and this processor, or those against Unicorn, which nothing else runs.
 pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
     // The module of host/tests/differential, and how many cases it has.
-    const PARTS: [(&str, &str); 4] =
-        [("on_purpose", "1"), ("forms", "50000"), ("random_streams", "1000"), ("random_bytes", "100000")];
-    for (part, cases) in PARTS.into_iter().skip(usize::from(unicorn)) {
+    const PARTS: [(&str, &str); 5] = [
+        ("on_purpose", "1"),
+        ("processor", "20000"),
+        ("forms", "50000"),
+        ("random_streams", "1000"),
+        ("random_bytes", "100000"),
+    ];
+    /// The first of them are not about Unicorn.
+    const WITHOUT_UNICORN: usize = 2;
+    for (part, cases) in PARTS.into_iter().skip(if unicorn { WITHOUT_UNICORN } else { 0 }) {
         let arguments =
             ["test", "--release", "--workspace", "--test", "differential", part, "--", "--nocapture"];
         // They are `#[ignore]`d.

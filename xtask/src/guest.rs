@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, default_stack_size};
+use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, MAX_RAM_SIZE, default_stack_size};
+use flatland_contract::test::SECTION;
+use flatland_elf::{Elf, ElfError, remove_dropped};
 
 use crate::cargo::{self, cargo};
-use crate::image::Flat;
-use crate::{Result, Workspace, dropped, image, programs, rust_source};
+use crate::{Result, Workspace, programs, rust_source};
 
 /// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
@@ -104,11 +105,17 @@ pub fn build_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Vec<Pa
     };
     if let Some((kind, name)) = filter.and_then(|filter| named_target(workspace, filter)) {
         let elves = build(&[kind, &name])?;
-        if elves.iter().any(|elf| image::has_tests(elf)) {
+        if elves.iter().any(|elf| has_tests(elf)) {
             return Ok(elves);
         }
     }
     build(&[])
+}
+
+/// Whether a program that was built for its tests has any.
+fn has_tests(path: &Path) -> bool {
+    let file = fs::read(path).unwrap_or_default();
+    Elf::parse(&*file).and_then(|elf| elf.section(SECTION)).is_ok_and(|section| section.is_some())
 }
 
 /// What cargo calls the program, or the file of tests, that a test's path begins with.
@@ -139,9 +146,10 @@ pub fn test_image(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
 pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u64> {
     let mut elf =
         fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
-    let Flat { bytes: flat, end } =
-        image::flatten(&elf).map_err(|error| format!("{} makes no flat image: {error}", built.display()))?;
-    dropped::remove(&mut elf);
+    let (flat, end) = Elf::parse(&*elf)
+        .and_then(|elf| Ok((elf.image(MAX_RAM_SIZE)?, elf.end())))
+        .map_err(|error: ElfError| format!("{} makes no flat image: {error}", built.display()))?;
+    remove_dropped(&mut elf);
     write_if_changed(elf_path, &elf)?;
     write_if_changed(image_path, &flat)?;
     Ok(end)

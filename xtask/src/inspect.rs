@@ -14,7 +14,7 @@ pub fn disassemble(
     function: Option<&str>,
 ) -> Result<()> {
     let mut command = inspect(workspace, name, profile)?;
-    command.arg("disasm").arg(workspace.image(name)).arg(workspace.elf(name)).args(function);
+    command.arg("disasm").arg(workspace.elf(name)).args(function);
     become_it(command)
 }
 

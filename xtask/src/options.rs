@@ -94,7 +94,7 @@ const COMMANDS: &[Doc] = &[
     },
     Doc {
         usage: "test [ARGS]",
-        about: "run all tests (7 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
+        about: "run all tests (8 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
         options: &[("--quick", "only unit tests, the contract's, and the guest's (about a minute)")],
         passed_to: Some("cargo test"),
         more: "In a crate elsewhere this is `cargo xtask test --guest`. Options of cargo's own choose among the host's tests.\n",
@@ -116,7 +116,7 @@ these, or begins with one and `::`, no others are built and run, unless it has n
     },
     Doc {
         usage: "differential",
-        about: "compare the soft engine with KVM in 150,000 cases (10 minutes)",
+        about: "compare the soft engine with KVM and this processor in 170,000 cases (10 minutes)",
         options: &[("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)")],
         passed_to: None,
         more: "",

@@ -352,7 +352,7 @@ fn the_elf_file_names_functions_and_lines() {
 fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
     let names = "there is no guest program `nope`: choose one of answer, bench, calc, cat, echo, fault, hello, inflate, \
-                 life, misuse, nbody, panic, sha256, shout, wasm\n";
+                 life, misuse, nbody, nested, panic, sha256, shout, wasm\n";
     for command in ["run", "gdb", "build", "disasm", "size"] {
         assert_ended(&xtask(&format!("{command} nope"), b""), 2, b"", &format!("xtask: {names}"));
         let meant = "xtask: there is no guest program `helo`: did you mean `hello`?\n";
@@ -378,6 +378,7 @@ fn programs_are_listed_with_what_they_do() {
         "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
         // It has no documentation.
         "hello",
+        "nested   A machine in the machine: the software processor of the host, as a guest",
         "panic    Panics, to show a panic's message and place, and status 101",
     ];
     let found: Vec<_> = listed.lines().filter(|line| expected.contains(line)).collect();

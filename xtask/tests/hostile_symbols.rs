@@ -48,7 +48,7 @@ fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outco
     fs::write(&path, elf).expect("the folder for tests can be written");
     let start = Instant::now();
     // What it says of memory may be anything, but not a panic.
-    let _ = flatland::program::segments(&path, image);
+    let _ = flatland::Program::from(image.clone()).add_elf(&path);
     let report = Report::new(outcome, engine, Some(&path), Backtraces::Always);
     let body = report.body(Paint::PLAIN);
     assert!(body.lines().count() < 1000, "{name}: {body}");

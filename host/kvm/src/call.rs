@@ -1,8 +1,7 @@
-//! Finding the `call` behind a push.
+//! Finds the `call` that made a push.
 //!
-//! KVM tells of a store that found no memory when its instruction is through. For a `call` that is when EIP is at the
-//! function, and the instruction can only be found by the address that it pushed. That matters where a stack
-//! overflows: it is mostly a `call` that does it.
+//! KVM reports a refused store after its instruction. After a `call`, EIP is at the function, so only the pushed address
+//! leads back to the instruction. Most stack overflows happen at a `call`.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
 

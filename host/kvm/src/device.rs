@@ -1,4 +1,4 @@
-//! Opening /dev/kvm, and what to tell a person who cannot.
+//! Opens /dev/kvm, and advises a person who cannot.
 
 use std::ffi::CString;
 use std::fs;
@@ -27,16 +27,16 @@ pub enum KvmError {
     NoPermission {
         /// The device.
         device: PathBuf,
-        /// What would give it.
+        /// What to do about it.
         advice: String,
     },
-    /// It is something else.
+    /// It is another device.
     #[error("{0} is not KVM's device: look at it with `ls -l {0}`")]
     NotKvm(PathBuf),
-    /// A KVM from before 2007, or after a change that never came.
+    /// Another API version: a KVM from before 2007.
     #[error("this kernel's KVM has API version {0}, and only 12 is known: use a kernel of 2.6.22 or later")]
     Version(i32),
-    /// No room for the guest's RAM.
+    /// There is not enough memory for the guest's RAM.
     #[error("the operating system has no {0} of memory for the machine: give it less")]
     NoMemory(MemorySize),
     /// A call failed.
@@ -44,13 +44,13 @@ pub enum KvmError {
     Call {
         /// The call's name.
         call: &'static str,
-        /// How.
+        /// The error.
         #[source]
         cause: io::Error,
     },
 }
 
-/// Opens the device, and makes sure that it is KVM.
+/// Opens the device, and checks that it is KVM.
 pub fn open(device: &Path) -> Result<Kvm, KvmError> {
     let path = CString::new(device.as_os_str().as_bytes()).map_err(|_| KvmError::Missing(device.into()))?;
     let kvm = Kvm::new_with_path(path).map_err(|errno| match errno.errno() {
@@ -76,7 +76,7 @@ fn permission_advice(device: &Path) -> String {
     advice(device, metadata.mode(), group.as_deref())
 }
 
-/// What gives a user access to a device of this mode and group.
+/// Advice on how to get access to a device of this mode and group.
 fn advice(device: &Path, mode: u32, group: Option<&str>) -> String {
     const GROUP_READ_WRITE: u32 = 0o060;
     let device = device.display();
@@ -115,7 +115,7 @@ mod tests {
         let by_group = advice(kvm, 0o20660, Some("kvm"));
         assert!(by_group.contains("sudo usermod -aG kvm $USER"), "{by_group}");
         assert!(!by_group.contains("chmod"), "{by_group}");
-        // Joining a group that may do nothing, or `root`, is no advice.
+        // No advice to join `root`, or a group without permission.
         for (mode, group) in [(0o20600, Some("kvm")), (0o20660, Some("root")), (0o20660, None)] {
             let by_mode = advice(kvm, mode, group);
             assert!(by_mode.contains("sudo chmod g+rw /dev/kvm"), "{by_mode}");

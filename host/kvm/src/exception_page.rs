@@ -1,9 +1,8 @@
-//! A page of the host's, read-only and far above RAM, that catches the processor's exceptions with no code
-//! in the guest.
+//! A read-only page far above RAM that catches the processor's exceptions without any code in the guest.
 //!
-//! It holds a GDT with the flat segments, an IDT, and one `hlt` for each vector that the IDT's gates lead to.
-//! A HLT exit with EIP inside the page names the vector; the frame that the processor pushed on the guest's
-//! stack names the place. A guest that loads an IDT of its own takes its exceptions itself.
+//! It holds a GDT with the flat segments, an IDT, and one `hlt` for each vector, which the IDT's gates lead to. At a HLT exit
+//! with EIP inside the page, EIP tells the vector, and the frame that the processor pushed on the guest's stack tells the
+//! location. A guest that loads an IDT of its own handles its exceptions itself.
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::entry::{CODE_SELECTOR, DESCRIPTORS, GDT, IDT, TABLES, VECTORS};
@@ -16,7 +15,7 @@ pub const SIZE: usize = PAGE_SIZE as usize;
 
 const _: () = assert!(EXCEPTION_PAGE.is_multiple_of(PAGE_SIZE));
 
-/// Where the `hlt` of vector 0 stands, and how far each is from the next.
+/// The address of vector 0's `hlt`, and the distance to the next one.
 const STUBS: u32 = EXCEPTION_PAGE + 0x200;
 const STUB_SPACING: u32 = 4;
 
@@ -62,9 +61,9 @@ pub fn vector_at(eip: u32) -> Option<u8> {
 /// What the processor pushed when it took an exception.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// For the vectors that have one.
+    /// The error code, for the vectors that have one.
     pub error_code: Option<u32>,
-    /// The instruction that did it.
+    /// The instruction that caused it.
     pub location: Location,
     /// The registers as they were at the instruction.
     pub registers: Registers,
@@ -81,7 +80,7 @@ pub fn frame(vector: u8, at_handler: Registers, dr6: u64, read: impl Fn(u32) -> 
     let by_software =
         word(0).and_then(|eip| read(eip.wrapping_sub(2))).is_some_and(|code| code & 0xffff == int_n);
     let has_error_code = pushes_error_code(vector) && !by_software;
-    // DR6.B0 to B3, BD and BS: what else a debug exception comes of (SDM volume 3, section 19.2.3).
+    // DR6.B0 to B3, BD and BS: other causes of a debug exception (SDM volume 3, section 19.2.3).
     const NOT_BY_INSTRUCTION: u64 = 0x600f;
     let by_int1 = vector == DEBUG_EXCEPTION
         && dr6 & NOT_BY_INSTRUCTION == 0

@@ -1,9 +1,9 @@
-//! Making KVM_RUN return, from another thread or from a signal handler, without a handler of our own.
+//! Makes KVM_RUN return, from another thread or from a signal handler, without a handler of our own.
 //!
-//! KVM_RUN goes on for hours (`jmp $`), and only a signal to its thread ends it. So the thread blocks SIGURG, and KVM
-//! lets it in only while the guest runs (KVM API 4.10, KVM_SET_SIGNAL_MASK). A signal that comes before KVM_RUN stays
-//! pending and ends it at once: none is lost, and since none is ever delivered there is no handler to install. It is
-//! taken back when the run is over. SIGURG is ignored by default, so one that comes too late harms nobody.
+//! Only a signal to its thread ends KVM_RUN. The thread blocks SIGURG, and KVM unblocks it only while the guest runs
+//! (KVM API 4.10, KVM_SET_SIGNAL_MASK). A signal that comes before KVM_RUN stays pending and ends it at once, so none is
+//! lost. None is ever delivered, so there is no handler to install: a pending one is taken back after the run. SIGURG is
+//! ignored by default, so a late one has no effect.
 
 use std::hint;
 use std::os::fd::AsRawFd;
@@ -19,14 +19,14 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 const SIGNAL: Signal = Signal::SIGURG;
 
-/// What the threads share that run and that interrupt one engine.
+/// Shared by the thread that runs an engine and those that interrupt it.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The run that goes on, or the next one, is to come back.
+    /// The current run, or else the next one, is to return.
     requested: AtomicBool,
     /// The thread that runs the engine, between [`Entrance::enter`] and [`Entrance::leave`], or 0.
     thread: AtomicI32,
-    /// How many are about to send a signal to `thread`.
+    /// How many threads are about to send a signal to `thread`.
     senders: AtomicU32,
     /// A signal has been sent to `thread`, and may be pending there.
     sent: AtomicBool,
@@ -35,7 +35,7 @@ struct Shared {
 impl Interrupt for Shared {
     fn interrupt(&self) {
         self.requested.store(true, Ordering::SeqCst);
-        // From here on `leave` waits, so that the thread is still the one that runs the engine.
+        // From here on `leave` waits, so `thread` stays the thread that runs the engine.
         self.senders.fetch_add(1, Ordering::SeqCst);
         let thread = self.thread.load(Ordering::SeqCst);
         if thread != 0 {
@@ -49,7 +49,7 @@ impl Interrupt for Shared {
     }
 }
 
-/// One engine's way into KVM_RUN.
+/// Enters and leaves the state in which a thread runs an engine.
 #[derive(Debug, Default)]
 pub struct Entrance {
     shared: Arc<Shared>,
@@ -100,18 +100,18 @@ impl Entrance {
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     }
 
-    /// Whether the run is to come back before it begins.
+    /// Takes a request to return that came before the run.
     pub fn take_request(&self) -> bool {
         let requested = &self.shared.requested;
         requested.load(Ordering::Relaxed) && requested.swap(false, Ordering::SeqCst)
     }
 
-    /// The run did not come back for the request that was taken.
+    /// Puts the request back: the run returned for another reason.
     pub fn request_again(&self) {
         self.shared.requested.store(true, Ordering::SeqCst);
     }
 
-    /// KVM_RUN has returned for a signal, which must not end the next one, too.
+    /// KVM_RUN has returned because of a signal. The same signal must not end the next KVM_RUN.
     pub fn after_signal(&self) {
         self.shared.requested.store(false, Ordering::SeqCst);
         take_back();
@@ -136,7 +136,7 @@ fn set_signal_mask(vcpu: &VcpuFd, mask: &SigSet) -> Result<(), Errno> {
     }
     let signals = mask.iter().fold(0, |signals, signal| signals | 1 << (signal as u32 - 1));
     let argument = Mask { len: size_of::<u64>() as u32, signals };
-    // Its type says that it writes the four bytes of `len`; the set behind them has no size of its own.
+    // In the request's number the argument's size is 4, that of `len`; the set behind it does not count.
     let request = nix::request_code_write!(0xae, 0x8b, size_of::<u32>());
     // SAFETY: KVM reads `len` and as many bytes behind it, which are there.
     let result = unsafe { libc::ioctl(vcpu.as_raw_fd(), request, &raw const argument) };

@@ -1,9 +1,8 @@
 //! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
 //!
-//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. Where
-//! memory is protected, RAM is several slots: what no slot has is the hole, and what is stored to a read-only one
-//! comes back as if there were none.
-//! Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or an
+//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With memory
+//! protection RAM is several slots. The hole has no slot. A store to a read-only slot is the same exit as an access
+//! without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or an
 //! [interrupt](Interrupt) from outside.
 //!
 //! On targets other than Linux on x86-64 this crate is empty.
@@ -28,8 +27,8 @@ use std::sync::Arc;
 use flatland_contract::Direction;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{
-    Access, CodeBytes, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location,
-    MemoryMap, Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
+    Access, CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt,
+    Location, MemoryMap, Part, Registers, Stops, SystemRegisters, Unsupported, cr0, eflags, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -64,19 +63,19 @@ pub struct KvmEngine {
     entrance: Entrance,
     /// Whether the shortcuts of [`fast_io`] may be used.
     is_fast: bool,
-    /// Whether somebody wants to stop at each transfer.
+    /// Whether each transfer is to be an exit: [`Stops::each_transfer`].
     each_transfer: bool,
     ring: Ring,
     strings: StringIo,
-    /// The exit that comes after what is in the ring.
+    /// The exit to report after the output in the ring.
     pending: Option<Kind>,
-    /// Behind which address RAM is all zeros: nobody has written there, and the guest has not run yet.
+    /// RAM is zeros from this address on: the guest has not run yet, and the host has not written there.
     zeros_from: u32,
-    /// The snapshot whose RAM lies under this one's, if there is one.
+    /// The snapshot's file that RAM is a private mapping of, if there is one.
     base: Option<Arc<File>>,
 }
 
-/// What the last exit was, as far as it says where EIP stands.
+/// The last exit, as far as EIP depends on it.
 #[derive(Clone, Copy, Debug)]
 enum LastExit {
     /// EIP is at the instruction to run next.
@@ -85,11 +84,14 @@ enum LastExit {
     After,
     /// An `in`, whose data the next run takes: EIP is at it.
     In,
-    /// What was left of a `rep outsb`, or is of a `rep insb`, whose data lies in RAM. KVM's registers are those before it
-    /// until the next run.
+    /// The rest of a `rep outsb` or `rep insb`, whose data lies in RAM. Until the next run KVM has the registers of before
+    /// it.
     Repeated(Repeated),
     /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
     Out,
+    /// An `out` whose I/O is finished: EIP is past it, or at it if it is repeated and goes on. Nobody has been told yet that
+    /// this was a step.
+    Sent { goes_on: bool },
     /// A fault, with the registers as they were.
     Fault(Location, Registers),
 }
@@ -156,7 +158,7 @@ impl KvmEngine {
         })
     }
 
-    /// Uses the shortcuts of [`fast_io`], or does not.
+    /// Turns the shortcuts of [`fast_io`] on or off.
     fn choose_shortcuts(&mut self) {
         let off = self.each_transfer || !self.is_fast;
         self.strings.turn_off(off);
@@ -181,7 +183,7 @@ impl KvmEngine {
         (self.read_ram(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
     }
 
-    /// What an exception becomes whose frame finds no memory.
+    /// The fault of an exception whose frame does not fit in memory.
     fn frame_fault(&self, esp: u32) -> Option<FaultKind> {
         /// With an error code, which not every exception has (SDM volume 3, section 7.12.1).
         const FRAME: u32 = 16;
@@ -195,8 +197,8 @@ impl KvmEngine {
         CodeBytes::new(&bytes[..len.min(there as usize)])
     }
 
-    /// The most bytes that KVM moves at once for the repeated `ins`, `outs`, `movs` or `stos` that stands there, if
-    /// one does. Until it is through it is the next instruction, also after an iteration that KVM tells of afterwards.
+    /// The most bytes that KVM moves at once for the repeated `ins`, `outs`, `movs` or `stos` at this address, if there is
+    /// one. Until it is complete, it is the next instruction, also after an iteration that KVM reports afterwards.
     fn repeated(&self, eip: u32) -> Option<u32> {
         let code = self.code_at(eip);
         // Prefixes (SDM volume 2, section 2.1.1).
@@ -207,7 +209,7 @@ impl KvmEngine {
         let (prefixes, rest) = code.as_slice().split_at(count);
         prefixes.iter().find(|byte| matches!(byte, 0xf2 | 0xf3))?;
         match rest.first()? {
-            // Input comes a page at a time at most (emulate.c, pio_in_emulated).
+            // At most a page of input at a time (emulate.c, pio_in_emulated).
             0x6c..=0x6f => Some(PAGE_SIZE),
             0xa4 | 0xaa => Some(1),
             0xa5 | 0xab => Some(if prefixes.contains(&0x66) { 2 } else { 4 }),
@@ -215,8 +217,8 @@ impl KvmEngine {
         }
     }
 
-    /// Whether a store to this address was an iteration of the repeated instruction at EIP. KVM leaves EIP there even
-    /// after the last one, so ECX says nothing, but EDI does: it has just passed the address.
+    /// Whether a store to this address was an iteration of the repeated instruction at EIP. KVM leaves EIP there even after
+    /// the last iteration, so ECX does not tell. EDI does: it has just passed the address.
     fn is_in_repetition(&self, registers: &Registers, address: u32) -> bool {
         self.repeated(registers.eip).is_some_and(|size| {
             if registers.eflags & eflags::DF == 0 {
@@ -244,7 +246,7 @@ impl KvmEngine {
         Ok(self.fault(kind, frame.location, frame.registers))
     }
 
-    /// KVM gave up: its instruction emulator met something it does not know.
+    /// KVM's instruction emulator cannot run the instruction.
     fn on_internal_error(&mut self) -> Result<Exit<'_>, EngineError> {
         let suberror = run_page::suberror(self.vcpu.get_kvm_run());
         let registers = registers(&self.kvm_regs()?);
@@ -254,8 +256,8 @@ impl KvmEngine {
             // Memory ends in the middle of the instruction, or before it.
             self.map.fault(Access::Execute, refused, esp)
         } else if let Some(kind) = self.frame_fault(esp) {
-            // An exception whose frame finds no memory. KVM on VMX and SVM tries to emulate the instruction that
-            // caused it, and blames that; a processor has no way on but a triple fault.
+            // An exception whose frame does not fit in memory. KVM on VMX and SVM tries to emulate the instruction that
+            // caused it, and fails. On a processor it is a triple fault.
             kind
         } else if suberror == SUBERROR_DELIVERY {
             FaultKind::TripleFault
@@ -275,11 +277,10 @@ impl KvmEngine {
         Ok(self.fault(overflow.unwrap_or(FaultKind::TripleFault), location, registers))
     }
 
-    /// A load or store that no memory slot answers, or a store to a read-only one. KVM completes a load on the next
-    /// run, so EIP is still at it; a store is done, and EIP is past it (x86.c, x86_emulate_instruction). `value` is
-    /// what a store of 4 bytes wants to leave there.
+    /// A load or store without a memory slot, or a store to a read-only one. KVM completes a load on the next run, so EIP is
+    /// still at it. After a store EIP is past it (x86.c, x86_emulate_instruction). `value` is that of a store of 4 bytes.
     fn on_mmio(&mut self, access: Access, address: u64, value: Option<u32>) -> Result<Exit<'_>, EngineError> {
-        // Physical addresses are 32 bits wide here: paging is off, and without long mode there are no more.
+        // Physical addresses have 32 bits, because paging and long mode are off.
         let address = address as u32;
         let registers = registers(&self.kvm_regs()?);
         let called_from = value
@@ -301,7 +302,7 @@ impl KvmEngine {
         Exit::Fault(Fault { kind, location })
     }
 
-    /// Lets KVM run the guest until it leaves it.
+    /// Runs the guest until the next exit.
     fn run_vcpu(&mut self) -> Result<Kind, EngineError> {
         self.zeros_from = self.map.ram().bytes();
         if self.entrance.is_entered() {
@@ -316,7 +317,7 @@ impl KvmEngine {
     fn run_entered(&mut self) -> Result<Kind, EngineError> {
         let requested = self.entrance.take_request();
         if requested {
-            // What the last exit has left is completed all the same.
+            // KVM still completes the I/O of the last exit.
             self.vcpu.set_kvm_immediate_exit(1);
         }
         let kind = Kind::of(self.vcpu.run());
@@ -331,7 +332,7 @@ impl KvmEngine {
         kind
     }
 
-    /// Tells of what is left of a repeated instruction, with RAM itself to read from or to fill.
+    /// Reports the rest of a repeated instruction, with RAM itself as the data.
     fn on_repeated(&mut self, repeated: Repeated) -> Result<Exit<'_>, EngineError> {
         let Repeated { direction, port, rest, .. } = repeated;
         self.last = LastExit::Repeated(repeated);
@@ -342,7 +343,7 @@ impl KvmEngine {
         })
     }
 
-    /// A part of RAM, all of which is there.
+    /// A part of RAM. All of it must exist.
     fn ram_mut(&mut self, Rest { address, len }: Rest) -> &mut [u8] {
         let slice = self.memory.get_slice(GuestAddress(address.into()), len as usize);
         let start = slice.expect("it lies in RAM").ptr_guard_mut().as_ptr();
@@ -351,32 +352,33 @@ impl KvmEngine {
         unsafe { std::slice::from_raw_parts_mut(start, len as usize) }
     }
 
-    /// Has KVM finish the I/O of the last exit without running anything more: KVM_RUN does that first, and
-    /// returns EINTR at once where `immediate_exit` is set (KVM API 4.10 and 5). What came of it, if anything did: what an
-    /// `ins` has read may find no memory.
+    /// Finishes the I/O of the last exit without running the guest: KVM_RUN does that first, and then returns EINTR at once
+    /// if `immediate_exit` is set (KVM API 4.10 and 5). Returns an exit if there was one: memory may refuse what an `ins` has
+    /// read.
     fn finish_io(&mut self) -> Result<Option<Kind>, EngineError> {
         self.vcpu.set_kvm_immediate_exit(1);
         let result = Kind::of(self.vcpu.run());
         self.vcpu.set_kvm_immediate_exit(0);
         Ok(match result? {
-            // The instruction is complete, and steps are wanted.
+            // The instruction is complete, and the guest is single-stepped.
             Kind::Debug | Kind::Interrupted => None,
             kind => Some(kind),
         })
     }
 
-    /// The same for an exit that is given up, whatever comes of it: an access outside RAM may have several parts, each of
-    /// which KVM tells of.
+    /// Finishes an exit that is given up, and ignores the exits that follow: KVM reports each part of an access outside RAM.
     fn give_up_io(&mut self) -> Result<(), EngineError> {
         while let Some(Kind::Mmio(..)) = self.finish_io()? {}
         Ok(())
     }
 }
 
-/// [`VcpuExit`] without its borrow, so that the run page can be looked at again.
+/// [`VcpuExit`] without its borrow, so that the run page can be read again.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Debug,
+    /// KVM was not asked: the guest is at a breakpoint.
+    Breakpoint,
     Io,
     Halt,
     InternalError,
@@ -445,7 +447,7 @@ impl Engine for KvmEngine {
             },
         };
         if let Some(port) = self.ring.take(&mut self.vcpu)? {
-            // The exit has happened, and what it was about is still there when its turn comes.
+            // The exit has happened. Its data stays in the run page until it is reported.
             self.pending = Some(kind);
             self.last = LastExit::Before;
             return Ok(Exit::Out { port, width: 1, data: self.ring.bytes() });
@@ -477,7 +479,8 @@ impl Engine for KvmEngine {
             Kind::Mmio(access, address, value) => self.on_mmio(access, address, value),
             Kind::InternalError => self.on_internal_error(),
             Kind::Shutdown => self.on_shutdown(),
-            Kind::Debug => self.on_debug(),
+            Kind::Debug => self.on_debug(DebugStop::Step),
+            Kind::Breakpoint => self.on_debug(DebugStop::Breakpoint),
             Kind::Interrupted => {
                 self.last = LastExit::Before;
                 Ok(Exit::Interrupted)
@@ -506,7 +509,7 @@ impl Engine for KvmEngine {
     }
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
-        // An I/O that is not finished would change them afterwards.
+        // An unfinished I/O would change them afterwards.
         self.give_up_io()?;
         self.stopping.forget_progress();
         self.stop_stepping()?;
@@ -533,7 +536,7 @@ impl Engine for KvmEngine {
         self.stopping.replace(stopping);
         self.each_transfer = stops.each_transfer;
         self.choose_shortcuts();
-        // Cannot fail where KVM_SET_GUEST_DEBUG is there at all, which the next run would say.
+        // It fails only if KVM has no KVM_SET_GUEST_DEBUG, which the next run reports.
         let _ = self.vcpu.set_guest_debug(&stopping::NOTHING);
         Ok(())
     }
@@ -562,17 +565,19 @@ impl Engine for KvmEngine {
     fn location(&mut self) -> Result<Location, EngineError> {
         match self.last {
             LastExit::Fault(location, _) => Ok(location),
-            LastExit::Before | LastExit::In | LastExit::Repeated(_) => {
+            LastExit::Before | LastExit::In | LastExit::Repeated(_) | LastExit::Sent { goes_on: true } => {
                 Ok(Location::At(self.kvm_regs()?.rip as u32))
             }
-            LastExit::After => Ok(Location::EndsAt(self.kvm_regs()?.rip as u32)),
+            LastExit::After | LastExit::Sent { goes_on: false } => {
+                Ok(Location::EndsAt(self.kvm_regs()?.rip as u32))
+            }
             LastExit::Out => {
-                // Nothing comes of an `out`.
+                // Finishing an `out` causes no exit.
                 self.give_up_io()?;
                 let regs = self.kvm_regs()?;
                 let eip = regs.rip as u32;
                 let goes_on = regs.rcx as u32 != 0 && self.repeated(eip).is_some();
-                self.last = if goes_on { LastExit::Before } else { LastExit::After };
+                self.last = LastExit::Sent { goes_on };
                 self.location()
             }
         }
@@ -606,7 +611,7 @@ fn registers(regs: &kvm_regs) -> Registers {
     }
 }
 
-/// The other way round.
+/// The inverse of [`registers`].
 fn kvm_regs_of(registers: &Registers) -> kvm_regs {
     kvm_regs {
         rax: registers.eax.into(),

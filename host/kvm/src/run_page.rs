@@ -1,4 +1,4 @@
-//! What KVM says in the page it shares with us, `struct kvm_run` (KVM API 5).
+//! Reads the page that KVM shares with us, `struct kvm_run` (KVM API 5).
 
 use flatland_contract::Direction;
 use kvm_bindings::{KVM_EXIT_IO_IN, kvm_run};
@@ -15,7 +15,7 @@ pub struct Io<'a> {
 
 /// The transfers of a KVM_EXIT_IO.
 ///
-/// kvm-ioctls hands out the data but not the width of a transfer.
+/// kvm-ioctls returns the data but not the width of a transfer.
 pub fn io(run: &mut kvm_run) -> Io<'_> {
     // SAFETY: every bit pattern is a value of this member, which holds integers only.
     let io = unsafe { run.__bindgen_anon_1.io };

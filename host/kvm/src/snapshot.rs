@@ -1,8 +1,8 @@
-//! The state of a KVM engine, saved and put back without a new VM.
+//! Saves the state of a KVM engine and restores it without a new VM.
 //!
-//! RAM is put back by the kernel: a snapshot's RAM lies in a file in memory, which is mapped, privately, where the guest's
-//! RAM was. What the guest then writes goes to copies of pages, and throwing those away (madvise(2), MADV_DONTNEED) is all
-//! there is to do, however much RAM there is.
+//! A snapshot's RAM is a file in memory, which is mapped privately where the guest's RAM was. What the guest writes then
+//! goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does not depend
+//! on the size of RAM.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -39,7 +39,7 @@ struct Processor {
     msrs: Msrs,
 }
 
-/// Model-specific registers that tell or keep the time, which goes on: IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST and
+/// Model-specific registers about time, which is not restored: IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST and
 /// IA32_TSC_DEADLINE (SDM volume 4, table 2-2).
 const TIME: [u32; 3] = [0x10, 0x3b, 0x6e0];
 
@@ -83,7 +83,7 @@ impl KvmEngine {
         self.vcpu.set_debug_regs(debug).map_err(EngineError::call("KVM_SET_DEBUGREGS"))?;
         self.vcpu.set_vcpu_events(events).map_err(EngineError::call("KVM_SET_VCPU_EVENTS"))?;
         let set = self.vcpu.set_msrs(msrs).map_err(EngineError::call("KVM_SET_MSRS"))?;
-        // They could be set when they were saved.
+        // All of them could be set when they were saved.
         if let Some(refused) = msrs.as_slice().get(set) {
             return Err(EngineError::RegisterRefused { index: refused.index });
         }
@@ -98,7 +98,7 @@ impl KvmEngine {
         let listed = listed.as_slice().iter().copied().filter(|index| !TIME.contains(index));
         let entries = listed.chain(mtrrs()).map(|index| kvm_msr_entry { index, ..Default::default() });
         let mut entries: Vec<_> = entries.collect();
-        // KVM stops at the first that it does not have here (KVM API 4.18 and 4.19), or has, and takes no value for.
+        // KVM stops at the first register that it cannot read, or cannot set (KVM API 4.18 and 4.19).
         let get = |msrs: &mut Msrs| self.vcpu.get_msrs(msrs).map_err(EngineError::call("KVM_GET_MSRS"));
         let set = |msrs: &mut Msrs| self.vcpu.set_msrs(msrs).map_err(EngineError::call("KVM_SET_MSRS"));
         for call in [&get as &dyn Fn(&mut Msrs) -> Result<usize, EngineError>, &set] {
@@ -116,7 +116,7 @@ impl KvmEngine {
         Ok(Msrs::from_entries(&entries).expect("they are fewer than KVM takes"))
     }
 
-    /// Makes an end of what the last exit has left open, so that nothing of it comes when the guest runs again.
+    /// Gives up whatever the last exit has left unfinished, so that it has no effect on the next run.
     fn give_up_exit(&mut self) -> Result<(), EngineError> {
         self.pending = None;
         while self.ring.take(&mut self.vcpu)?.is_some() {}
@@ -135,11 +135,11 @@ impl KvmEngine {
                 self.last = LastExit::Before;
                 Ok(())
             }
-            LastExit::Before | LastExit::After => Ok(()),
+            LastExit::Before | LastExit::After | LastExit::Sent { .. } => Ok(()),
         }
     }
 
-    /// Copies what is in RAM to a new file. Pages of zeros take no room in it.
+    /// Copies RAM to a new file, without pages of zeros.
     fn save_ram(&self) -> io::Result<File> {
         let file = File::from(memfd_create("flatland-snapshot", MFdFlags::MFD_CLOEXEC)?);
         file.set_len(self.map.ram().bytes().into())?;
@@ -154,7 +154,7 @@ impl KvmEngine {
         Ok(file)
     }
 
-    /// Maps the file where RAM is, privately.
+    /// Replaces RAM by a private mapping of the file.
     fn map_ram(&mut self, file: &Arc<File>) -> Result<(), EngineError> {
         let (start, size) = self.ram();
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
@@ -167,7 +167,7 @@ impl KvmEngine {
         Ok(())
     }
 
-    /// Lets RAM be what the file under it has.
+    /// Discards what the guest has written since the file was mapped.
     fn forget_writes(&mut self) -> Result<(), EngineError> {
         let (start, size) = self.ram();
         // SAFETY: the range is the mapping of RAM, and nobody has a reference into it.

@@ -1,12 +1,12 @@
 //! Steps and breakpoints on KVM, by KVM_SET_GUEST_DEBUG (KVM API 4.87).
 //!
-//! What works on every KVM is stepping, and up to four breakpoints in the debug registers. Breakpoints beyond those
-//! are found by stepping. Watchpoints do not work where KVM emulates the processor, and nothing counts instructions.
+//! Each KVM can step, and has four breakpoints in the debug registers. More breakpoints are found by stepping. Watchpoints do
+//! not work where KVM emulates the processor, and KVM does not count instructions.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 use kvm_bindings::{
     KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP,
-    kvm_debugregs, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
+    kvm_debugregs, kvm_dtable, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs,
 };
 
 use flatland_x86::instruction::is_repeated_string;
@@ -24,7 +24,7 @@ const TF: u64 = eflags::TF as u64;
 /// DR6.BS: a debug exception came of TF (SDM volume 3, section 19.2.3).
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
-/// The guest runs undisturbed.
+/// No steps and no breakpoints.
 pub const NOTHING: kvm_guest_debug =
     kvm_guest_debug { control: 0, pad: 0, arch: kvm_guest_debug_arch { debugreg: [0; 8] } };
 
@@ -33,16 +33,16 @@ pub const NOTHING: kvm_guest_debug =
 pub struct Stopping {
     step: bool,
     breakpoints: Vec<u32>,
-    /// Where the last exit was an [`Exit::Debug`].
+    /// The address of the last [`Exit::Debug`].
     reported: Option<u32>,
-    /// The last stop came after an instruction.
-    has_stepped: bool,
-    /// The repeated instruction that is being stepped over. KVM stops after each of its iterations, or some of them.
+    /// The repeated instruction that is being stepped over. KVM stops after some or all of its iterations.
     repeating: Option<u32>,
+    /// The guest's IDT register, while it is known: from one step to the next.
+    idt: Option<kvm_dtable>,
 }
 
 impl Stopping {
-    /// These, if KVM can.
+    /// The KVM form of these stops, if KVM can do them.
     pub fn new(stops: &Stops) -> Result<Self, Unsupported> {
         let refuse = |what| Err(Unsupported { engine: "KVM", what, advice: "run it with the soft engine" });
         if !stops.watchpoints.is_empty() {
@@ -54,23 +54,24 @@ impl Stopping {
         Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), ..Self::default() })
     }
 
-    /// Takes these in place of what was set before. Where the last stop was, is known all the same.
+    /// Replaces the stops, and keeps the address of the last one.
     pub fn replace(&mut self, other: Self) {
         *self = Self { reported: self.reported, repeating: self.repeating, ..other };
     }
 
-    /// The guest is somewhere else, and has not been stopped there.
+    /// Forgets the last stop: the guest is somewhere else.
     pub fn forget_report(&mut self) {
         self.reported = None;
         self.repeating = None;
+        self.idt = None;
     }
 
-    /// The registers have been changed: the next instruction starts anew.
+    /// Forgets a repeated instruction in progress: the registers have been changed.
     pub fn forget_progress(&mut self) {
         self.repeating = None;
     }
 
-    /// Whether anything of it is set.
+    /// Whether there are any stops.
     pub fn is_active(&self) -> bool {
         self.step || !self.breakpoints.is_empty()
     }
@@ -97,20 +98,20 @@ impl Stopping {
 
 /// How far to run.
 enum How {
-    /// To the end of an instruction, or into one of these handlers if it faults. KVM sets TF for it, and hides TF.
+    /// To the end of an instruction, or into one of these handlers if it faults. KVM sets TF for that, and hides it.
     Step(Vec<u32>),
     /// To a breakpoint.
     ToBreakpoints,
-    /// To the end of an instruction by the guest's own TF, and from there into the handler of the trap; or into another of
-    /// these.
+    /// To the end of an instruction by the guest's own TF, and from there into the trap's handler, or another of these
+    /// handlers.
     IntoHandlers(Vec<u32>),
 }
 
 impl KvmEngine {
     /// Runs until the guest leaves by itself, or a stop is reached: then EIP is there, and the exit is
-    /// [`Kind::Debug`].
+    /// [`Kind::Debug`] after a step, or [`Kind::Breakpoint`].
     pub(super) fn enter_until_stop(&mut self) -> Result<Kind, EngineError> {
-        if matches!(self.last, LastExit::In | LastExit::Out) {
+        if matches!(self.last, LastExit::In | LastExit::Out | LastExit::Sent { .. }) {
             if let Some(kind) = self.finish_io()? {
                 return Ok(kind);
             }
@@ -118,7 +119,6 @@ impl KvmEngine {
             let regs = self.kvm_regs()?;
             let goes_on = self.stopping.repeating == Some(regs.rip as u32) || regs.rflags & TF != 0;
             if self.stopping.step && !goes_on {
-                self.stopping.has_stepped = true;
                 return Ok(Kind::Debug);
             }
         }
@@ -130,20 +130,19 @@ impl KvmEngine {
             let goes_on = self.stopping.repeating.take() == Some(eip) || trap;
             let at_breakpoint = self.stopping.breakpoints.contains(&eip);
             if at_breakpoint && self.stopping.reported != Some(eip) && !goes_on {
-                self.stopping.has_stepped = false;
-                return Ok(Kind::Debug);
+                return Ok(Kind::Breakpoint);
             }
             self.stopping.reported = None;
             let step =
                 self.stopping.step || at_breakpoint || self.stopping.breakpoints.len() > DEBUG_REGISTERS;
             let code = self.code_at(eip);
             if step && !trap && code.as_slice().first() == Some(&HLT) {
-                // Where KVM emulates the processor, it steps over a `hlt` and goes on.
+                // A KVM that emulates the processor steps over a `hlt` and continues.
                 regs.rip += 1;
                 self.set_kvm_regs(&regs)?;
                 return Ok(Kind::Halt);
             }
-            // While KVM steps, it hides TF. So a guest that has set TF is left to it.
+            // While KVM steps, it hides TF. So a guest that has set TF is run by its own TF.
             let is_traced = regs.rflags & TF != 0;
             let instruction =
                 Decoder::with_ip(32, code.as_slice(), eip.into(), DecoderOptions::NONE).decode();
@@ -159,8 +158,11 @@ impl KvmEngine {
             if step && !is_traced && is_repeated_string(code.as_slice()) {
                 self.stopping.repeating = Some(eip);
             }
+            if !step || instruction.mnemonic() == Mnemonic::Lidt {
+                self.stopping.idt = None;
+            }
             let sets_tf = self.sets_trap_flag(&instruction, regs.rsp as u32);
-            // Anew for each run: an exit may have cleared it.
+            // Set before each run, because an exit may have cleared it.
             let mut debug = self.stopping.guest_debug(&how);
             if std::mem::take(&mut trap) {
                 debug.control |= KVM_GUESTDBG_INJECT_DB;
@@ -169,7 +171,7 @@ impl KvmEngine {
             match self.run_vcpu()? {
                 Kind::Debug => {}
                 Kind::Interrupted if at_breakpoint => {
-                    // Before the instruction was executed, as it is a single one.
+                    // Before the instruction is executed.
                     self.stopping.reported = Some(eip);
                     return Ok(Kind::Interrupted);
                 }
@@ -177,26 +179,25 @@ impl KvmEngine {
             }
             let eip = self.kvm_regs()?.rip as u32;
             if exception_page::vector_at(eip).is_some() {
-                // The step was into the handler of an exception.
+                // The step has led into the handler of an exception.
                 return Ok(Kind::Halt);
             }
             if let How::Step(handlers) = how {
                 let is_in_handler = handlers.contains(&eip) && instruction.mnemonic() != Mnemonic::Call;
                 self.hide_step(&instruction, sets_tf, is_in_handler)?;
             } else if run_page::debug_status(self.vcpu.get_kvm_run()) & DR6_SINGLE_STEP != 0 {
-                // Where the processor runs the guest, its trap comes here first.
+                // If the processor runs the guest, the guest's own trap is reported here first.
                 trap = true;
                 self.set_single_step_status()?;
                 continue;
             }
             if self.stopping.step && self.stopping.repeating != Some(eip) {
-                self.stopping.has_stepped = true;
                 return Ok(Kind::Debug);
             }
         }
     }
 
-    /// Before the registers are set: while KVM steps, it takes no TF.
+    /// Must be called before registers are set: while KVM steps, it ignores TF.
     pub(super) fn stop_stepping(&self) -> Result<(), EngineError> {
         if self.stopping.is_active() { self.set_guest_debug(&NOTHING) } else { Ok(()) }
     }
@@ -209,12 +210,17 @@ impl KvmEngine {
 
     /// Where the guest's own handlers of these exceptions begin, as far as it has an IDT with them. Not the one whose first
     /// instruction is the next: a breakpoint there would stop before it.
-    fn handlers(&self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
-        let idt = self
-            .vcpu
-            .get_sregs()
-            .map_err(|errno| EngineError::Call { call: "KVM_GET_SREGS", cause: errno.into() })?
-            .idt;
+    fn handlers(&mut self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
+        let idt = match self.stopping.idt {
+            Some(idt) => idt,
+            None => {
+                let failed = |errno: kvm_ioctls::Error| EngineError::Call {
+                    call: "KVM_GET_SREGS",
+                    cause: errno.into(),
+                };
+                *self.stopping.idt.insert(self.vcpu.get_sregs().map_err(failed)?.idt)
+            }
+        };
         // The host's own table is not in RAM.
         let handler = |vector: &u8| {
             let offset = u32::from(*vector) * 8;
@@ -225,7 +231,7 @@ impl KvmEngine {
         Ok(vectors.iter().filter_map(handler).collect())
     }
 
-    /// Whether an instruction sets TF, by what lies on the stack.
+    /// Whether an instruction sets TF from the stack.
     fn sets_trap_flag(&self, instruction: &Instruction, esp: u32) -> bool {
         let offset = match instruction.code() {
             Code::Popfw | Code::Popfd => 0,
@@ -236,7 +242,7 @@ impl KvmEngine {
         self.read_u32(esp.wrapping_add(offset)).is_some_and(|image| u64::from(image) & TF != 0)
     }
 
-    /// Makes good for what KVM's TF has done to an instruction that the guest executed without it.
+    /// Corrects the effect of KVM's TF on an instruction that the guest executed without TF.
     fn hide_step(
         &mut self,
         instruction: &Instruction,
@@ -244,7 +250,7 @@ impl KvmEngine {
         is_in_handler: bool,
     ) -> Result<(), EngineError> {
         if sets_tf {
-            // It is lost when the step ends, and from here on is the guest's.
+            // KVM drops TF when the step ends. From here on it is the guest's own.
             self.set_guest_debug(&NOTHING)?;
             let regs = self.kvm_regs()?;
             self.set_kvm_regs(&kvm_regs { rflags: regs.rflags | TF, ..regs })?;
@@ -264,7 +270,7 @@ impl KvmEngine {
             // EIP, CS, EFLAGS (SDM volume 3, section 7.12.1).
             8
         } else if is_frame(1) {
-            // The same behind an error code.
+            // The same above an error code.
             12
         } else {
             return Ok(());
@@ -285,7 +291,7 @@ impl KvmEngine {
             .map_err(|errno| EngineError::Call { call: "KVM_GET_DEBUGREGS", cause: errno.into() })
     }
 
-    /// DR6 says that a trap came of TF, as the processor leaves it.
+    /// Sets DR6.BS, as the processor does for a trap by TF.
     fn set_single_step_status(&self) -> Result<(), EngineError> {
         let mut registers = self.debug_registers()?;
         registers.dr6 |= DR6_SINGLE_STEP;
@@ -295,13 +301,11 @@ impl KvmEngine {
     }
 
     /// A stop was reached, and EIP is there.
-    pub(super) fn on_debug(&mut self) -> Result<Exit<'_>, EngineError> {
+    pub(super) fn on_debug(&mut self, stop: DebugStop) -> Result<Exit<'_>, EngineError> {
         let eip = self.kvm_regs()?.rip as u32;
         self.last = LastExit::Before;
         self.stopping.reported = Some(eip);
-        // At a breakpoint both may be true, and where a step ends there is to be seen.
-        let Stopping { step, has_stepped, .. } = self.stopping;
-        Ok(Exit::Debug(if step && has_stepped { DebugStop::Step } else { DebugStop::Breakpoint }))
+        Ok(Exit::Debug(stop))
     }
 }
 
@@ -325,10 +329,10 @@ fn vectors_of(instruction: &Instruction) -> [u8; DEBUG_REGISTERS] {
     [of_its_own, INVALID_OPCODE, GENERAL_PROTECTION, STACK_FAULT]
 }
 
-/// Which of them is left out for another.
+/// The slot of the stack fault, which is left out if another address is needed.
 const STACK_FAULT_SLOT: usize = 3;
 
-/// Whether a word of a frame can be CS: its upper half is clear or left over.
+/// Whether a word of a frame can be CS, of which only the lower half counts.
 fn is_selector(word: u32) -> bool {
     word & 0xffff != 0
 }

@@ -1,7 +1,7 @@
-//! The alarm: raises reasons to come back at their times.
+//! The alarm: interrupts runs at given times.
 //!
-//! One thread for all machines of the process, started when the first one needs it. A machine sets a time by storing a
-//! number; only if that is earlier than what the thread sleeps for does it take a lock to wake it.
+//! It is one thread for all machines of the process, which starts when the first machine needs it. A machine sets a time by
+//! storing a number. It takes a lock to wake the thread only if that time is earlier than the end of the thread's sleep.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ pub const FLUSH_GRACE: Duration = Duration::from_millis(10);
 
 struct Alarm {
     epoch: Instant,
-    /// Until when the thread sleeps.
+    /// When the thread's sleep ends.
     sleeps_until: AtomicU64,
     machines: Mutex<Machines>,
     changed: Condvar,
@@ -35,19 +35,19 @@ static ALARM: LazyLock<Alarm> = LazyLock::new(|| Alarm {
     changed: Condvar::new(),
 });
 
-/// This time, as the alarm counts: nanoseconds since its first use.
+/// A time as the alarm counts: in nanoseconds since its first use.
 pub fn nanoseconds(at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(ALARM.epoch).as_nanos()).unwrap_or(NEVER)
 }
 
-/// Has the alarm raise a reason of this machine at this time, at one of its times, `which`. An error if there can be no
-/// thread.
+/// Sets one of a machine's times, `which`, at which the alarm raises the reason that belongs to it. An error if the thread
+/// cannot be started.
 pub fn set(shared: &Arc<Shared>, which: &AtomicU64, at: Instant) -> io::Result<()> {
     if !shared.is_registered.load(Ordering::Relaxed) {
         ALARM.register(shared)?;
     }
     let at = nanoseconds(at);
-    // Either the thread sees this time when it decides how long to sleep, or it is seen here how long it sleeps.
+    // Either the thread sees this time before it sleeps, or this load sees how long the thread sleeps.
     which.store(at, Ordering::SeqCst);
     if at < ALARM.sleeps_until.load(Ordering::SeqCst) {
         let _machines = ALARM.machines();
@@ -57,7 +57,7 @@ pub fn set(shared: &Arc<Shared>, which: &AtomicU64, at: Instant) -> io::Result<(
 }
 
 impl Alarm {
-    /// Nobody panics with the lock held.
+    /// No thread panics with the lock held.
     fn machines(&self) -> MutexGuard<'_, Machines> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +65,7 @@ impl Alarm {
     fn register(&'static self, shared: &Arc<Shared>) -> io::Result<()> {
         let mut machines = self.machines();
         if !machines.has_thread {
-            // It calls nothing that needs much of a stack.
+            // It needs little stack.
             thread::Builder::new().name("alarm".into()).stack_size(64 << 10).spawn(|| self.watch())?;
             machines.has_thread = true;
         }
@@ -78,7 +78,7 @@ impl Alarm {
     fn watch(&self) {
         let mut machines = self.machines();
         loop {
-            // Whoever sets a time from here on wakes this thread, whatever the time is: it may have been looked at.
+            // From here on each new time wakes this thread, because the scan below may have missed it.
             self.sleeps_until.store(NEVER, Ordering::SeqCst);
             let now = nanoseconds(Instant::now());
             let mut next = NEVER;
@@ -116,7 +116,7 @@ fn raise_due(machine: &Shared, now: u64) -> u64 {
             next = next.min(at);
             continue;
         }
-        // A machine that talks all the time has an exit before the grace is over, and needs no interrupt.
+        // A machine with frequent exits sees the note before the grace time is over, and needs no interrupt.
         let again = if reason == reason::FLUSH && !machine.note(reason) {
             now + FLUSH_GRACE.as_nanos() as u64
         } else {
@@ -125,7 +125,7 @@ fn raise_due(machine: &Shared, now: u64) -> u64 {
         };
         match which.compare_exchange(at, again, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => next = next.min(again),
-            // The machine has set it anew.
+            // The machine has set another time.
             Err(other) => next = next.min(other),
         }
     }

@@ -1,4 +1,4 @@
-//! Making a machine.
+//! Builds machines.
 
 use std::error::Error;
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::{
     ChoiceError, Device, EngineChoice, ImageError, Input, Machine, Output, Program, Streams, devices,
 };
 
-/// What a machine is made with. [`Machine::builder`] begins with the engine that fits best, 16 MiB of RAM, no input,
-/// output that is kept in memory, and no limits.
+/// The settings of a new machine. By default it has KVM if possible or else the soft engine, 16 MiB of RAM, no input, output
+/// in memory, and no limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -80,13 +80,13 @@ impl fmt::Debug for Builder {
 pub enum BuildError {
     /// The program does not fit.
     Image(ImageError),
-    /// RAM cannot be laid out like that.
+    /// This layout of RAM is impossible.
     Memory(MemoryMapError),
-    /// There is no such engine here.
+    /// The engine cannot be used.
     Engine(ChoiceError),
-    /// A device stands behind this port already.
+    /// This port has a device already.
     PortIsTaken(u16),
-    /// A device that stands here would need more ports than there are.
+    /// The device would need ports above 0xffff.
     NoSuchPort(u16),
 }
 
@@ -124,31 +124,31 @@ impl Builder {
         self
     }
 
-    /// How much of it is the stack's.
+    /// The size of the stack, which is a part of RAM.
     pub fn stack(mut self, stack: MemorySize) -> Self {
         self.stack = Some(stack);
         self
     }
 
-    /// What the guest is told as its arguments, each without a zero byte.
+    /// The guest's arguments. None may have a zero byte.
     pub fn arguments<A: AsRef<[u8]>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments = arguments.into_iter().map(|argument| argument.as_ref().to_vec()).collect();
         self
     }
 
-    /// Where its input comes from: bytes, standard input, a file, a pipe, or [any reader](Input::from_reader).
+    /// The guest's input: bytes, standard input, a file, a pipe, or [any reader](Input::from_reader).
     pub fn input(mut self, input: impl Into<Input>) -> Self {
         self.streams.input = input.into();
         self
     }
 
-    /// Where its output goes: memory (a `Vec`), standard output, a file, a pipe, or [any writer](Output::from_writer).
+    /// The guest's output: memory (a `Vec`), standard output, a file, a pipe, or [any writer](Output::from_writer).
     pub fn output(mut self, output: impl Into<Output>) -> Self {
         self.streams.output = output.into();
         self
     }
 
-    /// Where its diagnostics go.
+    /// The guest's diagnostics.
     pub fn diagnostics(mut self, diagnostics: impl Into<Output>) -> Self {
         self.streams.diagnostics = diagnostics.into();
         self
@@ -166,20 +166,20 @@ impl Builder {
         self
     }
 
-    /// Ends a run that executes more than so many instructions: see [`Machine::set_instruction_limit`]. Chooses an
-    /// engine that counts them.
+    /// Ends a run that executes more instructions than this: see [`Machine::set_instruction_limit`]. The engine must be able
+    /// to count them.
     pub fn instruction_limit(mut self, limit: u64) -> Self {
         self.instruction_limit = Some(limit);
         self
     }
 
-    /// Puts a device at a free port, and at those after it that it takes.
+    /// Adds a device at a free port, and at as many after it as the device has.
     pub fn device(mut self, port: u16, device: impl Device) -> Self {
         self.devices.push((port, Box::new(device)));
         self
     }
 
-    /// The guest's clock, in place of the host's.
+    /// The guest's clock, instead of the host's.
     pub fn clock(self, clock: impl FnMut() -> contract::Clock + Send + 'static) -> Self {
         self.clock_device(devices::Clock::of(clock))
     }
@@ -190,7 +190,7 @@ impl Builder {
         self
     }
 
-    /// Where the guest's random bytes come from, in place of the operating system.
+    /// The source of the guest's random bytes, instead of the operating system.
     pub fn entropy(self, source: impl FnMut(&mut [u8]) -> io::Result<()> + Send + 'static) -> Self {
         self.random_device(devices::Random::of(source))
     }
@@ -207,7 +207,7 @@ impl Builder {
         self
     }
 
-    /// Makes the machine, with the program in its RAM.
+    /// Builds the machine, with the program in its RAM.
     pub fn build(self, program: &Program) -> Result<Machine, BuildError> {
         program.image().check_fits(self.memory).map_err(BuildError::Image)?;
         let map = program.memory_map(self.memory, self.stack).map_err(BuildError::Memory)?;
@@ -216,7 +216,7 @@ impl Builder {
         self.build_on(engine, fell_back, program)
     }
 
-    /// The same on an engine of the caller's, whose RAM is laid out already.
+    /// Builds the machine on an engine of the caller's, which has its memory map already.
     pub fn build_with(
         self,
         engine: Box<dyn Engine + Send>,

@@ -1,4 +1,4 @@
-//! The bus: which device stands behind a port.
+//! The bus: finds the device of a port.
 
 use std::any::Any;
 use std::fmt;
@@ -28,17 +28,17 @@ impl fmt::Debug for Bus {
     }
 }
 
-/// A device cannot stand at this port.
+/// A device cannot be added at this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Another one has it.
+    /// Another device has it.
     Port(u16),
-    /// Its ports go on behind the last one that there is.
+    /// It would need ports above 0xffff.
     OutOfRange(u16),
 }
 
 impl Bus {
-    /// Puts a device behind a port, and behind those after it that it takes.
+    /// Adds a device at a port, and at as many after it as the device has.
     pub fn add(&mut self, first: u16, device: Box<dyn Device>) -> Result<(), Taken> {
         let ports = u32::from(first)..u32::from(first) + u32::from(device.ports());
         if ports.end > u32::from(u16::MAX) + 1 {
@@ -54,7 +54,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Puts a device of the contract in place of the one that is there.
+    /// Replaces the device of a port of the contract.
     pub fn replace(&mut self, port: Port, device: impl Device) {
         let number = u32::from(port.number());
         self.slots.retain(|slot| slot.ports != (number..number + 1));
@@ -109,7 +109,7 @@ impl Bus {
         self.slots.iter().map(|slot| slot.device.save()).collect()
     }
 
-    /// Puts the states back. What belongs to a device that is not there is left out.
+    /// Restores the states. Extra states are ignored.
     pub fn restore(&mut self, states: &[Vec<u8>]) {
         for (slot, state) in self.slots.iter_mut().zip(states) {
             slot.device.restore(state);

@@ -1,4 +1,4 @@
-//! Which engine runs a machine.
+//! The choice of an engine.
 
 use std::error::Error;
 use std::fmt;
@@ -10,16 +10,16 @@ use flatland_x86::{Engine, MemoryMap, Stops, Unsupported};
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 use flatland_kvm::{KvmEngine, KvmError};
 
-/// Which engine somebody wants.
+/// Which engine to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineChoice {
     /// KVM where it can be used and can do what is asked for, `soft` otherwise.
     #[default]
     Auto,
-    /// KVM or nothing.
+    /// KVM, or an error.
     Kvm,
-    /// The interpreter.
+    /// The interpreter, [`SoftEngine`].
     Soft,
 }
 
@@ -48,14 +48,14 @@ impl fmt::Display for UnknownEngine {
 
 impl Error for UnknownEngine {}
 
-/// Why there is no engine as it was wanted.
+/// Why the engine cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ChoiceError {
     /// KVM cannot be used.
     #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
     Kvm(KvmError),
-    /// KVM is no part of this program.
+    /// This program was built without KVM.
     NoKvm,
     /// The engine cannot do what is asked for.
     Unsupported(Unsupported),
@@ -85,8 +85,8 @@ impl From<Unsupported> for ChoiceError {
 type AnyEngine = Box<dyn Engine + Send>;
 
 impl EngineChoice {
-    /// A machine's processor and zeroed RAM, in the contract's state at entry, that stops as it should; and why it is
-    /// not KVM, if nobody said so.
+    /// Makes an engine with zeroed RAM, in the contract's state at entry, with these stops. Also returns why it is not KVM, if
+    /// [`Self::Auto`] fell back to the soft engine.
     pub fn open(
         self,
         memory: impl Into<MemoryMap>,

@@ -1,12 +1,12 @@
-//! What stands behind a port.
+//! Devices: what a guest reaches through ports.
 
 use std::any::Any;
 
 use crate::interrupt::Shared;
 use crate::streams::{Flush, Refill};
-use crate::{Output, StreamError, Streams};
+use crate::{StreamError, Streams};
 
-/// What stands behind one port, or behind several in a row.
+/// A device at one port, or at several consecutive ones.
 ///
 /// A device that reads or writes single bytes needs one method:
 ///
@@ -25,22 +25,21 @@ use crate::{Output, StreamError, Streams};
 /// }
 /// ```
 ///
-/// A guest's instruction may make many transfers. Where one of them returns [`Unfinished::Interrupted`] or
-/// [`Unfinished::InputWanted`] (a [`Host`]'s methods do), all of them are tried again later, from the first on: pass
-/// these on with `?` before anything has changed.
+/// One instruction of the guest may make many transfers. If one of them returns [`Unfinished::Interrupted`] or
+/// [`Unfinished::InputWanted`], as the methods of [`Host`] may, all of them are made again later, from the first on. So
+/// return these errors, by `?`, before you change the device's state.
 pub trait Device: Any + Send {
-    /// How many ports it takes, from the one that it is put at.
+    /// How many ports it has, from the one on that it is added at.
     fn ports(&self) -> u16 {
         1
     }
 
-    /// Whether it takes transfers of so many bytes at this port: 1, 2 or 4. Wider ones come as bytes in little-endian
-    /// order.
+    /// Whether a transfer at this port may have `width` bytes: 1, 2 or 4. Wide transfers arrive as bytes in little-endian order.
     fn takes_width(&self, _offset: u16, width: u8) -> bool {
         width == 1
     }
 
-    /// The guest reads a byte. `offset` is the port's, from the device's first one.
+    /// The guest reads a byte. `offset` counts from the device's first port.
     fn read(&mut self, _offset: u16, _host: &mut Host) -> Result<u8, Unfinished> {
         Err(Unfinished::Unsupported)
     }
@@ -69,12 +68,12 @@ pub trait Device: Any + Send {
     /// A run begins: at the start, and after each restore, before [`Self::restore`].
     fn reset(&mut self) {}
 
-    /// The state that a snapshot is to keep.
+    /// The state for a snapshot.
     fn save(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Puts back what [`Self::save`] has returned, of a device of the same type.
+    /// Restores what [`Self::save`] of a device of the same type has returned.
     fn restore(&mut self, _state: &[u8]) {}
 }
 
@@ -82,17 +81,17 @@ pub trait Device: Any + Send {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unfinished {
-    /// There is no such transfer: in this direction, or of this width. The run ends with a fault.
+    /// The device has no such transfer: not in this direction, or not of this width. The run ends with a fault.
     Unsupported,
     /// It ends the run with this status.
     Exit(u8),
     /// It asks for input past its end, which ends the run with status 0.
     EndOfInput,
-    /// It asks for input, and somebody wants to know that before it is made.
+    /// It needs input, and [`Wants::input`](crate::Wants::input) is set. It is made later.
     InputWanted,
-    /// The run is to come back. It is made later.
+    /// The run was interrupted. It is made later.
     Interrupted,
-    /// A stream does not work.
+    /// A stream failed.
     Stream(StreamError),
 }
 
@@ -102,30 +101,28 @@ impl From<StreamError> for Unfinished {
     }
 }
 
-/// What a device can do on the host, for as long as one transfer takes.
+/// The host's streams, lent to a device for one transfer.
 #[derive(Debug)]
 pub struct Host<'a> {
     pub(crate) streams: &'a mut Streams,
     pub(crate) shared: &'a Shared,
-    /// Whether somebody wants to know that input is asked for.
+    /// Whether to return [`Unfinished::InputWanted`] before input is taken.
     pub(crate) announces_input: bool,
 }
 
 impl Host<'_> {
     /// Sends bytes to the run's output, in order with everything sent before.
     pub fn output(&mut self, bytes: &[u8]) -> Result<(), Unfinished> {
-        let Streams { output, diagnostics, .. } = &mut *self.streams;
-        send(output, diagnostics, bytes, self.shared)
+        self.streams.send_output(bytes, self.shared)
     }
 
     /// Sends bytes to the run's diagnostics, in order with everything sent before.
     pub fn diagnostics(&mut self, bytes: &[u8]) -> Result<(), Unfinished> {
-        let Streams { output, diagnostics, .. } = &mut *self.streams;
-        send(diagnostics, output, bytes, self.shared)
+        self.streams.send_diagnostics(bytes, self.shared)
     }
 
-    /// Fills `bytes` with the run's input, and waits for it. What was sent before is written first: a person sees the
-    /// question before the answer is waited for.
+    /// Fills `bytes` with the run's input, and waits for it. Before a wait all output is written, so that a person sees the
+    /// question.
     pub fn input(&mut self, bytes: &mut [u8]) -> Result<(), Unfinished> {
         self.announce()?;
         let mut filled = 0;
@@ -145,7 +142,7 @@ impl Host<'_> {
         }
     }
 
-    /// How many bytes of the run's input can be had without waiting. Waits until it is one, or returns 0 at the end.
+    /// How many bytes of the run's input can be read without waiting. Waits for the first one; 0 at the end of input.
     pub fn input_ready(&mut self) -> Result<usize, Unfinished> {
         self.announce()?;
         match self.refill()? {
@@ -167,24 +164,16 @@ impl Host<'_> {
     }
 }
 
-/// Sends bytes to one output. What waits in the other one goes out before, so that their order is kept.
-fn send(to: &mut Output, other: &mut Output, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
-    if other.is_waiting() && other.flush(shared)? == Flush::Interrupted {
-        return Err(Unfinished::Interrupted);
-    }
-    Ok(to.send(bytes, shared)?)
-}
-
 /// An answer of some bytes, which a guest may read in pieces. Behind its end the next one begins.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     bytes: Vec<u8>,
-    /// How many of them the guest has had.
+    /// How many of them the guest has read.
     read: usize,
 }
 
 impl Answer {
-    /// Fills `bytes` with what is left of this answer and as many new ones as it takes.
+    /// Fills `bytes` with the rest of this answer and as many new answers as needed.
     pub fn read(
         &mut self,
         bytes: &mut [u8],
@@ -203,7 +192,7 @@ impl Answer {
             match next() {
                 Ok(answer) => (self.bytes, self.read) = (answer, 0),
                 Err(unfinished) => {
-                    // All of it is tried again: what was read is the rest of the last answer, or all of several.
+                    // The whole transfer is made again, so the bytes that were filled become unread again.
                     (self.bytes, self.read) = (bytes[..filled].into(), 0);
                     return Err(unfinished);
                 }

@@ -1,4 +1,4 @@
-//! What can be asked of a run, and what it answers.
+//! Events of a run, and how to ask for them.
 
 use flatland_contract::Direction;
 use flatland_x86::{Access, DebugStop, Stops, Watchpoint};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::Outcome;
 
-/// What [`Machine::resume`](crate::Machine::resume) is to return for. The end of a run and an interrupt always count;
-/// what nobody wants costs nothing. More may come: write `..Wants::default()` behind what you name.
+/// The events that [`Machine::resume`](crate::Machine::resume) returns for. It always returns for the end of a run and for an
+/// interrupt. Events that are not wanted cost nothing. Fields may be added: end with `..Wants::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     /// Each transfer at a port, after it was made.
@@ -16,13 +16,13 @@ pub struct Wants {
     pub steps: bool,
     /// Before the instruction at each of these addresses.
     pub breakpoints: Vec<u32>,
-    /// After an instruction that accesses one of these places. Only `soft` can.
+    /// After an instruction that accesses one of these ranges. Only `soft` can do it.
     pub watchpoints: Vec<Watchpoint>,
-    /// When so many instructions have been executed since entry. Only `soft` can.
+    /// After this many instructions since entry. Only `soft` can do it.
     pub instructions: Option<u64>,
-    /// Before the guest reads input, or asks how much of it is ready: nothing of it has been taken.
+    /// Before the guest reads input, or asks how much of it is ready. No input has been taken yet.
     pub input: bool,
-    /// After so much time of running or waiting.
+    /// After this much time of running or waiting.
     pub clock: Option<Duration>,
 }
 
@@ -32,7 +32,7 @@ impl Wants {
         Self::default()
     }
 
-    /// Whatever one of the two wants.
+    /// The events that either of the two wants.
     #[must_use]
     pub fn or(mut self, other: &Self) -> Self {
         let Self { transfers, steps, breakpoints, watchpoints, instructions, input, clock } = other;
@@ -54,7 +54,7 @@ impl Wants {
         self
     }
 
-    /// What of it is the engine's. `limit` is the run's own limit of instructions.
+    /// The stops of the engine. `limit` is the run's own limit of instructions.
     pub(crate) fn stops(&self, limit: Option<u64>) -> Stops {
         Stops {
             step: self.steps,
@@ -70,18 +70,18 @@ impl Wants {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The guest made a transfer: what it sent is on its way, or what it waited for is there.
+    /// The guest made a transfer. The device has the data, or the guest has its input.
     Transfer(Transfer),
-    /// The processor has stopped where somebody wanted it to.
+    /// The processor stopped at a step, a breakpoint, a watchpoint or an instruction count.
     Stopped(Stopped),
     /// The guest is about to read input. Its instruction is not complete.
     InputWanted,
-    /// The time is over that [`Wants::clock`] gave.
+    /// The time of [`Wants::clock`] is over.
     Clock,
     /// Somebody called [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt).
     Interrupted,
-    /// The run has ended, and everything the guest sent is where it belongs. From now on every call returns this,
-    /// unless it was a limit that ended the run.
+    /// The run has ended, and all of its output has been written. Each further call returns the same, unless a limit ended the
+    /// run.
     Ended(Outcome),
 }
 
@@ -91,15 +91,16 @@ pub enum Event {
 pub struct Transfer {
     /// The port's number.
     pub port: u16,
-    /// Bytes in each.
+    /// Bytes of each transfer.
     pub width: u8,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
     /// The bytes of all, in order.
     pub data: Vec<u8>,
 }
 
-/// What is true where the processor has stopped: all of it that was wanted, since several may look at one run.
+/// All wanted stops that are true where the processor has stopped. Several may be, because several observers may look at one
+/// run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
@@ -107,15 +108,15 @@ pub struct Stopped {
     pub stepped: bool,
     /// The next instruction stands at a breakpoint.
     pub breakpoint: bool,
-    /// The last instruction accessed a watched place: the first watched byte, and whether it loaded or stored
-    /// ([`Access::Write`] where it did both).
+    /// The last instruction accessed a watched range: the first watched byte, and whether it loaded or stored
+    /// ([`Access::Write`] if it did both).
     pub watchpoint: Option<(u32, Access)>,
-    /// So many instructions have been executed as [`Wants::instructions`] says.
+    /// The number of [`Wants::instructions`] has been executed.
     pub instructions: bool,
 }
 
 impl Stopped {
-    /// From what the engine tells, which is one thing, to all that is true at this place.
+    /// Completes the engine's one reason by the others that are true at this address.
     pub(crate) fn new(stop: DebugStop, stops: &Stops, eip: u32) -> Self {
         Self {
             stepped: stops.step && matches!(stop, DebugStop::Step | DebugStop::Watchpoint { .. }),

@@ -1,4 +1,4 @@
-//! Making a run come back: why, and how.
+//! Interrupts a run from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -7,10 +7,10 @@ use flatland_x86::Interrupt;
 
 use crate::waker::Waker;
 
-/// A time that does not come.
+/// A time that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// Why a run is to come back: a set of these bits.
+/// Why a run is interrupted: a set of these bits.
 pub(crate) mod reason {
     /// [`InterruptHandle::interrupt`](super::InterruptHandle::interrupt) was called.
     pub const REQUESTED: u8 = 1 << 0;
@@ -25,8 +25,8 @@ pub(crate) mod reason {
 /// Interrupts one machine's run: [`Machine::resume`](crate::Machine::resume) then returns
 /// [`Event::Interrupted`](crate::Event::Interrupted), at once if it does not run.
 ///
-/// It may be used from any thread and in a signal handler: it takes no lock and allocates nothing. No machine needs a
-/// signal handler of its own for it.
+/// It may be used from any thread and in a signal handler: it takes no lock and allocates nothing. It installs no signal
+/// handler.
 ///
 /// ```
 /// use std::thread;
@@ -49,26 +49,26 @@ impl InterruptHandle {
         Self(shared)
     }
 
-    /// Interrupts the run that goes on, or else the next one. Several calls may count as one.
+    /// Interrupts the current run, or else the next one. Several calls may count as one.
     pub fn interrupt(&self) {
         self.0.raise(reason::REQUESTED);
     }
 }
 
-/// What a machine shares with those who interrupt it: handles and the alarm's thread.
+/// Shared by a machine, its handles and the alarm's thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     engine: Arc<dyn Interrupt>,
-    /// The bits of [`reason`] that the machine has not dealt with.
+    /// The bits of [`reason`] that the machine has not handled yet.
     reasons: AtomicU8,
-    /// Whether the machine waits for a stream, outside of the engine.
+    /// Whether the machine waits for a stream.
     waits: AtomicBool,
     waker: Waker,
-    /// When the alarm is to raise each reason, in its nanoseconds.
+    /// When the alarm raises each reason, in the alarm's nanoseconds.
     pub limit_at: AtomicU64,
     pub clock_at: AtomicU64,
     pub flush_at: AtomicU64,
-    /// Whether the alarm knows of this machine.
+    /// Whether this machine is in the alarm's list.
     pub is_registered: AtomicBool,
 }
 
@@ -86,34 +86,34 @@ impl Shared {
         }
     }
 
-    /// Why the run is to come back. One relaxed load.
+    /// The reasons. One relaxed load.
     #[inline]
     pub fn reasons(&self) -> u8 {
         self.reasons.load(Ordering::Relaxed)
     }
 
-    /// The run need not come back for this any more. Whether it had to.
+    /// Clears a reason. Returns whether it was set.
     pub fn clear(&self, reason: u8) -> bool {
         self.reasons.load(Ordering::Relaxed) & reason != 0
             && self.reasons.fetch_and(!reason, Ordering::SeqCst) & reason != 0
     }
 
-    /// Leaves a note that is seen at the next exit. Whether it was there already.
+    /// Sets a reason, which is seen at the next exit. Returns whether it was set already.
     pub fn note(&self, reason: u8) -> bool {
         self.reasons.fetch_or(reason, Ordering::SeqCst) & reason != 0
     }
 
-    /// Makes the run come back.
+    /// Sets a reason, and interrupts the run.
     pub fn raise(&self, reason: u8) {
         self.note(reason);
         self.engine.interrupt();
-        // Either this sees that the machine waits, or the machine sees the reason before it does.
+        // Either this load sees that the machine waits, or the machine sees the reason before it waits.
         if self.waits.load(Ordering::SeqCst) {
             self.waker.wake();
         }
     }
 
-    /// Calls `wait`, which returns early if the waker is woken. Not if there is a reason to come back already.
+    /// Calls `wait`, which returns early if the waker is woken. Returns `None` at once if there is a reason already.
     pub fn wait<T>(&self, wait: impl FnOnce(&Waker) -> T) -> Option<T> {
         self.waker.prepare();
         self.waits.store(true, Ordering::SeqCst);

@@ -1,8 +1,7 @@
-//! The machine: a processor with RAM, devices behind its ports, streams behind these, and limits.
+//! The machine: a processor with RAM, devices at its ports, streams behind the devices, and limits.
 //!
-//! A run is a value. [`Machine::resume`] runs the guest to the next [`Event`] that somebody [wants](Wants) and returns
-//! it; [`Machine::run`] is the loop over it that most people need. A debugger, a trace or a test runner is such a loop,
-//! too.
+//! [`Machine::resume`] runs the guest to the next [`Event`] that the caller [wants](Wants), and returns it. [`Machine::run`] is
+//! a loop over it that runs to the end. Debuggers, traces and test runners are such loops, too.
 //!
 //! ```
 //! use flatland_machine::{EngineChoice, Event, Machine, Program, Wants};

@@ -1,4 +1,4 @@
-//! The machine: a run that is resumed and says what happened, the same whatever engine runs the processor.
+//! The machine: its run is resumed and returns events. It is the same for all engines.
 
 use std::error::Error;
 use std::fmt;
@@ -38,17 +38,20 @@ pub struct Machine {
     /// How long this run has taken so far.
     used: Duration,
     has_begun: bool,
-    /// The guest waits for input that the engine has not been given.
+    /// The guest waits for input: the engine's last exit has not been filled.
     waits_for_input: bool,
-    /// Somebody has been told of that.
+    /// [`Event::InputWanted`] has been returned for it.
     input_is_announced: bool,
-    /// A transfer that was interrupted and is to be made first.
+    /// An interrupted output, which must be made before the guest continues.
     unsent: Option<Unsent>,
-    /// What comes before the next instruction.
+    /// The end of the run, to be returned before the next instruction.
     next: Option<Outcome>,
-    /// The alarm will see to it that output is written.
-    flush_is_set: bool,
+    /// The alarm will request a flush.
+    flush_is_scheduled: bool,
     is_buffered: bool,
+    whole_lines: bool,
+    /// How often somebody has changed registers or RAM.
+    changes: u64,
     stats: Stats,
     pub(crate) fell_back: Option<ChoiceError>,
 }
@@ -141,7 +144,7 @@ impl Machine {
     pub fn new(
         mut engine: Box<dyn Engine + Send>,
         image: &Image,
-        streams: Streams,
+        mut streams: Streams,
     ) -> Result<Self, ImageError> {
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
@@ -159,6 +162,7 @@ impl Machine {
         bus.replace(Port::Random, devices::Random::system());
         bus.replace(Port::Exit, devices::Exit);
         bus.replace(Port::Test, devices::Test::default());
+        streams.begin(false);
         Ok(Self {
             engine,
             bus,
@@ -172,8 +176,10 @@ impl Machine {
             input_is_announced: false,
             unsent: None,
             next: None,
-            flush_is_set: false,
+            flush_is_scheduled: false,
             is_buffered: true,
+            whole_lines: false,
+            changes: 0,
             stats: Stats::default(),
             fell_back: None,
         })
@@ -184,8 +190,8 @@ impl Machine {
         InterruptHandle::new(self.shared.clone())
     }
 
-    /// Whether the machine was interrupted, and nobody was told of it: the next [`Self::resume`] will return
-    /// [`Event::Interrupted`]. For whoever holds a run up.
+    /// Whether an interrupt is pending: the next [`Self::resume`] will return [`Event::Interrupted`]. For observers that hold
+    /// a run for long.
     pub fn is_interrupted(&self) -> bool {
         self.shared.reasons() & reason::REQUESTED != 0
     }
@@ -196,8 +202,8 @@ impl Machine {
         self.limits.time = limit.into();
     }
 
-    /// Ends a run that has executed so many instructions, counted from entry: what a snapshot had executed counts, too,
-    /// after it was restored. An error if the engine cannot count them.
+    /// Ends a run that has executed this many instructions, counted from entry; after a restore this includes what the
+    /// snapshot had executed. An error if the engine cannot count them.
     pub fn set_instruction_limit(&mut self, limit: impl Into<Option<u64>>) -> Result<(), Unsupported> {
         let limit = limit.into();
         let stops = Stops { instructions: limit, ..Stops::default() };
@@ -207,31 +213,30 @@ impl Machine {
         Ok(())
     }
 
-    /// Turns everything off that makes bulk input and output fast, or on again: the shortcuts of the engine
-    /// ([`Engine::set_fast_transfers`]), and output that is collected before it is written. A guest and the bytes it
-    /// sends are the same either way.
+    /// Turns on or off what makes bulk input and output fast: the shortcuts of the engine ([`Engine::set_fast_transfers`]),
+    /// and the buffering of output. The guest and its output are the same either way.
     pub fn set_fast_transfers(&mut self, on: bool) {
         self.is_buffered = on;
         self.streams.set_buffered(on);
         self.engine.set_fast_transfers(on);
     }
 
-    /// Sets what the guest is told as its arguments, each without a zero byte.
+    /// Sets the guest's arguments. None may have a zero byte.
     pub fn set_arguments(&mut self, arguments: impl IntoIterator<Item = Vec<u8>>) {
         self.bus.replace(Port::Arguments, devices::Arguments::new(arguments));
     }
 
-    /// The first device of this type, to look at or to talk to.
+    /// The first device of this type.
     pub fn device<T: Device>(&mut self) -> Option<&mut T> {
         self.bus.device()
     }
 
-    /// What all runs so far have cost.
+    /// The cost of all runs so far.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// The streams, for looking at what the guest sent.
+    /// The streams, such as for reading the guest's output from memory.
     pub fn streams(&self) -> &Streams {
         &self.streams
     }
@@ -241,7 +246,7 @@ impl Machine {
         self.fell_back.as_ref()
     }
 
-    /// The processor, for looking at what the guest did. Use the machine's own methods to change anything.
+    /// The processor, for reading its state. To change it, use the machine's own methods.
     pub fn engine(&mut self) -> &mut (dyn Engine + Send) {
         &mut *self.engine
     }
@@ -256,12 +261,19 @@ impl Machine {
         self.engine.registers()
     }
 
-    /// Changes the registers. A transfer that is being waited for is given up. A run that has ended goes on from there.
+    /// Changes the registers. An unfinished input is given up. A run that has ended continues from there.
     pub fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         self.engine.set_registers(registers)?;
         self.waits_for_input = false;
         self.next = None;
+        self.changes += 1;
         Ok(())
+    }
+
+    /// Counts how often registers or RAM were changed from outside, by [`Self::set_registers`], [`Self::write_ram`] and
+    /// [`Self::restore`]: for whoever follows a run instruction by instruction and is not alone at it.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The registers beside the general ones.
@@ -269,7 +281,7 @@ impl Machine {
         self.engine.system_registers()
     }
 
-    /// Where the instruction stands that the last event came from. See [`Engine::location`].
+    /// The location of the instruction that the last event came from. See [`Engine::location`].
     pub fn location(&mut self) -> Result<Location, EngineError> {
         self.engine.location()
     }
@@ -281,12 +293,30 @@ impl Machine {
 
     /// Writes RAM. See [`Engine::write_ram`].
     pub fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        self.changes += 1;
         self.engine.write_ram(address, bytes)
     }
 
-    /// Says whether the engine can do this, by a dry run: a debugger asks before it promises.
+    /// Checks whether the engine can do this, without running the guest.
     pub fn check(&mut self, wants: &Wants) -> Result<(), Unsupported> {
         self.set_stops(wants)
+    }
+
+    /// Writes a line of the host's own to the diagnostics, in order with what the guest sends. It begins at the beginning
+    /// of a line: before the one that the guest has begun, or, if that is written already, below it. As what the guest
+    /// sends, it is written while the run goes on, or by [`Self::flush_within`].
+    pub fn note(&mut self, line: &str) -> Result<(), StreamError> {
+        self.streams.note(line, &self.shared)
+    }
+
+    /// Has the guest's diagnostics written in whole lines, so that [`Self::note`] does not cut any; also its output where
+    /// that is written to the same file, pipe or terminal. The beginning of a line waits for the rest of it, until the
+    /// guest waits for input or sends something elsewhere, until the run ends, or until it is very long.
+    pub fn set_whole_lines(&mut self, on: bool) {
+        if self.whole_lines != on {
+            self.whole_lines = on;
+            self.streams.set_whole_lines(on);
+        }
     }
 
     /// Writes what the guest has sent so far, as much as can be written in this time: for whoever holds a run up.
@@ -294,8 +324,8 @@ impl Machine {
         self.streams.flush_within(time)
     }
 
-    /// Runs the guest to its end, or until it is [interrupted](Self::interrupt_handle). Everything it sent is where it
-    /// belongs before this returns.
+    /// Runs the guest to its end, or until it is [interrupted](Self::interrupt_handle). All of its output has been written
+    /// when this returns.
     pub fn run(&mut self) -> Result<Outcome, RunError> {
         let wants = Wants::nothing();
         loop {
@@ -307,7 +337,7 @@ impl Machine {
         }
     }
 
-    /// Makes an end of the run here, for whoever resumes it and decides so.
+    /// Ends the run here, for this reason: for loops over [`Self::resume`].
     pub fn stop(&mut self, stop: Stop) -> Result<Outcome, RunError> {
         match self.streams.flush_within(Self::LAST_FLUSH) {
             Ok(()) | Err(StreamError::Closed) => {}
@@ -316,7 +346,7 @@ impl Machine {
         Ok(Outcome::Stopped(stop, self.engine.location()?))
     }
 
-    /// Runs the guest to the next event, and returns it. What counts as one is asked for anew each time.
+    /// Runs the guest to the next event, and returns it. `wants` may be different each time.
     pub fn resume(&mut self, wants: &Wants) -> Result<Event, RunError> {
         self.set_stops(wants)?;
         if !self.has_begun {
@@ -324,7 +354,7 @@ impl Machine {
             self.bus.reset();
         }
         let start = Instant::now();
-        // A limit beyond what the clock can count is none.
+        // A limit beyond the clock's range is no limit.
         let deadline = self.limits.time.and_then(|limit| start.checked_add(limit.saturating_sub(self.used)));
         let clock = wants.clock.and_then(|time| start.checked_add(time));
         let result = self.resume_until(wants, deadline, clock);
@@ -359,7 +389,7 @@ impl Machine {
         result
     }
 
-    /// Writes what an ended run has sent. That may take long, too, and may fail.
+    /// Writes the rest of the output of a run that has ended. It may be interrupted, or fail.
     fn deliver(
         &mut self,
         result: Result<Event, RunError>,
@@ -383,10 +413,10 @@ impl Machine {
                 }
             },
         };
-        self.forget_flush();
+        self.cancel_flush();
         let outcome = match (outcome, delivered) {
             (outcome, Ok(())) => outcome,
-            // Whoever reads our output may leave when they have seen enough; a fault is news all the same.
+            // The reader may close the output early. A fault is reported all the same.
             (Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_), Err(StreamError::Closed)) => {
                 Outcome::OutputClosed
             }
@@ -400,7 +430,7 @@ impl Machine {
         Ok(Event::Ended(outcome))
     }
 
-    /// What of the reasons to come back ends a run that has nothing left to do but to write.
+    /// Why a run that only has output left to write must end, if it must.
     fn stop_of_reasons(&mut self, deadline: Option<Instant>) -> Option<Stop> {
         self.shared.clear(reason::CLOCK);
         if self.shared.clear(reason::REQUESTED) {
@@ -419,7 +449,7 @@ impl Machine {
         deadline: Option<Instant>,
         clock: Option<Instant>,
     ) -> Result<Event, RunError> {
-        self.set_flush()?;
+        self.schedule_flush()?;
         loop {
             if self.shared.reasons() != 0
                 && let Some(event) = self.on_reasons(deadline, clock)?
@@ -437,7 +467,7 @@ impl Machine {
                     data,
                     &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false },
                 );
-                let transfer = noted(&result, wants, *port, *width, Direction::Out, data);
+                let transfer = made_transfer(&result, wants, *port, *width, Direction::Out, data);
                 if let Err(Unfinished::Interrupted) = result {
                     self.unsent = Some(unsent);
                     continue;
@@ -446,7 +476,7 @@ impl Machine {
                 if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
                     return Ok(event);
                 }
-                self.set_flush()?;
+                self.schedule_flush()?;
                 continue;
             }
             if self.waits_for_input {
@@ -466,7 +496,7 @@ impl Machine {
                     let result = self.bus.write(port, width, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
-                        let transfer = noted(&result, wants, port, width, Direction::Out, data);
+                        let transfer = made_transfer(&result, wants, port, width, Direction::Out, data);
                         if let Err(Unfinished::Interrupted) = result {
                             self.unsent = Some(Unsent { port, width, data: data.into() });
                             continue;
@@ -475,8 +505,8 @@ impl Machine {
                             return Ok(event);
                         }
                     }
-                    if !self.flush_is_set && self.streams.output_waits() {
-                        self.set_flush()?;
+                    if !self.flush_is_scheduled && self.streams.output_is_due() {
+                        self.schedule_flush()?;
                     }
                 }
                 Exit::In { port, width, data } => {
@@ -489,7 +519,7 @@ impl Machine {
                     let result = self.bus.read(port, width, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
-                        let transfer = noted(&result, wants, port, width, Direction::In, data);
+                        let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
                         self.waits_for_input =
                             matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
                         self.input_is_announced = matches!(result, Err(Unfinished::InputWanted));
@@ -506,10 +536,10 @@ impl Machine {
         }
     }
 
-    /// Tries again to give the guest the input that it waits for.
+    /// Makes the input that the guest waits for, or tries to.
     fn read_again(&mut self, wants: &Wants) -> Result<Option<Event>, RunError> {
         self.waits_for_input = false;
-        // Given up by whoever changed the registers.
+        // None if the registers were changed, which gives the input up.
         let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
         let host = &mut Host {
             streams: &mut self.streams,
@@ -517,13 +547,13 @@ impl Machine {
             announces_input: wants.input && !self.input_is_announced,
         };
         let result = self.bus.read(port, width, data, host);
-        let transfer = noted(&result, wants, port, width, Direction::In, data);
+        let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
         self.waits_for_input = matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
         self.input_is_announced |= matches!(result, Err(Unfinished::InputWanted));
         self.settle(result, port, width, Direction::In, transfer)
     }
 
-    /// What comes of a transfer that is more than made.
+    /// Turns the result of a transfer into an event, if there is one.
     #[cold]
     fn settle(
         &mut self,
@@ -535,7 +565,7 @@ impl Machine {
     ) -> Result<Option<Event>, RunError> {
         let outcome = match result {
             Ok(()) => None,
-            // The loop looks why.
+            // The caller's loop handles the reason.
             Err(Unfinished::Interrupted) => return Ok(None),
             Err(Unfinished::InputWanted) => return Ok(Some(Event::InputWanted)),
             Err(Unfinished::Stream(error)) => return Err(error.into()),
@@ -567,8 +597,7 @@ impl Machine {
         Ok(Event::Stopped(Stopped::new(stop, &self.stops, eip)))
     }
 
-    /// Deals with the reasons to come back. Not each is an event: the alarm may have been late, or nobody asks for it
-    /// any more.
+    /// Handles the reasons to return. Not each is an event: the alarm may be late, or nobody wants the event any more.
     fn on_reasons(
         &mut self,
         deadline: Option<Instant>,
@@ -585,30 +614,31 @@ impl Machine {
         if self.shared.clear(reason::CLOCK) && clock.is_some_and(|clock| Instant::now() >= clock) {
             return Ok(Some(Event::Clock));
         }
-        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush(&self.shared)? == Flush::Done {
-            self.forget_flush();
-            self.set_flush()?;
+        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush_due(&self.shared)? == Flush::Done
+        {
+            self.cancel_flush();
+            self.schedule_flush()?;
         }
         Ok(None)
     }
 
     /// Sees to it that output is written within [`Self::FLUSH_WITHIN`]: what waits to be written, and what the engine
     /// may hold.
-    fn set_flush(&mut self) -> Result<(), RunError> {
-        if self.flush_is_set || !(self.streams.output_waits() || self.engine.holds_output()) {
+    fn schedule_flush(&mut self) -> Result<(), RunError> {
+        if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engine.holds_output()) {
             return Ok(());
         }
         let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
         alarm::set(&self.shared, &self.shared.flush_at, at).map_err(RunError::Alarm)?;
-        self.flush_is_set = true;
+        self.flush_is_scheduled = true;
         Ok(())
     }
 
-    /// Nothing waits to be written any more.
-    fn forget_flush(&mut self) {
+    /// Cancels the flush: all output is written.
+    fn cancel_flush(&mut self) {
         self.shared.flush_at.store(NEVER, Ordering::SeqCst);
         self.shared.clear(reason::FLUSH);
-        self.flush_is_set = false;
+        self.flush_is_scheduled = false;
     }
 
     fn set_stops(&mut self, wants: &Wants) -> Result<(), Unsupported> {
@@ -627,18 +657,20 @@ impl Machine {
         Ok(())
     }
 
-    /// Begins a new run from a state that was put back.
+    /// Begins a new run from a restored state.
     pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, streams: Streams) {
         self.streams = streams;
         self.streams.set_buffered(self.is_buffered);
+        self.streams.begin(self.whole_lines);
+        self.changes += 1;
         self.unsent = unsent;
         self.used = Duration::ZERO;
         self.has_begun = true;
         self.waits_for_input = false;
         self.input_is_announced = false;
         self.next = None;
-        if self.flush_is_set {
-            self.forget_flush();
+        if self.flush_is_scheduled {
+            self.cancel_flush();
         }
     }
 
@@ -647,8 +679,8 @@ impl Machine {
     }
 }
 
-/// The transfer, if it was made and somebody wants to know.
-fn noted(
+/// The transfer for an event, if it was made and is wanted.
+fn made_transfer(
     result: &Result<(), Unfinished>,
     wants: &Wants,
     port: u16,

@@ -17,11 +17,11 @@ pub enum Outcome {
     EndOfInput,
     /// The guest sent its status to the exit port.
     Exited(u8),
-    /// The processor could not go on.
+    /// The processor could not continue.
     Fault(Fault),
-    /// Somebody or something outside ended it, with the guest here.
+    /// It was ended from outside, with the guest at this location.
     Stopped(Stop, Location),
-    /// The reader of the guest's output has gone away.
+    /// The reader of the guest's output has closed it.
     OutputClosed,
 }
 
@@ -35,10 +35,9 @@ pub enum Stop {
     InstructionLimit(u64),
     /// [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt).
     Interrupted,
-    /// One of the signals that end programs. The machine listens to none: who does makes this of
-    /// [`Self::Interrupted`].
+    /// A signal. The machine itself handles none: a program that does replaces [`Self::Interrupted`] by this.
     Signal(Signal),
-    /// The debugger: it said so, or it has gone without a word.
+    /// The debugger, by `kill`, or because it is gone and cannot come back.
     Debugger,
 }
 
@@ -50,7 +49,7 @@ pub enum Signal {
     Hangup = 1,
     /// Ctrl-C.
     Interrupt = 2,
-    /// Somebody asked for the end.
+    /// A request to end.
     Terminate = 15,
 }
 
@@ -91,7 +90,7 @@ impl Outcome {
         }
     }
 
-    /// Where the guest was, if that is of interest.
+    /// Where the guest was, for a fault and for an end from outside.
     pub fn location(&self) -> Option<Location> {
         match *self {
             Outcome::Fault(Fault { location, .. }) | Outcome::Stopped(_, location) => Some(location),

@@ -1,14 +1,13 @@
-//! A machine that has run, put back to where it was: for runners of tests, and for fuzzers.
+//! Snapshots: a machine is put back to an earlier state. For test runners and fuzzers.
 
 use flatland_x86::{EngineError, EngineSnapshot};
 
 use crate::machine::Unsent;
 use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
 
-/// The state of a machine at some time: processor, RAM, and devices. Streams are not part of it: what was written is
-/// written.
+/// The state of a machine: processor, RAM, and devices, without the streams.
 ///
-/// It may be restored as often as one likes, also in another machine of the same engine, the same devices and the same
+/// It may be restored any number of times, also in another machine with the same engine, the same devices and the same
 /// [`MemoryMap`](flatland_x86::MemoryMap).
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -18,7 +17,7 @@ pub struct Snapshot {
 }
 
 impl Machine {
-    /// The state as it is: at the start, after [`Self::run_until_input`], or after any event.
+    /// The current state: at the start, after [`Self::run_until_input`], or after any event.
     pub fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
         Ok(Snapshot {
             engine: self.engine().snapshot()?,
@@ -27,11 +26,9 @@ impl Machine {
         })
     }
 
-    /// Puts the state back, with these streams behind the devices. Of RAM only what was written since is touched, if this
-    /// snapshot was the last one that was taken or restored here; no new VM is made. A time limit counts anew; a limit of
-    /// instructions counts what the snapshot had executed.
-    ///
-    /// The counts of [`Self::stats`] go on. The guest's clock begins anew.
+    /// Restores the state, with these streams. No new VM is made, and if this snapshot was the last one to be taken or
+    /// restored here, only memory that was written since is restored. The time limit and the guest's clock begin anew; the
+    /// limit of instructions includes what the snapshot had executed; the counts of [`Self::stats`] continue.
     pub fn restore(&mut self, snapshot: &Snapshot, streams: Streams) -> Result<(), EngineError> {
         self.engine().restore(&snapshot.engine)?;
         self.bus.reset();
@@ -40,9 +37,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Runs the guest until it asks for input for the first time: for console input, or for how much of it is ready. Then
-    /// nothing of the input is taken, and its instruction is the next one: the place for a snapshot, to run it from
-    /// there with different inputs. Returns how the run ended, if it did before.
+    /// Runs the guest until it reads input for the first time, or asks how much of it is ready. No input has been taken then,
+    /// and the instruction is the next one: take a snapshot here to run the guest with different inputs. Returns the outcome
+    /// if the run ended before.
     pub fn run_until_input(&mut self) -> Result<Option<Outcome>, RunError> {
         let wants = Wants { input: true, ..Wants::default() };
         loop {

@@ -1,11 +1,11 @@
-//! What a run has cost.
+//! The cost of a run.
 
 use std::fmt;
 use std::time::Duration;
 
 use flatland_contract::{Direction, Port};
 
-/// What a run has cost. Shown in one line.
+/// The cost of a run. Displayed as one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     transfers: [Transfers; 2 * Port::ALL.len()],
@@ -18,7 +18,7 @@ pub struct Stats {
 /// Transfers through a port in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfers {
-    /// How often the engine came back for them.
+    /// How often the engine returned for them.
     pub exits: u64,
     /// How many bytes there were.
     pub bytes: u64,
@@ -45,7 +45,7 @@ impl Stats {
         }
     }
 
-    /// What went through a port in this direction.
+    /// The transfers through a port in this direction.
     pub fn transfers(&self, port: Port, direction: Direction) -> Transfers {
         self.transfers[slot(port.index(), direction)]
     }
@@ -57,15 +57,15 @@ fn slot(port: usize, direction: Direction) -> usize {
 }
 
 impl Stats {
-    /// The part of it that is about transfers.
+    /// The transfers, as a part of a line.
     pub fn transfers_in_words(&self) -> String {
         let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();
         let mut words = format!("{all} exits for I/O");
         for port in Port::ALL {
-            for (direction, way) in [(Direction::In, "in"), (Direction::Out, "out")] {
+            for direction in Direction::ALL {
                 let Transfers { exits, bytes } = self.transfers(port, direction);
                 if exits > 0 {
-                    words += &format!(", {} {way} {exits} ({bytes} bytes)", port.name());
+                    words += &format!(", {} {} {exits} ({bytes} bytes)", port.name(), direction.name());
                 }
             }
         }

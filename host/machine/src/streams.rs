@@ -8,7 +8,7 @@ mod output;
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::time::Duration;
 
 pub use input::Input;
@@ -16,6 +16,7 @@ pub(crate) use input::Refill;
 pub(crate) use output::Flush;
 pub use output::Output;
 
+use crate::Unfinished;
 use crate::interrupt::Shared;
 
 /// The three streams of a machine.
@@ -44,39 +45,94 @@ impl Streams {
         Self { input: Input::from_bytes(Vec::new()), output: Output::memory(), diagnostics: Output::memory() }
     }
 
-    /// Whether a message written to standard error now would begin in the middle of a line of the guest's.
-    pub fn mid_line(&self) -> bool {
-        let seen = |output: &Output, terminal: bool| terminal && output.mid_line();
-        seen(&self.diagnostics, true)
-            || seen(&self.output, io::stdout().is_terminal() && io::stderr().is_terminal())
+    /// Whether something is to be written soon.
+    pub(crate) fn output_is_due(&self) -> bool {
+        self.output.is_due() || self.diagnostics.is_due()
     }
 
-    /// Whether something waits to be written.
-    pub(crate) fn output_waits(&self) -> bool {
-        self.output.is_waiting() || self.diagnostics.is_waiting()
-    }
-
-    /// Writes everything the guest sent.
+    /// Writes everything that was sent.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
-        for stream in [&mut self.output, &mut self.diagnostics] {
-            if stream.flush(shared)? == Flush::Interrupted {
+        self.flush_each(|output| output.flush(shared))
+    }
+
+    /// The same, but for what waits for the end of its line.
+    pub(crate) fn flush_due(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
+        self.flush_each(|output| output.flush_due(shared))
+    }
+
+    fn flush_each(
+        &mut self,
+        flush: impl Fn(&mut Output) -> Result<Flush, StreamError>,
+    ) -> Result<Flush, StreamError> {
+        for output in [&mut self.output, &mut self.diagnostics] {
+            if flush(output)? == Flush::Interrupted {
                 return Ok(Flush::Interrupted);
             }
         }
         Ok(Flush::Done)
     }
 
-    /// Writes what can be written in this time.
+    /// Writes what can be written in this time. Of two failures the first is told.
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
-        self.output.flush_within(time)?;
-        self.diagnostics.flush_within(time)
+        let result = self.output.flush_within(time);
+        self.diagnostics.flush_within(time).and(result)
     }
 
-    /// Has output written as it comes, or has it collected again.
+    /// Looks whether output and diagnostics are written to one place, and joins them there if lines are to stay whole.
+    pub(crate) fn begin(&mut self, whole_lines: bool) {
+        self.output.share_place(&mut self.diagnostics);
+        self.set_whole_lines(whole_lines);
+    }
+
+    /// Has the beginning of a line wait for its end, wherever [`Self::note`] may write; or not.
+    pub(crate) fn set_whole_lines(&mut self, whole: bool) {
+        let Self { output, diagnostics, .. } = self;
+        let is_joined = whole && output.shares_place(diagnostics);
+        if is_joined {
+            output.take(diagnostics);
+        }
+        diagnostics.is_joined = is_joined;
+        diagnostics.set_whole_lines(whole);
+        output.set_whole_lines(is_joined);
+    }
+
+    /// Writes a line of the host's to the diagnostics.
+    pub(crate) fn note(&mut self, line: &str, shared: &Shared) -> Result<(), StreamError> {
+        let Self { output, diagnostics, .. } = self;
+        if diagnostics.is_joined {
+            return output.note(line, shared);
+        }
+        if output.shares_place(diagnostics) {
+            output.flush(shared)?;
+        }
+        diagnostics.note(line, shared)
+    }
+
+    /// Sends bytes to the output. What waits in the diagnostics goes out before, so that their order is kept.
+    pub(crate) fn send_output(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
+        send(&mut self.output, &mut self.diagnostics, bytes, shared)
+    }
+
+    /// The other way round.
+    pub(crate) fn send_diagnostics(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
+        match self.diagnostics.is_joined {
+            true => self.send_output(bytes, shared),
+            false => send(&mut self.diagnostics, &mut self.output, bytes, shared),
+        }
+    }
+
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.output.set_buffered(buffered);
         self.diagnostics.set_buffered(buffered);
     }
+}
+
+fn send(to: &mut Output, other: &mut Output, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
+    if other.is_waiting() && other.flush(shared)? == Flush::Interrupted {
+        return Err(Unfinished::Interrupted);
+    }
+    Ok(to.send(bytes, shared)?)
 }
 
 /// Why a stream does not work.
@@ -85,7 +141,7 @@ impl Streams {
 pub enum StreamError {
     /// The input is a directory.
     InputIsDirectory,
-    /// The input fails.
+    /// Input cannot be read.
     Input(io::Error),
     /// There is no room for output.
     Full {
@@ -96,7 +152,7 @@ pub enum StreamError {
         /// Bytes that the guest had sent and nobody got.
         lost: usize,
     },
-    /// Output fails.
+    /// Output cannot be written.
     Output {
         /// Which stream.
         stream: &'static str,
@@ -107,7 +163,7 @@ pub enum StreamError {
     },
     /// There are no random bytes.
     Random(io::Error),
-    /// The reader of an output has gone away.
+    /// The reader of an output has closed it.
     Closed,
 }
 

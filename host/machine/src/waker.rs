@@ -1,4 +1,4 @@
-//! Waiting for a stream, and ending such a wait from outside.
+//! Waits for a stream, and ends such a wait from outside.
 
 #[cfg(target_os = "linux")]
 pub use linux::Waker;
@@ -19,16 +19,16 @@ mod linux {
     pub struct Waker(OnceLock<Option<EventFd>>);
 
     impl Waker {
-        /// Makes ready for a wait.
+        /// Prepares for a wait.
         pub fn prepare(&self) {
-            // Without one, waits end by their own time-out.
+            // Without an eventfd, waits end by a time-out.
             self.0.get_or_init(|| EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok());
         }
 
-        /// Ends the wait that goes on, or the next one. May be called in a signal handler: it is a load and write(2).
+        /// Ends the current wait, or the next one. May be called in a signal handler: it is a load and write(2).
         pub fn wake(&self) {
             if let Some(Some(event)) = self.0.get() {
-                // It fails only where it has been woken 2^64 times.
+                // It fails only after 2^64 wakes.
                 let _ = event.write(1);
             }
         }
@@ -36,7 +36,7 @@ mod linux {
         /// Waits until the descriptor is ready, or has failed so that a read or write will say how. `false` if it was
         /// woken or the time is over.
         pub fn poll(&self, fd: BorrowedFd, events: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
-            /// Where there is no event to wait for.
+            /// The time-out without an eventfd, in milliseconds.
             const PATIENCE: u16 = 5;
             let event = self.0.get().and_then(Option::as_ref);
             let timeout = match (timeout, event) {
@@ -65,7 +65,7 @@ mod linux {
     }
 }
 
-/// Nothing to wake: waits look for interrupts by themselves.
+/// Does nothing: waits poll for interrupts.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug, Default)]
 pub struct Waker;

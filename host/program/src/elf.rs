@@ -1,25 +1,32 @@
-//! What an ELF file says of memory: segments and sections, read without the rest of the file.
+//! What an ELF file says of a program, read without the rest of the file.
 
 use std::error::Error;
 use std::fmt;
 use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use flatland_contract::test;
+use flatland_elf::{Elf, ElfError, Section};
 use flatland_x86::Segment;
-use flatland_x86::instruction::Read;
-use object::elf::{self, FileHeader32, ProgramHeader32};
+use object::ReadRef;
 use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
-use object::{LittleEndian, ReadRef};
 
 use crate::Image;
 
-const LE: LittleEndian = LittleEndian;
+/// What is known of a program from its ELF file.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    pub segments: Vec<Segment>,
+    pub sections: Vec<Section>,
+    /// The records of its tests.
+    pub tests: Vec<u8>,
+}
 
-/// Why an ELF file says nothing of a guest's memory.
+/// Why an ELF file cannot be added to a flat image.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum SegmentsError {
+pub enum AddElfError {
     /// It cannot be made sense of.
     Unusable {
         /// The file.
@@ -28,26 +35,26 @@ pub enum SegmentsError {
         why: String,
     },
     /// It is something else.
-    NoElfFile {
+    NotElf {
         /// The file.
         path: PathBuf,
     },
-    /// Another image was made of it.
+    /// It belongs to another image.
     OfAnotherImage {
         /// The file.
         path: PathBuf,
-        /// The first byte that is not the image's.
+        /// The first address where image and file differ.
         address: u32,
     },
 }
 
-impl fmt::Display for SegmentsError {
+impl fmt::Display for AddElfError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Unusable { path, why } => {
                 write!(f, "memory is not protected, because {} {why}", path.display())?;
             }
-            Self::NoElfFile { path } => write!(
+            Self::NotElf { path } => write!(
                 f,
                 "memory is not protected and names are left out, because {} is no ELF file",
                 path.display()
@@ -63,98 +70,52 @@ impl fmt::Display for SegmentsError {
     }
 }
 
-impl Error for SegmentsError {}
+impl Error for AddElfError {}
 
-/// What this image takes of RAM, from its ELF file.
-pub fn segments(path: &Path, image: &Image) -> Result<Vec<Segment>, SegmentsError> {
-    let failed = |why: String| SegmentsError::Unusable { path: path.into(), why };
-    let file = match File::open(path) {
-        // What is read here must be there again when there is something to report.
-        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => file,
-        Ok(_) => return Err(SegmentsError::NoElfFile { path: path.into() }),
-        Err(error) => return Err(failed(format!("cannot be read ({error})"))),
-    };
-    let data = ReadCache::new(file);
-    match data.read_bytes_at(0, elf::ELFMAG.len() as u64) {
-        Ok(magic) if magic == elf::ELFMAG => {}
-        _ => return Err(SegmentsError::NoElfFile { path: path.into() }),
+/// Opens a file if it begins as ELF files do. It must be a regular one: it is read again for names.
+pub fn open(path: &Path) -> io::Result<Option<ReadCache<File>>> {
+    let mut file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(None);
     }
-    let header = header(&data).ok_or_else(|| failed("is not of a 32-bit x86 program".into()))?;
-    let broken = |error| failed(format!("is broken ({error})"));
-    let headers = header.program_headers(LE, &data).map_err(broken)?;
-    let read = |address: u32, to: &mut [u8]| {
-        let from = image.bytes().get(address as usize..).unwrap_or_default();
-        let len = from.len().min(to.len());
-        to[..len].copy_from_slice(&from[..len]);
-        len
-    };
-    if let Some(address) = first_difference(header, &data, &read) {
-        return Err(SegmentsError::OfAnotherImage { path: path.into(), address });
-    }
-    let segments: Vec<_> = headers
-        .iter()
-        .filter(|header| header.p_type(LE) == elf::PT_LOAD && header.p_memsz(LE) > 0)
-        .map(|header| Segment {
-            start: header.p_vaddr(LE),
-            end: u64::from(header.p_vaddr(LE)) + u64::from(header.p_memsz(LE)),
-            writable: header.p_flags(LE).0 & elf::PF_W.0 != 0,
+    let mut magic = Vec::new();
+    (&file).take(object::elf::ELFMAG.len() as u64).read_to_end(&mut magic)?;
+    file.rewind()?;
+    Ok((magic == object::elf::ELFMAG).then(|| ReadCache::new(file)))
+}
+
+impl Contents {
+    pub fn of<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Result<Self, ElfError> {
+        let segment = |segment: &flatland_elf::Segment| Segment {
+            start: segment.start,
+            end: segment.end(),
+            writable: segment.writable,
+        };
+        Ok(Self {
+            segments: elf.segments().iter().map(segment).collect(),
+            sections: elf.sections()?,
+            tests: elf.section(test::SECTION)?.unwrap_or_default().to_vec(),
         })
-        .collect();
-    if segments.is_empty() {
-        return Err(failed("has no loadable segments".into()));
     }
-    Ok(segments)
-}
 
-/// The first address at which the file of a 32-bit x86 program has something else than memory. Only what cannot be
-/// written counts: a program may be given other data.
-#[cfg(feature = "symbols")]
-pub fn differs(path: &Path, read: Read) -> Option<u32> {
-    let data = ReadCache::new(File::open(path).ok()?);
-    first_difference(header(&data)?, &data, read)
-}
-
-fn first_difference<'a>(
-    header: &FileHeader32<LittleEndian>,
-    data: impl ReadRef<'a>,
-    read: Read,
-) -> Option<u32> {
-    let is_constant = |header: &&ProgramHeader32<LittleEndian>| {
-        header.p_type(LE) == elf::PT_LOAD && header.p_flags(LE).0 & elf::PF_W.0 == 0
-    };
-    header.program_headers(LE, data).ok()?.iter().filter(is_constant).find_map(|header| {
-        // What a broken file does not have cannot be compared.
-        let bytes = header.data(LE, data).ok()?;
-        let mut found = [0; 4096];
-        bytes.chunks(found.len()).enumerate().find_map(|(index, expected)| {
-            let start = u64::from(header.p_vaddr(LE)) + (index * found.len()) as u64;
-            // Behind the image RAM is zeros, and so is what there is no address for.
-            let there = u32::try_from(start).map_or(0, |start| read(start, &mut found));
-            found[there..].fill(0);
-            let differs = expected.iter().zip(&found).position(|(expected, found)| expected != found)?;
-            Some(u32::try_from(start + differs as u64).unwrap_or(u32::MAX))
-        })
-    })
-}
-
-/// The name of the section that an address lies in.
-#[cfg(feature = "symbols")]
-pub fn section(path: &Path, address: u32) -> Option<String> {
-    let data = ReadCache::new(File::open(path).ok()?);
-    let sections = header(&data)?.sections(LE, &data).ok()?;
-    let section = sections.iter().find(|section| {
-        let (start, size) = (section.sh_addr(LE), section.sh_size(LE));
-        section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0
-            && address.checked_sub(start).is_some_and(|at| at < size)
-    })?;
-    Some(String::from_utf8_lossy(sections.section_name(LE, section).ok()?).into_owned())
-}
-
-/// The file's header, if it is a statically linked 32-bit x86 program's.
-fn header<'a>(data: impl ReadRef<'a>) -> Option<&'a FileHeader32<LittleEndian>> {
-    let header = FileHeader32::<LittleEndian>::parse(data).ok()?;
-    let fits = header.e_ident.data == elf::ELFDATA2LSB
-        && header.e_machine.get(LE) == elf::EM_386
-        && header.e_type.get(LE) == elf::ET_EXEC;
-    fits.then_some(header)
+    /// Of the ELF file that this image was made of.
+    pub fn of_image(path: &Path, image: &Image) -> Result<Self, AddElfError> {
+        let unusable = |why| AddElfError::Unusable { path: path.into(), why };
+        let broken = |error| match error {
+            ElfError::NotElf | ElfError::NotStatic => unusable("is not of a 32-bit x86 program".into()),
+            ElfError::Broken(how) => unusable(format!("is broken ({how})")),
+            error => unusable(format!("cannot be used ({error})")),
+        };
+        let data = open(path).map_err(|error| unusable(format!("cannot be read ({error})")))?;
+        let data = data.ok_or_else(|| AddElfError::NotElf { path: path.into() })?;
+        let elf = Elf::parse(&data).map_err(broken)?;
+        let difference = elf.first_difference(&|address, bytes| image.read(address, bytes));
+        if let Some(address) = difference.map_err(broken)? {
+            return Err(AddElfError::OfAnotherImage { path: path.into(), address });
+        }
+        if elf.segments().is_empty() {
+            return Err(unusable("has no loadable segments".into()));
+        }
+        Self::of(&elf).map_err(broken)
+    }
 }

@@ -1,4 +1,4 @@
-//! Flat images: the bytes that lie at address 0 when the processor starts.
+//! Flat images: the bytes at address 0 when the processor starts.
 
 use std::error::Error;
 use std::fmt;
@@ -24,21 +24,13 @@ impl Image {
         }
     }
 
-    /// Reads an image for a machine with this much RAM from a file, or from anything else that has a path,
-    /// such as a pipe.
+    /// Reads an image for a machine with this much RAM from a file, or anything else with a path, such as a pipe.
     pub fn open(path: &Path, ram: MemorySize) -> Result<Self, ImageError> {
-        let file = File::open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ImageError::Missing,
-            io::ErrorKind::PermissionDenied => ImageError::NoPermission,
-            _ => ImageError::Read(error),
-        })?;
+        let file = File::open(path)?;
         let mut bytes = Vec::new();
-        // One byte more than fits, and no further: /dev/zero has no end.
+        // At most one byte more than fits, because /dev/zero has no end.
         let most = u64::from(ram.bytes()) + 1;
-        (&file).take(most).read_to_end(&mut bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::IsADirectory => ImageError::Directory,
-            _ => ImageError::Read(error),
-        })?;
+        (&file).take(most).read_to_end(&mut bytes)?;
         if bytes.len() as u64 == most {
             let size = file.metadata().map_or(most, |metadata| metadata.len().max(most));
             return Err(ImageError::TooLarge { size, ram });
@@ -49,6 +41,14 @@ impl Image {
     /// The image's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Copies the image from an address on, and returns how many bytes are there.
+    pub fn read(&self, address: u32, bytes: &mut [u8]) -> usize {
+        let there = self.bytes.get(address as usize..).unwrap_or_default();
+        let len = there.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&there[..len]);
+        len
     }
 
     /// Says whether the image fits a machine with this much RAM.
@@ -66,23 +66,34 @@ impl Image {
 pub enum ImageError {
     /// There is no file of that name.
     Missing,
-    /// The file may not be read.
+    /// No permission to read the file.
     NoPermission,
     /// The path names a directory.
     Directory,
-    /// There is not one instruction in it.
+    /// It is empty.
     Empty,
     /// An ELF file, which is a container and not code.
     Elf,
     /// It does not fit RAM.
     TooLarge {
-        /// The image's size in bytes; of something that is no regular file, as much as was read.
+        /// The image's size in bytes; if it is no regular file, how much was read.
         size: u64,
         /// The RAM it was meant for.
         ram: MemorySize,
     },
-    /// The operating system could not read it.
+    /// Reading it failed.
     Read(io::Error),
+}
+
+impl From<io::Error> for ImageError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::NoPermission,
+            io::ErrorKind::IsADirectory => Self::Directory,
+            _ => Self::Read(error),
+        }
+    }
 }
 
 impl fmt::Display for ImageError {
@@ -98,7 +109,9 @@ impl fmt::Display for ImageError {
             Self::Empty => f.write_str(
                 "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
             ),
-            Self::Elf => f.write_str("it is an ELF file, not a flat image"),
+            Self::Elf => {
+                f.write_str("it is an ELF file, not a flat image: open it as a program, by its path")
+            }
             Self::TooLarge { size, ram } => {
                 write!(f, "its {size} bytes are more than the machine's {ram} of RAM: give it more")
             }

@@ -1,4 +1,4 @@
-//! A guest program: its flat image, what its ELF file says of memory, and the names and lines in it.
+//! A guest program: its flat image, the segments of its ELF file, and its names and lines.
 
 mod elf;
 mod image;
@@ -6,8 +6,9 @@ mod program;
 #[cfg(feature = "symbols")]
 mod symbols;
 
-pub use elf::{SegmentsError, segments};
+pub use elf::AddElfError;
+pub use flatland_elf::{ElfError, Section, Symbol};
 pub use image::{Image, ImageError};
 pub use program::{Program, ProgramError};
 #[cfg(feature = "symbols")]
-pub use symbols::{Function, Place, Source, Symbols, SymbolsError, demangle};
+pub use symbols::{Function, Place, Source, Symbols, SymbolsError, demangle, own};

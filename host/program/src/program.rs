@@ -1,15 +1,19 @@
-//! A program, opened once.
+//! Programs.
 
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use flatland_contract::memory::MAX_RAM_SIZE;
+use flatland_elf::{Elf, ElfError, Section};
 use flatland_x86::{MemoryMap, MemoryMapError, MemorySize, Segment};
 
-use crate::{Image, ImageError, SegmentsError, segments};
+use crate::elf::{self, AddElfError, Contents};
+use crate::{Image, ImageError};
+#[cfg(feature = "symbols")]
+use crate::{Symbols, SymbolsError};
 
-/// A program: a flat image, and its ELF file where there is one.
+/// A program: a flat image, and what its ELF file says of it where there is one.
 ///
 /// ```
 /// use flatland_program::Program;
@@ -23,8 +27,8 @@ use crate::{Image, ImageError, SegmentsError, segments};
 pub struct Program {
     image: Image,
     elf: Option<PathBuf>,
-    /// What the program takes of RAM, if that is known.
-    segments: Option<Vec<Segment>>,
+    /// What the ELF file says, if it can be made sense of.
+    contents: Option<Contents>,
 }
 
 /// Why a program cannot be opened.
@@ -33,26 +37,44 @@ pub struct Program {
 pub enum ProgramError {
     /// There is no image.
     Image(ImageError),
+    /// No image can be made of the ELF file.
+    Elf(ElfError),
 }
 
 impl fmt::Display for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Image(error) => error.fmt(f),
+            Self::Elf(error) => error.fmt(f),
         }
     }
 }
 
-impl Error for ProgramError {}
+impl Error for ProgramError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            // It is told as this one's.
+            Self::Image(error) => error.source(),
+            Self::Elf(error) => error.source(),
+        }
+    }
+}
+
+impl From<ImageError> for ProgramError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
 
 impl From<Image> for Program {
     fn from(image: Image) -> Self {
-        Self { image, elf: None, segments: None }
+        Self { image, elf: None, contents: None }
     }
 }
 
 impl Program {
-    /// Opens a program's file.
+    /// Opens a program's file: a flat image, or the ELF file of a program that any linker has linked at fixed addresses,
+    /// with its entry at 0.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ProgramError> {
         let most = MemorySize::from_bytes(MAX_RAM_SIZE.into()).expect("machines have so much");
         Self::open_for(path, most)
@@ -60,7 +82,18 @@ impl Program {
 
     /// The same for a machine with this much RAM.
     pub fn open_for(path: impl AsRef<Path>, ram: MemorySize) -> Result<Self, ProgramError> {
-        Ok(Image::open(path.as_ref(), ram).map_err(ProgramError::Image)?.into())
+        let path = path.as_ref();
+        let Some(data) = elf::open(path).map_err(ImageError::from)? else {
+            return Ok(Image::open(path, ram)?.into());
+        };
+        let failed = |error| match error {
+            ElfError::TooLarge { size, .. } => ImageError::TooLarge { size, ram }.into(),
+            error => ProgramError::Elf(error),
+        };
+        let elf = Elf::parse(&data).map_err(failed)?;
+        let image = Image::from_bytes(elf.image(ram.bytes()).map_err(failed)?)?;
+        let contents = Contents::of(&elf).map_err(failed)?;
+        Ok(Self { image, elf: Some(path.into()), contents: Some(contents) })
     }
 
     /// A flat image of these bytes.
@@ -70,20 +103,13 @@ impl Program {
 
     /// Takes what is known of a flat image from the ELF file that it was made of. With an error nothing is, or only
     /// names are.
-    pub fn add_elf(&mut self, path: &Path) -> Result<(), SegmentsError> {
-        match segments(path, &self.image) {
-            Ok(segments) => {
-                self.elf = Some(path.into());
-                self.segments = Some(segments);
-                Ok(())
-            }
-            Err(error) => {
-                if let SegmentsError::Unusable { .. } = error {
-                    self.elf = Some(path.into());
-                }
-                Err(error)
-            }
-        }
+    pub fn add_elf(&mut self, path: &Path) -> Result<(), AddElfError> {
+        let contents = Contents::of_image(path, &self.image);
+        let has_names = matches!(contents, Ok(_) | Err(AddElfError::Unusable { .. }));
+        self.elf = has_names.then(|| path.into());
+        self.contents = None;
+        self.contents = Some(contents?);
+        Ok(())
     }
 
     /// The flat image.
@@ -94,6 +120,36 @@ impl Program {
     /// The ELF file with its names and lines, if there is one.
     pub fn elf(&self) -> Option<&Path> {
         self.elf.as_deref()
+    }
+
+    /// The names and lines in the ELF file, if there is one. It is read as a whole, each time: do it when there is
+    /// something to report. A file that is another program's by now is refused.
+    #[cfg(feature = "symbols")]
+    pub fn symbols(&self) -> Result<Option<Symbols>, SymbolsError> {
+        self.elf()
+            .map(|path| Symbols::open(path, &|address, bytes| self.image.read(address, bytes)))
+            .transpose()
+    }
+
+    /// The sections that take memory, in the order of the ELF file.
+    pub fn sections(&self) -> &[Section] {
+        self.contents.as_ref().map_or(&[], |contents| &contents.sections)
+    }
+
+    /// The name of the section that an address lies in.
+    pub fn section(&self, address: u32) -> Option<&str> {
+        let section = self.sections().iter().find(|section| section.contains(address))?;
+        Some(&section.name)
+    }
+
+    /// The records of the program's tests, as the contract has them (`flatland_contract::test`).
+    pub fn tests(&self) -> &[u8] {
+        self.contents.as_ref().map_or(&[], |contents| &contents.tests)
+    }
+
+    /// What the program takes of RAM, if that is known.
+    pub fn segments(&self) -> Option<&[Segment]> {
+        self.contents.as_ref().map(|contents| &*contents.segments)
     }
 
     /// What lies where in RAM: where segments are known, code and constants are read-only and there is a hole below the
@@ -107,11 +163,11 @@ impl Program {
             Some(stack) => MemoryMap::with_stack(ram, stack)?,
             None => ram.into(),
         };
-        let Some(segments) = &self.segments else { return Ok(map) };
+        let Some(segments) = self.segments() else { return Ok(map) };
         // What can be written may be longer in the image than the file says, and must not lie in the hole all the
         // same: nothing, where it ends.
         let end = self.image.bytes().len() as u32;
-        let mut segments = segments.clone();
+        let mut segments = segments.to_vec();
         segments.push(Segment { start: end, end: end.into(), writable: true });
         map.protecting(&segments)
     }

@@ -2,35 +2,42 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use addr2line::{Loader, gimli};
-use object::read::elf::ElfFile32;
-use object::{LittleEndian, Object, ObjectSection};
-
+use addr2line::Context;
+use flatland_elf::{Elf, ElfError, Section, Symbol, remove_dropped};
 use flatland_x86::instruction::Read;
+use gimli::{Dwarf, EndianArcSlice, LittleEndian};
 
-use crate::elf;
-
-/// The names in an ELF file. Reading one takes a while: it is done when there is something to report.
+/// The names and lines in an ELF file. Reading it takes a while, so it is opened when there is something to report.
 pub struct Symbols {
-    elf: Loader,
-    path: PathBuf,
-    /// Where the compiler was called with relative paths. These are shown, as in panics and the compiler's messages.
+    debug_info: Context<EndianArcSlice<LittleEndian>>,
+    /// In the order of their addresses.
+    table: Vec<Symbol>,
+    sections: Vec<Section>,
+    /// The folders in which the compiler was called with relative paths. Paths are shown relative to these, as in panics and
+    /// the compiler's messages.
     folders: Vec<PathBuf>,
 }
 
-/// What is known of an address.
+/// Where in a program something happened, as a person means it: in the program's own code, or where that has called a
+/// library.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The function, with its path; the innermost, where some are inlined in others.
+    /// What the program's own function has called, and where it happened; none where it happened in that itself.
+    pub callee: Option<Function>,
+    /// The function, with its path.
     pub function: Option<String>,
     /// The source file and the line.
     pub line: Option<(String, u32)>,
+    /// Whether the function is the program's own, and no library's for want of one.
+    pub is_own: bool,
 }
 
-/// A function that an address lies in: the innermost, or one that others are inlined in.
+/// A function at an address: the innermost, or one that it is inlined in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
     /// Its name, with its path.
@@ -42,19 +49,57 @@ pub struct Function {
 /// A place in a source file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Where the file was when it was compiled.
+    /// The file's path when it was compiled.
     pub path: PathBuf,
-    /// How a person is told of it: as the compiler was given it; the standard library's from its own folder.
+    /// The path as shown to a person: as the compiler was given it; for the standard library, from its own folder on.
     pub shown: String,
     /// The line, from 1 on.
     pub line: u32,
-    /// The column, from 1 on, if the compiler says it.
+    /// The column, from 1 on, if it is known.
     pub column: Option<u32>,
+}
+
+impl Place {
+    /// Of where the guest is. `calls` are the functions at that address and at those of the calls that led there, from the
+    /// innermost on, each with its address: what [`Symbols::functions`] returns for each.
+    pub fn of<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Self {
+        let calls: Vec<_> = calls.into_iter().collect();
+        let Some(own) = own(calls.iter().map(|(_, function)| *function)) else { return Self::default() };
+        let (own_address, function) = calls[own];
+        let here = calls.first().filter(|(innermost, _)| *innermost == address);
+        Self {
+            callee: (own_address != address).then(|| here.map(|(_, it)| (*it).clone()).unwrap_or_default()),
+            function: function.name.clone(),
+            line: function.source.as_ref().map(|source| (source.shown.clone(), source.line)),
+            is_own: function.owner() == Owner::Program,
+        }
+    }
+}
+
+/// Which of these functions, from the innermost call on, a person means by where the guest is: the first of the program's
+/// own. If there is none, the first of the runtime's, and at last the first of which anything is known.
+pub fn own<'a>(functions: impl IntoIterator<Item = &'a Function>) -> Option<usize> {
+    let known = functions.into_iter().enumerate().filter(|(_, function)| **function != Function::default());
+    known.min_by_key(|(_, function)| function.owner()).map(|(index, _)| index)
+}
+
+/// Whose code a function is, the nearest to a person first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Program,
+    Runtime,
+    StandardLibrary,
 }
 
 /// ` in FUNCTION (FILE:LINE)`, as much of it as is known: to be put behind an address.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if let Some(Function { name, .. }) = &self.callee {
+            if let Some(name) = name {
+                write!(f, " in {name}")?;
+            }
+            f.write_str(", called")?;
+        }
         if let Some(function) = &self.function {
             write!(f, " in {function}")?;
         }
@@ -65,7 +110,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// `FILE:LINE:COLUMN`, as compilers say it.
+/// `FILE:LINE:COLUMN`, as compilers write it.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}:{}", self.shown, self.line)?;
@@ -74,6 +119,21 @@ impl fmt::Display for Source {
 }
 
 impl Function {
+    fn owner(&self) -> Owner {
+        // `<&mut flatland_guest::T as core::fmt::Write>::write_str` is the runtime's, too.
+        let is_runtime = |name: &str| {
+            let name = name.trim_start_matches('<').trim_start_matches('&').trim_start_matches("mut ");
+            name.starts_with("flatland_guest::")
+        };
+        if self.is_of_the_standard_library() {
+            Owner::StandardLibrary
+        } else if self.name.as_deref().is_some_and(is_runtime) {
+            Owner::Runtime
+        } else {
+            Owner::Program
+        }
+    }
+
     /// Whether it is the standard library's.
     pub fn is_of_the_standard_library(&self) -> bool {
         match &self.source {
@@ -91,63 +151,98 @@ impl Function {
 pub struct SymbolsError {
     path: PathBuf,
     cause: String,
+    advice: &'static str,
 }
 
 impl fmt::Display for SymbolsError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { path, cause } = self;
-        write!(f, "no names from {} ({cause}): give the ELF file that the image was made of", path.display())
+        let Self { path, cause, advice } = self;
+        write!(f, "no names from {} ({cause}): {advice}", path.display())
     }
 }
 
 impl Error for SymbolsError {}
 
 impl Symbols {
-    /// The most functions that are inlined in each other at one address. Broken debug information may have no end.
+    /// The most nested inlined functions at one address. Broken debug information may be endless.
     const MOST_INLINED: usize = 64;
 
-    /// Reads the ELF file of what lies in this memory. That of another image is refused: its names would be wrong ones.
+    /// Reads the ELF file of the program in this memory. The file of another image is refused, because its names would be
+    /// wrong.
     pub fn open(path: &Path, read: Read) -> Result<Self, SymbolsError> {
-        let failed = |cause: String| SymbolsError { path: path.into(), cause };
-        if let Some(address) = elf::differs(path, read) {
-            return Err(failed(format!("it is another image's: they differ at {address:#010x}")));
+        Self::read(path, read).map_err(|(cause, advice)| SymbolsError { path: path.into(), cause, advice })
+    }
+
+    fn read(path: &Path, read: Read) -> Result<Self, (String, &'static str)> {
+        const OTHER: &str = "give the ELF file that the image was made of";
+        let broken = |error| match error {
+            ElfError::NotElf | ElfError::NotStatic => ("it is not of a 32-bit x86 program".into(), OTHER),
+            ElfError::Broken(how) => (format!("it is broken: {how}"), OTHER),
+            ElfError::Compressed(section) => {
+                (format!("{section} is compressed"), "link it with --compress-debug-sections=none")
+            }
+            error => (error.to_string(), OTHER),
+        };
+        let mut bytes = Vec::new();
+        let file =
+            File::open(path).and_then(|file| file.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes));
+        file.map_err(|error| (error.to_string(), OTHER))?;
+        remove_dropped(&mut bytes);
+        let elf = Elf::parse(&*bytes).map_err(broken)?;
+        if let Some(address) = elf.first_difference(read).map_err(broken)? {
+            return Err((format!("it is another image's: they differ at {address:#010x}"), OTHER));
         }
-        match Loader::new(path) {
-            Ok(elf) => Ok(Self { elf, path: path.into(), folders: working_folders(path) }),
-            Err(cause) => Err(failed(cause.to_string())),
-        }
+        let dwarf = Dwarf::load(|section| {
+            let bytes = elf.section(section.name())?.unwrap_or_default();
+            Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
+        });
+        let dwarf = dwarf.map_err(broken)?;
+        let folders = working_folders(&dwarf);
+        let debug_info = Context::from_dwarf(dwarf).map_err(|error| (error.to_string(), OTHER))?;
+        let mut table = elf.symbols().map_err(broken)?;
+        table.retain(|symbol| symbol.is_code || symbol.size > 0);
+        let sections = elf.sections().map_err(broken)?;
+        Ok(Self { debug_info, table, sections, folders })
+    }
+
+    /// The functions and variables in the symbol table, in the order of their addresses.
+    pub fn table(&self) -> &[Symbol] {
+        &self.table
     }
 
     /// The name of the section that an address lies in.
     pub fn section(&self, address: u32) -> Option<String> {
-        elf::section(&self.path, address)
+        Some(self.section_at(address)?.name.clone())
     }
 
-    /// What is known of this address. Broken debug information is none.
-    pub fn place(&self, address: u32) -> Place {
-        let innermost = self.functions(address).into_iter().next().unwrap_or_default();
-        Place { function: innermost.name, line: innermost.source.map(|source| (source.shown, source.line)) }
+    fn section_at(&self, address: u32) -> Option<&Section> {
+        self.sections.iter().find(|section| section.contains(address))
     }
 
     /// The functions that this address lies in: first the innermost, and then those that it is inlined in. None where
     /// nothing is known.
     pub fn functions(&self, address: u32) -> Vec<Function> {
+        if !self.section_at(address).is_some_and(|section| section.is_code) {
+            return Vec::new();
+        }
         let mut functions = self.by_debug_info(address.into());
-        if functions.is_empty() {
-            functions.extend(self.by_symbol_table(address));
+        match functions.last_mut() {
+            // Assembly has lines and no functions there.
+            Some(outermost) if outermost.name.is_none() => outermost.name = self.symbol_name(address),
+            Some(_) => {}
+            None => functions
+                .extend(self.symbol_name(address).map(|name| Function { name: Some(name), source: None })),
         }
         functions
     }
 
-    /// Where the function begins that this address lies in.
+    /// The start of the function at this address.
     pub fn function_start(&self, address: u32) -> Option<u32> {
-        self.is_code(address).then_some(())?;
-        let start = self.elf.find_symbol_info(address.into())?.address();
-        u32::try_from(start).ok().filter(|start| *start <= address)
+        Some(self.symbol(address)?.start)
     }
 
     fn by_debug_info(&self, address: u64) -> Vec<Function> {
-        let Ok(mut frames) = self.elf.find_frames(address) else { return Vec::new() };
+        let Ok(mut frames) = self.debug_info.find_frames(address).skip_all_loads() else { return Vec::new() };
         let mut functions = Vec::new();
         while let Ok(Some(frame)) = frames.next()
             && functions.len() < Self::MOST_INLINED
@@ -167,7 +262,7 @@ impl Symbols {
         functions
     }
 
-    /// A file's path as the compiler was given it, or as from the folder of the standard library.
+    /// A file's path as the compiler was given it, or from the standard library's folder on.
     fn short(&self, file: &str) -> String {
         if let Some(path) = in_standard_library(file) {
             return path.into();
@@ -176,49 +271,47 @@ impl Symbols {
         relative.unwrap_or(Path::new(file)).display().to_string()
     }
 
-    fn is_code(&self, address: u32) -> bool {
-        let text = self.elf.get_section_range(b".text");
-        text.is_some_and(|text| (text.begin..text.end).contains(&address.into()))
+    /// The symbol below the address, in the same section.
+    fn symbol(&self, address: u32) -> Option<&Symbol> {
+        let section = self.section_at(address).filter(|section| section.is_code)?;
+        let below = &self.table[..self.table.partition_point(|symbol| symbol.start <= address)];
+        let start = below.iter().rfind(|symbol| symbol.is_code)?.start;
+        let same =
+            below.iter().rev().take_while(|symbol| symbol.start == start).filter(|symbol| symbol.is_code);
+        // Of several names, not that of a mere label.
+        same.max_by_key(|symbol| symbol.size).filter(|symbol| section.contains(symbol.start))
     }
 
-    /// The symbol below the address, for code without debug information, such as assembly.
-    fn by_symbol_table(&self, address: u32) -> Option<Function> {
-        self.is_code(address).then_some(())?;
-        let name = demangle(self.elf.find_symbol(address.into())?);
-        Some(Function { name: Some(name), source: None })
+    /// The name of the symbol there.
+    fn symbol_name(&self, address: u32) -> Option<String> {
+        Some(demangle(&self.symbol(address)?.name))
     }
 }
 
-/// A symbol's name as it stands in the source.
+/// A symbol's name as in the source.
 pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
 }
 
-/// The folders in which the compiler was called with the relative path of a source file: that of the guest's workspace,
-/// as cargo calls it. Broken debug information has none.
-fn working_folders(path: &Path) -> Vec<PathBuf> {
-    let file = fs::read(path).unwrap_or_default();
-    let Ok(elf) = ElfFile32::<LittleEndian>::parse(&*file) else { return Vec::new() };
-    let section = |id: gimli::SectionId| -> Result<_, gimli::Error> {
-        let data = elf.section_by_name(id.name()).and_then(|section| section.data().ok());
-        Ok(gimli::EndianSlice::new(data.unwrap_or_default(), gimli::LittleEndian))
-    };
-    let Ok(dwarf) = gimli::Dwarf::load(section) else { return Vec::new() };
+/// The folders in which the compiler was called with relative paths: that of the guest's workspace, as cargo calls it. Broken
+/// debug information has none.
+fn working_folders(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
+    let text = |slice: &EndianArcSlice<LittleEndian>| String::from_utf8_lossy(slice).into_owned();
     let mut folders = Vec::new();
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
         let Ok(gimli::Unit { name: Some(name), comp_dir: Some(folder), .. }) = dwarf.unit(header) else {
             continue;
         };
-        let (name, folder) = (name.to_string_lossy(), PathBuf::from(folder.to_string_lossy().into_owned()));
-        if Path::new(&*name).is_relative() && !folders.contains(&folder) {
+        let folder = PathBuf::from(text(&folder));
+        if Path::new(&text(&name)).is_relative() && !folders.contains(&folder) {
             folders.push(folder);
         }
     }
     folders
 }
 
-/// A file of the standard library, as from the folder of its sources: `library/core/src/panicking.rs`.
+/// A file of the standard library, from the folder of its sources on: `library/core/src/panicking.rs`.
 fn in_standard_library(file: &str) -> Option<&str> {
     let library = file.rfind("/library/")?;
     let from = &file[library + 1..];

@@ -1,8 +1,7 @@
-//! Decoded code, and how long it stays true.
+//! The cache of decoded blocks.
 //!
-//! A block is a run of instructions that end in one that may go elsewhere. Blocks are found by their address, and
-//! each remembers the two blocks that came after it. A store to a line of RAM that a block was decoded from
-//! removes the block (see [`memory`]).
+//! A block is a run of instructions that ends with a branch. Blocks are found by their address, and each remembers the
+//! two blocks that came after it. A store to a block's bytes removes the block (see [`memory`]).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -17,17 +16,17 @@ use super::segment::number::CS;
 
 /// The most instructions in a block.
 const MAX_INSTRUCTIONS: usize = 48;
-/// The most blocks before all are forgotten.
+/// The most blocks. When there are as many, all are removed.
 const MAX_BLOCKS: usize = 1 << 16;
-/// The most in one where code changes as fast as it is decoded: see [`Blocks::most_instructions`].
+/// The most instructions in a block while code changes as fast as it is decoded: see [`Blocks::most_instructions`].
 const MAX_INSTRUCTIONS_OF_CHANGING_CODE: usize = 4;
-/// How many instructions may be decoded for each that is executed, before blocks become short.
+/// Blocks become short when more instructions than this are decoded for each one that is executed.
 const DECODED_FOR_EACH_EXECUTED: u64 = 4;
-/// How many may be decoded before that counts.
+/// So many instructions may be decoded before that rule holds.
 const DECODED_AT_FIRST: u64 = 4096;
-/// The most blocks of a line that a store there is compared with. Where there are more, it removes them all.
+/// A store to a line with more blocks than this removes all of them instead of comparing each with the store.
 const MAX_COMPARED: usize = 16;
-/// Entries of the table by which a block is found fast; a power of two.
+/// Entries of the lookup table in front of the hash map; a power of two.
 const TABLE_SIZE: usize = 1 << 10;
 
 /// A block's number.
@@ -36,8 +35,8 @@ pub type Id = u32;
 /// No block.
 const NONE: Id = u32::MAX;
 
-/// What a block was decoded for: the address of its first instruction in the code segment, and whether it has that
-/// one only. Whatever else decides how bytes are decoded empties the cache when it changes.
+/// What a block was decoded for: the address of its first instruction in the code segment, and whether it has only
+/// that one. A change of anything else that decoding depends on ([`Mode`]) empties the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key(u64);
 
@@ -65,11 +64,11 @@ pub struct Block {
     key: Key,
     /// The operations. The last one always leaves the block.
     pub ops: Box<[Op]>,
-    /// How many instructions they are; more than any budget where the host wants to be asked first.
+    /// The number of instructions. [`u64::MAX`], more than any limit, if there is a breakpoint at the first one.
     pub cost: u64,
     /// The linear address of the first byte, and the number of bytes.
     range: (u32, u32),
-    /// What came after it, where that is known.
+    /// The two blocks that came after it, if known.
     successors: [Id; 2],
 }
 
@@ -94,13 +93,13 @@ pub struct Blocks {
     blocks: Vec<Block>,
     by_key: HashMap<Key, Id>,
     by_line: HashMap<u32, Vec<Id>>,
-    /// The blocks that were looked for last, by their address's low bits.
+    /// The blocks that were found last, by the low bits of their addresses.
     table: Box<[Id]>,
     mode: Option<Mode>,
     breakpoints: Vec<u32>,
     /// How many instructions have been decoded.
     decoded: u64,
-    /// How many blocks and lines have been looked at because of stores to code.
+    /// How many blocks and lines have been compared with stores to code.
     compared: u64,
 }
 
@@ -131,9 +130,8 @@ impl Blocks {
         self.blocks[id as usize].key != Key::REMOVED
     }
 
-    /// How many instructions a new block may have. Code that changes itself, or segments, throws blocks away before they
-    /// are executed to their end. Decoding few instructions at a time keeps the cost of it in proportion to what is
-    /// executed.
+    /// How many instructions a new block may have. Code that changes itself or its segments has its blocks removed before
+    /// they are executed to their end. Short blocks keep the cost of decoding in proportion to what is executed.
     fn most_instructions(&self, cpu: &Cpu, key: Key) -> usize {
         let allowed = cpu.instructions.saturating_mul(DECODED_FOR_EACH_EXECUTED);
         if key.is_single() {
@@ -168,7 +166,7 @@ impl Blocks {
     fn find_and_link(&mut self, cpu: &mut Cpu, previous: Id) -> Id {
         let count = self.blocks.len();
         let id = self.find(cpu, false);
-        // Unless everything was forgotten in between.
+        // Unless `find` emptied the cache.
         if self.blocks.len() >= count {
             let [first, second] = &mut self.blocks[previous as usize].successors;
             if *first == NONE { *first = id } else { *second = id }
@@ -286,9 +284,9 @@ impl Blocks {
         }
     }
 
-    /// Forgets everything.
+    /// Empties the cache.
     pub fn clear(&mut self, cpu: &mut Cpu) {
-        // A map that was large once would take as long to empty each time.
+        // New maps: emptying one takes time in proportion to the largest size that it ever had.
         for line in core::mem::take(&mut self.by_line).into_keys() {
             cpu.memory.set_line_has_code(line, false);
         }
@@ -332,7 +330,7 @@ mod tests {
         SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap())
     }
 
-    /// The work of decoding is in proportion to what is executed, whatever code does to itself.
+    /// The work of decoding is in proportion to what is executed, even if code changes itself.
     #[track_caller]
     fn check_work(engine: &SoftEngine, executed: u64) {
         let Blocks { decoded, compared, .. } = engine.blocks;
@@ -353,7 +351,7 @@ mod tests {
         assert_eq!(run(&mut engine, &[0xb0, 0x20, 0xe9, 0xf9, 0x0f, 0, 0]), LIMIT);
         check_work(&engine, LIMIT);
         let Blocks { decoded, blocks, .. } = &engine.blocks;
-        // Shortly before the limit each instruction is looked at on its own.
+        // Just before the limit, instructions are executed one by one.
         let at_the_end = (MAX_INSTRUCTIONS * (MAX_INSTRUCTIONS + 1)) as u64;
         assert!(*decoded < LIMIT + at_the_end && blocks.len() < 600, "{decoded} in {} blocks", blocks.len());
     }

@@ -27,7 +27,7 @@ pub mod register {
     pub const EDI: u8 = 7;
     /// Always 0: the base or index of an address that has none.
     pub const ZERO: u8 = 8;
-    /// An address that was computed ahead, by the operation before.
+    /// An address that the operation before has computed.
     pub const ADDRESS: u8 = 9;
 }
 
@@ -40,19 +40,19 @@ pub struct SystemSegment {
     pub selector: u16,
     /// The segment's base.
     pub base: u32,
-    /// The segment's limit; 0 with a null selector, where nothing can be found.
+    /// The segment's limit; 0 with a null selector, so that every access fails.
     pub limit: u32,
 }
 
-/// LDTR after a reset: all of the first 64 KiB (SDM volume 3, table 11-1). The contract says nothing of it, so it is
-/// what a processor has, and KVM.
+/// LDTR after a reset: the first 64 KiB (SDM volume 3, table 11-1). The contract does not define it; processors and KVM
+/// have this value.
 const LDT_RESET: SystemSegment = SystemSegment { selector: 0, base: 0, limit: 0xffff };
 
 /// The processor.
 #[derive(Debug)]
 pub struct Cpu {
-    /// The general registers, and two of our own: see [`register`]. The length lets an index of four bits go
-    /// unchecked.
+    /// The general registers and two internal ones: see [`register`]. With 16 elements, an index of four bits needs no
+    /// bounds check.
     registers: [u32; 16],
     /// The status flags.
     pub flags: Flags,
@@ -63,15 +63,15 @@ pub struct Cpu {
     /// RAM.
     pub memory: Memory,
     segments: [Segment; segment::COUNT],
-    /// For each segment register the end of what a load may reach without looking further: the end of RAM or the
-    /// hole in it, or 0 where the segment is not flat or somebody watches.
+    /// For each segment register, the address below which a load needs no further check: the start of the hole or the end
+    /// of RAM; 0 if the segment is not flat or there are watchpoints.
     readable: [u32; 8],
-    /// Where behind the hole a load may go on, up to the end of RAM. The end of the address space where there is no
-    /// such place.
+    /// The end of the hole, from which loads are allowed again up to the end of RAM. The end of the address space if there
+    /// is no hole.
     readable_from: [u32; 8],
-    /// As `readable` for stores, which find what is read-only, and the hole, by themselves.
+    /// The same for stores. Read-only memory and the hole are checked separately, by the marks of lines.
     writable: [u32; 8],
-    /// 0xffff_ffff or 0xffff: which bits of ESP the stack uses.
+    /// Which bits of ESP the stack uses: 0xffff_ffff or 0xffff.
     stack_mask: u32,
     /// The global descriptor table.
     pub gdt: Table,
@@ -99,7 +99,7 @@ pub struct Cpu {
     pub request: Option<Request>,
     /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
     pub stack_segment_loaded: bool,
-    /// What the host watches.
+    /// The watchpoints.
     pub watch: Watch,
 }
 
@@ -122,7 +122,7 @@ pub struct State {
 impl Cpu {
     /// The state, while no instruction is being executed.
     pub fn state(&self) -> State {
-        // All of the fields by name: who adds one decides here whether it belongs to the state.
+        // All fields by name, so that a new one does not compile before it is decided whether it belongs to the state.
         let Self {
             registers,
             flags,
@@ -346,6 +346,18 @@ impl Cpu {
         }
     }
 
+    /// Why an operand in memory cannot be replaced that cannot be read, for this reason: a segment that is not to be written
+    /// comes first.
+    #[cold]
+    #[inline(never)]
+    pub fn refused_to_write(&mut self, segment: u8, offset: u32, len: u32, reason: Break) -> Break {
+        match self.segment(segment).linear(offset, len, Access::Write) {
+            None if segment == number::SS => self.stack_fault(0),
+            None => self.general_protection(0),
+            Some(_) => reason,
+        }
+    }
+
     /// Fails where memory refuses one of so many bytes.
     pub fn check_memory(&mut self, address: u32, len: u32, access: Access) -> Step {
         match self.memory.map().refuses(access, address, len) {
@@ -354,9 +366,9 @@ impl Cpu {
         }
     }
 
-    /// How many elements of a string can be accessed one after the other from `offset` on, at most `count`, with
-    /// nothing to look at in between: in memory that does not refuse it, in the segment, watched by nobody, without
-    /// a wrap of the offset. The segment must be flat.
+    /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between: they
+    /// lie in the segment and in memory that allows the access, the offset does not wrap, and there are no watchpoints.
+    /// The segment must be flat.
     pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
         if ends[usize::from(segment & 7)] == 0 {
@@ -370,7 +382,7 @@ impl Cpu {
         &self.segments[usize::from(number) % segment::COUNT]
     }
 
-    /// Changes a segment register. What else must be checked before is the caller's to check.
+    /// Changes a segment register. The caller has made all checks.
     pub fn set_segment(&mut self, number: u8, segment: Segment) {
         self.segments[usize::from(number) % segment::COUNT] = segment;
         self.update_fast_ends(number);
@@ -393,7 +405,7 @@ impl Cpu {
         }
     }
 
-    /// Sets what the host watches.
+    /// Sets the watchpoints.
     pub fn set_watch(&mut self, watch: Watch) {
         self.watch = watch;
         (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
@@ -404,7 +416,7 @@ impl Cpu {
         self.segment(number::CS).is_32_bit()
     }
 
-    /// Sets EIP, and fails where the code segment does not reach so far.
+    /// Sets EIP. Fails if it lies beyond the code segment's limit.
     #[inline(always)]
     pub fn branch(&mut self, target: u32) -> Step {
         self.check_target(target)?;
@@ -412,7 +424,7 @@ impl Cpu {
         Err(Break::Branch)
     }
 
-    /// Fails where the code segment does not reach so far.
+    /// Fails if the address lies beyond the code segment's limit.
     #[inline(always)]
     pub fn check_target(&mut self, target: u32) -> Step {
         if target > self.segments[usize::from(number::CS)].limit {
@@ -453,7 +465,7 @@ impl Cpu {
         self.set_reg(register::ESP, others | value & self.stack_mask);
     }
 
-    /// Pushes a value. ESP changes only where that succeeds.
+    /// Pushes a value. ESP changes only if that succeeds.
     #[inline(always)]
     pub fn push<T: Int>(&mut self, value: T) -> Step {
         let offset = self.stack_pointer().wrapping_sub(T::BYTES) & self.stack_mask;
@@ -469,7 +481,7 @@ impl Cpu {
         self.load(number::SS, offset)
     }
 
-    /// Forgets `bytes` at the top of the stack.
+    /// Drops this many bytes from the top of the stack.
     #[inline(always)]
     pub fn drop_stack(&mut self, bytes: u32) {
         self.set_stack_pointer(self.stack_pointer().wrapping_add(bytes));
@@ -477,8 +489,8 @@ impl Cpu {
 
     /// An entry of the GDT, LDT or IDT at a linear address.
     ///
-    /// The tables at entry are not in memory: there are the flat segments and no gates. KVM's engine has them in
-    /// a page above RAM.
+    /// The tables at entry are not in memory: they have the flat segments and no gates. KVM's engine keeps them in a page
+    /// above RAM.
     pub fn read_table(&mut self, address: u32) -> Result<Descriptor, Break> {
         if let Some(offset) = address.checked_sub(entry::GDT.base)
             && offset <= u32::from(entry::GDT.limit)
@@ -508,14 +520,14 @@ impl Cpu {
 
     /// Sets the accessed flag of a descriptor that has been loaded, in its table.
     pub fn mark_accessed(&mut self, descriptor: Descriptor, address: u32) -> Step {
-        // In the table at entry, which is not in memory, the flag is set.
+        // In the table at entry, which is not in memory, the flag is set already.
         if descriptor.accessed() == descriptor {
             return Ok(());
         }
         self.write_access_byte(descriptor.accessed(), address)
     }
 
-    /// Changes the byte of a descriptor in its table that says what it is and how it is used.
+    /// Changes the access byte of a descriptor in its table.
     pub fn write_access_byte(&mut self, descriptor: Descriptor, address: u32) -> Step {
         const ACCESS_BYTE: u32 = 5;
         let address = address.wrapping_add(ACCESS_BYTE);

@@ -14,25 +14,25 @@ use flatland_x86::instruction::is_floating_point_or_vector;
 /// The most bytes of an instruction (SDM volume 2, section 2.3.11).
 const MAX_LENGTH: usize = 15;
 
-/// How the processor is advertised by `cpuid`: without TZCNT and LZCNT their prefix is ignored, as on an i686, and
-/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F). WBNOINVD is WBINVD in the same way.
+/// Decodes as the processor that `cpuid` describes: an i686 without TZCNT, LZCNT and WBNOINVD ignores their prefix, and
+/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F).
 const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
     | DecoderOptions::NO_MPFX_0FBD
     | DecoderOptions::NO_WBNOINVD
     | DecoderOptions::FORCE_RESERVED_NOP;
 
-/// What can be said of an instruction without executing it.
+/// What is known of an instruction after decoding.
 pub struct Decoded {
     /// Whether nothing can follow it in its block.
     pub ends_block: bool,
-    /// How many bytes it has. One that is no instruction has at least one.
+    /// Its length in bytes; at least one, even if it is invalid.
     pub len: u32,
 }
 
 /// Decodes the instruction at a linear address, and appends its operations.
 ///
-/// `eip` is its address in the code segment, and `room` how many bytes from there on lie in the segment. An
-/// instruction that cannot be executed becomes an operation that says so.
+/// `eip` is its address in the code segment, and `room` the number of bytes from there to the segment's limit. An
+/// instruction that cannot be executed becomes an operation that raises the fault.
 pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) -> Decoded {
     let in_segment = room.min(MAX_LENGTH as u64) as u32;
     let bytes = cpu.memory.code(linear, in_segment);
@@ -168,39 +168,39 @@ fn register_number(register: Register) -> u8 {
         .map_or(0, |(first, _)| (register as u32 - first as u32) as u8)
 }
 
-/// The part of an instruction that computes its address of 16 bits.
+/// The operation that computes a 16-bit address for the next one.
 fn address_of_16_bits(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.set_reg(register::ADDRESS, cpu.effective_address(op) & 0xffff);
     Ok(())
 }
 
-/// An instruction of a unit that is not here.
+/// An instruction of a unit that this processor does not have.
 fn unsupported(cpu: &mut Cpu, _: &Op) -> Step {
     Err(cpu.fail(Problem::Unsupported))
 }
 
-/// Bytes that are no instruction.
+/// An invalid instruction.
 fn invalid_opcode(cpu: &mut Cpu, _: &Op) -> Step {
     Err(cpu.invalid_opcode())
 }
 
-/// An instruction that begins or goes on where there is no memory.
+/// An instruction that begins or continues outside memory.
 fn fetch_refused(cpu: &mut Cpu, op: &Op) -> Step {
     Err(cpu.fail(Problem::Refused(Access::Execute, op.immediate)))
 }
 
-/// An instruction that goes on beyond the code segment's limit, or for more than 15 bytes.
+/// An instruction that crosses the code segment's limit, or is longer than 15 bytes.
 fn fetch_beyond_limit(cpu: &mut Cpu, _: &Op) -> Step {
     Err(cpu.general_protection(0))
 }
 
-/// The end of a block that goes on behind it.
+/// Ends a block whose last instruction is no branch.
 fn fall_through(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.eip = op.next;
     Err(Break::Branch)
 }
 
-/// The operation that ends a block after `last`, where nothing else does.
+/// The operation that ends a block after `last`.
 pub fn end_of_block(last: &Op) -> Op {
     Op { handler: fall_through, ..*last }
 }

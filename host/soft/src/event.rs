@@ -1,21 +1,21 @@
-//! What comes of an instruction besides its effect: why it leaves its block, why it cannot be executed, and what it
-//! wants of the outside.
+//! Results of an instruction besides its effect on the processor: why its block ends, why it cannot be executed, and what
+//! it requests of the host.
 
 use alloc::vec::Vec;
 use flatland_x86::Access;
 
-/// Why a block of operations does not go on with its next one.
+/// Why a block does not continue with its next operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
     /// The instruction is complete, and EIP is set.
     Branch,
-    /// The same, and what decides how the host goes on may have changed: decoded code, CS or TF.
+    /// The same, and decoded code, CS or TF may have changed.
     BranchAnew,
     /// The instruction is complete, and stored to where decoded code lies.
     CodeChanged,
     /// A string instruction has made progress and is to be executed again.
     Again,
-    /// The instruction needs the outside: see `Cpu::request`.
+    /// The instruction needs the host: see `Cpu::request`.
     Request,
     /// The instruction cannot be executed: see `Cpu::problem`. Registers and flags are as before it.
     Problem,
@@ -31,14 +31,14 @@ pub enum Problem {
     Event(Event),
     /// An access that memory refuses, and the first byte that does.
     Refused(Access, u32),
-    /// The instruction is none of this engine's.
+    /// This engine does not have the instruction.
     Unsupported,
 }
 
 /// An exception or interrupt (SDM volume 3, section 7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which.
+    /// The vector.
     pub vector: u8,
     /// The error code, for the vectors that have one.
     pub error_code: Option<u32>,
@@ -60,13 +60,13 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Whether an instruction asked for it.
+    /// Whether it is a software interrupt.
     pub fn is_software(self) -> bool {
         matches!(self, Self::Software | Self::PrivilegedSoftware)
     }
 }
 
-/// What an instruction wants of the outside.
+/// What an instruction requests of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Transfers from a port.
@@ -79,14 +79,14 @@ pub enum Request {
         width: u8,
         /// The transfers' data.
         data: OutData,
-        /// Whether the instruction is through: a repeated one may have more.
+        /// Whether the instruction is complete; a repeated one may have more transfers to make.
         complete: bool,
     },
     /// `hlt`.
     Halt,
 }
 
-/// Transfers from a port, and what becomes of them.
+/// Transfers from a port, and where their data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct In {
     /// The port's number.
@@ -112,7 +112,7 @@ pub enum InTarget {
     String {
         /// Whether there is a `rep`.
         repeats: bool,
-        /// Whether ECX and EDI count, or CX and DI.
+        /// Whether the registers are ECX and EDI, or else CX and DI.
         address_32: bool,
     },
 }
@@ -122,7 +122,7 @@ pub enum InTarget {
 pub enum OutData {
     /// In RAM: the first byte's address and the number of bytes.
     Ram(u32, u32),
-    /// In the accumulator, as it was.
+    /// In the accumulator.
     Accumulator([u8; 4]),
     /// Gathered from memory.
     Bytes(Vec<u8>),

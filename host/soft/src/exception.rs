@@ -20,12 +20,12 @@ const DOUBLE_FAULT: u8 = 8;
 pub enum Undelivered {
     /// An exception while a double fault was being delivered.
     TripleFault,
-    /// The handler is not code of privilege level 0, but something that this engine cannot go to.
+    /// The handler is not code of privilege level 0, which this engine does not support.
     Unsupported,
 }
 
-/// Delivers an event of the instruction between two addresses: on success the processor stands at a handler. The result is
-/// the event whose handler that is: a fault during delivery takes the first one's place.
+/// Delivers an event of the instruction between two addresses: on success EIP is at a handler. Returns the event that was
+/// delivered: a fault during delivery replaces the first one.
 pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event, Undelivered> {
     let mut event = event;
     loop {
@@ -39,8 +39,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
         let second = match cpu.problem {
             Problem::Event(second) => second,
             Problem::Unsupported => return Err(Undelivered::Unsupported),
-            // A stack or table that is not there. A processor reads and writes nothing there, and sooner or later
-            // has no way on.
+            // The stack or a table lies outside memory. A processor ends in a triple fault, sooner or later.
             Problem::Refused(..) => return Err(Undelivered::TripleFault),
         };
         event = match (event.vector, event.kind) {

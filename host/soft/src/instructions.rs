@@ -27,8 +27,7 @@ use super::operation::{Handler, Op};
 pub use far_control::{Transfer, code_segment};
 pub use io::complete as complete_input;
 
-/// The handler of an instruction, if this engine has it. `op` has its operands, and the handler's module may
-/// change how they are laid out.
+/// The handler of an instruction, if this engine has it. `op` has the operands; the handler's module may rearrange them.
 pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     None.or_else(|| data_transfer::select(instruction))
         .or_else(|| arithmetic::select(instruction))
@@ -49,7 +48,7 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         .or_else(|| system::select(instruction))
 }
 
-/// Whether the instruction behind this one is not always the next.
+/// Whether an instruction may be followed by another one than that behind it.
 pub fn ends_block(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     matches!(

@@ -1,6 +1,5 @@
-//! A software processor: an interpreter of the i686 that Flatland's contract describes, for machines without a usable
-//! KVM and for what KVM cannot do. It needs nothing of the processor and the operating system it runs on: `no_std` and an
-//! allocator are enough.
+//! A software processor: an interpreter of the i686 that Flatland's contract describes. It runs where there is no KVM, and
+//! does what KVM cannot: count instructions and watch memory. It is `no_std` and needs an allocator.
 //!
 //! [`SoftEngine`] is the processor with its RAM. It runs until the guest talks at a port, halts or faults, and says so:
 //!
@@ -20,12 +19,11 @@
 //! # Ok::<(), flatland_x86::EngineError>(())
 //! ```
 //!
-//! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), and
-//! executed from there. Whoever has the manual open finds them in `instructions`, by the groups of SDM volume 1,
-//! section 5.1.
+//! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), and executed from
+//! there. The files in `instructions` are the groups of SDM volume 1, section 5.1.
 //!
-//! What is not there: x87, MMX, SSE, paging, other privilege levels than 0, task switches, virtual-8086 mode. A
-//! guest that wants one of them gets a fault that names the instruction. `cpuid` does not advertise them.
+//! It does not have x87, MMX, SSE, paging, privilege levels other than 0, task switches and virtual-8086 mode. An
+//! instruction that needs one of them is a fault that names it. `cpuid` does not advertise them.
 
 #![no_std]
 
@@ -68,31 +66,31 @@ const NAME: &str = "the soft engine";
 /// DR6.BS: a debug exception came of TF (SDM volume 3, section 19.2.3).
 const DR6_SINGLE_STEP: u32 = 1 << 14;
 
-/// No limit of instructions. A block that costs more than is left is looked at before it runs; one that costs
-/// [`u64::MAX`] always is.
+/// No limit of instructions. A block that costs more than is left of the limit is executed one by one; so is always one
+/// that costs [`u64::MAX`].
 const NO_LIMIT: u64 = u64::MAX - 1;
 
-/// A processor that this program interprets.
+/// The interpreter: a processor and its RAM.
 #[derive(Debug)]
 pub struct SoftEngine {
     cpu: Cpu,
     blocks: Blocks,
     stops: Stops,
     interrupted: Arc<Interrupted>,
-    /// The transfers that the last exit was about, while their instruction is not complete.
+    /// The transfers of the last [`Exit::In`], until their instruction is complete.
     input: Option<In>,
-    /// Their data.
+    /// The data of these transfers.
     input_data: Vec<u8>,
-    /// What the last exit handed over.
+    /// The data of the last [`Exit::Out`].
     output: OutData,
     location: Location,
-    /// The instruction of the last exit is complete, and what comes after an instruction has still to come.
-    aftermath: Option<Aftermath>,
-    /// A breakpoint that has been reported.
+    /// The checks after an instruction that the last exit has put off.
+    after: Option<AfterInstruction>,
+    /// The breakpoint that was reported last.
     reported: Option<u32>,
 }
 
-/// Whether somebody outside wants the run to come back.
+/// Set by another thread: the run is to return.
 #[derive(Debug, Default)]
 struct Interrupted(AtomicBool);
 
@@ -110,14 +108,14 @@ struct State {
     map: MemoryMap,
 }
 
-/// What an instruction that was executed on its own leaves to be done.
+/// What the checks after an instruction need to know of it.
 #[derive(Clone, Copy, Debug)]
-struct Aftermath {
-    /// Where the instruction stands.
+struct AfterInstruction {
+    /// The instruction's address.
     eip: u32,
     /// Whether TF was set before it.
     trap: bool,
-    /// Whether it is through: a repeated one may not be.
+    /// Whether it is complete; a repeated one may not be.
     complete: bool,
 }
 
@@ -132,15 +130,15 @@ enum Stopped {
     Debug(DebugStop),
 }
 
-/// What became of a block.
-enum Left {
-    /// It goes on.
+/// How a block ended.
+enum BlockEnd {
+    /// The processor continues.
     Complete,
-    /// It goes on in the handler of an event.
+    /// It continues in the handler of an event.
     InHandler,
-    /// It goes on, with the same instruction.
+    /// It continues with the same instruction.
     Again,
-    /// It does not.
+    /// It stops.
     Stopped(Stopped),
 }
 
@@ -156,12 +154,12 @@ impl SoftEngine {
             input_data: Vec::new(),
             output: OutData::Accumulator([0; 4]),
             location: Location::At(flatland_contract::memory::ENTRY),
-            aftermath: None,
+            after: None,
             reported: None,
         }
     }
 
-    /// How many instructions can be executed before somebody must look.
+    /// The instruction count up to which whole blocks may be executed without checks. 0 if each instruction needs one.
     fn limit(&self) -> u64 {
         let one_by_one =
             self.stops.step || self.cpu.watch.is_active() || self.cpu.control_flags & flags::TF != 0;
@@ -175,7 +173,7 @@ impl SoftEngine {
         if let Some(stopped) = self.finish_last() {
             return stopped;
         }
-        // Only where the run begins at the breakpoint does it matter that it has been reported.
+        // A reported breakpoint is skipped only if the run begins there.
         self.reported =
             self.reported.filter(|&at| at == self.cpu.eip && self.stops.breakpoints.contains(&at));
         loop {
@@ -189,7 +187,7 @@ impl SoftEngine {
         }
     }
 
-    /// Completes what the last exit has left.
+    /// Completes the instruction of the last exit.
     fn finish_last(&mut self) -> Option<Stopped> {
         if let Some(input) = self.input.take() {
             let complete = instructions::complete_input(&mut self.cpu, &input, &self.input_data);
@@ -197,19 +195,19 @@ impl SoftEngine {
             if self.cpu.memory.code_changed() {
                 self.blocks.remove_changed(&mut self.cpu);
             }
-            self.aftermath = self.one_by_one(input.eip, complete);
+            self.after = self.one_by_one(input.eip, complete);
         }
-        let aftermath = self.aftermath.take()?;
-        self.after_instruction(aftermath)
+        let after = self.after.take()?;
+        self.after_instruction(after)
     }
 
-    /// The aftermath of an instruction that is executed now, where anybody wants to know.
-    fn one_by_one(&self, eip: u32, complete: bool) -> Option<Aftermath> {
+    /// The checks after the instruction that was just completed, if any are needed.
+    fn one_by_one(&self, eip: u32, complete: bool) -> Option<AfterInstruction> {
         let trap = self.cpu.control_flags & flags::TF != 0;
-        (self.limit() == 0).then_some(Aftermath { eip, trap, complete })
+        (self.limit() == 0).then_some(AfterInstruction { eip, trap, complete })
     }
 
-    /// Executes whole blocks. `None` when the next one is to be looked at first.
+    /// Executes whole blocks. `None` when the next one must be executed one by one.
     fn execute_blocks(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
         let mut limit = self.limit();
         if limit == 0 && !interrupted.0.load(Ordering::Relaxed) {
@@ -236,7 +234,7 @@ impl SoftEngine {
                 (op, Break::CodeChanged) => self.execute_rest(id, op),
                 other => other,
             };
-            if let Left::Stopped(stopped) = self.settle(&op, reason) {
+            if let BlockEnd::Stopped(stopped) = self.settle(&op, reason) {
                 return Some(stopped);
             }
             limit = self.limit();
@@ -244,7 +242,7 @@ impl SoftEngine {
         }
     }
 
-    /// Goes on in a block behind a store to where decoded code lies, as long as the block itself stays.
+    /// Continues in a block after a store to decoded code, as long as the block itself is not removed.
     #[cold]
     fn execute_rest(&mut self, id: Id, mut op: Op) -> (Op, Break) {
         loop {
@@ -262,7 +260,7 @@ impl SoftEngine {
         }
     }
 
-    /// Executes one instruction, and looks before and after.
+    /// Executes one instruction, with all checks before and after it.
     fn execute_one(&mut self) -> Option<Stopped> {
         let eip = self.cpu.eip;
         if self.stops.instructions.is_some_and(|limit| self.cpu.instructions >= limit) {
@@ -276,46 +274,46 @@ impl SoftEngine {
         self.cpu.stack_segment_loaded = false;
         let (op, reason) = execute_block(&mut self.cpu, &self.blocks.get(id).ops);
         let op = *op;
-        let mut aftermath = Aftermath { eip, trap, complete: true };
+        let mut after = AfterInstruction { eip, trap, complete: true };
         match self.settle(&op, reason) {
-            Left::Complete => {}
+            BlockEnd::Complete => {}
             // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
-            Left::InHandler => aftermath.trap = false,
-            Left::Again => aftermath.complete = false,
-            Left::Stopped(stopped) => {
+            BlockEnd::InHandler => after.trap = false,
+            BlockEnd::Again => after.complete = false,
+            BlockEnd::Stopped(stopped) => {
                 if let Stopped::Out { .. } = stopped {
-                    aftermath.complete = self.cpu.eip != eip;
-                    self.aftermath = Some(aftermath);
+                    after.complete = self.cpu.eip != eip;
+                    self.after = Some(after);
                 }
                 return Some(stopped);
             }
         }
-        self.after_instruction(aftermath)
+        self.after_instruction(after)
     }
 
-    /// Sees to the end of a block, or of what was executed of it: counts, and settles what is not the machine's.
+    /// Ends a block, or the executed part of one: counts instructions and handles requests, exceptions and faults.
     #[inline(never)]
-    fn settle(&mut self, op: &Op, reason: Break) -> Left {
+    fn settle(&mut self, op: &Op, reason: Break) -> BlockEnd {
         let cpu = &mut self.cpu;
         let before = u64::from(op.ordinal) - 1;
         let left = match reason {
             Break::Branch | Break::BranchAnew => {
                 cpu.instructions += before + 1;
-                Left::Complete
+                BlockEnd::Complete
             }
             Break::CodeChanged => {
                 cpu.instructions += before + 1;
                 cpu.eip = op.next;
-                Left::Complete
+                BlockEnd::Complete
             }
             Break::Again => {
                 cpu.instructions += before;
                 cpu.eip = op.eip;
-                Left::Again
+                BlockEnd::Again
             }
             Break::Request => {
                 cpu.instructions += before;
-                Left::Stopped(self.on_request(op))
+                BlockEnd::Stopped(self.on_request(op))
             }
             Break::Problem => {
                 cpu.instructions += before;
@@ -348,8 +346,8 @@ impl SoftEngine {
         }
     }
 
-    /// An instruction that cannot be executed. An exception is the guest's if it has an IDT.
-    fn on_problem(&mut self, op: &Op) -> Left {
+    /// Handles an instruction that cannot be executed. If the guest has an IDT, it gets the exception.
+    fn on_problem(&mut self, op: &Op) -> BlockEnd {
         let problem = self.cpu.problem;
         let location = Location::At(op.eip);
         let kind = match problem {
@@ -362,15 +360,15 @@ impl SoftEngine {
         self.fault(kind, location)
     }
 
-    /// An exception or software interrupt of the instruction between two addresses.
-    fn on_event(&mut self, event: Event, eip: u32, next: u32) -> Left {
+    /// Handles an exception or software interrupt of the instruction between two addresses.
+    fn on_event(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
         if !self.cpu.has_idt() {
             return self.on_event_without_idt(event, eip, next);
         }
         match exception::deliver(&mut self.cpu, event, eip, next) {
             Ok(delivered) => {
                 self.cpu.instructions += u64::from(delivered.kind.is_software());
-                Left::InHandler
+                BlockEnd::InHandler
             }
             Err(Undelivered::TripleFault) => {
                 let kind = self.frame_overflows(event).unwrap_or(FaultKind::TripleFault);
@@ -380,9 +378,9 @@ impl SoftEngine {
         }
     }
 
-    /// Without an IDT there are gates for the processor's own vectors, which all lead to the host. The others
-    /// are beyond the table's limit.
-    fn on_event_without_idt(&mut self, event: Event, eip: u32, next: u32) -> Left {
+    /// Handles an event while the IDT is the one at entry: it has gates for the processor's own vectors, all of which lead
+    /// to the host. Other vectors are beyond its limit.
+    fn on_event_without_idt(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
         const VECTORS: u8 = 32;
         const GENERAL_PROTECTION: u8 = 13;
         let Event { vector, error_code, kind } = event;
@@ -415,23 +413,22 @@ impl SoftEngine {
         FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(self.cpu.memory.code(linear, 15)) }
     }
 
-    fn fault(&mut self, kind: FaultKind, location: Location) -> Left {
+    fn fault(&mut self, kind: FaultKind, location: Location) -> BlockEnd {
         self.location = location;
-        Left::Stopped(Stopped::Fault(Fault { kind, location }))
+        BlockEnd::Stopped(Stopped::Fault(Fault { kind, location }))
     }
 
-    /// What follows an instruction that was executed on its own: the trap of TF (SDM volume 3, section
-    /// 19.3.1.4), and the host's stops.
-    fn after_instruction(&mut self, aftermath: Aftermath) -> Option<Stopped> {
-        let Aftermath { eip, trap, mut complete } = aftermath;
+    /// The checks after an instruction: the trap of TF (SDM volume 3, section 19.3.1.4), and the host's stops.
+    fn after_instruction(&mut self, after: AfterInstruction) -> Option<Stopped> {
+        let AfterInstruction { eip, trap, mut complete } = after;
         if trap && !self.cpu.stack_segment_loaded {
             self.cpu.debug[6] |= DR6_SINGLE_STEP;
             let event = Event { vector: 1, error_code: None, kind: EventKind::Trap };
-            // The trap belongs to no instruction any more: it stands before the next one.
-            if let Left::Stopped(stopped) = self.on_event(event, self.cpu.eip, self.cpu.eip) {
+            // The trap is between two instructions: its location is the next one.
+            if let BlockEnd::Stopped(stopped) = self.on_event(event, self.cpu.eip, self.cpu.eip) {
                 return Some(stopped);
             }
-            // It goes on in the handler, even where the repeated instruction does not.
+            // The handler runs even if the repeated instruction is not complete.
             complete = true;
         }
         if !complete {
@@ -451,7 +448,7 @@ impl SoftEngine {
     }
 }
 
-/// Executes operations up to the first that leaves the block. The last one always does.
+/// Executes operations up to the first that leaves the block. The last one always leaves it.
 #[inline(always)]
 fn execute_block<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> (&'a Op, Break) {
     let mut last = &ops[0];
@@ -540,7 +537,7 @@ impl Engine for SoftEngine {
         cpu.eip = registers.eip;
         cpu.set_eflags(registers.eflags);
         self.input = None;
-        self.aftermath = None;
+        self.after = None;
         self.location = Location::At(registers.eip);
         Ok(())
     }
@@ -588,7 +585,7 @@ impl Engine for SoftEngine {
         let state = own.ok_or(EngineError::ForeignSnapshot)?;
         self.cpu.memory.restore(&state.memory);
         self.cpu.set_state(&state.cpu);
-        (self.input, self.aftermath, self.reported) = (None, None, None);
+        (self.input, self.after, self.reported) = (None, None, None);
         self.location = Location::At(self.cpu.eip);
         Ok(())
     }

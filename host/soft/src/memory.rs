@@ -1,6 +1,6 @@
-//! RAM, which of it has been decoded, and what of it is not to be written or not there.
+//! RAM, with a set of marks for each line of it: decoded code, no stores, unchanged since the snapshot.
 //!
-//! Addresses here are linear, which without paging are physical. Segments are applied before
+//! Addresses are linear, and physical at once, since there is no paging. Segments are applied before
 //! ([`segment`](super::segment)).
 
 use alloc::boxed::Box;
@@ -15,14 +15,14 @@ use super::int::Int;
 use flatland_x86::Access;
 use flatland_x86::MemoryMap;
 
-/// A line of RAM is 2^6 bytes: the unit in which stores find out that they may have changed code, or may not be done.
+/// A line of RAM is 2^6 bytes. A store checks the marks of its lines.
 const LINE_SHIFT: u32 = 6;
 
 /// A decoded block has bytes in the line.
 const HAS_CODE: u8 = 1 << 0;
 /// The line is read-only, or in the hole.
 const NO_STORES: u8 = 1 << 1;
-/// The line is as the last snapshot has it.
+/// The line is unchanged since the last snapshot.
 const UNTOUCHED: u8 = 1 << 2;
 
 /// RAM from address 0.
@@ -30,22 +30,22 @@ const UNTOUCHED: u8 = 1 << 2;
 pub struct Memory {
     ram: Vec<u8>,
     map: MemoryMap,
-    /// For each line what a store must look at, and one line more.
+    /// The marks of each line, and of one line more for stores across the end.
     lines: Box<[u8]>,
-    /// The stores to lines with code that nobody has looked at yet: first byte and number of bytes.
+    /// The stores to lines with code since [`Self::take_changes`]: first byte and number of bytes.
     changes: Vec<(u32, u32)>,
-    /// The snapshot that RAM is compared with, if there is one.
+    /// The snapshot that was taken or restored last, if there is one.
     base: Option<Contents>,
-    /// The lines that are no longer as it has them.
+    /// The lines that have been written since.
     touched: Vec<u32>,
 }
 
-/// What lies in RAM. Pages of zeros take no room.
+/// The contents of RAM. Pages of zeros are left out.
 #[derive(Clone, Debug)]
 pub struct Contents(Arc<BTreeMap<u32, Box<[u8]>>>);
 
 impl Memory {
-    /// Zeroed RAM of whole pages. The operating system hands it out when it is touched.
+    /// Zeroed RAM of whole pages. The operating system allocates a page when it is first touched.
     pub fn new(map: MemoryMap) -> Self {
         let size = map.ram().bytes();
         debug_assert!(size.is_multiple_of(PAGE_SIZE));
@@ -97,7 +97,7 @@ impl Memory {
         Some(())
     }
 
-    /// Writes where there is something to look at.
+    /// Writes to lines with marks.
     #[cold]
     #[inline(never)]
     fn write_marked<T: Int>(&mut self, address: u32, value: T, marks: u8) -> Option<()> {
@@ -122,7 +122,7 @@ impl Memory {
         &self.ram[start..end]
     }
 
-    /// Copies `bytes` to RAM for the host, as many as fit, and returns how many those are.
+    /// Copies as many of `bytes` to RAM as fit, for the host, and returns how many these are.
     pub fn write_bytes(&mut self, address: u32, bytes: &[u8]) -> usize {
         let len = bytes.len().min(self.size().saturating_sub(address) as usize);
         if len > 0 {
@@ -176,7 +176,7 @@ impl Memory {
         }
     }
 
-    /// What lies in RAM now. From here on it is known which lines are written.
+    /// The contents of RAM. From now on written lines are noted.
     pub fn snapshot(&mut self) -> Contents {
         const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
         let pages = self.ram.chunks_exact(ZEROS.len()).zip(0..).filter(|(page, _)| *page != ZEROS);
@@ -185,7 +185,7 @@ impl Memory {
         contents
     }
 
-    /// Puts RAM back. If this is the last snapshot, or the last that was restored, only what was written is touched.
+    /// Restores RAM. If this snapshot was the last to be taken or restored, only written lines are copied.
     pub fn restore(&mut self, contents: &Contents) {
         match &self.base {
             Some(base) if Arc::ptr_eq(&base.0, &contents.0) => {
@@ -235,7 +235,7 @@ impl Memory {
         core::mem::take(&mut self.changes)
     }
 
-    /// Says that these bytes have been decoded, or with `false` that nothing decoded is left in their line.
+    /// Marks a line: whether it has decoded code.
     pub fn set_line_has_code(&mut self, line: u32, has_code: bool) {
         if let Some(entry) = self.lines.get_mut(line as usize) {
             *entry = *entry & !HAS_CODE | if has_code { HAS_CODE } else { 0 };
@@ -245,9 +245,9 @@ impl Memory {
 
 /// Zeroed bytes, without touching them.
 ///
-/// An allocator may take memory that was used before and clear it, which for a machine's RAM takes a hundred times
-/// as long as everything else. glibc's does so up to 32 MiB, and takes more than that from the system, which clears
-/// pages when they are touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux more is allocated than is used.
+/// An allocator may take memory that was used before and clear it. For a machine's RAM that takes a hundred times as long
+/// as everything else. glibc's does so up to 32 MiB; larger blocks come from the system, which clears pages when they are
+/// touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux at least that much is allocated.
 fn zeroed(size: usize) -> Vec<u8> {
     const FRESH_FROM: usize = if cfg!(target_os = "linux") { (32 << 20) + PAGE_SIZE as usize } else { 0 };
     let mut bytes = vec![0; size.max(FRESH_FROM)];

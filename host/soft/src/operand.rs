@@ -4,18 +4,18 @@ use iced_x86::{Instruction, MemorySize, OpKind, Register};
 
 use super::int::Size;
 
-/// What kind of operand it is.
+/// The kind of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A register.
     Register,
     /// In memory.
     Memory,
-    /// In the instruction.
+    /// An immediate.
     Immediate,
 }
 
-/// What kind of operand an operand is.
+/// The kind of an instruction's operand.
 pub fn kind(instruction: &Instruction, operand: u32) -> Kind {
     match instruction.op_kind(operand) {
         OpKind::Register => Kind::Register,

@@ -1,15 +1,15 @@
-//! A decoded instruction: what to call, and the operands.
+//! A decoded instruction: its handler and its operands.
 
 use super::cpu::Cpu;
 use super::event::{Break, Step};
 use super::int::Int;
 
-/// Executes an operation. It changes registers and flags only when nothing can fail any more.
+/// Executes an operation. It changes registers and flags only after everything that can fail.
 pub type Handler = fn(&mut Cpu, &Op) -> Step;
 
 /// An instruction, or a part of one, ready to be executed.
 ///
-/// Which fields mean something depends on the handler.
+/// The handler decides which fields it uses.
 #[derive(Clone, Copy)]
 pub struct Op {
     /// What to call.
@@ -55,6 +55,9 @@ pub trait Place<T: Int>: Source<T> {
     /// Whether it is in memory, where writing can fail.
     const IN_MEMORY: bool;
 
+    /// Its value, which will be replaced: reading fails where writing would not be allowed.
+    fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break>;
+
     /// Stores to it: all or nothing.
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step;
 
@@ -83,6 +86,11 @@ impl<T: Int> Source<T> for Destination {
 
 impl<T: Int> Place<T> for Destination {
     const IN_MEMORY: bool = false;
+
+    #[inline(always)]
+    fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break> {
+        Self::read(cpu, op)
+    }
 
     #[inline(always)]
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step {
@@ -114,6 +122,13 @@ impl<T: Int> Place<T> for Memory {
     const IN_MEMORY: bool = true;
 
     #[inline(always)]
+    fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break> {
+        let offset = cpu.effective_address(op);
+        cpu.load(op.segment, offset)
+            .map_err(|reason| cpu.refused_to_write(op.segment, offset, T::BYTES, reason))
+    }
+
+    #[inline(always)]
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step {
         cpu.store(op.segment, cpu.effective_address(op), value)
     }
@@ -139,7 +154,7 @@ impl Cpu {
         self.reg(op.base).wrapping_add(index).wrapping_add(op.displacement)
     }
 
-    /// The time stamp counter: instructions, so that a run repeats itself.
+    /// The time stamp counter. It counts instructions, so that runs are repeatable.
     pub fn time_stamp(&self, op: &Op) -> u64 {
         self.instructions + u64::from(op.ordinal)
     }

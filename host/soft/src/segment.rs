@@ -1,4 +1,4 @@
-//! Segments: descriptors, and what the processor keeps of them (SDM volume 3, section 3.4 and chapter 6).
+//! Segments: descriptors, and the parts of them that the processor caches (SDM volume 3, section 3.4 and chapter 6).
 
 use flatland_x86::Access;
 
@@ -104,7 +104,7 @@ impl Descriptor {
 /// A segment register: the selector, and the descriptor that was loaded by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// What the guest sees.
+    /// The selector, which the guest can read.
     pub selector: u16,
     /// The base address.
     pub base: u32,
@@ -159,7 +159,7 @@ impl Segment {
         (self.allows(access) && self.room(offset) >= u64::from(len)).then(|| self.base.wrapping_add(offset))
     }
 
-    /// How many bytes from `offset` on lie inside the limit. A segment of 4 GiB has no limit to exceed.
+    /// How many bytes from `offset` on lie inside the limit. In a segment of 4 GiB all do.
     pub fn room(&self, offset: u32) -> u64 {
         let (first, last) = if self.expands_down() {
             let last = if self.is_32_bit() { u32::MAX } else { 0xffff };

@@ -1,12 +1,12 @@
-//! What the host watches, as the processor sees it.
+//! Watchpoints.
 
 use alloc::vec::Vec;
 use flatland_x86::Access;
 use flatland_x86::Watchpoint;
 
-/// The watchpoints, and whether the current instruction has touched one.
+/// The watchpoints, and the one that the current instruction has accessed.
 ///
-/// While there are any, no segment counts as flat, so that every access comes by here.
+/// While there are any, no segment counts as flat, so that each access is checked here.
 #[derive(Debug, Default)]
 pub struct Watch {
     points: Vec<Watchpoint>,
@@ -14,17 +14,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches these.
+    /// Sets these watchpoints.
     pub fn new(points: &[Watchpoint]) -> Self {
         Self { points: points.to_vec(), hit: None }
     }
 
-    /// Whether there is anything to watch.
+    /// Whether there are watchpoints.
     pub fn is_active(&self) -> bool {
         !self.points.is_empty()
     }
 
-    /// Notes an access. A store counts for more than a load.
+    /// Notes an access. A store replaces a load.
     pub fn access(&mut self, address: u32, len: u32, access: Access) {
         let touched = self.points.iter().find_map(|point| point.touched_by(address, len, access));
         if let Some(touched) = touched
@@ -34,7 +34,7 @@ impl Watch {
         }
     }
 
-    /// What has been touched since this was last asked.
+    /// The access since the last call, if there was one.
     pub fn take_hit(&mut self) -> Option<(u32, Access)> {
         self.hit.take()
     }

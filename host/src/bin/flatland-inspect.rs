@@ -5,22 +5,21 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-use flatland::{Image, MemorySize, listing};
-use flatland_contract::memory::MAX_RAM_SIZE;
+use flatland::listing::{self, ListingError};
+use flatland::{Program, ProgramError};
 use flatland_contract::status;
 
-const USAGE: &str = "flatland-inspect: give one of `disasm IMAGE ELF [FUNCTION]` and `size ELF`";
+const USAGE: &str = "flatland-inspect: give one of `disasm ELF [FUNCTION]` and `size ELF`";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap_or_default()).collect();
     let result = match words.as_slice() {
-        ["disasm", image, elf] => disassembly(image, elf, None),
-        ["disasm", image, elf, function] => disassembly(image, elf, Some(function)),
-        ["size", elf] => listing::sizes(Path::new(elf)).map_err(|error| error.to_string()),
+        ["disasm", elf] => list(elf, |program| listing::disassembly(program, None)),
+        ["disasm", elf, function] => list(elf, |program| listing::disassembly(program, Some(function))),
+        ["size", elf] => list(elf, listing::sizes),
         _ => {
             eprintln!("{USAGE}");
             return status::USAGE.into();
@@ -34,11 +33,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn disassembly(image: &str, elf: &str, function: Option<&str>) -> Result<String, String> {
-    let most = MemorySize::from_bytes(MAX_RAM_SIZE.into()).expect("it is a size that machines have");
-    let image =
-        Image::open(Path::new(image), most).map_err(|error| format!("cannot read `{image}`: {error}"))?;
-    listing::disassembly(&image, Path::new(elf), function).map_err(|error| error.to_string())
+fn list(elf: &str, listing: impl FnOnce(&Program) -> Result<String, ListingError>) -> Result<String, String> {
+    let program =
+        Program::open(elf).map_err(|error: ProgramError| format!("cannot read `{elf}`: {error}"))?;
+    listing(&program).map_err(|error| error.to_string())
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -6,6 +6,7 @@
 use flatland::x86::{Access, FaultKind};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
+use super::processor::Processor;
 use super::subject::{After, Bus, End, RAM};
 use super::trace::{ALL_STATUS, decode};
 use super::unicorn::UnicornSubject;
@@ -39,6 +40,8 @@ enum Of {
     Qemu,
     /// Unicorn 2.0.1.
     Unicorn,
+    /// The processor that runs the test.
+    Processor,
 }
 
 const PART_DONE: &str =
@@ -68,6 +71,14 @@ const KNOWN: &[Known] = &[
                 && (matches!(outside_ram(&theirs.end), Some((Access::Read, _))) || is_exception(theirs, 13))
         },
         reason: "KVM's instruction emulator reads the operand of bytes that are no instruction",
+    },
+    Known {
+        of: Of::KvmEmulator,
+        is_this: |_, Difference { ours, theirs, .. }| {
+            (is_exception(ours, 12) || is_exception(ours, 13))
+                && matches!(outside_ram(&theirs.end), Some((Access::Read, _)))
+        },
+        reason: "KVM's instruction emulator reads what is to be replaced before it looks whether its segment may be written",
     },
     Known { of: Of::Kvm, is_this: |_, between| is_same_place_outside_ram(between), reason: PART_DONE },
     Known {
@@ -288,6 +299,52 @@ const KNOWN: &[Known] = &[
         reason: "Unicorn stores the bytes of an operand one by one, and finds the end of RAM in the middle",
     },
     Known {
+        of: Of::Processor,
+        is_this: |_, between| {
+            let (ours, theirs) = (outside_ram(&between.ours.end), outside_ram(&between.theirs.end));
+            matches!((ours, theirs), (Some((Access::Read, read)), Some((Access::Write, written))) if read == written)
+                && between.is_none_but(|after| after.end = End::Halt)
+        },
+        reason: "a processor tells of what is read to be written as of a store",
+    },
+    Known {
+        of: Of::Processor,
+        is_this: |instruction, _| is_repeated(instruction) && !instruction.is_string_instruction(),
+        reason: "a repeat prefix before another instruction than one of strings is reserved",
+    },
+    Known {
+        of: Of::Processor,
+        is_this: |_, between| is_exception(&between.theirs, 17),
+        reason: "AC has a meaning at privilege level 3 only",
+    },
+    Known {
+        of: Of::Processor,
+        is_this: |_, between| {
+            let crosses_the_end = |address: u32| address > u32::MAX - 8;
+            outside_ram(&between.ours.end).is_some_and(|(_, address)| crosses_the_end(address))
+                && (is_exception(&between.theirs, 12) || is_exception(&between.theirs, 13))
+        },
+        reason: "an access across the end of a segment of 4 GiB may be an exception (SDM volume 3, section 6.3)",
+    },
+    Known {
+        of: Of::Processor,
+        is_this: |instruction, between| {
+            // What were `les`, `lds`, `bound` and `pop` with a register are prefixes of VEX, EVEX and XOP.
+            let opcode = between.ours.ram.get(instruction.ip() as usize).copied().unwrap_or_default();
+            instruction.is_invalid() && matches!(opcode, 0xc4 | 0xc5 | 0x62 | 0x8f)
+        },
+        reason: "an instruction newer than the i686",
+    },
+    Known {
+        of: Of::Processor,
+        is_this: |instruction, between| {
+            instruction.mnemonic() == Mnemonic::Reservednop
+                && instruction.op0_kind() == OpKind::Register
+                && is_exception(&between.theirs, 6)
+        },
+        reason: "processors of AMD take the hint nops 0F 0D for prefetches: those have no registers",
+    },
+    Known {
         of: Of::Unicorn,
         is_this: |instruction, between| {
             instruction.mnemonic() == Mnemonic::Int1 && is_exception(&between.theirs, 6)
@@ -351,6 +408,7 @@ fn applies(of: Of, subject: &str) -> bool {
         Of::KvmEmulator => subject == "kvm" && kvm_emulates(),
         Of::Qemu => subject == UnicornSubject::NAME || subject == "kvm" && is_qemu(),
         Of::Unicorn => subject == UnicornSubject::NAME,
+        Of::Processor => subject == Processor::NAME,
     }
 }
 

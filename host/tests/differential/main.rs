@@ -2,6 +2,7 @@
 //!
 //! - `forms`: each form of instruction with random operands, beside KVM or Unicorn.
 //! - `random_bytes` and `random_streams`: random code, beside KVM or Unicorn.
+//! - `processor_exceptions`: what raises exceptions, beside the processor that runs the test.
 //! - `on_purpose`: a bug put into the soft engine is found.
 //!
 //! A quick slice runs with the other tests; `cargo xtask differential` runs all of it. `FLATLAND_CASES` says how many
@@ -24,6 +25,8 @@ mod forms;
 #[path = "../unicorn/mod.rs"]
 mod libunicorn;
 mod on_purpose;
+mod processor;
+mod processor_exceptions;
 mod random;
 mod random_bytes;
 mod random_streams;

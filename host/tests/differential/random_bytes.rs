@@ -31,7 +31,7 @@ fn compare_with(other: &mut impl Subject) {
     tally.finish(&format!("(d) sequences of random bytes, soft and {}", other.name()));
 }
 
-fn before(random: &mut Random) -> Before {
+pub fn before(random: &mut Random) -> Before {
     let mut ram = case::ram(random);
     ram[CODE as usize..][..BYTES].fill_with(|| random.next() as u8);
     let mut pointer = || if random.one_in(4) { random.number() } else { random.below(RAM) };

@@ -31,10 +31,10 @@ pub struct UnicornSubject {
 }
 
 /// The process, and pipes to it and from it.
-struct Worker {
+pub struct Worker {
     process: Pid,
-    to: PipeWriter,
-    from: PipeReader,
+    pub to: PipeWriter,
+    pub from: PipeReader,
 }
 
 impl UnicornSubject {
@@ -58,7 +58,7 @@ impl Subject for UnicornSubject {
     }
 
     fn run(&mut self, before: &Before) -> After {
-        let worker = self.worker.get_or_insert_with(Worker::start);
+        let worker = self.worker.get_or_insert_with(|| Worker::start(answer));
         let after = worker.to.write_all(&request(before)).and_then(|()| received(&mut worker.from));
         after.unwrap_or_else(|_| {
             self.worker = None;
@@ -69,15 +69,16 @@ impl Subject for UnicornSubject {
 }
 
 impl Worker {
-    fn start() -> Self {
+    /// A process that answers one case after the other.
+    pub fn start(answer: fn(&PipeReader, &PipeWriter) -> io::Result<()>) -> Self {
         let (at_worker, to) = io::pipe().expect("there can be a pipe");
         let (from, at_home) = io::pipe().expect("there can be a pipe");
-        // SAFETY: the child has this thread only. It calls Unicorn, which waits for no other, and leaves.
+        // SAFETY: the child has this thread only. It answers, which waits for no other, and leaves.
         match unsafe { fork() }.expect("there can be another process") {
             ForkResult::Parent { child } => Self { process: child, to, from },
             ForkResult::Child => {
                 drop((to, from));
-                // SAFETY: nobody else writes there in this process: what Unicorn says at its end is not wanted.
+                // SAFETY: nobody else writes there in this process: what it says at its end is not wanted.
                 unsafe { libc::close(libc::STDERR_FILENO) };
                 while answer(&at_worker, &at_home).is_ok() {}
                 // SAFETY: nothing is to be done at the exit: all of it is the parent's.
@@ -96,13 +97,13 @@ impl Drop for Worker {
 }
 
 /// A case, as the worker reads it: registers and RAM.
-fn request(before: &Before) -> Vec<u8> {
+pub fn request(before: &Before) -> Vec<u8> {
     let mut bytes: Vec<u8> = values(&before.registers).into_iter().flat_map(u32::to_le_bytes).collect();
     bytes.extend(&before.ram);
     bytes
 }
 
-fn values(registers: &Registers) -> [u32; 10] {
+pub fn values(registers: &Registers) -> [u32; 10] {
     let &Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = registers;
     [eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags]
 }
@@ -111,7 +112,7 @@ fn from_values([eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags]: [u32; 10])
     Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags }
 }
 
-fn read_registers(mut from: impl Read) -> io::Result<Registers> {
+pub fn read_registers(mut from: impl Read) -> io::Result<Registers> {
     let mut values = [0; 10];
     for value in &mut values {
         *value = read_word(&mut from)?;
@@ -119,12 +120,12 @@ fn read_registers(mut from: impl Read) -> io::Result<Registers> {
     Ok(from_values(values))
 }
 
-fn read_word(mut from: impl Read) -> io::Result<u32> {
+pub fn read_word(mut from: impl Read) -> io::Result<u32> {
     let mut bytes = [0; 4];
     from.read_exact(&mut bytes).map(|()| u32::from_le_bytes(bytes))
 }
 
-fn read_ram(mut from: impl Read) -> io::Result<Vec<u8>> {
+pub fn read_ram(mut from: impl Read) -> io::Result<Vec<u8>> {
     let mut ram = vec![0; RAM as usize];
     from.read_exact(&mut ram).map(|()| ram)
 }
@@ -147,7 +148,7 @@ impl Ports for Transfers {
 }
 
 /// In the worker: runs a case and sends what became of it.
-fn answer(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
     let registers = read_registers(&mut from)?;
     let ram = read_ram(&mut from)?;
     let mut unicorn = Unicorn::new(RAM as usize, GDT_ADDRESS, &GDT).map_err(io::Error::other)?;

@@ -204,7 +204,7 @@ fn compare(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
     let their_after = theirs.run(before);
     if their_after.end == End::Died {
         return Compared::Refused(
-            "Unicorn ends its process: it cannot translate a lock prefix where none is allowed",
+            "its process ends: Unicorn cannot translate a lock prefix where none is allowed",
         );
     }
     if their_after.end.is_refusal() {

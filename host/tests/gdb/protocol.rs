@@ -364,7 +364,7 @@ fn a_debugger_a_trace_and_a_time_limit_look_at_one_run() {
         for line in [
             "trace:   0x00000000  b0 78                 mov al, 0x78                      eax=00000078",
             "trace: out console     \"x\"    78  at 0x00000002",
-            "trace: end: time limit at 0x00000004",
+            "trace: ... behind 5 lines: give it more with --trace-limit LINES",
             "flatland: time limit of 0.3 s reached, the guest at 0x00000004: give it more with --timeout SECONDS",
         ] {
             assert!(ended.stderr.lines().any(|other| other == line), "{engine}: no {line:?} in {ended:?}");

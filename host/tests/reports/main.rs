@@ -20,7 +20,7 @@ use common::{engines, machine_with};
 use expected::{expected, names};
 use flatland::EngineChoice;
 use flatland::report::{Paint, Report};
-use flatland::{Image, MemoryMap};
+use flatland::{MemoryMap, Program};
 
 const EXPECTED: &str = include_str!("expected.txt");
 
@@ -50,13 +50,13 @@ fn there_are_enough_of_them_and_each_is_expected() {
 /// Runs an image as the program `flatland` does, and returns what it says and its status.
 fn report(case: &Case, engine: EngineChoice) -> String {
     let mut text = String::new();
-    let image = Image::from_bytes(case.code.to_vec()).expect("there is code");
+    let mut program = Program::from_bytes(case.code.to_vec()).expect("there is code");
     let mut map = MemoryMap::from(case.memory.parse::<flatland::MemorySize>().expect("it is a size"));
     let file = (!case.functions.is_empty()).then(|| Temporary::new(case.name, engine, &elf::of(case)));
     let mut symbols = file.as_ref().map(|file| &*file.0);
     if let Some(path) = symbols {
-        match flatland::program::segments(path, &image) {
-            Ok(segments) => map = map.protecting(&segments).expect("it fits"),
+        match program.add_elf(path) {
+            Ok(()) => map = map.protecting(program.segments().unwrap_or_default()).expect("it fits"),
             Err(error) => {
                 text += &format!("{error}\n").replace(&path.display().to_string(), "ELF");
                 symbols = None;

@@ -416,6 +416,42 @@ fn a_shift_by_0_needs_a_segment_to_write_to() {
     }
 }
 
+/// Where an operand will be replaced, its segment is looked at before memory.
+#[test]
+fn what_is_replaced_must_lie_in_a_segment_to_write_to() {
+    // Each with cs:[0x20000], outside RAM.
+    let outside = outside(Access::Read, 0x2_0000);
+    let protection = exception(13, Some(0));
+    for (text, opcode, kind) in [
+        ("add [m], eax", &[0x01][..], protection),
+        ("inc dword [m]", &[0xff], protection),
+        ("xchg [m], eax", &[0x87], protection),
+        ("xadd [m], eax", &[0x0f, 0xc1], protection),
+        ("cmpxchg [m], eax", &[0x0f, 0xb1], protection),
+        ("shld [m], eax, cl", &[0x0f, 0xa5], protection),
+        ("btc [m], eax", &[0x0f, 0xbb], protection),
+        ("bt [m], eax", &[0x0f, 0xa3], outside),
+        ("cmp [m], eax", &[0x39], outside),
+        ("mov eax, [m]", &[0x8b], outside),
+    ] {
+        let code = [&[0x2e][..], opcode, &[0x05, 0, 0, 2, 0]].concat();
+        assert_eq!(fault(&mut machine(&code)).kind, kind, "{text}");
+    }
+    // cmpxchg8b; not
+    for (opcode, mod_rm) in [(&[0x0f, 0xc7][..], 0x0d), (&[0xf7], 0x15)] {
+        let code = [&[0x2e][..], opcode, &[mod_rm, 0, 0, 2, 0]].concat();
+        assert_eq!(fault(&mut machine(&code)).kind, protection, "{code:02x?}");
+    }
+}
+
+/// Of several pushes that find no memory, the first is told, though none is done.
+#[test]
+fn pusha_tells_of_its_first_push() {
+    let mut engine = machine(&[0x60]);
+    engine.set_registers(&Registers { esp: 0x3_0000, eflags: 2, ..Default::default() }).unwrap();
+    assert_eq!(fault(&mut engine).kind, outside(Access::Write, 0x2_fffc));
+}
+
 #[test]
 fn random_bytes_never_panic() {
     let mut state = 0x9e37_79b9_u32;

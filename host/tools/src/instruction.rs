@@ -1,11 +1,19 @@
 //! Instructions for people: found, and written as in the manual of NASM.
 
 use flatland_x86::instruction::{Read, decode, value};
-use flatland_x86::{CodeBytes, Registers};
+use flatland_x86::{Access, CodeBytes, Engine, Registers};
 use iced_x86::{Code, Decoder, DecoderOptions, Formatter, Mnemonic, NasmFormatter, OpKind};
 
 /// No function is larger, or so large that it should be decoded.
 pub const LARGEST_FUNCTION: u32 = 1 << 20;
+
+/// Reads what the guest itself could read.
+pub fn reader(engine: &dyn Engine) -> impl Fn(u32, &mut [u8]) -> usize {
+    move |address, bytes| {
+        let there = engine.memory_map().end_of_run(Access::Read, address).saturating_sub(address);
+        engine.read_ram(address, bytes).min(there as usize)
+    }
+}
 
 /// An instruction in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +43,14 @@ impl Instruction {
     /// The one that begins here. None where no instruction is, or no memory.
     pub fn at(address: u32, read: Read) -> Option<Self> {
         let (decoded, bytes) = decode(address, read)?;
+        Some(Self::new(&decoded, &bytes))
+    }
+
+    /// One that is decoded, with the bytes that it begins.
+    pub fn new(decoded: &iced_x86::Instruction, bytes: &[u8]) -> Self {
         let mut text = String::new();
-        formatter().format(&decoded, &mut text);
-        Some(Self { address, bytes: bytes[..decoded.len()].to_vec(), text })
+        formatter().format(decoded, &mut text);
+        Self { address: decoded.ip32(), bytes: bytes[..decoded.len()].to_vec(), text }
     }
 
     /// How far it moves the stack pointer, if it does by itself.

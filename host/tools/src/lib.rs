@@ -2,6 +2,7 @@
 //! run and hands each event to all of them. Several may look at one run.
 
 pub mod backtrace;
+mod ending;
 #[cfg(feature = "gdb")]
 pub mod gdb;
 pub mod instruction;

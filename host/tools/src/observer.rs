@@ -9,6 +9,11 @@ pub trait Observer {
         Ok(Verdict::Continue)
     }
 
+    /// The run is about to be resumed: every observer has seen the last event, and nobody changes the machine any more.
+    fn resumes(&mut self, _machine: &mut Machine) -> Result<(), RunError> {
+        Ok(())
+    }
+
     /// Which events it wants next. Asked before each [`Machine::resume`].
     fn wants(&self) -> Wants;
 
@@ -33,26 +38,29 @@ pub enum Verdict {
 
 /// Runs to the end with all of these looking. An interrupt ends the run, as it does in [`Machine::run`].
 ///
-/// The observers see each event in this order. The first that ends the run has its way, and those behind it do not see
-/// that event.
+/// The observers see each event in this order. The first that ends the run has its way: those behind it do not see that
+/// event, and the last one that all others see is that the run has ended.
 pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Result<Outcome, RunError> {
-    for observer in observers.iter_mut() {
-        if let Verdict::End(stop) = observer.begins(machine)? {
-            return machine.stop(stop);
+    for index in 0..observers.len() {
+        if let Verdict::End(stop) = observers[index].begins(machine)? {
+            return end(machine, observers, index, stop);
         }
     }
     loop {
+        for observer in observers.iter_mut() {
+            observer.resumes(machine)?;
+        }
         let wants = observers.iter().fold(Wants::nothing(), |wants, observer| wants.or(&observer.wants()));
         let mut event = machine.resume(&wants)?;
         if event == Event::Interrupted {
             event = Event::Ended(machine.stop(Stop::Interrupted)?);
         }
         let mut revived = false;
-        for observer in observers.iter_mut() {
-            match observer.observe(machine, &event)? {
+        for index in 0..observers.len() {
+            match observers[index].observe(machine, &event)? {
                 Verdict::Continue => {}
                 Verdict::Revive => revived = true,
-                Verdict::End(stop) => return machine.stop(stop),
+                Verdict::End(stop) => return end(machine, observers, index, stop),
             }
         }
         match event {
@@ -60,4 +68,21 @@ pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Re
             _ => {}
         }
     }
+}
+
+/// One of them ends the run, and the others are told.
+fn end(
+    machine: &mut Machine,
+    observers: &mut [&mut dyn Observer],
+    by: usize,
+    stop: Stop,
+) -> Result<Outcome, RunError> {
+    let outcome = machine.stop(stop)?;
+    let event = Event::Ended(outcome.clone());
+    for (index, observer) in observers.iter_mut().enumerate() {
+        if index != by {
+            observer.observe(machine, &event)?;
+        }
+    }
+    Ok(outcome)
 }

@@ -13,16 +13,16 @@ mod text;
 use std::path::Path;
 use std::str::FromStr;
 
-use flatland_contract::memory::ENTRY;
-use flatland_contract::{Direction, Port, status};
+use flatland_contract::status;
 
-use crate::backtrace::{self, Backtrace};
+use crate::backtrace::Backtrace;
 use flatland_machine::{Outcome, Stop};
 use flatland_program::Symbols;
 use flatland_x86::instruction::{Read, word};
-use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers, eflags};
+use flatland_x86::{Engine, Fault, Location, Registers, eflags};
 
-use crate::instruction::{self, Deed, Instruction};
+use crate::ending::Ending;
+use crate::instruction::{self, Instruction};
 use crate::words::Names;
 
 pub use calls::{Call, Calls};
@@ -141,10 +141,7 @@ impl Report {
         symbols: Option<&Path>,
         backtraces: Backtraces,
     ) {
-        let read = |address: u32, to: &mut [u8]| {
-            let there = engine.memory_map().end_of_run(Access::Read, address) - address;
-            engine.read_ram(address, to).min(there as usize)
-        };
+        let read = instruction::reader(engine);
         let symbols = symbols.and_then(|path| match Symbols::open(path, &read) {
             Ok(symbols) => Some(symbols),
             Err(error) => {
@@ -158,14 +155,20 @@ impl Report {
     fn look(
         &mut self,
         location: Location,
-        mut registers: Registers,
+        registers: Registers,
         read: Read,
         symbols: Option<&Symbols>,
         backtraces: Backtraces,
     ) {
-        let exact = self.exactly(location, &registers, read, symbols);
-        self.names = symbols.map(|symbols| Names::of(&self.outcome, symbols)).unwrap_or_default();
-        let Some(inside) = exact.inside() else {
+        let ending = Ending::new(&self.outcome, location, registers, read, symbols);
+        let start = ending.start(symbols);
+        let Ending { outcome, instruction, mut registers, .. } = ending;
+        self.outcome = outcome;
+        registers.eflags &= !eflags::RF;
+        let calls = start.as_ref().map(|start| Calls::new(&Backtrace::walk(start, read), symbols));
+        let place = calls.as_ref().map(Calls::place);
+        self.names = symbols.map(|symbols| Names::of(&self.outcome, place, symbols)).unwrap_or_default();
+        let Some(calls) = calls else {
             // The registers are not the guest's any more.
             self.notes.push(
                 "registers and calls are not known, because KVM resets the processor at a triple fault: run it with \
@@ -174,28 +177,10 @@ impl Report {
             );
             return;
         };
-        let mut instruction = None;
-        if let Location::At(address) = exact {
-            instruction = Instruction::at(address, read);
-            registers.eip = address;
-        }
-        registers.eflags &= !eflags::RF;
-        if let (Location::EndsAt(_), Some(pushed)) = (location, &instruction) {
-            // KVM tells of it when ESP has moved.
-            let by = pushed.moves_stack_pointer().min(0);
-            registers.esp = registers.esp.wrapping_sub(by as u32);
-        }
-        let start = backtrace::Start {
-            eip: inside,
-            esp: registers.esp,
-            ebp: registers.ebp,
-            function: symbols.and_then(|symbols| symbols.function_start(inside)),
-        };
-        let calls = Calls::new(&Backtrace::walk(&start, read), symbols);
         if let Outcome::Exited(_) = self.outcome {
             self.is_panic = calls.is_panic();
         } else {
-            self.snippet = calls.of_the_guest().find_map(Snippet::read);
+            self.snippet = calls.snippet();
         }
         if let Outcome::Fault(_) = self.outcome {
             let word_at = |index| word(read, registers.esp.checked_add(4 * index)?);
@@ -208,41 +193,5 @@ impl Report {
             Backtraces::Auto => Some(calls.short()).filter(|calls| is_told && calls.have_names()),
             Backtraces::Always => Some(calls),
         };
-    }
-
-    /// Finds the instruction where the engine knows only its end, and puts it into the outcome.
-    fn exactly(
-        &mut self,
-        location: Location,
-        registers: &Registers,
-        read: Read,
-        symbols: Option<&Symbols>,
-    ) -> Location {
-        let Location::EndsAt(end) = location else { return location };
-        let deed = match self.outcome {
-            Outcome::Exited(_) => Deed::Out(Port::Exit.number()),
-            Outcome::Fault(fault) => match fault.kind {
-                FaultKind::Port { port, direction: Direction::Out, .. } => Deed::Out(port),
-                FaultKind::OutsideRam { access: Access::Write, address, .. }
-                | FaultKind::Hole { access: Access::Write, address, .. }
-                | FaultKind::ReadOnly { address } => Deed::Write(address),
-                FaultKind::StackOverflow { .. } => Deed::Stack,
-                FaultKind::Exception { .. } => Deed::Trap,
-                _ => return location,
-            },
-            _ => return location,
-        };
-        // Compilers put nothing but code between a function's start and its end. Without symbols there is only the
-        // start of the image.
-        let function = symbols.and_then(|symbols| symbols.function_start(end.wrapping_sub(1)));
-        match instruction::ending_at(end, function.unwrap_or(ENTRY), deed, registers, read) {
-            Some(at) => {
-                if let Outcome::Fault(fault) = &mut self.outcome {
-                    fault.location = Location::At(at);
-                }
-                Location::At(at)
-            }
-            None => location,
-        }
     }
 }

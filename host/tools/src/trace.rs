@@ -1,7 +1,8 @@
 //! Traces: what a guest did, a line for each thing it did.
 //!
-//! A [`Tracer`] watches a run, on either engine. Transfers are told of as they are made; calls and instructions are found
-//! by stepping. Nothing of the guest is changed by that but its speed.
+//! A [`Trace`] observes a run, on any engine. Each [`Kind`] of it is a loop over events of its own, and all write to one
+//! sink: transfers are told of as they are made, calls and instructions are found by stepping. Nothing of the guest is changed by
+//! that but its speed, and the same run has the same trace on every engine.
 
 mod calls;
 mod instructions;
@@ -9,32 +10,33 @@ mod lines;
 mod names;
 mod transfers;
 
+use std::fmt;
 use std::io::Write;
 use std::ops::Range;
 use std::str::FromStr;
+use std::time::Duration;
 
-use flatland_machine::{Event, Machine, Outcome, RunError, Transfer, Wants};
+use flatland_machine::{Event, Machine, Outcome, RunError, Wants};
 use flatland_program::Symbols;
-use flatland_x86::Engine;
 
 use crate::{Observer, Verdict};
 
-use calls::Calls;
-use instructions::Instructions;
+use calls::CallTrace;
+use instructions::InstructionTrace;
 use lines::Lines;
 pub use lines::TraceError;
 use names::Names;
-use transfers::Transfers;
+use transfers::TransferTrace;
 
 /// What is traced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Each transfer at a port.
     Io,
-    /// Each function's entry and return.
-    Calls,
     /// Each instruction, with the registers it changed.
     Instructions,
+    /// Each function's entry and return.
+    Calls,
 }
 
 impl FromStr for Kind {
@@ -90,8 +92,8 @@ pub struct WrongFilter;
 /// What to trace, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What.
-    pub kind: Kind,
+    /// What. Where several have something to tell of one instruction, they do so in the order of [`Kind`].
+    pub kinds: Vec<Kind>,
     /// Where; everywhere, if it does not say.
     pub filter: Option<Filter>,
     /// The most lines. The run goes on behind them, untraced.
@@ -101,36 +103,86 @@ pub struct Settings {
 /// The most lines where nobody asks for another number: so many can be looked at, and do not fill a disk.
 pub const MOST_LINES: u64 = 1_000_000;
 
+/// Where lines go.
+pub enum Sink {
+    /// To the machine's diagnostics, between the guest's own lines there. Each begins with `trace: `.
+    Diagnostics,
+    /// Elsewhere.
+    Writer(Box<dyn Write>),
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Diagnostics => "Diagnostics",
+            Self::Writer(_) => "Writer",
+        })
+    }
+}
+
 /// Traces a run.
-pub struct Tracer {
-    settings: Settings,
+///
+/// Put it before others that look at the run: then its lines are there when a debugger holds the guest.
+pub struct Trace {
+    tracers: Vec<Box<dyn Tracer>>,
     names: Names,
     lines: Lines,
-    what: What,
+    is_filtered: bool,
 }
 
-enum What {
-    Transfers(Transfers),
-    Calls(Calls),
-    Instructions(Instructions),
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Trace").finish_non_exhaustive()
+    }
 }
 
-impl Tracer {
-    /// Writes to this sink, with this before each line.
-    pub fn new(
-        settings: Settings,
-        symbols: Option<Symbols>,
-        sink: Box<dyn Write>,
-        prefix: &'static str,
-    ) -> Self {
-        let what = match settings.kind {
-            Kind::Io => What::Transfers(Transfers::default()),
-            Kind::Calls => What::Calls(Calls::default()),
-            Kind::Instructions => What::Instructions(Instructions::default()),
+/// One kind of trace: what an [`Observer`] is, with the names and the lines that all kinds have in common. It is called while
+/// more lines are wanted, and at the end.
+trait Tracer {
+    /// See [`Observer::resumes`].
+    fn resumes(
+        &mut self,
+        machine: &mut Machine,
+        names: &mut Names,
+        lines: &mut Lines,
+    ) -> Result<(), RunError>;
+
+    /// See [`Observer::wants`].
+    fn wants(&self) -> Wants;
+
+    /// See [`Observer::observe`].
+    fn observe(
+        &mut self,
+        machine: &mut Machine,
+        event: &Event,
+        names: &mut Names,
+        lines: &mut Lines,
+    ) -> Result<(), RunError>;
+}
+
+impl Trace {
+    /// How long the last lines may take to be written.
+    const LAST_FLUSH: Duration = Duration::from_secs(1);
+
+    /// Traces this, with the names of these symbols.
+    pub fn new(settings: Settings, symbols: Option<Symbols>, sink: Sink) -> Self {
+        let Settings { mut kinds, filter, most_lines } = settings;
+        kinds.sort();
+        kinds.dedup();
+        let is_filtered = filter.is_some();
+        let tracer = |kind| -> Box<dyn Tracer> {
+            match kind {
+                Kind::Io => Box::new(TransferTrace::default()),
+                Kind::Instructions => Box::new(InstructionTrace::default()),
+                Kind::Calls => Box::new(CallTrace::default()),
+            }
         };
-        let names = Names::new(symbols, settings.filter.clone());
-        let lines = Lines::new(sink, prefix, settings.most_lines);
-        Self { settings, names, lines, what }
+        Self {
+            tracers: kinds.into_iter().map(tracer).collect(),
+            names: Names::new(symbols, filter),
+            lines: Lines::new(sink, most_lines),
+            is_filtered,
+        }
     }
 
     /// Why there are no more lines than there are, if one could not be written.
@@ -138,75 +190,52 @@ impl Tracer {
         self.lines.error()
     }
 
-    fn transferred(&mut self, engine: &mut dyn Engine, transfer: &Transfer) -> Result<(), RunError> {
-        if let Self { names, lines, what: What::Transfers(transfers), .. } = self
-            && !lines.is_full()
-        {
-            transfers.transferred(engine, transfer, names, lines)?;
-        }
-        Ok(())
-    }
-
-    fn stepped(&mut self, engine: &mut dyn Engine) -> Result<(), RunError> {
-        let Self { names, lines, what, .. } = self;
-        if !lines.is_full() {
-            match what {
-                What::Transfers(_) => {}
-                What::Calls(calls) => calls.stepped(engine, names, lines)?,
-                What::Instructions(instructions) => instructions.stepped(engine, names, lines)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn ended(&mut self, engine: &mut dyn Engine, outcome: &Outcome) -> Result<(), RunError> {
-        let Self { settings, names, lines, what } = self;
-        match what {
-            What::Transfers(transfers) => transfers.flush(lines),
-            What::Calls(_) => {}
-            What::Instructions(instructions) => instructions.end(engine, lines)?,
-        }
-        let place = match outcome.location().and_then(|location| location.inside()) {
-            Some(address) => format!(" at {address:#010x}{}", names.get(address).place),
-            None => String::new(),
-        };
-        if settings.filter.is_some() && lines.is_empty() {
+    /// The last line says how the run has ended.
+    fn end(&mut self, machine: &mut Machine, outcome: &Outcome) {
+        let Self { names, lines, .. } = self;
+        if self.is_filtered && lines.is_empty() {
             lines.write(
+                machine,
                 "nothing was where --trace-filter says: give part of a function's name, or addresses such as \
                  0x100-0x200",
             );
         }
-        lines.write(&format!("end: {}{place}", names::of_outcome(outcome)));
-        lines.finish();
-        Ok(())
+        let place = names.of_end(machine, outcome);
+        lines.write(machine, &format!("end: {}{place}", names::of_outcome(outcome)));
+        lines.flush();
+        if lines.are_diagnostics() {
+            // Whoever does not read any more misses nothing.
+            let _ = machine.flush_within(Self::LAST_FLUSH);
+        }
     }
 }
 
-impl Observer for Tracer {
-    fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
-        let Self { names, lines, what, .. } = self;
-        match what {
-            What::Transfers(_) => {}
-            What::Calls(calls) => calls.begin(machine.engine(), names, lines)?,
-            What::Instructions(instructions) => instructions.begin(machine.engine(), names)?,
+impl Observer for Trace {
+    fn resumes(&mut self, machine: &mut Machine) -> Result<(), RunError> {
+        let Self { tracers, names, lines, .. } = self;
+        if lines.are_diagnostics() {
+            machine.set_whole_lines(!lines.is_full());
         }
-        Ok(Verdict::Continue)
+        if lines.is_full() {
+            return Ok(());
+        }
+        tracers.iter_mut().try_for_each(|tracer| tracer.resumes(machine, names, lines))
     }
 
     fn wants(&self) -> Wants {
         if self.lines.is_full() {
             return Wants::nothing();
         }
-        let transfers = self.settings.kind == Kind::Io;
-        Wants { transfers, steps: !transfers, ..Wants::default() }
+        self.tracers.iter().fold(Wants::nothing(), |wants, tracer| wants.or(&tracer.wants()))
     }
 
     fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
-        match event {
-            Event::Transfer(transfer) => self.transferred(machine.engine(), transfer)?,
-            Event::Stopped(stopped) if stopped.stepped => self.stepped(machine.engine())?,
-            Event::Ended(outcome) => self.ended(machine.engine(), outcome)?,
-            _ => {}
+        let Self { tracers, names, lines, .. } = self;
+        if !lines.is_full() {
+            tracers.iter_mut().try_for_each(|tracer| tracer.observe(machine, event, names, lines))?;
+        }
+        if let Event::Ended(outcome) = event {
+            self.end(machine, outcome);
         }
         Ok(Verdict::Continue)
     }

@@ -22,15 +22,14 @@ pub struct Names {
 }
 
 impl Names {
-    /// Of how a run ended.
-    pub fn of(outcome: &Outcome, symbols: &Symbols) -> Self {
-        let address = outcome.location().and_then(|location| location.inside());
+    /// Of how a run ended: at this place, as far as that is known.
+    pub fn of(outcome: &Outcome, place: Option<Place>, symbols: &Symbols) -> Self {
         let written = match outcome {
             Outcome::Fault(Fault { kind, .. }) => section_address(kind),
             _ => None,
         };
         Self {
-            place: address.map(|address| symbols.place(address)).unwrap_or_default(),
+            place: place.unwrap_or_default(),
             section: written.and_then(|address| symbols.section(address)),
         }
     }
@@ -64,6 +63,11 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Bytes in hexadecimal, with a space between them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
 /// What happened, without where: `divide error (#DE)`.
@@ -107,14 +111,15 @@ impl fmt::Display for What<'_> {
             }
             FaultKind::Port { port, width, direction } => {
                 let bytes = if width == 1 { "byte" } else { "bytes" };
-                let direction_word = match direction {
-                    Direction::In => "in",
-                    Direction::Out => "out",
-                };
                 match Port::from_number(port) {
-                    None => write!(f, "unknown port {port:#x} ({direction_word}, {width} {bytes})"),
+                    None => write!(f, "unknown port {port:#x} ({}, {width} {bytes})", direction.name()),
                     Some(known) if !known.allows(direction) => {
-                        write!(f, "wrong direction ({direction_word}) for port {port:#x}, {}", known.name())
+                        write!(
+                            f,
+                            "wrong direction ({}) for port {port:#x}, {}",
+                            direction.name(),
+                            known.name()
+                        )
                     }
                     Some(known) => {
                         write!(f, "wrong width ({width} {bytes}) for port {port:#x}, {}", known.name())
@@ -123,10 +128,7 @@ impl fmt::Display for What<'_> {
             }
             FaultKind::Unsupported { engine, code } => match instruction::mnemonic(code.as_slice()) {
                 Some(mnemonic) => write!(f, "instruction {engine} cannot run here: {mnemonic}"),
-                None => {
-                    write!(f, "bytes {engine} cannot run here:")?;
-                    code.as_slice().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
-                }
+                None => write!(f, "bytes {engine} cannot run here: {}", hex(code.as_slice())),
             },
         }
     }
@@ -196,11 +198,8 @@ pub fn advice(kind: &FaultKind) -> String {
         ),
         FaultKind::Port { .. } => {
             let ports = Port::ALL.map(|port| {
-                let ways = match (port.allows(Direction::In), port.allows(Direction::Out)) {
-                    (true, true) => "in, out",
-                    (true, false) => "in",
-                    _ => "out",
-                };
+                let allowed = Direction::ALL.into_iter().filter(|direction| port.allows(*direction));
+                let ways = allowed.map(Direction::name).collect::<Vec<_>>().join(", ");
                 format!("{:#x} {} ({ways})", port.number(), port.name())
             });
             format!("use one of the machine's ports, a byte at a time: {}", ports.join(", "))
@@ -386,9 +385,8 @@ mod tests {
             (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
             (&[0xff, 0xff], none, none),
         ] {
-            let advice =
-                |engine| super::advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
-            assert_eq!((&*advice("KVM"), &*advice("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
+            let by = |engine| advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
+            assert_eq!((&*by("KVM"), &*by("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
         }
     }
 
@@ -403,7 +401,8 @@ mod tests {
     fn messages() {
         let at = Location::At(0x12);
         let fault = Fault { kind: FaultKind::Exception { vector: 0, error_code: None }, location: at };
-        let place = Place { function: Some("main".into()), line: Some(("main.rs".into(), 7)) };
+        let place =
+            Place { function: Some("main".into()), line: Some(("main.rs".into(), 7)), ..Place::default() };
         let names = Names { place, section: Some(".text".into()) };
         let write = Fault { kind: FaultKind::ReadOnly { address: 0x1000 }, location: at };
         for (outcome, message) in [

@@ -1,4 +1,4 @@
-//! What runs the processor.
+//! The trait of all engines.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -10,15 +10,15 @@ use crate::{DebugStop, Fault, Location, MemoryMap, Registers, Stops, SystemRegis
 
 /// Runs the processor of one machine.
 ///
-/// An engine knows registers, memory and instructions, and nothing of ports, streams or limits: those are the
-/// machine's. It runs until something happens that it cannot settle itself, and says what: that is an [`Exit`].
+/// An engine knows registers, memory and instructions. It does not know ports, streams or limits of time, which are the
+/// machine's. It runs until something happens that it cannot handle itself, and returns it as an [`Exit`].
 ///
-/// Anybody may write one: nothing here is sealed.
+/// The trait is not sealed: you can write an engine of your own.
 pub trait Engine: fmt::Debug {
     /// Its name: `kvm` or `soft`.
     fn name(&self) -> &'static str;
 
-    /// What lies where in RAM.
+    /// The memory map.
     fn memory_map(&self) -> &MemoryMap;
 
     /// Bytes of RAM, from address 0.
@@ -28,7 +28,7 @@ pub trait Engine: fmt::Debug {
 
     /// Prepares this thread for calls of [`Self::run`], until [`Self::leave`]. Calls do not nest.
     ///
-    /// What has to be done once for many runs is done here. A run without it is right, too, only slower.
+    /// It does what is needed once for many runs. A run without it is correct, but slower.
     fn enter(&mut self) -> Result<(), EngineError> {
         Ok(())
     }
@@ -38,77 +38,74 @@ pub trait Engine: fmt::Debug {
 
     /// Runs the processor until something happens.
     ///
-    /// After an [`Exit::In`] whose data was filled, the next call completes the instruction. After an
-    /// [`Exit::Fault`] the processor cannot go on, and the engine is for looking at only.
+    /// After an [`Exit::In`] whose data was filled, the next call completes the instruction. After an [`Exit::Fault`] the
+    /// processor cannot continue unless its registers are set; its state can be read.
     fn run(&mut self) -> Result<Exit<'_>, EngineError>;
 
-    /// Makes [`Self::run`] return [`Exit::Interrupted`].
+    /// The handle that makes [`Self::run`] return [`Exit::Interrupted`].
     fn interrupt_handle(&self) -> Arc<dyn Interrupt>;
 
-    /// What the last exit was, if that was an [`Exit::In`] that can still be filled: its port, width and data.
+    /// Port, width and data of the last exit, if it was an [`Exit::In`] that can still be filled.
     fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])>;
 
     /// The registers as the last exit left them. At a fault they are those of the instruction that
     /// faulted, before anything was pushed.
     fn registers(&mut self) -> Result<Registers, EngineError>;
 
-    /// Changes the registers, to what a processor can hold ([`Registers::as_held`]). Where the last exit was an [`Exit::In`], its instruction is given up, and what was
-    /// filled is lost.
+    /// Changes the registers, to values that a processor can hold ([`Registers::as_held`]). If the last exit was an
+    /// [`Exit::In`], its instruction is given up, and its data is lost.
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError>;
 
-    /// The registers beside the general ones.
+    /// Segment selectors and CR0.
     fn system_registers(&mut self) -> Result<SystemRegisters, EngineError>;
 
-    /// Sets where runs stop from now on, in place of what was set before.
+    /// Sets where runs stop from now on, and replaces what was set before.
     ///
-    /// A run that begins at a breakpoint stops there at once, unless the last exit was an [`Exit::Debug`] at that
-    /// very address.
+    /// A run that begins at a breakpoint stops there at once, unless the last exit was an [`Exit::Debug`] at the
+    /// same address.
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported>;
 
-    /// Turns the shortcuts off, or on again, that make bulk input and output faster than one exit for each transfer
-    /// that the processor makes. A guest cannot tell the difference.
+    /// Turns on or off the shortcuts that save exits for bulk input and output. A guest cannot tell the difference.
     fn set_fast_transfers(&mut self, _on: bool) {}
 
-    /// How many instructions have been executed since entry, exactly, if the engine counts them. A repeated string
-    /// instruction counts once, when it is through; one that faults does not count. [`Self::restore`] puts the count
-    /// back.
+    /// The exact number of instructions executed since entry, if the engine counts them. A repeated string instruction counts
+    /// once, when it is complete; one that faults does not count. [`Self::restore`] restores the count.
     fn instructions(&self) -> Option<u64>;
 
-    /// Whether output may be kept back while the guest runs, until an exit or an interrupt. What was sent is told
-    /// of before the exit that comes behind it.
+    /// Whether the engine may collect output while the guest runs, until an exit or an interrupt. It returns that output
+    /// before the exit that follows it.
     fn holds_output(&self) -> bool {
         false
     }
 
-    /// Where the instruction stands that the last exit came from. At a breakpoint, at the limit of instructions
-    /// and after an interrupt it is the one to execute next.
+    /// The location of the instruction that the last exit came from. At a breakpoint, at the limit of instructions and after
+    /// an interrupt it is the next instruction.
     fn location(&mut self) -> Result<Location, EngineError>;
 
-    /// The state as it is, for [`Self::restore`]. What an [`Exit::In`] waits for is given up: its instruction is the next
-    /// one.
+    /// The current state, for [`Self::restore`]. An unfilled [`Exit::In`] is given up: its instruction is the next one.
     fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError>;
 
-    /// Puts the state back: RAM, registers, all that a guest can see but the time. Only pages that were written since
-    /// are touched if this snapshot was the last one to be taken or restored.
+    /// Restores the state: RAM, registers, all that a guest can see but the time. If this snapshot was the last one to be taken
+    /// or restored, only memory that was written since is restored.
     fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError>;
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
-    /// The hole below the stack counts as RAM here, and read-only memory is the guest's only.
+    /// Here the hole below the stack counts as RAM.
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize;
 
     /// Copies `bytes` to RAM from `address` on, and returns how many of them lie in RAM.
-    /// The same holds as for [`Self::read_ram`].
+    /// Here the hole below the stack counts as RAM, and read-only memory can be written.
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize;
 }
 
 /// Interrupts an engine's run from outside.
 pub trait Interrupt: fmt::Debug + Send + Sync {
-    /// Makes the run that goes on now, or else the next one, return [`Exit::Interrupted`] soon. Several calls may
-    /// count as one. It may be called in a signal handler: it allocates nothing, takes no lock and does not panic.
+    /// Makes the current run, or else the next one, return [`Exit::Interrupted`] soon. Several calls may count as one. It may
+    /// be called in a signal handler: it allocates nothing, takes no lock and does not panic.
     fn interrupt(&self);
 }
 
-/// Why an engine itself could not go on.
+/// Why an engine failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -116,17 +113,17 @@ pub enum EngineError {
     Call {
         /// Its name.
         call: &'static str,
-        /// How.
+        /// The error.
         cause: Box<dyn Error + Send + Sync>,
     },
-    /// A snapshot of something else.
+    /// The snapshot is of another engine or another memory map.
     ForeignSnapshot,
-    /// Not all of a snapshot could be put back.
+    /// A snapshot could not be restored completely.
     RegisterRefused {
         /// The model-specific register.
         index: u32,
     },
-    /// The engine came back for a reason that this program does not know.
+    /// KVM returned for a reason that this program does not know.
     UnknownExit(Box<str>),
 }
 
@@ -169,13 +166,13 @@ impl Error for EngineError {
     }
 }
 
-/// The state of an engine at some time. It may be restored in any machine of the same engine and the same
-/// [`MemoryMap`], and as often as one likes. What is in it only its engine knows.
+/// The state of an engine. It may be restored in any machine with the same engine and the same [`MemoryMap`], any number of
+/// times. Its contents are the engine's own.
 #[derive(Clone)]
 pub struct EngineSnapshot(Arc<dyn Any + Send + Sync>);
 
 impl EngineSnapshot {
-    /// With this state of an engine's own.
+    /// A snapshot with this state.
     pub fn new(state: impl Any + Send + Sync) -> Self {
         Self(Arc::new(state))
     }
@@ -192,7 +189,7 @@ impl fmt::Debug for EngineSnapshot {
     }
 }
 
-/// Why an engine came back. Whoever runs one has to deal with all of them, so a new one is a new version.
+/// Why an engine returned. The caller must handle all of them, so the enum is exhaustive on purpose.
 #[derive(Debug)]
 pub enum Exit<'a> {
     /// The guest waits for `data` from a port: whole transfers of `width` bytes, at least one.
@@ -210,15 +207,15 @@ pub enum Exit<'a> {
         port: u16,
         /// Bytes a transfer: 1, 2 or 4.
         width: u8,
-        /// What it sent.
+        /// The data.
         data: &'a [u8],
     },
     /// The guest executed `hlt`.
     Halt,
-    /// The processor cannot go on.
+    /// The processor cannot continue.
     Fault(Fault),
-    /// Interrupted from outside: see [`Interrupt`]. Nothing of the guest is lost.
+    /// Interrupted from outside: see [`Interrupt`]. The guest can continue.
     Interrupted,
-    /// What [`Engine::set_stops`] asked for has happened.
+    /// A stop of [`Engine::set_stops`].
     Debug(DebugStop),
 }

@@ -1,18 +1,18 @@
 //! The processor's state at entry: 32-bit protected mode, paging off, flat segments.
 //!
-//! The contract says where the tables lie: far above RAM, where a guest cannot change them.
+//! The descriptor tables lie far above RAM, where a guest cannot change them.
 
 use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
 
 use crate::{MemorySize, Registers, cr0, eflags};
 
-/// Where the descriptor tables lie: above any RAM, below the pages that KVM wants for itself, and not where a
-/// wrapped-around small negative offset from a null pointer leads.
+/// The address of the descriptor tables: above any RAM, below the pages that KVM needs, and out of reach of a small negative
+/// offset from a null pointer.
 pub const TABLES: u32 = 0xfd00_0000;
 
 const _: () = assert!(TABLES >= MAX_RAM_SIZE);
 
-/// A descriptor table as its register describes it.
+/// The contents of GDTR or IDTR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Linear address.

@@ -1,26 +1,26 @@
-//! Faults: what a processor cannot go on from.
+//! Faults: why a processor cannot continue.
 
 use core::fmt;
 
 use flatland_contract::Direction;
 
-/// Something the processor cannot go on from, and where.
+/// A fault: why the processor cannot continue, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What it is.
+    /// The kind.
     pub kind: FaultKind,
-    /// Which instruction did it.
+    /// The instruction that caused it.
     pub location: Location,
 }
 
-/// Where an instruction stands, as exactly as the engine knows.
+/// The location of an instruction, as exactly as the engine knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Location {
     /// It begins here.
     At(u32),
     /// It ends here: EIP was already past it.
     EndsAt(u32),
-    /// The engine did not keep it.
+    /// The engine does not know it.
     Unknown,
 }
 
@@ -57,7 +57,7 @@ pub enum FaultKind {
     },
     /// An exception while a double fault was being delivered.
     TripleFault,
-    /// An access that no RAM answers.
+    /// An access outside RAM.
     OutsideRam {
         /// What was tried.
         access: Access,
@@ -71,12 +71,12 @@ pub enum FaultKind {
         /// The first byte that is read-only.
         address: u32,
     },
-    /// The stack has been used up: a push, or another access with ESP at the stack's end, went into the hole below.
+    /// The stack is used up: a push, or another access with ESP at the stack's end, hit the hole below.
     StackOverflow {
-        /// Bytes of the stack.
+        /// The size of the stack in bytes.
         stack_size: u32,
     },
-    /// An access to the hole between heap and stack that is not the stack's doing.
+    /// An access to the hole between heap and stack that is no stack overflow.
     Hole {
         /// What was tried.
         access: Access,
@@ -87,13 +87,13 @@ pub enum FaultKind {
         /// Where the stack begins.
         end: u32,
     },
-    /// A transfer at a port, of a width or in a direction that the contract does not have.
+    /// A transfer at a port that has no device, or whose device has no transfer of this width or in this direction.
     Port {
         /// The port's number.
         port: u16,
         /// Bytes a transfer.
         width: u8,
-        /// Which way.
+        /// The direction.
         direction: Direction,
     },
     /// An instruction that the engine cannot run.
@@ -105,14 +105,14 @@ pub enum FaultKind {
     },
 }
 
-/// What an access wanted.
+/// The kind of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// To load.
+    /// A load.
     Read,
-    /// To store or push.
+    /// A store or a push.
     Write,
-    /// To fetch an instruction.
+    /// The fetch of an instruction.
     Execute,
 }
 

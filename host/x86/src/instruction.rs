@@ -1,10 +1,10 @@
-//! Instructions in memory, decoded by iced.
+//! Instructions in memory, decoded with iced-x86.
 
 use iced_x86::{Decoder, DecoderOptions, Register};
 
 use crate::{CodeBytes, Registers};
 
-/// Copies memory from an address on, and returns how many bytes of it are there: what the guest itself could read.
+/// Copies memory from an address on, and returns how many bytes the guest itself could read there.
 pub type Read<'a> = &'a dyn Fn(u32, &mut [u8]) -> usize;
 
 /// A word of memory.
@@ -13,7 +13,7 @@ pub fn word(read: Read, address: u32) -> Option<u32> {
     (read(address, &mut bytes) == 4).then_some(u32::from_le_bytes(bytes))
 }
 
-/// Decodes the instruction at this address, of which this many bytes are there.
+/// Decodes the instruction at this address. Also returns its bytes and those that follow it.
 pub fn decode(address: u32, read: Read) -> Option<(iced_x86::Instruction, [u8; CodeBytes::MOST])> {
     let mut bytes = [0; CodeBytes::MOST];
     let there = read(address, &mut bytes);
@@ -21,7 +21,7 @@ pub fn decode(address: u32, read: Read) -> Option<(iced_x86::Instruction, [u8; C
     (!decoded.is_invalid()).then_some((decoded, bytes))
 }
 
-/// What a register holds. Segments are flat.
+/// The value of a register. Segments are flat.
 pub fn value(register: Register, registers: &Registers) -> Option<u32> {
     Some(match register {
         Register::EAX => registers.eax,

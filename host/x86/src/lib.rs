@@ -1,7 +1,7 @@
-//! What all engines of the machine share, and what looks at them: the processor's registers and flags, its state at
-//! entry, faults, memory maps, and the trait [`Engine`].
+//! Types that the engines and the machine share: registers and flags, the state at entry, faults, memory maps, stops, and
+//! the trait [`Engine`].
 //!
-//! A leaf: it knows nothing of ports, streams or sentences for people, and needs no operating system.
+//! This crate is a leaf: it knows no ports and no streams, and needs no operating system.
 
 #![no_std]
 

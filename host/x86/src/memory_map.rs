@@ -1,7 +1,7 @@
-//! What lies where in RAM, and what of it may be written.
+//! The memory map: stack, read-only pages, and the hole below the stack.
 //!
-//! A map is decided before there is a processor, and both engines ask it what to make of an access that memory
-//! refuses, so that they say the same.
+//! A machine's map is made before its engine. Both engines ask it which accesses are refused and what fault that is, so they
+//! always agree.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,21 +12,21 @@ use flatland_contract::memory::{Layout, PAGE_SIZE, default_stack_size};
 
 use crate::{Access, FaultKind, MemorySize};
 
-/// The most that an instruction pushes: `pusha`, eight registers of 4 bytes. So far above the stack's end ESP may be
-/// at a push that does not fit.
+/// The most bytes that one instruction pushes: `pusha`, eight registers of 4 bytes. At a push that does not fit, ESP is at
+/// most this far above the stack's end.
 const MOST_PUSHED: u32 = 32;
 
-/// RAM: how much, where the stack begins, which pages are read-only, and the hole below the stack.
+/// The layout of RAM: its size, where the stack begins, which pages are read-only, and the hole below the stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryMap {
     ram: MemorySize,
     layout: Layout,
-    /// In order, none next to another, whole pages, below the hole.
+    /// Ranges of whole pages below the hole, sorted and not adjacent.
     read_only: Vec<Range<u32>>,
     has_hole: bool,
 }
 
-/// Part of RAM that a program takes: a segment of its ELF file, with what begins as zeros.
+/// A part of RAM that a program occupies: a segment of its ELF file, with its zero-initialized data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The address of the first byte.
@@ -37,7 +37,7 @@ pub struct Segment {
     pub writable: bool,
 }
 
-/// Part of RAM that is there, as the guest sees it.
+/// A part of RAM that the guest can access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Its addresses, whole pages.
@@ -46,11 +46,11 @@ pub struct Part {
     pub writable: bool,
 }
 
-/// Why a machine's RAM cannot be laid out like that.
+/// Why a memory map is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MemoryMapError {
-    /// The stack that somebody asked for leaves nothing.
+    /// The stack leaves no room for anything else.
     StackTooLarge {
         /// The stack.
         stack: MemorySize,
@@ -59,7 +59,7 @@ pub enum MemoryMapError {
     },
     /// The program reaches into the hole or the stack.
     ProgramTooLarge {
-        /// Where the program ends, with all its zeros.
+        /// Where the program ends, with its zero-initialized data.
         end: u64,
         /// Where the hole begins.
         room: u32,
@@ -89,7 +89,7 @@ impl fmt::Display for MemoryMapError {
 
 impl core::error::Error for MemoryMapError {}
 
-/// Nothing is protected, and the stack is as large as the contract has it.
+/// Without protection, and with the default stack.
 impl From<MemorySize> for MemoryMap {
     fn from(ram: MemorySize) -> Self {
         let layout = Layout::new(ram.bytes(), default_stack_size(ram.bytes()));
@@ -98,7 +98,7 @@ impl From<MemorySize> for MemoryMap {
 }
 
 impl MemoryMap {
-    /// RAM with a stack of this size. Nothing is protected.
+    /// RAM with a stack of this size, without protection.
     pub fn with_stack(ram: MemorySize, stack: MemorySize) -> Result<Self, MemoryMapError> {
         let layout = Layout::new(ram.bytes(), stack.bytes());
         if layout.heap_end == 0 {
@@ -107,8 +107,8 @@ impl MemoryMap {
         Ok(Self { layout, ..Self::from(ram) })
     }
 
-    /// The same with a hole below the stack, and with all pages read-only that hold something of the program and
-    /// nothing that it may write.
+    /// Adds protection: a hole below the stack, and read-only pages, which hold something of the program and nothing that it
+    /// may write.
     pub fn protecting(self, segments: &[Segment]) -> Result<Self, MemoryMapError> {
         let (ram, room) = (self.ram, self.layout.heap_end);
         let end = segments.iter().map(|segment| segment.end).max().unwrap_or(0);
@@ -143,12 +143,12 @@ impl MemoryMap {
         Ok(Self { read_only: merged, has_hole: true, ..self })
     }
 
-    /// How much RAM there is, with the hole.
+    /// The size of RAM, with the hole.
     pub fn ram(&self) -> MemorySize {
         self.ram
     }
 
-    /// What the guest is told.
+    /// The layout that the guest can ask for.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -158,7 +158,7 @@ impl MemoryMap {
         &self.read_only
     }
 
-    /// The hole: no access finds anything there. Empty where nothing is protected.
+    /// The hole: every access there is refused. Empty without protection.
     pub fn hole(&self) -> Range<u32> {
         if self.has_hole { self.layout.heap_end..self.layout.stack_start } else { 0..0 }
     }
@@ -181,7 +181,7 @@ impl MemoryMap {
         parts
     }
 
-    /// The first address from this one on that refuses such an access.
+    /// The first address from this one on where such an access is refused.
     pub fn end_of_run(&self, access: Access, address: u32) -> u32 {
         let mut end = self.ram.bytes().max(address);
         let read_only = if access == Access::Write { &self.read_only[..] } else { &[] };
@@ -191,13 +191,13 @@ impl MemoryMap {
         end
     }
 
-    /// The first of these bytes that refuses such an access, if one does.
+    /// The first of these bytes where such an access is refused, if there is one.
     pub fn refuses(&self, access: Access, address: u32, len: u32) -> Option<u32> {
         let end = self.end_of_run(access, address);
         (u64::from(address) + u64::from(len) > end.into()).then_some(end)
     }
 
-    /// What an access is that was refused at this address, with the stack pointer as it is.
+    /// The fault of an access that was refused at this address, with this stack pointer.
     pub fn fault(&self, access: Access, address: u32, esp: u32) -> FaultKind {
         if address >= self.ram.bytes() {
             FaultKind::OutsideRam { access, address, ram_size: self.ram.bytes() }
@@ -211,7 +211,7 @@ impl MemoryMap {
         }
     }
 
-    /// What becomes of an exception whose frame of so many bytes finds no memory below ESP. `None` where it does.
+    /// The fault of an exception whose frame of this many bytes does not fit below ESP. `None` if it fits.
     pub fn frame_fault(&self, esp: u32, frame: u32) -> Option<FaultKind> {
         let bottom = esp.wrapping_sub(frame);
         self.refuses(Access::Write, bottom, frame)?;
@@ -220,7 +220,7 @@ impl MemoryMap {
         Some(if is_in_hole { self.stack_overflow() } else { FaultKind::TripleFault })
     }
 
-    /// Whether ESP is where the stack has been used up: in the hole, or so near that a push does not fit.
+    /// Whether ESP is in the hole, or so close above it that a push may not fit.
     fn stack_is_full(&self, esp: u32) -> bool {
         let hole = self.hole();
         (hole.start..hole.end.saturating_add(MOST_PUSHED)).contains(&esp)
@@ -231,7 +231,7 @@ impl MemoryMap {
     }
 }
 
-/// What is left of a range.
+/// The rest of a range without another one.
 fn without(range: Range<u32>, taken: &Range<u32>) -> impl Iterator<Item = Range<u32>> + use<> {
     let before = range.start..range.end.min(taken.start);
     let after = range.start.max(taken.end)..range.end;
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(map.refuses(Access::Write, 0, RAM), None);
         assert_eq!(map.refuses(Access::Read, 0, RAM + 1), Some(RAM));
         assert_eq!(map.refuses(Access::Read, u32::MAX, 4), Some(u32::MAX));
-        // As little as there can be.
+        // The smallest machines.
         for pages in 1..4 {
             let map = MemoryMap::from(size(pages * PAGE_SIZE));
             assert_eq!(map.parts().len(), 1);

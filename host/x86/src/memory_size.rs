@@ -1,4 +1,4 @@
-//! How much RAM a machine has.
+//! The size of a machine's RAM.
 
 use core::fmt;
 use core::str::FromStr;
@@ -26,11 +26,11 @@ impl MemorySize {
         Ok(Self(bytes as u32)) // fits: at most MAX_RAM_SIZE
     }
 
-    /// So many MiB: 1 to 3840.
+    /// A size in MiB: 1 to 3840.
     ///
     /// # Panics
     ///
-    /// If no machine has so much.
+    /// If no machine can have this size.
     pub fn mib(count: u32) -> Self {
         Self::from_bytes(u64::from(count) << 20).expect("a machine has 1 to 3840 MiB")
     }
@@ -62,7 +62,7 @@ impl FromStr for MemorySize {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(MemorySizeError::NotANumber);
         }
-        // All digits: the only way to fail is to be too large.
+        // They are digits, so it only fails if the number is too large.
         let count: u64 = digits.parse().map_err(|_| MemorySizeError::TooLarge)?;
         Self::from_bytes(count.checked_mul(unit).ok_or(MemorySizeError::TooLarge)?)
     }
@@ -79,13 +79,13 @@ impl fmt::Display for MemorySize {
     }
 }
 
-/// Why a size of RAM is refused. Every message ends with what would do.
+/// Why a size of RAM is refused. Each message ends with a size that would be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MemorySizeError {
-    /// No digits, or something behind them that is no unit.
+    /// No digits, or an unknown unit after them.
     NotANumber,
-    /// No RAM at all.
+    /// Zero.
     Zero,
     /// Above [`MAX_RAM_SIZE`].
     TooLarge,

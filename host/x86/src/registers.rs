@@ -1,4 +1,4 @@
-//! The registers that every engine can show.
+//! The registers that every engine has.
 
 /// General registers, instruction pointer and flags (SDM volume 1, section 3.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// What a processor makes of these: flags that cannot be set from outside are clear. VM needs other segments, and RF
-    /// is clear again after an instruction.
+    /// The registers as a processor can hold them: flags that cannot be set from outside are clear. VM would need other
+    /// segments, and RF is cleared by each instruction.
     pub fn as_held(self) -> Self {
         use eflags::*;
         const SETTABLE: u32 = CF | PF | AF | ZF | SF | TF | IF | DF | OF | IOPL | NT | AC | VIF | VIP | ID;
@@ -75,7 +75,7 @@ pub mod eflags {
     pub const VIF: u32 = 1 << 19;
     /// Virtual interrupt pending.
     pub const VIP: u32 = 1 << 20;
-    /// Identification: whoever can change it has `cpuid`.
+    /// Identification: if a program can change it, there is `cpuid`.
     pub const ID: u32 = 1 << 21;
 }
 

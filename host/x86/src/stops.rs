@@ -1,38 +1,38 @@
-//! Stopping a guest for whoever looks at it: steps, breakpoints, watchpoints, and a limit of instructions.
+//! Stops: steps, breakpoints, watchpoints, and a limit of instructions.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::Access;
 
-/// Where a run is to stop. With none of it set, nothing is slower.
+/// Where a run is to stop. Without any stops it runs at full speed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
     /// After each instruction.
     pub step: bool,
     /// Before the instruction at each of these addresses.
     pub breakpoints: Vec<u32>,
-    /// After an instruction that accesses these places.
+    /// After an instruction that accesses one of these ranges.
     pub watchpoints: Vec<Watchpoint>,
-    /// At each transfer at a port, when it is made, so that [`Engine::location`](crate::Engine::location) is its
-    /// instruction's. It cannot be taken back.
+    /// At each transfer at a port, when it is made, so that [`Engine::location`](crate::Engine::location) is that of its
+    /// instruction. The transfer cannot be undone.
     pub each_transfer: bool,
-    /// When so many instructions have been executed since the engine was made.
+    /// After this many instructions since entry.
     pub instructions: Option<u64>,
 }
 
-/// A place whose accesses stop the run. Fetching instructions is no access.
+/// A range of memory. Accesses to it stop the run; fetching instructions is no access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watchpoint {
     /// The first byte.
     pub address: u32,
-    /// How many bytes.
+    /// The number of bytes.
     pub len: u32,
     /// Which accesses.
     pub kind: WatchKind,
 }
 
-/// Which accesses a watchpoint is about.
+/// Which accesses a watchpoint stops at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchKind {
     /// Stores.
@@ -44,8 +44,7 @@ pub enum WatchKind {
 }
 
 impl Watchpoint {
-    /// The first byte that an access to `len` bytes from `address` on has in common with this place, if the
-    /// access is of a kind that it is about.
+    /// The first watched byte that an access to `len` bytes from `address` on touches, if it is an access of the watched kind.
     pub fn touched_by(&self, address: u32, len: u32, access: Access) -> Option<u32> {
         let watched = match self.kind {
             WatchKind::Write => access == Access::Write,
@@ -59,28 +58,28 @@ impl Watchpoint {
     }
 }
 
-/// What of [`Stops`] has stopped the run.
+/// Which of the [`Stops`] has stopped the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DebugStop {
     /// One instruction has been executed.
     Step,
-    /// The next instruction stands at a breakpoint.
+    /// The next instruction is at a breakpoint.
     Breakpoint,
-    /// An instruction has accessed a watched place. It is complete.
+    /// An instruction has accessed a watched range. It is complete.
     Watchpoint {
         /// The first watched byte that it accessed.
         address: u32,
-        /// Whether it loaded or stored; [`Access::Write`] where it did both.
+        /// Whether it loaded or stored; [`Access::Write`] if it did both.
         access: Access,
     },
     /// The limit of instructions is reached.
     InstructionLimit,
 }
 
-/// What an engine was asked for and cannot do.
+/// Something that an engine cannot do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The engine, in a sentence.
+    /// The engine's name in a sentence.
     pub engine: &'static str,
     /// What it cannot do.
     pub what: &'static str,

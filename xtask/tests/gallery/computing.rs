@@ -1,4 +1,4 @@
-//! `nbody`, `calc` and `life`.
+//! `nbody`, `nested`, `calc` and `life`.
 
 use super::{On, assert_ended, engines, guest, noise, python};
 
@@ -46,6 +46,14 @@ for step in range(int(sys.argv[1])):
             p[axis] += 0.01 * v[axis]
 print(repr(energy()))
 ";
+
+/// The software processor where there is no standard library and no operating system: on the machine itself.
+#[test]
+fn the_software_processor_runs_on_the_machine() {
+    for on in engines() {
+        assert_ended(&guest(on, "nested", &[], b"HAL*X"), 0, b"IBM", "\nhalted after 22 instructions\n");
+    }
+}
 
 #[test]
 fn nbody_is_pythons_to_the_last_bit() {

@@ -1,14 +1,14 @@
-//! Output without exits: what the guest sends to some ports KVM collects in a ring, in the order in which it was sent, and
-//! goes on running the guest (KVM API 4.116, KVM_REGISTER_COALESCED_MMIO).
+//! Output without exits: KVM collects bytes that the guest sends to some ports in a ring, in order, and continues to run the
+//! guest (KVM API 4.116, KVM_REGISTER_COALESCED_MMIO).
 //!
-//! Whoever waits for something else, or for too long, must look here first: a interrupt brings KVM back.
+//! The ring is emptied after each exit, before the exit is reported. An interrupt makes an exit.
 
 use flatland_contract::Port;
 use kvm_ioctls::{Cap, IoEventAddress, VcpuFd, VmFd};
 
 use flatland_x86::EngineError;
 
-/// The ports that take output and answer nothing.
+/// The ports whose output needs no answer.
 const PORTS: [Port; 2] = [Port::Console, Port::Diagnostics];
 
 /// Whether this is one of them.
@@ -16,28 +16,28 @@ pub fn takes(port: u16) -> bool {
     PORTS.into_iter().any(|known| known.number() == port)
 }
 
-/// After so many output exits KVM is asked to collect. Asking costs nothing, but a VM that was asked takes about as long
-/// to close (an SRCU grace period, 13 ms) as so many exits take: a guest with little to say is done sooner without.
+/// The ring is enabled after this many output exits. A VM with a ring takes 13 ms to close (an SRCU grace period), about as
+/// long as this many exits take. A guest with little output is faster without.
 const EXITS_UNTIL_ENABLED: u32 = 1000;
 
-/// What was taken out of the ring, and handed over piece by piece.
+/// Reads the ring in pieces: bytes that went to the same port.
 #[derive(Debug)]
 pub struct Ring {
     state: State,
     bytes: Vec<u8>,
-    /// The byte that ended the last piece, because it went elsewhere.
+    /// The byte after the last piece, which went to another port.
     next: Option<(u16, u8)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// KVM has not been asked yet, after so many exits that it could have spared us.
+    /// Not enabled yet, after this many exits that the ring would have saved.
     Waiting(u32),
-    /// KVM collects.
+    /// KVM collects output.
     Enabled,
-    /// It did, and what it has collected may still be there.
+    /// KVM no longer collects; the ring may still have bytes.
     Disabled,
-    /// It cannot.
+    /// KVM cannot do it.
     Never,
 }
 
@@ -46,7 +46,7 @@ impl Ring {
         Self { state: State::Waiting(0), bytes: Vec::new(), next: None }
     }
 
-    /// There was an exit for output at one of the ports. Has KVM collect what comes from now on, if it is time and KVM can.
+    /// Records an output exit at one of the ports, and enables the ring if it is time.
     pub fn count_exit(&mut self, vm: &VmFd, vcpu: &mut VcpuFd) {
         if let State::Waiting(exits) = &mut self.state {
             *exits += 1;
@@ -56,12 +56,12 @@ impl Ring {
         }
     }
 
-    /// Whether there may be output here that nobody has been told of.
+    /// Whether the ring may have output that has not been reported.
     pub fn is_enabled(&self) -> bool {
         self.state == State::Enabled
     }
 
-    /// Has KVM collect no more. What was collected is still here.
+    /// Makes KVM stop collecting. The ring keeps its bytes.
     pub fn disable(&mut self, vm: &VmFd) {
         if self.state == State::Enabled {
             for port in PORTS {
@@ -72,7 +72,7 @@ impl Ring {
         }
     }
 
-    /// Takes the next bytes that went to one port, for [`Self::bytes`], and returns that port.
+    /// Reads the next piece, for [`Self::bytes`], and returns its port.
     pub fn take(&mut self, vcpu: &mut VcpuFd) -> Result<Option<u16>, EngineError> {
         if !matches!(self.state, State::Enabled | State::Disabled) {
             return Ok(None);
@@ -99,18 +99,18 @@ impl Ring {
         Ok(Some(port))
     }
 
-    /// What was taken last.
+    /// The piece that was read last.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// Whether KVM collects now. Where it cannot, each transfer goes on being an exit.
+/// Enables the ring. Returns whether KVM can do it; if not, each transfer stays an exit.
 fn enable(vm: &VmFd, vcpu: &mut VcpuFd) -> bool {
     if !vm.check_extension(Cap::CoalescedPio) || vcpu.map_coalesced_mmio_ring().is_err() {
         return false;
     }
-    // A zone for each: one of two bytes would take a transfer of that width, too.
+    // A zone for each port: one of two bytes would also take transfers of that width.
     let Some(failed) =
         PORTS.into_iter().position(|port| vm.register_coalesced_mmio(address(port), 1).is_err())
     else {

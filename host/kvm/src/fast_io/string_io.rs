@@ -1,10 +1,11 @@
-//! The rest of a `rep outsb` or a `rep insb`, done here.
+//! Finishes a `rep outsb` or a `rep insb` in RAM instead of exit by exit.
 //!
-//! Of a `rep outsb` KVM runs each iteration by itself: an exit each, or a place in the [ring](super::ring), which is a third
-//! of a microsecond. A `rep insb` is an exit for each 1024 bytes, which KVM then copies a second time. After an exit in the
-//! middle of one, all that it would still do is known: it moves the bytes between RAM and the same port. So RAM itself is
-//! handed out, and the registers are set to what they are afterwards. They come and go in the page that KVM shares with us
-//! (KVM API 5, `kvm_sync_regs`): looking costs one KVM_RUN that runs nothing, and setting them no call at all.
+//! KVM runs each iteration of a `rep outsb` by itself: as an exit, or as an entry of the [ring], which takes a
+//! third of a microsecond. A `rep insb` is an exit for each 1024 bytes, which KVM then copies a second time. After an exit in
+//! the middle of one, everything that follows is known: the instruction moves bytes between RAM and the same port. So the
+//! engine returns RAM itself as the data, and sets the registers to their values afterwards. The registers are in the page
+//! that KVM shares with us (KVM API 5, `kvm_sync_regs`): reading them costs one KVM_RUN that runs nothing, and setting them
+//! costs no call.
 
 use flatland_contract::Direction;
 use kvm_bindings::{
@@ -22,13 +23,13 @@ const REP_OUTSB: [&[u8]; 2] = [&[0xf3, 0x6e], &[0xf2, 0x6e]];
 const REP_INSB: [&[u8]; 2] = [&[0xf3, 0x6c], &[0xf2, 0x6c]];
 const INSTRUCTION_LEN: u32 = 2;
 
-/// The most that is moved at once: a guest can be stopped between two pieces.
+/// The most bytes that are moved at once. A guest can be stopped between two pieces.
 const MOST: u32 = 64 << 10;
 
-/// The most that KVM moves at one exit for a `rep insb` (emulate.c, pio_in_emulated: the size of `io_read.data`).
+/// The most bytes that KVM moves at one exit for a `rep insb` (emulate.c, pio_in_emulated: the size of `io_read.data`).
 const INPUT_PIECE: usize = 1024;
 
-/// Fewer are not worth the look, which costs about as much as an exit.
+/// Below this count of bytes the check costs more than it saves: about as much as an exit.
 const fn least(direction: Direction) -> u32 {
     match direction {
         Direction::Out => 4,
@@ -41,16 +42,16 @@ const DOWN: u64 = eflags::DF as u64;
 /// Set in the middle of an instruction.
 const RESUME: u64 = eflags::RF as u64;
 
-/// Knows when to look for strings.
+/// Decides when to finish a `rep ins` or `rep outs` in RAM.
 #[derive(Debug)]
 pub struct StringIo {
     output: Pattern,
     input: Pattern,
-    /// Where the last exit was: a repeated goes on there.
+    /// The port of the last exit, which a repeated instruction would use again.
     port: u16,
     /// Whether each transfer is to be an exit of its own.
     is_off: bool,
-    /// Whether KVM can share registers, once it was asked.
+    /// Whether KVM can share registers; `None` before the first check.
     can_share: Option<bool>,
 }
 
@@ -59,12 +60,12 @@ impl StringIo {
         Self { output: Pattern::new(), input: Pattern::new(), port: 0, is_off: false, can_share: None }
     }
 
-    /// From now on each transfer is an exit of its own, or not.
+    /// Sets whether each transfer is to be an exit of its own.
     pub fn turn_off(&mut self, off: bool) {
         self.is_off = off;
     }
 
-    /// There was an exit for so many transfers of a byte.
+    /// Records an exit that transferred `len` single bytes.
     pub fn count_exit(&mut self, direction: Direction, port: u16, len: usize) {
         self.port = port;
         match direction {
@@ -77,7 +78,7 @@ impl StringIo {
         }
     }
 
-    /// There was an exit for something else.
+    /// Records any other exit.
     pub fn end(&mut self) {
         self.output.exits_in_a_row = 0;
         self.input.exits_in_a_row = 0;
@@ -99,17 +100,17 @@ impl StringIo {
     }
 }
 
-/// Exits that may be of one instruction.
+/// Consecutive exits that may belong to one instruction.
 #[derive(Debug)]
 struct Pattern {
-    /// How many there were since the guest last did anything else.
+    /// How many there were since the last exit of another kind.
     exits_in_a_row: u32,
-    /// After how many it is looked whether they are of one instruction: that costs about as much as an exit.
+    /// After how many to check whether they belong to one instruction. A check costs about as much as an exit.
     enough: u32,
 }
 
 impl Pattern {
-    /// Once one was found, another one is expected.
+    /// After one was found, another one is likely.
     const SHORT: u32 = 1;
     const FIRST: u32 = 2;
     const LONG: u32 = 256;
@@ -118,14 +119,14 @@ impl Pattern {
         Self { exits_in_a_row: 0, enough: Self::FIRST }
     }
 
-    /// It was looked. Who sends byte by byte is left alone for longer and longer.
+    /// Records a check. Guests that send byte by byte are checked more and more rarely.
     fn checked(&mut self, found: bool) {
         self.exits_in_a_row = 0;
         self.enough = if found { Self::SHORT } else { (self.enough * 2).min(Self::LONG) };
     }
 }
 
-/// Transfers between RAM and a port.
+/// The rest of a repeated instruction: transfers between RAM and a port.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeated {
     pub direction: Direction,
@@ -136,14 +137,14 @@ pub struct Repeated {
 }
 
 impl Repeated {
-    /// The registers when it is through.
+    /// The registers after it.
     pub fn regs_after(&self) -> kvm_regs {
         let mut regs = self.regs;
         advance(&mut regs, self.direction, self.rest.len);
         regs
     }
 
-    /// The registers that somebody sees who looks now: what was sent is through, and input not yet.
+    /// The registers at the exit: output has been made, input has not.
     pub fn regs(&self) -> kvm_regs {
         match self.direction {
             Direction::Out => self.regs_after(),
@@ -152,17 +153,17 @@ impl Repeated {
     }
 }
 
-/// What came of looking for one.
+/// The result of a check.
 #[derive(Debug)]
 pub enum Found {
     Repeated(Repeated),
     Nothing,
-    /// To look, the last exit had to be finished, and another one came of that.
+    /// The last exit had to be finished for the check, and that caused another exit.
     Exit(Kind),
 }
 
 impl KvmEngine {
-    /// If the last exit was in the middle of a `rep outsb` or a `rep insb`, what is left of it. Nothing of it is done.
+    /// Checks whether the last exit was in the middle of a `rep outsb` or a `rep insb`, and returns what is left of it.
     pub(crate) fn find_repeated(&mut self) -> Result<Found, EngineError> {
         let direction = match self.last {
             LastExit::Out => Direction::Out,
@@ -193,12 +194,12 @@ impl KvmEngine {
         let code = self.code_at(regs.rip as u32);
         let rest = rest(direction, &regs, code.as_slice())
             .map(|Rest { address, len }| {
-                // What memory refuses is KVM's to stumble over.
+                // KVM itself runs the part that memory refuses, and reports it.
                 let there = self.map.end_of_run(access, address) - address;
                 Rest { address, len: len.min(there) }
             })
             .filter(|rest| rest.len >= least(direction) && is_flat(&sregs))
-            // Whether another port takes it at all must show at its first byte.
+            // Only at the same port: whether another port accepts the transfer shows at its first byte.
             .filter(|_| regs.rdx as u16 == self.strings.port);
         self.strings.checked(direction, rest.is_some());
         let port = self.strings.port;
@@ -208,13 +209,13 @@ impl KvmEngine {
     fn can_share_registers(&mut self) -> bool {
         let asked = || {
             let needed = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
-            // What it returns are the bits; KVM_CHECK_EXTENSION fails where there is no such thing.
+            // It returns the supported bits, or fails if there are none.
             self.vm.check_extension_raw(KVM_CAP_SYNC_REGS.into()) as u32 & needed == needed
         };
         *self.strings.can_share.get_or_insert_with(asked)
     }
 
-    /// Has KVM take the registers that are those after a repeated, when it runs the guest next.
+    /// Sets the registers after the instruction. KVM loads them when it runs the guest next.
     pub(crate) fn complete_repeated(&mut self, repeated: &Repeated) {
         self.vcpu.sync_regs_mut().regs = repeated.regs_after();
         self.vcpu.set_sync_dirty_reg(SyncReg::Register);
@@ -222,14 +223,14 @@ impl KvmEngine {
     }
 }
 
-/// What is left of an instruction: so many bytes from an address.
+/// The memory of the rest: `len` bytes from an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
     pub address: u32,
     pub len: u32,
 }
 
-/// What is left of the `rep outsb` or `rep insb` that stands at EIP, if it is one. `code` is what stands there.
+/// The rest of the `rep outsb` or `rep insb` at EIP, if there is one. `code` are the bytes there.
 pub fn rest(direction: Direction, regs: &kvm_regs, code: &[u8]) -> Option<Rest> {
     let (forms, address) = match direction {
         Direction::Out => (REP_OUTSB, regs.rsi as u32),
@@ -240,14 +241,14 @@ pub fn rest(direction: Direction, regs: &kvm_regs, code: &[u8]) -> Option<Rest> 
     (is_one && len >= least(direction)).then_some(Rest { address, len: len.min(MOST) })
 }
 
-/// Whether addresses are what they were at entry: a guest may have loaded a descriptor table of its own.
+/// Whether segments are flat, as they were at entry. A guest may have loaded others.
 pub fn is_flat(sregs: &kvm_sregs) -> bool {
     let flat = |segment: &kvm_segment| segment.base == 0 && segment.limit == u32::MAX;
     let protected = sregs.cr0 as u32 & (cr0::PE | cr0::PG) == cr0::PE;
     protected && flat(&sregs.cs) && sregs.cs.db == 1 && flat(&sregs.ds) && flat(&sregs.es)
 }
 
-/// The registers after so many bytes more. Behind the last one the next instruction follows.
+/// Advances the registers by `len` bytes. After the last byte EIP is at the next instruction.
 pub fn advance(regs: &mut kvm_regs, direction: Direction, len: u32) {
     let index = match direction {
         Direction::Out => &mut regs.rsi,
@@ -317,7 +318,7 @@ mod tests {
         assert_eq!((regs.rsi, regs.rcx, regs.rip), (0x1000 + 60, 40, 0x20));
         advance(&mut regs, Out, 40);
         assert_eq!((regs.rsi, regs.rcx, regs.rip), (0x1000 + 100, 0, 0x22));
-        // The registers are of 32 bits.
+        // Registers have 32 bits.
         let mut regs = kvm_regs { rsi: 0xffff_fff0, ..REGS };
         advance(&mut regs, Out, 0x20);
         assert_eq!(regs.rsi, 0x10);

@@ -3,10 +3,10 @@
 use crate::device::Answer;
 use crate::{Device, Host, Unfinished};
 
-/// Tells the arguments of the run.
+/// The guest's arguments.
 #[derive(Clone, Debug, Default)]
 pub struct Arguments {
-    /// Each with a zero byte behind it.
+    /// All of them, each followed by a zero byte.
     bytes: Vec<u8>,
     answer: Answer,
 }

@@ -8,7 +8,7 @@ use flatland_contract as contract;
 use crate::device::Answer;
 use crate::{Device, Host, Unfinished};
 
-/// Tells the time.
+/// The guest's clock.
 #[derive(Debug)]
 pub struct Clock {
     source: Source,
@@ -36,13 +36,13 @@ impl Clock {
         Self { source: Source::System(Instant::now()), answer: Answer::default() }
     }
 
-    /// The time that this function returns.
+    /// The times that this function returns.
     pub fn of(source: impl FnMut() -> contract::Clock + Send + 'static) -> Self {
         Self { source: Source::Other(Box::new(source)), answer: Answer::default() }
     }
 
-    /// A clock that tells the same times in each run: it begins at `start`, since 1970, and moves on by a millisecond
-    /// each time it is read.
+    /// The same times in each run: the clock begins at `start`, since 1970, and advances by a millisecond each time it is
+    /// read.
     pub fn repeatable(start: Duration) -> Self {
         let mut elapsed = Duration::ZERO;
         Self::of(move || {
@@ -58,7 +58,7 @@ impl Source {
         match self {
             Self::System(start) => contract::Clock {
                 elapsed: nanoseconds(start.elapsed()),
-                // A clock that is set before 1970 is at its beginning.
+                // 0 if the host's clock is before 1970.
                 unix_time: SystemTime::UNIX_EPOCH.elapsed().map_or(0, nanoseconds),
             },
             Self::Other(source) => source(),

@@ -3,7 +3,7 @@
 use crate::device::Answer;
 use crate::{Device, Host, Unfinished};
 
-/// Says how much input can be read without waiting.
+/// The number of bytes of input that can be read without waiting.
 #[derive(Clone, Debug, Default)]
 pub struct InputReady(Answer);
 

@@ -5,7 +5,7 @@ use flatland_contract::memory;
 use crate::device::Answer;
 use crate::{Device, Host, Unfinished};
 
-/// Says what lies where in RAM.
+/// The memory layout.
 #[derive(Clone, Debug)]
 pub struct Layout {
     layout: memory::Layout,

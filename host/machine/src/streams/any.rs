@@ -1,4 +1,4 @@
-//! Any reader and any writer, with threads and nothing else of the operating system.
+//! Any reader and any writer, by threads instead of the operating system's waits.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,15 +10,15 @@ use crate::interrupt::Shared;
 
 /// A reader that may block: a thread reads ahead, so that waiting for it can be interrupted.
 pub struct AnyReader {
-    /// Until the thread that reads is started.
+    /// The reader, until its thread is started.
     source: Option<Box<dyn Read + Send>>,
     pieces: Option<Receiver<io::Result<Vec<u8>>>>,
-    /// What did not fit the buffer, and how much of it has been handed out.
+    /// The piece that did not fit the buffer, and how much of it has been read.
     rest: (Vec<u8>, usize),
 }
 
 impl AnyReader {
-    /// How long it takes to notice an interrupt while nothing comes.
+    /// How often to check for an interrupt while there is no input.
     const PATIENCE: Duration = Duration::from_millis(5);
 
     pub fn new(source: impl Read + Send + 'static) -> Self {
@@ -55,7 +55,7 @@ impl fmt::Debug for AnyReader {
     }
 }
 
-/// Starts a thread that reads until the end, an error, or until nobody wants more.
+/// Starts a thread that reads until the end, an error, or until the receiver is dropped.
 fn read_ahead(mut source: Box<dyn Read + Send>) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     const SIZE: usize = 64 << 10;
     let (sender, pieces) = sync_channel(1);
@@ -80,7 +80,7 @@ fn read_ahead(mut source: Box<dyn Read + Send>) -> io::Result<Receiver<io::Resul
     Ok(pieces)
 }
 
-/// A writer. A call of its that blocks cannot be interrupted.
+/// A writer. A call that blocks cannot be interrupted.
 pub struct AnyWriter(Box<dyn Write + Send>);
 
 impl AnyWriter {

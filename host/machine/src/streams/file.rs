@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use crate::interrupt::Shared;
 use crate::waker::Waker;
 
-/// Waits until the descriptor is ready. `false` if the run is to come back before that.
+/// Waits until the descriptor is ready. `false` if it was interrupted before.
 fn wait(fd: BorrowedFd, events: PollFlags, shared: &Shared) -> io::Result<bool> {
     loop {
         match shared.wait(|waker| waker.poll(fd, events, None)) {
@@ -23,11 +23,11 @@ fn wait(fd: BorrowedFd, events: PollFlags, shared: &Shared) -> io::Result<bool> 
     }
 }
 
-/// Something to read.
+/// A file, pipe, socket or terminal to read from.
 #[derive(Debug)]
 pub struct InputFile {
     file: File,
-    /// Whether it can be asked for what is there without waiting.
+    /// Whether it can be read without waiting (RWF_NOWAIT).
     can_be_asked: bool,
 }
 
@@ -36,13 +36,13 @@ impl InputFile {
         Self { file: fd.into(), can_be_asked: true }
     }
 
-    /// Waits until there is something, and reads it; 0 bytes are the end. `None` if the run is to come back before.
+    /// Waits for input and reads it; 0 bytes are the end. `None` if it was interrupted before.
     pub fn read(&mut self, buffer: &mut [u8], shared: &Shared) -> io::Result<Option<usize>> {
         if self.can_be_asked {
             match read_now(&self.file, buffer) {
                 Ok(len) => return Ok(Some(len)),
                 Err(error) if is_to_be_tried_again(&error) => {}
-                // A terminal, or a kernel that is too old. What else there may be the next call finds, too.
+                // A terminal, or an old kernel. The next call reports any other error.
                 Err(_) => self.can_be_asked = false,
             }
         }
@@ -52,7 +52,7 @@ impl InputFile {
             }
             match self.file.read(buffer) {
                 Ok(len) => return Ok(Some(len)),
-                // Somebody else took what there was, or a signal came: wait again.
+                // Another process has read it, or a signal came: wait again.
                 Err(error) if is_to_be_tried_again(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -60,10 +60,10 @@ impl InputFile {
     }
 }
 
-/// Where the file's own offset is, if it has one (preadv2(2)).
+/// The file's own offset, if it has one (preadv2(2)).
 const HERE: libc::off_t = -1;
 
-/// Reads what is there, in one system call and without waiting (preadv2(2), RWF_NOWAIT).
+/// Reads what is available, in one system call and without waiting (preadv2(2), RWF_NOWAIT).
 fn read_now(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: there is one piece, it is as long as the buffer, and the buffer is ours to write.
@@ -81,7 +81,7 @@ fn write_now(file: &File, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(len).map_err(|_| io::Error::last_os_error())
 }
 
-/// Something to write.
+/// A file, pipe, socket or terminal to write to.
 #[derive(Debug)]
 pub struct OutputFile {
     file: File,
@@ -93,9 +93,9 @@ pub struct OutputFile {
 enum Way {
     /// It never blocks for long: a regular file, or a device such as /dev/null.
     AtOnce,
-    /// It takes what there is room for.
+    /// A write takes as much as there is room for.
     Now,
-    /// It is asked whether there is room, and given a little.
+    /// Wait until there is room, then write a little.
     Asked,
 }
 
@@ -108,6 +108,12 @@ impl OutputFile {
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let may_block = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket() || kind.is_char_device());
         Self { file, way: if may_block { Way::Now } else { Way::AtOnce } }
+    }
+
+    /// Whether both are the same file, pipe or terminal.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let identity = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        identity(&self.file).is_some_and(|own| identity(&other.file) == Some(own))
     }
 
     /// Writes some of it, waiting as long as it takes. `None` if the run is to come back before.
@@ -140,14 +146,14 @@ impl OutputFile {
         }
     }
 
-    /// Writes what can be written in this time, and returns how much that was.
+    /// Writes as much as possible in this time, and returns how much that was.
     pub fn write_within(&mut self, bytes: &[u8], time: Duration) -> io::Result<usize> {
-        let end = Instant::now() + time;
+        let start = Instant::now();
         let mut written = 0;
         while written < bytes.len() {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = time.saturating_sub(start.elapsed());
             if !Waker::default().poll(self.file.as_fd(), PollFlags::POLLOUT, Some(left))? {
-                if Instant::now() >= end {
+                if start.elapsed() >= time {
                     break;
                 }
                 continue;

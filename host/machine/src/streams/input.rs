@@ -1,4 +1,4 @@
-//! Where the guest's input comes from.
+//! The guest's input.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
@@ -12,15 +12,15 @@ use super::any::AnyReader;
 use super::file::InputFile;
 use crate::interrupt::Shared;
 
-/// Bytes for the guest, read in large pieces and handed out as it asks.
+/// The guest's input, read in large pieces.
 ///
-/// Made of bytes, of files, pipes and standard input, or with [`Input::from_reader`] of any reader.
+/// It comes from bytes, files, pipes or standard input, or with [`Input::from_reader`] from any reader.
 #[derive(Debug)]
 pub struct Input {
-    /// None where all there ever was is in the buffer.
+    /// `None` if all input is in the buffer.
     source: Option<Source>,
     buffer: Box<[u8]>,
-    /// The part of the buffer that the guest has not had.
+    /// The part of the buffer that the guest has not read.
     unread: std::ops::Range<usize>,
 }
 
@@ -31,14 +31,14 @@ enum Source {
     Any(AnyReader),
 }
 
-/// What came of waiting for more.
+/// The result of a refill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refill {
-    /// There is at least one byte.
+    /// At least one byte is ready.
     Ready,
-    /// There is none, and there never will be.
+    /// The end of input.
     End,
-    /// The run is to come back before there is any.
+    /// Interrupted before there was any.
     Interrupted,
 }
 
@@ -78,7 +78,7 @@ impl Input {
         Self { source: Some(source), buffer: Box::default(), unread: 0..0 }
     }
 
-    /// What can be taken without waiting.
+    /// The bytes that are ready.
     pub(crate) fn ready(&self) -> &[u8] {
         &self.buffer[self.unread.clone()]
     }
@@ -92,12 +92,12 @@ impl Input {
         len
     }
 
-    /// Puts back what was taken last, when nothing is ready any more.
+    /// Puts back the bytes that were taken last. Nothing else may be ready.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         debug_assert!(self.unread.is_empty());
         match self.buffer.get_mut(..bytes.len()) {
             Some(room) => room.copy_from_slice(bytes),
-            // It came in many pieces.
+            // The bytes came in many pieces.
             None => self.buffer = bytes.into(),
         }
         self.unread = 0..bytes.len();
@@ -162,7 +162,7 @@ impl From<&str> for Input {
 #[cfg(target_os = "linux")]
 impl From<io::Stdin> for Input {
     fn from(stdin: io::Stdin) -> Self {
-        // Where no descriptor is left, it is read through std.
+        // Reads through std if the descriptor cannot be duplicated.
         Self::standard().unwrap_or_else(|_| Self::from_reader(stdin))
     }
 }

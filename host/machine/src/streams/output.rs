@@ -1,10 +1,12 @@
-//! Where the guest's output goes.
+//! The guest's output.
 
 #[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{self, Write};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::StreamError;
@@ -13,24 +15,31 @@ use super::any::AnyWriter;
 use super::file::OutputFile;
 use crate::interrupt::Shared;
 
-/// Bytes from the guest, collected and written in large pieces.
+/// The guest's output, collected and written in large pieces.
 ///
-/// Kept in memory, or written to a file, a pipe, standard output, or with [`Output::from_writer`] to any writer.
+/// It goes to memory, a file, a pipe or standard output, or with [`Output::from_writer`] to any writer.
 #[derive(Debug)]
 pub struct Output {
-    /// None where they stay in the buffer.
+    /// `None` if output stays in the buffer.
     sink: Option<Sink>,
     buffer: Vec<u8>,
-    last_byte: Option<u8>,
     /// Whether bytes may wait to be written.
     is_buffered: bool,
+    /// Whether they wait until their line has an end: see [`Machine::set_whole_lines`](crate::Machine::set_whole_lines).
+    whole_lines: bool,
+    /// Diagnostics only: what is sent here is sent to the output instead, since both are written to one place.
+    pub(super) is_joined: bool,
+    /// Whether the last byte that was written is in the middle of a line. Outputs to one place share this.
+    is_mid_line: Arc<AtomicBool>,
+    /// Nobody reads it any more.
+    is_lost: bool,
 }
 
 #[derive(Debug)]
 struct Sink {
     writer: Writer,
     name: &'static str,
-    /// What becomes of the run if it fails.
+    /// What to do if it fails.
     on_failure: OnFailure,
 }
 
@@ -54,7 +63,7 @@ impl Writer {
         match self {
             #[cfg(target_os = "linux")]
             Self::File(file) => file.write_within(bytes, time),
-            // How long a call takes is not known: it is made.
+            // A call may take longer: there is no way to limit it.
             Self::Any(writer) => writer.write(bytes),
         }
     }
@@ -62,24 +71,27 @@ impl Writer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnFailure {
-    /// It ends.
+    /// End the run.
     End,
-    /// It goes on, and nobody sees what is sent from then on.
+    /// Continue, and discard the output.
     GoOn,
 }
 
-/// What came of writing.
+/// The result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flush {
-    /// All is written.
+    /// All bytes are written.
     Done,
-    /// The run is to come back; the rest is still in the buffer.
+    /// Interrupted; the rest is still in the buffer.
     Interrupted,
 }
 
 impl Output {
-    /// The most that is collected, in bytes.
+    /// The most bytes that are collected.
     const CAPACITY: usize = 64 << 10;
+
+    /// The longest part of a line that waits for the rest of it, in bytes.
+    const LONGEST_PART: usize = 4 << 10;
 
     /// The process's standard output.
     pub fn standard_output() -> Result<Self, StreamError> {
@@ -89,8 +101,7 @@ impl Output {
         return Ok(Self::named(Writer::Any(AnyWriter::new(io::stdout())), "standard output", OnFailure::End));
     }
 
-    /// The process's standard error. As for any program, it is no reason to fail that nobody reads its
-    /// complaints.
+    /// The process's standard error. If it cannot be written, the run continues.
     pub fn standard_error() -> Result<Self, StreamError> {
         #[cfg(target_os = "linux")]
         return Self::standard(io::stderr().as_fd(), "standard error", OnFailure::GoOn);
@@ -125,14 +136,53 @@ impl Output {
         Self { sink: Some(Sink { writer, name, on_failure }), ..Self::memory() }
     }
 
-    /// Keeps everything, for [`Self::bytes`].
+    /// Keeps all output in memory, for [`Self::bytes`].
     pub fn memory() -> Self {
-        Self { sink: None, buffer: Vec::new(), last_byte: None, is_buffered: true }
+        Self {
+            sink: None,
+            buffer: Vec::new(),
+            is_buffered: true,
+            whole_lines: false,
+            is_joined: false,
+            is_mid_line: Arc::default(),
+            is_lost: false,
+        }
     }
 
-    /// Has each byte written as it comes, or has them collected again.
+    /// Sets whether output is buffered, or written as it comes.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.is_buffered = buffered;
+    }
+
+    /// Has the beginning of a line wait for its end, or not.
+    pub(crate) fn set_whole_lines(&mut self, whole: bool) {
+        self.whole_lines = whole;
+    }
+
+    /// Looks whether both are written to one file, pipe or terminal. If so, each knows from now on where the other one has
+    /// ended.
+    pub(crate) fn share_place(&mut self, other: &mut Self) {
+        let is_same = match (&self.sink, &other.sink) {
+            #[cfg(target_os = "linux")]
+            (
+                Some(Sink { writer: Writer::File(file), .. }),
+                Some(Sink { writer: Writer::File(other), .. }),
+            ) => file.is_same(other),
+            _ => false,
+        };
+        if is_same {
+            other.is_mid_line = self.is_mid_line.clone();
+        }
+    }
+
+    /// Whether both are written to one place.
+    pub(super) fn shares_place(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.is_mid_line, &other.is_mid_line)
+    }
+
+    /// Takes what waits in another one.
+    pub(super) fn take(&mut self, other: &mut Self) {
+        self.buffer.append(&mut other.buffer);
     }
 
     /// What has not been written anywhere: with [`Self::memory`], everything.
@@ -140,36 +190,79 @@ impl Output {
         &self.buffer
     }
 
-    /// Whether the guest's last line has no end.
-    pub(crate) fn mid_line(&self) -> bool {
-        self.last_byte.is_some_and(|byte| byte != b'\n')
-    }
-
     /// Whether something waits to be written.
     pub(crate) fn is_waiting(&self) -> bool {
         self.sink.is_some() && !self.buffer.is_empty()
     }
 
+    /// Whether something waits that need not wait for the end of its line.
+    pub(crate) fn is_due(&self) -> bool {
+        self.sink.is_some() && self.due() > 0
+    }
+
+    /// How much of the buffer need not wait for the end of its line.
+    fn due(&self) -> usize {
+        if !self.whole_lines {
+            return self.buffer.len();
+        }
+        let longest = self.buffer.len().saturating_sub(Self::LONGEST_PART);
+        match end_of_lines(&self.buffer[longest..]) {
+            0 if longest > 0 => self.buffer.len(),
+            end => longest + end,
+        }
+    }
+
     /// Collects bytes, and writes when there are many. What cannot be written now is kept.
     pub(crate) fn send(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), StreamError> {
-        let Some(last) = bytes.last() else { return Ok(()) };
-        self.last_byte = Some(*last);
+        if self.is_lost {
+            return Ok(());
+        }
         self.buffer.extend_from_slice(bytes);
-        if self.sink.is_some() && (self.buffer.len() >= Self::CAPACITY || !self.is_buffered) {
+        self.flush_if_much(shared)
+    }
+
+    /// Puts a line of the host's before the one that the guest has begun, or below the part of that that is written.
+    /// An error if nobody reads it any more.
+    pub(crate) fn note(&mut self, line: &str, shared: &Shared) -> Result<(), StreamError> {
+        if self.is_lost {
+            return Err(StreamError::Closed);
+        }
+        if self.whole_lines && self.due() == self.buffer.len() && self.buffer.last() != Some(&b'\n') {
             self.flush(shared)?;
+        }
+        let at = end_of_lines(&self.buffer);
+        let is_cut = at == 0 && self.is_mid_line.load(Ordering::Relaxed);
+        let line = format!("{}{line}\n", if is_cut { "\n" } else { "" });
+        self.buffer.splice(at..at, line.bytes());
+        self.flush_if_much(shared)
+    }
+
+    fn flush_if_much(&mut self, shared: &Shared) -> Result<(), StreamError> {
+        if self.sink.is_some() && (self.buffer.len() >= Self::CAPACITY || !self.is_buffered) {
+            self.flush_due(shared)?;
         }
         Ok(())
     }
 
-    /// Writes all there is, waiting as long as it takes.
+    /// Writes the whole buffer, and waits as long as it takes.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
+        self.flush_first(self.buffer.len(), shared)
+    }
+
+    /// Writes all that need not wait for the end of its line.
+    pub(crate) fn flush_due(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
+        self.flush_first(self.due(), shared)
+    }
+
+    /// Writes the first `len` bytes of the buffer.
+    fn flush_first(&mut self, len: usize, shared: &Shared) -> Result<Flush, StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(Flush::Done) };
         let mut written = 0;
         let result = loop {
-            if written == self.buffer.len() {
+            if written == len {
                 break Ok(Flush::Done);
             }
-            match sink.writer.write(&self.buffer[written..], shared) {
+            match sink.writer.write(&self.buffer[written..len], shared) {
                 Ok(Some(0)) => break Err(io::ErrorKind::WriteZero.into()),
                 Ok(Some(len)) => written += len,
                 Ok(None) => break Ok(Flush::Interrupted),
@@ -180,8 +273,8 @@ impl Output {
         result.or_else(|error| self.failed(error).map(|()| Flush::Done))
     }
 
-    /// Writes what can be written in this time, for a run that has been stopped: a reader that does not read
-    /// must not hold it up. What is left stays in [`Self::bytes`].
+    /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest stays in
+    /// [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         match sink.writer.write_within(&self.buffer, time) {
@@ -195,19 +288,25 @@ impl Output {
 
     /// Drops the first bytes of the buffer, which are written.
     fn forget(&mut self, written: usize) {
+        if let Some(last) = written.checked_sub(1) {
+            self.is_mid_line.store(self.buffer[last] != b'\n', Ordering::Relaxed);
+        }
         self.buffer.drain(..written);
     }
 
-    /// Says what a write failed of, if that matters, and drops what will never be written.
+    /// Handles a failed write: returns the error if it ends the run, and discards the buffer.
     fn failed(&mut self, cause: io::Error) -> Result<(), StreamError> {
         let lost = self.buffer.len();
-        self.forget(lost);
+        self.buffer.clear();
         let (stream, on_failure) = match &self.sink {
             Some(sink) => (sink.name, sink.on_failure),
             None => ("output", OnFailure::End),
         };
         match cause.kind() {
-            _ if on_failure == OnFailure::GoOn => Ok(()),
+            _ if on_failure == OnFailure::GoOn => {
+                self.is_lost = true;
+                Ok(())
+            }
             io::ErrorKind::BrokenPipe => Err(StreamError::Closed),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Err(StreamError::Full { stream, cause, lost })
@@ -215,6 +314,11 @@ impl Output {
             _ => Err(StreamError::Output { stream, cause, lost }),
         }
     }
+}
+
+/// Where the last line ends that has an end.
+fn end_of_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
 /// Keeps what comes behind these bytes, for [`Output::bytes`].

@@ -43,8 +43,8 @@ struct Dec;
 /// Two's complement.
 struct Neg;
 
-/// The carry out of a bit is the majority of the operands' bits and the carry into it, which the result gives
-/// away: the result's bit is their sum.
+/// The carry out of a bit is the majority of the operands' bits and the carry into it. The carry into it follows from the
+/// result: the result's bit is the sum of the three.
 #[inline(always)]
 fn add<T: Int>(first: T, second: T, carry: u32) -> (T, Flags) {
     let (first, second) = (first.zero_extend(), second.zero_extend());
@@ -173,7 +173,7 @@ fn unary<U: Unary>(instruction: &Instruction) -> Handler {
 
 fn update<B: Binary, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let second = S::read(cpu, op)?;
-    let first = P::read(cpu, op)?;
+    let first = P::read_to_write(cpu, op)?;
     let (result, flags) = B::apply(first, second, cpu.flags);
     P::write(cpu, op, result)?;
     cpu.flags = flags;
@@ -188,7 +188,7 @@ fn compare<B: Binary, T: Int, P: Source<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op
 }
 
 fn change<U: Unary, T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let operand = P::read(cpu, op)?;
+    let operand = P::read_to_write(cpu, op)?;
     let (result, flags) = U::apply(operand, cpu.flags);
     P::write(cpu, op, result)?;
     cpu.flags = flags;

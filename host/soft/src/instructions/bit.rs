@@ -8,7 +8,7 @@ use super::super::int::{Int, by_word_size};
 use super::super::operand::{Kind, by_source, kind, size};
 use super::super::operation::{Destination, Handler, Op, Place, Source};
 
-/// What becomes of the bit that was tested.
+/// What an instruction does to the tested bit.
 trait Change: 'static {
     /// Whether anything is stored.
     const STORES: bool = true;
@@ -48,7 +48,7 @@ impl Change for Complement {
 
 /// The handler of an instruction of this module.
 ///
-/// `tzcnt` and `lzcnt` never come here: `cpuid` does not advertise them, and their prefix means nothing.
+/// `tzcnt` and `lzcnt` are never decoded: `cpuid` does not advertise them, and their prefix is ignored.
 pub fn select(instruction: &Instruction) -> Option<Handler> {
     use Mnemonic::*;
     Some(match instruction.mnemonic() {
@@ -76,7 +76,7 @@ fn handler<C: Change>(instruction: &Instruction) -> Handler {
 /// A bit of a register, or of memory with an immediate offset: the offset counts modulo the operand's size.
 fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset = S::read(cpu, op)?.zero_extend() % T::BITS;
-    let operand = P::read(cpu, op)?.zero_extend();
+    let operand = if C::STORES { P::read_to_write(cpu, op) } else { P::read(cpu, op) }?.zero_extend();
     if C::STORES {
         P::write(cpu, op, T::truncate(C::apply(operand, 1 << offset)))?;
     }
@@ -84,7 +84,7 @@ fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> 
     P::finish(cpu)
 }
 
-/// A bit of a bit string in memory: the offset in the register is signed, and reaches in both directions (SDM
+/// A bit of a bit string in memory: the offset in the register is signed, so it reaches in both directions (SDM
 /// volume 1, section 4.4.1, and volume 2, table 3-2).
 fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let bit_offset = cpu.reg_part::<T>(op.source).sign_extend() as i32;
@@ -93,7 +93,10 @@ fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset =
         cpu.effective_address(op).wrapping_add((element as u32).wrapping_mul(T::BYTES)) & address_mask;
     let mask = 1 << bit_offset.rem_euclid(T::BITS as i32);
-    let operand = cpu.load::<T>(op.segment, offset)?.zero_extend();
+    let operand = match cpu.load::<T>(op.segment, offset) {
+        Err(reason) if C::STORES => return Err(cpu.refused_to_write(op.segment, offset, T::BYTES, reason)),
+        operand => operand?.zero_extend(),
+    };
     if C::STORES {
         cpu.store(op.segment, offset, T::truncate(C::apply(operand, mask)))?;
     }
@@ -101,8 +104,8 @@ fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// The number of a bit goes to the destination, which stays as it is where the source is 0. The manual leaves it,
-/// and the flags other than ZF, undefined.
+/// Stores the number of a bit. If the source is 0, the destination does not change. The manual leaves it, and the flags
+/// other than ZF, undefined.
 fn scan<T: Int>(cpu: &mut Cpu, op: &Op, source: T, number: fn(u32) -> u32) -> Result<(), Break> {
     let source = source.zero_extend();
     if source != 0 {

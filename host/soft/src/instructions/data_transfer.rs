@@ -87,7 +87,7 @@ fn cmov<C: Condition>(instruction: &Instruction) -> Handler {
     by_source!(instruction, S => by_word_size!(size(instruction, 0), T => cmovcc::<C, T, S>))
 }
 
-/// The source is read, and may fault, even where the condition does not hold.
+/// The source is read, and may fault, even if the condition does not hold.
 fn cmovcc<C: Condition, T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let value = S::read(cpu, op)?;
     if C::holds(cpu.flags) {
@@ -97,15 +97,16 @@ fn cmovcc<C: Condition, T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 }
 
 fn xchg<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let first = P::read(cpu, op)?;
+    let first = P::read_to_write(cpu, op)?;
     P::write(cpu, op, cpu.reg_part(op.source))?;
     cpu.set_reg_part(op.source, first);
     P::finish(cpu)
 }
 
-/// The sum goes to the first operand, and what was there to the second; with both the same, the sum stays.
+/// The sum goes to the first operand, and the first operand's old value to the second. If both are the same register, it
+/// holds the sum.
 fn xadd<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let first = P::read(cpu, op)?;
+    let first = P::read_to_write(cpu, op)?;
     let (sum, flags) = Add::apply(first, cpu.reg_part::<T>(op.source), cpu.flags);
     if P::IN_MEMORY {
         P::write(cpu, op, sum)?;
@@ -118,9 +119,9 @@ fn xadd<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     P::finish(cpu)
 }
 
-/// The destination is written even where it does not change (SDM volume 2, CMPXCHG).
+/// The destination is written even if it does not change (SDM volume 2, CMPXCHG).
 fn cmpxchg<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let destination = P::read(cpu, op)?;
+    let destination = P::read_to_write(cpu, op)?;
     let (_, flags) = Sub::apply(cpu.reg_part::<T>(register::EAX), destination, cpu.flags);
     if flags.zf() {
         P::write(cpu, op, cpu.reg_part(op.source))?;
@@ -136,11 +137,14 @@ fn cmpxchg8b(cpu: &mut Cpu, op: &Op) -> Step {
     use register::*;
     let low_offset = cpu.effective_address(op);
     let high_offset = low_offset.wrapping_add(4);
-    let low: u32 = cpu.load(op.segment, low_offset)?;
-    let high: u32 = cpu.load(op.segment, high_offset)?;
+    let mut half = |offset| {
+        cpu.load::<u32>(op.segment, offset)
+            .map_err(|reason| cpu.refused_to_write(op.segment, low_offset, 8, reason))
+    };
+    let (low, high) = (half(low_offset)?, half(high_offset)?);
     let equal = (low, high) == (cpu.reg(EAX), cpu.reg(EDX));
     let (new_low, new_high) = if equal { (cpu.reg(EBX), cpu.reg(ECX)) } else { (low, high) };
-    // The second half first: where the first can be stored and not this one, nothing has been stored.
+    // The second half first: if it is refused, nothing has been stored.
     cpu.store(op.segment, high_offset, new_high)?;
     cpu.store(op.segment, low_offset, new_low)?;
     if !equal {

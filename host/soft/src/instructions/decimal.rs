@@ -66,7 +66,7 @@ fn adjust_unpacked(cpu: &mut Cpu, correction: u16) -> Step {
     Ok(())
 }
 
-/// The immediate is the base: 10, or what an assembler was told.
+/// The immediate is the base, usually 10.
 fn aam(cpu: &mut Cpu, op: &Op) -> Step {
     let (al, base) = (cpu.reg_part::<u8>(EAX), op.immediate as u8);
     let Some(quotient) = al.checked_div(base) else {

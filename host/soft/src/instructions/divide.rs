@@ -52,7 +52,7 @@ fn idiv<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let divisor = i64::from(S::read(cpu, op)?.sign_extend() as i32);
     let unused_bits = 64 - 2 * T::BITS;
     let dividend = ((dividend::<T>(cpu) << unused_bits) as i64) >> unused_bits;
-    // `checked_div` fails for the smallest number by -1, too, whose quotient fits nowhere.
+    // `checked_div` also fails for the smallest number divided by -1, whose quotient does not fit.
     match dividend.checked_div(divisor) {
         Some(quotient) if quotient == i64::from(T::truncate(quotient as u32).sign_extend() as i32) => {
             set_result::<T>(cpu, quotient as u32, (dividend % divisor) as u32);

@@ -1,11 +1,11 @@
-//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8), all within privilege
-//! level 0: a transfer to another level, or a task switch, is more than this engine does.
+//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8) within privilege level 0.
+//! Transfers to another level and task switches are not supported.
 
 use iced_x86::{Code, Instruction};
 
 use super::super::cpu::Cpu;
 use super::super::event::{Break, Problem, Step};
-use super::super::flags::{NT, VM};
+use super::super::flags::{NT, RF, VM};
 use super::super::int::Int;
 use super::super::operation::{Handler, Op};
 use super::super::segment::{Segment, error_code, is_null, number::CS};
@@ -75,7 +75,7 @@ fn target(cpu: &mut Cpu, selector: u16, offset: u32) -> Result<(Segment, u32), B
     Ok((code_segment(cpu, selector, offset, Transfer::Into)?, offset))
 }
 
-/// How a code segment is reached, which decides what is checked.
+/// How a code segment is reached. It decides about the checks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
     /// By `jmp` or `call`.
@@ -113,7 +113,7 @@ pub fn code_segment(cpu: &mut Cpu, selector: u16, offset: u32, transfer: Transfe
     if !descriptor.is_present() {
         return Err(cpu.not_present(code));
     }
-    // The descriptor is loaded, and marked for it, only when nothing of it stands in the way.
+    // The descriptor is marked as accessed only after all checks.
     if offset > descriptor.limit() {
         return Err(cpu.general_protection(0));
     }
@@ -146,6 +146,7 @@ fn iret<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let code = code_segment(cpu, selector, offset, Transfer::Back)?;
     cpu.drop_stack(3 * T::BYTES);
     cpu.set_segment(CS, code);
-    cpu.set_eflags(eflags & !T::MASK | image);
+    // RF would be clear again after the next instruction, and nothing here asks for it until then.
+    cpu.set_eflags((eflags & !T::MASK | image) & !RF);
     cpu.branch_anew(offset)
 }

@@ -1,7 +1,7 @@
 //! I/O instructions (SDM volume 1, sections 5.1.9 and 20).
 //!
-//! What is at the ports is the machine's. An `out` is complete when the machine hears of it. An `in` is not: its
-//! instruction is completed by [`complete`], when there is data.
+//! The machine makes the transfers. An `out` is complete when the machine gets its data. An `in` is completed by
+//! [`complete`], when the machine has filled in the data.
 
 use alloc::vec::Vec;
 use iced_x86::{Code, Instruction, Mnemonic};
@@ -98,7 +98,7 @@ fn most_at_once(cpu: &Cpu, wanted: u32) -> u32 {
     if cpu.control_flags & TF != 0 { wanted.min(1) } else { wanted }
 }
 
-/// Asks for as many transfers as surely find their place in memory.
+/// Requests as many transfers as surely fit in memory.
 fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {
@@ -123,7 +123,7 @@ fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Err(Break::Request)
 }
 
-/// Completes an instruction that waited for data. Returns whether it is through: a repeated one may want more.
+/// Completes an instruction that waited for data. Returns whether it is complete; a repeated one may need more.
 pub fn complete(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
     match input.width {
         1 => complete_of::<u8>(cpu, input, data),
@@ -150,8 +150,8 @@ fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
 
 fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Iterator<Item = T>) -> bool {
     for value in values {
-        // The place was there when the data was asked for. Should the host have moved EDI since, the fault comes
-        // when the instruction is executed again.
+        // The memory was checked when the data was requested. If the host has changed EDI since, the fault comes when the
+        // instruction is executed again.
         if cpu.store(ES, cpu.reg_masked(EDI, A::MASK), value).is_err() {
             return false;
         }
@@ -163,7 +163,7 @@ fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Itera
     !repeats || cpu.reg_masked(ECX, A::MASK) == 0
 }
 
-/// Hands over everything that lies in RAM in one run, or else what can be gathered element by element.
+/// Sends everything that lies in one run of RAM, or else what can be gathered element by element.
 fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {
@@ -193,7 +193,7 @@ fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Err(Break::Request)
 }
 
-/// At least one element, and at most `count`, up to one that faults: that comes when the instruction is executed
+/// At least one element, and at most `count`, up to one that faults. The fault comes when the instruction is executed
 /// again.
 fn gather<T: Int, A: Int>(cpu: &mut Cpu, segment: u8, count: u32) -> Result<Vec<u8>, Break> {
     let mut bytes = Vec::new();

@@ -14,9 +14,9 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
     (instruction.mnemonic() == Mnemonic::Not).then(|| by_place!(instruction, P, T => not::<T, P>))
 }
 
-/// It leaves the flags alone.
+/// It does not change the flags.
 fn not<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let operand = P::read(cpu, op)?;
+    let operand = P::read_to_write(cpu, op)?;
     P::write(cpu, op, T::truncate(!operand.zero_extend()))?;
     P::finish(cpu)
 }

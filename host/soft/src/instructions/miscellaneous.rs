@@ -1,5 +1,5 @@
-//! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and those that have nothing to do
-//! here: there is one processor, which does everything in order, and no cache.
+//! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches, prefetching
+//! and memory order, which do nothing here.
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
@@ -14,7 +14,7 @@ use super::super::operation::{Handler, Op};
 pub fn select(instruction: &Instruction) -> Option<Handler> {
     use Mnemonic::*;
     Some(match instruction.mnemonic() {
-        // `wait` waits for an x87 unit; without one there is nothing to wait for.
+        // `wait` waits for the x87 unit, which this processor does not have.
         Nop | Reservednop | Pause | Wait => nop,
         Prefetch | Prefetchw | Prefetchwt1 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 => nop,
         Mfence | Lfence | Sfence | Clflush => nop,
@@ -33,7 +33,7 @@ fn nop(_: &mut Cpu, _: &Op) -> Step {
     Ok(())
 }
 
-/// What an i686 without an x87 unit could say of itself (SDM volume 2, CPUID).
+/// The answers of an i686 without an x87 unit (SDM volume 2, CPUID).
 fn cpuid(cpu: &mut Cpu, _: &Op) -> Step {
     const HIGHEST_LEAF: u32 = 1;
     const VENDOR: &[u8; 12] = b"FlatlandSoft";
@@ -50,7 +50,7 @@ fn cpuid(cpu: &mut Cpu, _: &Op) -> Step {
         0 => (HIGHEST_LEAF, word(0), word(2), word(1)),
         // The highest extended leaf: there are none.
         0x8000_0000.. => (0, 0, 0, 0),
-        // Above the highest basic leaf the answer is that of the highest.
+        // Leaves above the highest basic one answer as the highest does.
         _ => (SIGNATURE, 0, 0, TSC | CX8 | CMOV),
     };
     for (register, value) in [(EAX, eax), (EBX, ebx), (ECX, ecx), (EDX, edx)] {

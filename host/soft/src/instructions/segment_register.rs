@@ -62,6 +62,7 @@ fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break>
     Ok(Segment::new(selector, descriptor))
 }
 
+/// What `mov` and `pop` do. After `lss` there may be a trap (SDM volume 3, section 7.8.3).
 fn set(cpu: &mut Cpu, register: u8, segment: Segment) {
     cpu.set_segment(register, segment);
     cpu.stack_segment_loaded |= register == number::SS;
@@ -95,7 +96,7 @@ fn load_pointer<T: Int, const REGISTER: u8>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset: T = cpu.load(op.segment, address)?;
     let selector: u16 = cpu.load(op.segment, address.wrapping_add(T::BYTES))?;
     let segment = segment(cpu, REGISTER, selector)?;
-    set(cpu, REGISTER, segment);
+    cpu.set_segment(REGISTER, segment);
     cpu.set_reg_part(op.destination, offset);
     cpu.stored()
 }

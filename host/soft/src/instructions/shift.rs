@@ -144,7 +144,7 @@ fn handler<S: Shift>(instruction: &Instruction) -> Handler {
 /// of SAL/SAR/SHL/SHR), so it is stored as it is.
 fn shift<S: Shift, T: Int, P: Place<T>, C: Source<u8>>(cpu: &mut Cpu, op: &Op) -> Step {
     let count = u32::from(C::read(cpu, op)?) & COUNT_MASK;
-    let operand = P::read(cpu, op)?;
+    let operand = P::read_to_write(cpu, op)?;
     if count == 0 {
         P::write(cpu, op, operand)?;
         return P::finish(cpu);
@@ -163,7 +163,7 @@ fn double_shift_count<const BY_CL: bool>(cpu: &Cpu, op: &Op) -> u32 {
 /// A word shifted by more than 16 is undefined; processors go on with the destination's own bits.
 fn shld<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let count = double_shift_count::<BY_CL>(cpu, op);
-    let operand = P::read(cpu, op)?.zero_extend();
+    let operand = P::read_to_write(cpu, op)?.zero_extend();
     if count == 0 {
         P::write(cpu, op, T::truncate(operand))?;
         return P::finish(cpu);
@@ -180,7 +180,7 @@ fn shld<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step 
 
 fn shrd<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let count = double_shift_count::<BY_CL>(cpu, op);
-    let operand = P::read(cpu, op)?.zero_extend();
+    let operand = P::read_to_write(cpu, op)?.zero_extend();
     if count == 0 {
         P::write(cpu, op, T::truncate(operand))?;
         return P::finish(cpu);

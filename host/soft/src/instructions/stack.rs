@@ -99,18 +99,25 @@ fn pop_memory<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// All eight registers, with ESP as it was before, or none: the last place is tried first.
+/// Pushes all eight registers, with ESP as it was before, or none: the lowest address is checked first.
 fn pusha<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let top = cpu.stack_pointer();
+    let mask = cpu.stack_mask();
+    let place = |number: u8| top.wrapping_sub(T::BYTES * (u32::from(number) + 1)) & mask;
     for number in (register::EAX..=register::EDI).rev() {
-        let offset = top.wrapping_sub(T::BYTES * (u32::from(number) + 1)) & cpu.stack_mask();
-        cpu.store(number::SS, offset, cpu.reg_part::<T>(number))?;
+        if let Err(reason) = cpu.store(number::SS, place(number), cpu.reg_part::<T>(number)) {
+            // What is told is the first of them all the same.
+            for number in register::EAX..=register::EDI {
+                cpu.linear(number::SS, place(number), T::BYTES, flatland_x86::Access::Write)?;
+            }
+            return Err(reason);
+        }
     }
     cpu.set_stack_pointer(top.wrapping_sub(T::BYTES * 8));
     cpu.stored()
 }
 
-/// ESP's place is passed over.
+/// The value for ESP is skipped.
 fn popa<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let mut values = [T::truncate(0); 8];
     for (index, value) in values.iter_mut().enumerate() {
@@ -165,7 +172,7 @@ fn enter_frame<T: Int>(cpu: &mut Cpu, size: u32, level: u32) -> Step {
         cpu.push(T::truncate(frame))?;
     }
     let stack_pointer = cpu.stack_pointer().wrapping_sub(size) & mask;
-    // The processor makes sure that the frame can be written before it sets EBP.
+    // The processor checks that the frame can be written before it sets EBP.
     cpu.linear(number::SS, stack_pointer, T::BYTES, flatland_x86::Access::Write)?;
     cpu.set_stack_pointer(stack_pointer);
     cpu.set_reg_part(register::EBP, T::truncate(frame));

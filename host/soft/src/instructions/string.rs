@@ -1,7 +1,7 @@
 //! String instructions (SDM volume 1, section 5.1.8), without `ins` and `outs`: see [`io`](super::io).
 //!
-//! A repeated instruction keeps its progress in ECX, ESI and EDI, so a fault in the middle leaves it ready to be
-//! restarted, and a long one comes back now and then for somebody to look at the clock (SDM volume 2, REP).
+//! A repeated instruction keeps its progress in ECX, ESI and EDI. So it can be restarted after a fault in the middle, and a
+//! long one returns now and then, so that an interrupt is seen (SDM volume 2, REP).
 
 use iced_x86::{Code, Instruction, OpKind};
 
@@ -16,9 +16,9 @@ use flatland_x86::Access;
 
 /// How a string instruction is repeated.
 trait Repeat: 'static {
-    /// Whether it is at all.
+    /// Whether it is repeated at all.
     const REPEATS: bool;
-    /// Whether, of the instructions that compare, one goes on after this result.
+    /// For the instructions that compare: whether the repetition continues after this result.
     fn goes_on(equal: bool) -> bool;
 }
 
@@ -47,9 +47,9 @@ impl Repeat for WhileNotEqual {
     }
 }
 
-/// The most elements before a repeated instruction comes back.
+/// The most elements before a repeated instruction returns.
 const PORTION: u32 = 1 << 16;
-/// The same where whole ranges of RAM are moved at once.
+/// The same if whole ranges of RAM are moved at once.
 const BLOCK_PORTION: u32 = 1 << 22;
 
 /// The handler of an instruction of this module.
@@ -107,8 +107,8 @@ pub fn advance<T: Int, A: Int>(cpu: &mut Cpu, register: u8, count: u32) {
     cpu.set_reg_masked(register, A::MASK, after);
 }
 
-/// Executes `element` once, or as often as the instruction is repeated. It says how many elements it did, at least
-/// one and at most as many as it was offered, and whether to go on.
+/// Executes `element` once, or as often as the instruction is repeated. It returns how many elements it has done, at least
+/// one and at most as many as it was asked for, and whether to continue.
 #[inline(always)]
 fn repeat<R: Repeat, A: Int>(
     cpu: &mut Cpu,
@@ -139,7 +139,7 @@ fn repeat<R: Repeat, A: Int>(
     }
 }
 
-/// Whether elements can be done as a whole range of RAM.
+/// Whether a whole range of RAM can be moved at once.
 fn as_block<R: Repeat, A: Int>(cpu: &Cpu) -> bool {
     R::REPEATS && A::BYTES == 4 && !cpu.direction_down()
 }
@@ -155,7 +155,7 @@ fn movs<T: Int, R: Repeat, A: Int>(cpu: &mut Cpu, op: &Op) -> Step {
             blocks = cpu.run_length::<T>(segment, from, offered, Access::Read);
             blocks = cpu.run_length::<T>(ES, to, blocks, Access::Write);
         }
-        // Elements that overlap their own source differ from bytes that do.
+        // If the ranges overlap, copying elements differs from copying bytes.
         let overlaps = (1..T::BYTES).contains(&to.wrapping_sub(from));
         if blocks > 1 && !overlaps {
             cpu.memory.copy_forward(from, to, blocks * T::BYTES);

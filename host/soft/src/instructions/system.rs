@@ -207,8 +207,7 @@ fn ltr<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// Sets CR0 as far as a machine without paging can: bits 0 to 5, 16, 18, 29 and 30. Leaving protected mode and
-/// turning on paging are more than this engine does.
+/// Sets CR0: bits 0 to 5, 16, 18, 29 and 30. Leaving protected mode and turning on paging are not supported.
 fn set_cr0(cpu: &mut Cpu, value: u32) -> Step {
     const CD: u32 = 1 << 30;
     const NW: u32 = 1 << 29;
@@ -295,7 +294,7 @@ fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-/// The descriptor that `verr`, `verw`, `lar` or `lsl` asks about, if there is one that is of a known kind.
+/// The descriptor that `verr`, `verw`, `lar` or `lsl` asks about, if there is one of a known kind.
 fn examined(cpu: &mut Cpu, selector: u16) -> Result<Option<Descriptor>, Break> {
     if is_null(selector) {
         return Ok(None);
@@ -349,7 +348,7 @@ fn lsl<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// Raises the destination's requested privilege level to the source's.
 fn arpl<P: Place<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
-    let destination = P::read(cpu, op)?;
+    let destination = P::read_to_write(cpu, op)?;
     let level = <Register as Source<u16>>::read(cpu, op)? & 0b11;
     let raises = destination & 0b11 < level;
     if raises {

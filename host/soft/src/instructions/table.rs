@@ -1,4 +1,4 @@
-//! Tables of instructions for the tests of these modules: an instruction, what is before, what must be after.
+//! Tables for the tests of these modules: an instruction, the state before it, the state that it must leave.
 
 use alloc::vec::Vec;
 

@@ -69,10 +69,10 @@ fn ports(machine: &mut Machine) -> String {
     let mut text = String::new();
     for port in Port::ALL {
         let _ = write!(text, "{:#x} {:<11}", port.number(), port.name());
-        for (direction, way) in [(Direction::In, "in"), (Direction::Out, "out")] {
+        for direction in Direction::ALL {
             if port.allows(direction) {
                 let bytes = machine.stats().transfers(port, direction).bytes;
-                let _ = write!(text, "  {way} {bytes} bytes");
+                let _ = write!(text, "  {} {bytes} bytes", direction.name());
             }
         }
         text.push('\n');

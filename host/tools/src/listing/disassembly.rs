@@ -3,35 +3,26 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use flatland_program::{Program, Source, Symbol, Symbols};
+use flatland_x86::instruction::{Read, decode};
 use iced_x86::OpKind;
 
-use super::{ListingError, Program, Symbol};
-use flatland_x86::instruction::{Read, decode};
-
+use super::{ListingError, names};
 use crate::instruction::Instruction;
-use flatland_program::Source;
-use flatland_program::{Image, Symbols};
+use crate::words::hex;
 
 /// The functions whose names contain this, or all of them.
-pub fn disassembly(image: &Image, elf: &Path, part: Option<&str>) -> Result<String, ListingError> {
-    let program = Program::open(elf)?;
-    let read = |address: u32, bytes: &mut [u8]| {
-        let there = image.bytes().get(address as usize..).unwrap_or_default();
-        let len = there.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&there[..len]);
-        len
-    };
-    let symbols =
-        Symbols::open(elf, &read).map_err(|error| ListingError::Elf(elf.into(), error.to_string()))?;
+pub fn disassembly(program: &Program, part: Option<&str>) -> Result<String, ListingError> {
+    let (symbols, all) = names(program)?;
     let wanted = |symbol: &&Symbol| symbol.is_code && part.is_none_or(|part| symbol.name.contains(part));
-    let functions: Vec<_> = program.symbols.iter().filter(wanted).collect();
+    let functions: Vec<_> = all.iter().filter(wanted).collect();
     if let (true, Some(part)) = (functions.is_empty(), part) {
         return Err(ListingError::NoFunction(part.into()));
     }
     let mut listing =
-        Listing { program: &program, symbols: &symbols, files: HashMap::new(), text: String::new() };
+        Listing { program, symbols: &symbols, all: &all, files: HashMap::new(), text: String::new() };
     for function in functions {
         listing.function(function);
     }
@@ -41,6 +32,7 @@ pub fn disassembly(image: &Image, elf: &Path, part: Option<&str>) -> Result<Stri
 struct Listing<'a> {
     program: &'a Program,
     symbols: &'a Symbols,
+    all: &'a [Symbol],
     /// The lines of source files; none of those that are not there.
     files: HashMap<PathBuf, Vec<String>>,
     text: String,
@@ -51,11 +43,10 @@ impl Listing<'_> {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        let _ = writeln!(self.text, "{:#010x} {}:", function.address, function.name);
+        let _ = writeln!(self.text, "{:#010x} {}:", function.start, function.name);
         let mut last = None;
-        let mut address = function.address;
-        // A broken symbol may be larger than what is there.
-        while address - function.address < function.size && self.program.read(address, &mut [0]) > 0 {
+        let mut address = function.start;
+        while contains(function, address) {
             let innermost = self.symbols.functions(address).into_iter().next();
             let source = innermost.and_then(|function| function.source);
             if let Some(source) = &source
@@ -79,15 +70,14 @@ impl Listing<'_> {
 
     /// Lists an instruction, or a byte that is none, and returns its length.
     fn instruction(&mut self, address: u32, function: &Symbol) -> u32 {
-        let read = |address: u32, bytes: &mut [u8]| self.program.read(address, bytes);
+        let read = |address: u32, bytes: &mut [u8]| self.program.image().read(address, bytes);
         let Some(instruction) = Instruction::at(address, &read) else {
             let _ = writeln!(self.text, "    {address:#010x}  no instruction");
             return 1;
         };
-        let bytes: Vec<_> = instruction.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut line = format!("    {address:#010x}  {:20}  {}", bytes.join(" "), instruction.text);
+        let mut line = format!("    {address:#010x}  {:20}  {}", hex(&instruction.bytes), instruction.text);
         if let Some(target) = target(address, &read).filter(|target| !contains(function, *target))
-            && let Some(callee) = self.program.symbols.iter().find(|symbol| contains(symbol, target))
+            && let Some(callee) = self.all.iter().find(|symbol| contains(symbol, target))
         {
             let _ = write!(line, "  ; {}", callee.name);
         }
@@ -103,5 +93,5 @@ fn target(address: u32, read: Read) -> Option<u32> {
 }
 
 fn contains(symbol: &Symbol, address: u32) -> bool {
-    symbol.is_code && address.checked_sub(symbol.address).is_some_and(|offset| offset < symbol.size)
+    symbol.is_code && address.checked_sub(symbol.start).is_some_and(|offset| offset < symbol.size)
 }

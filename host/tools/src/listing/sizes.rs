@@ -2,27 +2,32 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::Path;
 
-use super::{ListingError, Program};
+use flatland_program::{Program, Section};
+
+use super::{ListingError, names};
 
 /// Functions and variables that take less than this part of all of them are told of together.
 const LEAST_PART: u64 = 200;
 
 /// Bytes of RAM, in tables.
-pub fn sizes(elf: &Path) -> Result<String, ListingError> {
-    let program = Program::open(elf)?;
+pub fn sizes(program: &Program) -> Result<String, ListingError> {
+    let (_, symbols) = names(program)?;
+    let sections = program.sections();
     let mut text = String::new();
-    let image: u64 = program.sections.iter().map(|section| section.bytes.len() as u64).sum();
-    let ram: u64 = program.sections.iter().map(|section| u64::from(section.size)).sum();
-    for section in &program.sections {
+    let total = |sections: &mut dyn Iterator<Item = &Section>| -> u64 {
+        sections.map(|section| u64::from(section.size)).sum()
+    };
+    let image = total(&mut sections.iter().filter(|section| !section.is_zeros));
+    let ram = total(&mut sections.iter());
+    for section in sections {
         let _ = writeln!(text, "{:>8}  {}", section.size, section.name);
     }
     let _ = writeln!(text, "{ram:>8}  bytes of RAM, of which {image} are in the image\n");
 
-    let all: u64 = program.symbols.iter().map(|symbol| u64::from(symbol.size)).sum();
+    let all: u64 = symbols.iter().map(|symbol| u64::from(symbol.size)).sum();
     let mut crates: HashMap<&str, u64> = HashMap::new();
-    for symbol in &program.symbols {
+    for symbol in &symbols {
         *crates.entry(crate_of(&symbol.name)).or_default() += u64::from(symbol.size);
     }
     let unnamed = ram.saturating_sub(all);
@@ -36,7 +41,7 @@ pub fn sizes(elf: &Path) -> Result<String, ListingError> {
         ram,
         0,
     );
-    let symbols = program.symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size.into())).collect();
+    let symbols = symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size.into())).collect();
     text.push('\n');
     table(&mut text, "by function and variable", symbols, ram, ram / LEAST_PART);
     Ok(text)

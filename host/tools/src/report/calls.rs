@@ -1,7 +1,8 @@
 //! A backtrace with names.
 
-use flatland_program::{Function, Symbols};
+use flatland_program::{Function, Place, Symbols, own};
 
+use super::Snippet;
 use crate::backtrace::{Backtrace, Broken};
 
 /// The calls that led somewhere, from the innermost on.
@@ -76,9 +77,23 @@ impl Calls {
         self.calls.iter().any(|call| call.function.name.is_some())
     }
 
-    /// Those whose source is a person's own, and not the standard library's.
-    pub fn of_the_guest(&self) -> impl Iterator<Item = &Call> {
-        self.calls.iter().filter(|call| !call.function.is_of_the_standard_library())
+    /// Where the guest is.
+    pub fn place(&self) -> Place {
+        let calls = self.calls.iter().map(|call| (call.address, &call.function));
+        self.calls.first().map(|first| Place::of(first.address, calls)).unwrap_or_default()
+    }
+
+    /// The source of where the guest is, or of the innermost call on the way there whose source can be read.
+    pub fn snippet(&self) -> Option<Snippet> {
+        let mut left = &self.calls[..];
+        while let Some(own) = own(left.iter().map(|call| &call.function)) {
+            let is_called = left[own].address != self.calls[0].address;
+            if let Some(snippet) = Snippet::read(&left[own].function, is_called) {
+                return Some(snippet);
+            }
+            left = &left[own + 1..];
+        }
+        None
     }
 }
 

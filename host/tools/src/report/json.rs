@@ -122,7 +122,7 @@ fn fault(outcome: &Outcome) -> Value {
             json!({ "kind": "hole", "access": access(what), "target": address })
         }
         FaultKind::Port { port, width, direction } => {
-            json!({ "kind": "port", "port": port, "width": width, "direction": way(direction) })
+            json!({ "kind": "port", "port": port, "width": width, "direction": direction.name() })
         }
         FaultKind::Unsupported { code, .. } => {
             json!({ "kind": "unsupported", "code": instruction::first(&code) })
@@ -161,22 +161,15 @@ fn backtrace(calls: &Calls) -> Value {
 fn exits(stats: &Stats) -> Value {
     let mut ports = Map::new();
     for port in Port::ALL {
-        for direction in [Direction::In, Direction::Out] {
+        for direction in Direction::ALL {
             let Transfers { exits, bytes } = stats.transfers(port, direction);
             if exits > 0 {
-                let name = format!("{} {}", port.name(), way(direction));
+                let name = format!("{} {}", port.name(), direction.name());
                 ports.insert(name, json!({ "port": port.number(), "exits": exits, "bytes": bytes }));
             }
         }
     }
     Value::Object(ports)
-}
-
-fn way(direction: Direction) -> &'static str {
-    match direction {
-        Direction::In => "in",
-        Direction::Out => "out",
-    }
 }
 
 /// How many bytes of the stack were used at least: from the lowest one that is not zero, as RAM is at the start. A guest

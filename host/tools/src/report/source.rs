@@ -3,14 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::Call;
-use flatland_program::Source;
+use flatland_program::{Function, Source};
 
 /// A line of source, with those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snippet {
     /// Where it is.
     pub source: Source,
+    /// Whether it is a call on the way to where the guest is, and not that itself.
+    pub is_called: bool,
     /// The lines, the last of which it is.
     pub lines: Vec<String>,
 }
@@ -23,18 +24,18 @@ impl Snippet {
     /// What is longer is cut off.
     const WIDEST: usize = 140;
 
-    /// Reads the source of a call, if it is still there.
-    pub fn read(call: &Call) -> Option<Self> {
-        let source = call.function.source.as_ref()?;
+    /// Reads the source of a place in a function, if it is still there.
+    pub fn read(function: &Function, is_called: bool) -> Option<Self> {
+        let source = function.source.as_ref()?;
         let file = File::open(&source.path).ok()?;
         // A device or a pipe might never end.
         file.metadata().ok().filter(|metadata| metadata.is_file())?;
         let mut text = Vec::new();
         file.take(Self::LARGEST).read_to_end(&mut text).ok()?;
-        Self::from_text(source, &String::from_utf8_lossy(&text))
+        Self::from_text(source, is_called, &String::from_utf8_lossy(&text))
     }
 
-    fn from_text(source: &Source, text: &str) -> Option<Self> {
+    fn from_text(source: &Source, is_called: bool, text: &str) -> Option<Self> {
         let line = source.line as usize;
         let lines: Vec<_> = text.lines().take(line).collect();
         if lines.len() < line {
@@ -43,7 +44,7 @@ impl Snippet {
         }
         let shown = lines[line.saturating_sub(Self::LINES)..].iter();
         let lines = shown.map(|line| tame(line)).skip_while(|line| line.is_empty()).collect::<Vec<_>>();
-        (!lines.is_empty()).then(|| Self { source: source.clone(), lines })
+        (!lines.is_empty()).then(|| Self { source: source.clone(), is_called, lines })
     }
 
     /// The number of the first line.
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     fn snippet(line: u32, text: &str) -> Option<(u32, Vec<String>)> {
-        let snippet = Snippet::from_text(&Source { line, ..Source::default() }, text)?;
+        let snippet = Snippet::from_text(&Source { line, ..Source::default() }, false, text)?;
         Some((snippet.first_line(), snippet.lines))
     }
 

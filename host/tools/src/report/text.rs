@@ -60,11 +60,14 @@ impl Snippet {
             let line = if line.is_empty() { String::new() } else { format!(" {line}") };
             writeln!(text, "{}{line}", bar(number.to_string()))?;
         }
+        let called = if self.is_called { " called here" } else { "" };
         if let (Some(column), Some(line)) = (self.source.column, self.lines.last()) {
             // Tabs stay, so that the mark stands below its column.
             let before = line.chars().take(column as usize - 1);
             let space: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            writeln!(text, "{} {space}{}", bar(String::new()), paint.fault("^"))?;
+            writeln!(text, "{} {space}{}", bar(String::new()), paint.fault(format!("^{called}")))?;
+        } else if self.is_called {
+            writeln!(text, "{}{}", bar(String::new()), paint.fault(called))?;
         }
         Ok(())
     }
@@ -73,9 +76,8 @@ impl Snippet {
 impl Processor {
     fn write(&self, text: &mut String, paint: Paint) -> std::fmt::Result {
         if let Some(instruction) = &self.instruction {
-            let bytes: Vec<_> = instruction.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let shown = paint.fault(&instruction.text);
-            writeln!(text, "  {}  {}  {shown}", paint.frame("instruction"), bytes.join(" "))?;
+            writeln!(text, "  {}  {}  {shown}", paint.frame("instruction"), words::hex(&instruction.bytes))?;
         }
         let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = self.registers;
         writeln!(

@@ -1,17 +1,22 @@
 //! Each function's entry and return. Functions that were inlined are not called.
 
+use flatland_machine::{Event, Machine, RunError, Wants};
+use flatland_x86::instruction::decode;
 use iced_x86::Mnemonic;
 
-use super::lines::Lines;
-use super::names::{Known, Names, read};
-use flatland_x86::{Engine, EngineError};
+use super::names::Known;
+use super::{Lines, Names, Tracer};
+use crate::instruction::reader;
 
 /// The calls that have not returned.
 #[derive(Default)]
-pub struct Calls {
+pub struct CallTrace {
     frames: Vec<Frame>,
+    has_begun: bool,
     /// What the instruction does that is executed next, and where it stands.
     next: Option<(Flow, u32)>,
+    /// [`Machine::changes`] when that was found out.
+    changes: Option<u64>,
 }
 
 /// Where an instruction leads, as far as it is about calls.
@@ -26,53 +31,41 @@ struct Frame {
     /// ESP at the function's first instruction: its return address lies there.
     esp: u32,
     name: String,
-    wanted: bool,
+    is_wanted: bool,
 }
 
-impl Calls {
-    pub fn begin(
+impl CallTrace {
+    fn stepped(
         &mut self,
-        engine: &mut dyn Engine,
+        machine: &mut Machine,
         names: &mut Names,
         lines: &mut Lines,
-    ) -> Result<(), EngineError> {
-        let registers = engine.registers()?;
-        self.enter(registers.eip, registers.esp, &names.get(registers.eip), "", lines);
-        self.look_ahead(engine, registers.eip);
-        Ok(())
-    }
-
-    pub fn stepped(
-        &mut self,
-        engine: &mut dyn Engine,
-        names: &mut Names,
-        lines: &mut Lines,
-    ) -> Result<(), EngineError> {
-        let registers = engine.registers()?;
+    ) -> Result<(), RunError> {
+        let registers = machine.registers()?;
         let eip = registers.eip;
         match self.next.take() {
             Some((Flow::Call, from)) => {
-                let from = names.get(from).place.line.clone();
+                let from = names.get(from).place().line;
                 let from = from.map_or(String::new(), |(file, line)| format!("  from {file}:{line}"));
-                self.enter(eip, registers.esp, &names.get(eip), &from, lines);
+                self.enter(machine, eip, registers.esp, &names.get(eip), &from, lines);
             }
-            Some((Flow::Return, _)) => self.leave(registers.esp, lines),
+            Some((Flow::Return, _)) => self.leave(machine, registers.esp, lines),
             // A function whose last act is a call may jump there instead, and what is there returns for both.
             Some((Flow::Jump, from)) => {
                 let (before, here) = (names.get(from), names.get(eip));
                 if here.start == Some(eip) && before.start != here.start {
-                    self.leave(registers.esp.wrapping_add(1), lines);
-                    self.enter(eip, registers.esp, &here, "  by a jump", lines);
+                    self.leave(machine, registers.esp.wrapping_add(1), lines);
+                    self.enter(machine, eip, registers.esp, &here, "  by a jump", lines);
                 }
             }
             None => {}
         }
-        self.look_ahead(engine, eip);
+        self.look_ahead(machine, eip);
         Ok(())
     }
 
-    fn look_ahead(&mut self, engine: &dyn Engine, eip: u32) {
-        let decoded = flatland_x86::instruction::decode(eip, &|address, bytes| read(engine, address, bytes));
+    fn look_ahead(&mut self, machine: &mut Machine, eip: u32) {
+        let decoded = decode(eip, &reader(machine.engine()));
         let flow = decoded.and_then(|(decoded, _)| match decoded.mnemonic() {
             Mnemonic::Call => Some(Flow::Call),
             Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd => Some(Flow::Return),
@@ -80,27 +73,77 @@ impl Calls {
             _ => None,
         });
         self.next = flow.map(|flow| (flow, eip));
+        self.changes = Some(machine.changes());
     }
 
-    fn enter(&mut self, eip: u32, esp: u32, known: &Known, from: &str, lines: &mut Lines) {
-        let name = known.function.clone().unwrap_or_else(|| format!("{eip:#010x}"));
-        if known.wanted {
-            lines.write(&format!("{:indent$}> {name}{from}", "", indent = self.indent()));
+    fn enter(
+        &mut self,
+        machine: &mut Machine,
+        eip: u32,
+        esp: u32,
+        known: &Known,
+        from: &str,
+        lines: &mut Lines,
+    ) {
+        let name = known.function().map_or_else(|| format!("{eip:#010x}"), Into::into);
+        if known.is_wanted {
+            lines.write(machine, &format!("{:indent$}> {name}{from}", "", indent = self.indent()));
         }
-        self.frames.push(Frame { esp, name, wanted: known.wanted });
+        self.frames.push(Frame { esp, name, is_wanted: known.is_wanted });
     }
 
     /// Everything has returned whose frame lies below this.
-    fn leave(&mut self, esp: u32, lines: &mut Lines) {
+    fn leave(&mut self, machine: &mut Machine, esp: u32, lines: &mut Lines) {
         while let Some(frame) = self.frames.pop_if(|frame| frame.esp < esp) {
-            if frame.wanted {
-                lines.write(&format!("{:indent$}< {}", "", frame.name, indent = self.indent()));
+            if frame.is_wanted {
+                let line = format!("{:indent$}< {}", "", frame.name, indent = self.indent());
+                lines.write(machine, &line);
             }
         }
     }
 
     /// What is left out is not counted.
     fn indent(&self) -> usize {
-        2 * self.frames.iter().filter(|frame| frame.wanted).count()
+        2 * self.frames.iter().filter(|frame| frame.is_wanted).count()
+    }
+}
+
+impl Tracer for CallTrace {
+    fn resumes(
+        &mut self,
+        machine: &mut Machine,
+        names: &mut Names,
+        lines: &mut Lines,
+    ) -> Result<(), RunError> {
+        if self.changes == Some(machine.changes()) {
+            return Ok(());
+        }
+        let registers = machine.registers()?;
+        if !self.has_begun {
+            self.has_begun = true;
+            self.enter(machine, registers.eip, registers.esp, &names.get(registers.eip), "", lines);
+        }
+        self.look_ahead(machine, registers.eip);
+        Ok(())
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { steps: true, ..Wants::default() }
+    }
+
+    fn observe(
+        &mut self,
+        machine: &mut Machine,
+        event: &Event,
+        names: &mut Names,
+        lines: &mut Lines,
+    ) -> Result<(), RunError> {
+        match event {
+            Event::Stopped(stopped) if stopped.stepped => self.stepped(machine, names, lines)?,
+            // Should it go on, nobody knows where.
+            Event::Ended(_) => self.changes = None,
+            _ => {}
+        }
+        Ok(())
     }
 }

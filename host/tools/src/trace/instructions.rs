@@ -1,97 +1,137 @@
 //! Each instruction, with the registers it changed, below the line of the source that it was made of.
 
-use std::fmt::Write;
-
-use super::lines::Lines;
-use super::names::{Names, read};
-use crate::instruction::Instruction;
+use flatland_machine::{Event, Machine, RunError, Wants};
 use flatland_program::Place;
-use flatland_x86::{Engine, EngineError, Registers};
+use flatland_x86::instruction::decode;
+use flatland_x86::{CodeBytes, Registers};
+use iced_x86::RflagsBits;
 
-/// The instruction that is executed next.
+use super::{Lines, Names, Tracer};
+use crate::instruction::{Instruction, reader};
+use crate::words::hex;
+
+/// The instruction that is executed next, and what is known of what came before.
 #[derive(Default)]
-pub struct Instructions {
-    next: Option<(Registers, Option<Instruction>)>,
+pub struct InstructionTrace {
+    next: Option<Next>,
+    /// [`Machine::changes`] when that was found out.
+    changes: Option<u64>,
     /// Whether its place has to be written first.
     heading: Option<Place>,
     place: Option<Place>,
+    /// The flags that the manual leaves undefined since the last instruction that set them: each processor has others, and
+    /// nobody may rely on them.
+    undefined: u32,
 }
 
-/// The flags that instructions compute, and DF (SDM volume 1, section 3.4.3).
-const FLAGS: [(u32, &str); 7] =
-    [(0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (10, "DF"), (11, "OF")];
+struct Next {
+    /// The registers before it.
+    before: Registers,
+    decoded: Option<(iced_x86::Instruction, [u8; CodeBytes::MOST])>,
+    is_wanted: bool,
+}
 
-impl Instructions {
-    pub fn begin(&mut self, engine: &mut dyn Engine, names: &mut Names) -> Result<(), EngineError> {
-        self.next = None;
-        let registers = engine.registers()?;
-        let known = names.get(registers.eip);
-        if !known.wanted {
-            self.place = None;
-            return Ok(());
+/// The flags that instructions compute, and DF (SDM volume 1, section 3.4.3): bit, name, and bit in [`RflagsBits`].
+const FLAGS: [(u32, &str, u32); 7] = [
+    (0, "CF", RflagsBits::CF),
+    (2, "PF", RflagsBits::PF),
+    (4, "AF", RflagsBits::AF),
+    (6, "ZF", RflagsBits::ZF),
+    (7, "SF", RflagsBits::SF),
+    (10, "DF", RflagsBits::DF),
+    (11, "OF", RflagsBits::OF),
+];
+
+impl InstructionTrace {
+    fn look_ahead(&mut self, machine: &mut Machine, before: Registers, names: &mut Names) {
+        self.changes = Some(machine.changes());
+        let known = names.get(before.eip);
+        let place = known.is_wanted.then(|| known.place());
+        if place.is_some() && self.place != place {
+            self.heading = place.clone();
         }
-        if self.place.as_ref() != Some(&known.place) {
-            self.place = Some(known.place.clone());
-            self.heading = Some(known.place.clone());
-        }
-        let engine = &*engine;
-        let instruction = Instruction::at(registers.eip, &|address, bytes| read(engine, address, bytes));
-        self.next = Some((registers, instruction));
-        Ok(())
+        self.place = place;
+        let decoded = decode(before.eip, &reader(machine.engine()));
+        self.next = Some(Next { before, decoded, is_wanted: known.is_wanted });
     }
 
-    pub fn stepped(
-        &mut self,
-        engine: &mut dyn Engine,
-        names: &mut Names,
-        lines: &mut Lines,
-    ) -> Result<(), EngineError> {
-        let after = engine.registers()?;
-        // One engine steps through the iterations of a repeated instruction, another does not.
-        if self
-            .next
-            .as_ref()
-            .is_some_and(|(before, _)| before.eip == after.eip && is_repeated(self.next.as_ref()))
-        {
-            return Ok(());
+    /// The next instruction was executed, and left these registers; none, if the run ended with it.
+    fn write(&mut self, machine: &mut Machine, after: Option<&Registers>, lines: &mut Lines) {
+        let Some(Next { before, decoded, is_wanted }) = self.next.take() else { return };
+        let was_undefined = self.undefined;
+        if let (Some((decoded, _)), Some(_)) = (&decoded, after) {
+            self.undefined = self.undefined & !decoded.rflags_modified() | decoded.rflags_undefined();
         }
-        self.write(Some(&after), lines);
-        self.begin(engine, names)
-    }
-
-    /// The run ended with this instruction.
-    pub fn end(&mut self, _: &mut dyn Engine, lines: &mut Lines) -> Result<(), EngineError> {
-        self.write(None, lines);
-        Ok(())
-    }
-
-    fn write(&mut self, after: Option<&Registers>, lines: &mut Lines) {
-        let Some((before, instruction)) = self.next.take() else { return };
+        if !is_wanted {
+            return;
+        }
         if let Some(place) = self.heading.take() {
             let place = place.to_string();
-            lines.write(
-                if place.is_empty() { " in code without a name" } else { &place }.trim_start_matches(" in "),
-            );
+            let place = if place.is_empty() { "code without a name" } else { &place };
+            lines.write(machine, place.trim_start_matches(" in "));
         }
-        let (bytes, text) = match &instruction {
-            Some(Instruction { bytes, text, .. }) => {
-                (bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "), text.as_str())
+        let (bytes, text) = match &decoded {
+            Some((decoded, bytes)) => {
+                let Instruction { bytes, text, .. } = Instruction::new(decoded, bytes);
+                (bytes, text)
             }
-            None => (String::new(), "?"),
+            None => (Vec::new(), "?".into()),
         };
-        let next = before.eip.wrapping_add(instruction.as_ref().map_or(0, |it| it.bytes.len() as u32));
-        let changes = after.map(|after| changes(&before, after, next)).unwrap_or_default();
-        lines.write(&format!("  {:#010x}  {bytes:20}  {text:32}{changes}", before.eip));
+        let mut line = format!("  {:#010x}  {:20}  {text:32}", before.eip, hex(&bytes));
+        if let Some(after) = after {
+            line += &registers(&before, after);
+            let flags = flags(after.eflags, self.undefined);
+            if flags != self::flags(before.eflags, was_undefined) {
+                line += &format!("  [{flags}]");
+            }
+            if after.eip != before.eip.wrapping_add(bytes.len() as u32) {
+                line += &format!("  -> {:#010x}", after.eip);
+            }
+        }
+        lines.write(machine, &line);
     }
 }
 
-fn is_repeated(next: Option<&(Registers, Option<Instruction>)>) -> bool {
-    matches!(next, Some((_, Some(instruction))) if instruction.text.starts_with("rep"))
+impl Tracer for InstructionTrace {
+    fn resumes(&mut self, machine: &mut Machine, names: &mut Names, _: &mut Lines) -> Result<(), RunError> {
+        if self.changes != Some(machine.changes()) {
+            let registers = machine.registers()?;
+            self.look_ahead(machine, registers, names);
+        }
+        Ok(())
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { steps: true, ..Wants::default() }
+    }
+
+    fn observe(
+        &mut self,
+        machine: &mut Machine,
+        event: &Event,
+        names: &mut Names,
+        lines: &mut Lines,
+    ) -> Result<(), RunError> {
+        match event {
+            Event::Stopped(stopped) if stopped.stepped => {
+                let after = machine.registers()?;
+                self.write(machine, Some(&after), lines);
+                self.look_ahead(machine, after, names);
+            }
+            Event::Ended(_) => {
+                self.write(machine, None, lines);
+                // Should it go on, nobody knows where.
+                self.changes = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
-/// What an instruction changed: registers, the flags that are set now, and where it went if not to the next one.
-fn changes(before: &Registers, after: &Registers, next: u32) -> String {
-    let registers = |registers: &Registers| {
+/// The registers that an instruction changed, with what they are now.
+fn registers(before: &Registers, after: &Registers) -> String {
+    let all = |registers: &Registers| {
         let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, .. } = *registers;
         [
             ("eax", eax),
@@ -104,21 +144,14 @@ fn changes(before: &Registers, after: &Registers, next: u32) -> String {
             ("esp", esp),
         ]
     };
-    let mut text = String::new();
-    for ((name, old), (_, new)) in registers(before).into_iter().zip(registers(after)) {
-        if old != new {
-            let _ = write!(text, "  {name}={new:08x}");
-        }
-    }
-    let of = |eflags: u32| FLAGS.iter().filter(move |(bit, _)| eflags >> bit & 1 != 0).map(|(_, name)| *name);
-    let flags: Vec<_> = of(after.eflags).collect();
-    if flags != of(before.eflags).collect::<Vec<_>>() {
-        let _ = write!(text, "  [{}]", flags.join(" "));
-    }
-    if after.eip != next {
-        let _ = write!(text, "  -> {:#010x}", after.eip);
-    }
-    text
+    let changed = all(before).into_iter().zip(all(after)).filter(|(old, new)| old != new);
+    changed.map(|(_, (name, new))| format!("  {name}={new:08x}")).collect()
+}
+
+/// The flags that are set, of those that are not undefined.
+fn flags(eflags: u32, undefined: u32) -> String {
+    let set = FLAGS.iter().filter(|(bit, _, in_iced)| eflags >> bit & 1 != 0 && undefined & in_iced == 0);
+    set.map(|(_, name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -128,11 +161,15 @@ mod tests {
     #[test]
     fn changes_are_what_is_different() {
         let before = Registers { eax: 1, eip: 0x10, eflags: 0x2, ..Registers::default() };
-        let after = Registers { eax: 0, eip: 0x12, eflags: 0x46, ..before };
-        assert_eq!(changes(&before, &after, 0x12), "  eax=00000000  [PF ZF]");
-        assert_eq!(
-            changes(&after, &Registers { eip: 0x30, eflags: 0x2, ..after }, 0x14),
-            "  []  -> 0x00000030"
-        );
+        let after = Registers { eax: 0, esi: 0x20, eip: 0x12, eflags: 0x46, ..before };
+        assert_eq!(registers(&before, &after), "  eax=00000000  esi=00000020");
+        assert_eq!(registers(&after, &Registers { eip: 0x30, eflags: 0x2, ..after }), "");
+    }
+
+    #[test]
+    fn flags_that_are_undefined_are_not_told() {
+        assert_eq!(flags(0x46, 0), "PF ZF");
+        assert_eq!(flags(0x46, RflagsBits::PF | RflagsBits::CF), "ZF");
+        assert_eq!(flags(0x2, 0), "");
     }
 }

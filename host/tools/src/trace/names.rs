@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use flatland_machine::{Machine, Outcome, Stop};
+use flatland_program::{Function, Place, Symbols};
+use flatland_x86::{EngineError, Fault};
+
 use super::Filter;
 use crate::backtrace::{Backtrace, Start};
-use flatland_machine::{Outcome, Stop};
-use flatland_program::Function;
-use flatland_program::{Place, Symbols};
-use flatland_x86::{Access, Fault};
-use flatland_x86::{Engine, EngineError};
+use crate::ending::Ending;
+use crate::instruction::reader;
+use crate::words;
 
 /// What is known of addresses.
 pub struct Names {
@@ -21,16 +23,29 @@ pub struct Names {
 /// What is known of an address.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The innermost function and line.
-    pub place: Place,
-    /// The function that can be called: the outermost, in which others may be inlined.
-    pub function: Option<String>,
-    /// Where that begins.
+    address: u32,
+    /// The functions that it lies in: first the innermost, and then those that it is inlined in.
+    functions: Vec<Function>,
+    /// Where the last one of them begins.
     pub start: Option<u32>,
-    /// The innermost function that is the program's own, and no runtime's.
-    pub own: Option<Place>,
     /// Whether the filter lets it through.
-    pub wanted: bool,
+    pub is_wanted: bool,
+}
+
+impl Known {
+    /// The function that can be called.
+    pub fn function(&self) -> Option<&str> {
+        self.functions.last()?.name.as_deref()
+    }
+
+    /// Where in the program it is, as far as the address itself tells.
+    pub fn place(&self) -> Place {
+        Place::of(self.address, self.calls())
+    }
+
+    fn calls(&self) -> impl Iterator<Item = (u32, &Function)> {
+        self.functions.iter().map(|function| (self.address, function))
+    }
 }
 
 impl Names {
@@ -50,54 +65,48 @@ impl Names {
     fn look_up(&self, address: u32) -> Known {
         let symbols = self.symbols.as_ref();
         let functions = symbols.map(|symbols| symbols.functions(address)).unwrap_or_default();
-        let wanted = match &self.filter {
+        let is_wanted = match &self.filter {
             None => true,
             Some(Filter::Addresses(range)) => range.contains(&address),
             Some(Filter::Function(part)) => functions
                 .iter()
                 .any(|function| function.name.as_ref().is_some_and(|name| name.contains(part))),
         };
-        Known {
-            place: functions.first().map(place).unwrap_or_default(),
-            function: functions.last().and_then(|function| function.name.clone()),
-            start: symbols.and_then(|symbols| symbols.function_start(address)),
-            own: functions.iter().find(|function| is_own(function)).map(place),
-            wanted,
-        }
+        let start = symbols.and_then(|symbols| symbols.function_start(address));
+        Known { address, functions, start, is_wanted }
     }
 
-    /// The place in the program itself that led to where the guest is, past the runtime and the standard library; and
-    /// whether the filter lets anything of the way through.
-    pub fn own_place(&mut self, engine: &mut dyn Engine, address: u32) -> Result<(Place, bool), EngineError> {
+    /// Where in the program the guest is at this address, past the runtime and the standard library; and whether the filter
+    /// lets anything of the way there through.
+    pub fn place(&mut self, machine: &mut Machine, address: u32) -> Result<(Place, bool), EngineError> {
         let here = self.get(address);
-        if here.own.is_some() && here.wanted {
-            return Ok((here.own.clone().unwrap_or_default(), true));
+        let place = here.place();
+        if self.symbols.is_none() || place.is_own && here.is_wanted {
+            return Ok((place, here.is_wanted));
         }
-        let registers = engine.registers()?;
+        let registers = machine.registers()?;
         let start = Start { eip: address, esp: registers.esp, ebp: registers.ebp, function: here.start };
-        let callers = Backtrace::walk(&start, &|address, bytes| engine.read_ram(address, bytes)).addresses;
-        let mut own = None;
-        let mut wanted = false;
-        for address in callers {
-            let known = self.get(address);
-            own = own.or_else(|| known.own.clone());
-            wanted |= known.wanted;
-        }
-        Ok((own.unwrap_or_else(|| here.place.clone()), wanted))
+        Ok(self.place_of(machine, &start))
     }
-}
 
-fn place(function: &Function) -> Place {
-    let line = function.source.as_ref().map(|source| (source.shown.clone(), source.line));
-    Place { function: function.name.clone(), line }
-}
+    fn place_of(&mut self, machine: &mut Machine, start: &Start) -> (Place, bool) {
+        let walk = Backtrace::walk(start, &reader(machine.engine()));
+        let calls: Vec<_> = walk.addresses.into_iter().map(|address| self.get(address)).collect();
+        let place = Place::of(start.eip, calls.iter().flat_map(|known| known.calls()));
+        (place, calls.iter().any(|known| known.is_wanted))
+    }
 
-fn is_own(function: &Function) -> bool {
-    let is_runtime =
-        |name: &String| name.starts_with("flatland_guest::") || name.starts_with("<flatland_guest::");
-    function.source.is_some()
-        && !function.name.as_ref().is_some_and(is_runtime)
-        && !function.is_of_the_standard_library()
+    /// Where a run has ended, to be put behind how it has: an address, and what is known of it.
+    pub fn of_end(&mut self, machine: &mut Machine, outcome: &Outcome) -> String {
+        let Some(location) = outcome.location() else { return String::new() };
+        let Ok(registers) = machine.registers() else { return String::new() };
+        let symbols = self.symbols.as_ref();
+        let ending = Ending::new(outcome, location, registers, &reader(machine.engine()), symbols);
+        match ending.start(symbols) {
+            Some(start) => format!(" at {:#010x}{}", start.eip, self.place_of(machine, &start).0),
+            None => String::new(),
+        }
+    }
 }
 
 /// How a run ended, in a few words.
@@ -106,19 +115,13 @@ pub fn of_outcome(outcome: &Outcome) -> String {
         Outcome::Halted => "hlt".into(),
         Outcome::EndOfInput => "the console was read past the end of input".into(),
         Outcome::Exited(status) => format!("exit with status {status}"),
-        Outcome::Fault(Fault { kind, .. }) => crate::words::fault(kind, None),
+        Outcome::Fault(Fault { kind, .. }) => words::fault(kind, None),
         Outcome::Stopped(Stop::TimeLimit(_), _) => "time limit".into(),
         Outcome::Stopped(Stop::InstructionLimit(_), _) => "limit of instructions".into(),
         Outcome::Stopped(Stop::Signal(signal), _) => signal.to_string(),
         Outcome::Stopped(Stop::Interrupted, _) => "interrupted".into(),
         Outcome::Stopped(Stop::Debugger, _) => "killed by the debugger".into(),
         Outcome::OutputClosed => "the reader of the output has gone away".into(),
-        other => format!("{other:?}"),
+        _ => "stopped".into(),
     }
-}
-
-/// What the guest can read, for whoever decodes its code.
-pub fn read(engine: &dyn Engine, address: u32, bytes: &mut [u8]) -> usize {
-    let there = engine.memory_map().end_of_run(Access::Execute, address).saturating_sub(address);
-    engine.read_ram(address, bytes).min(there as usize)
 }

@@ -1,107 +1,152 @@
 //! Each transfer at a port: which way, at which, what, and from where in the program.
 
 use flatland_contract::{Direction, Port};
-use iced_x86::Mnemonic;
+use flatland_machine::{Event, Machine, RunError, Transfer, Wants};
+use flatland_program::{Function, Place};
+use flatland_x86::instruction::{Read, decode};
+use flatland_x86::{Location, Registers};
+use iced_x86::OpKind;
 
-use super::lines::Lines;
-use super::names::{Names, read};
-use flatland_machine::Transfer;
-use flatland_program::Place;
-use flatland_x86::Location;
-use flatland_x86::instruction;
-use flatland_x86::{Engine, EngineError};
+use super::{Lines, Names, Tracer};
+use crate::instruction::{self, Deed, reader};
+use crate::words::hex;
 
 /// The transfers of a repeated instruction, which one engine tells of at once and another one by one.
 #[derive(Default)]
-pub struct Transfers {
-    repeated: Option<Line>,
+pub struct TransferTrace {
+    line: Option<Line>,
 }
 
+/// What is known of a line that is not written yet.
 struct Line {
+    /// Where the instruction stands.
     address: u32,
     transfer: Transfer,
+    /// How many transfers more the instruction is going to make.
+    left: u32,
     place: Place,
-    wanted: bool,
+    is_wanted: bool,
 }
 
 /// So many bytes of a transfer are shown.
 const SHOWN: usize = 16;
 
-impl Transfers {
-    pub fn transferred(
+impl TransferTrace {
+    fn transferred(
         &mut self,
-        engine: &mut dyn Engine,
+        machine: &mut Machine,
         transfer: &Transfer,
         names: &mut Names,
         lines: &mut Lines,
-    ) -> Result<(), EngineError> {
-        let location = engine.location()?;
-        let registers = engine.registers()?;
-        let engine_read = |address: u32, bytes: &mut [u8]| read(engine, address, bytes);
-        let address = match location {
-            Location::At(address) => address,
-            // Some KVMs move on from the last iteration of a repeated instruction only when the guest goes on.
-            Location::EndsAt(end) => output_before(end, &engine_read).unwrap_or(end),
-            Location::Unknown => registers.eip,
+    ) -> Result<(), RunError> {
+        let location = machine.location()?;
+        let registers = machine.registers()?;
+        let (address, counter) = {
+            let read = reader(machine.engine());
+            let address = match location {
+                Location::At(address) => address,
+                // An engine may know only where an `out` ends.
+                Location::EndsAt(end) => output_before(end, transfer, &registers, &read).unwrap_or(end),
+                Location::Unknown => registers.eip,
+            };
+            (address, counter(address, &registers, &read))
         };
-        let decoded = instruction::decode(address, &engine_read);
-        let is_repeated = decoded.is_some_and(|(decoded, _)| decoded.has_rep_prefix());
-        let same = |line: &Line| {
-            (line.address, line.transfer.port, line.transfer.direction)
-                == (address, transfer.port, transfer.direction)
-        };
-        if is_repeated && let Some(line) = self.repeated.as_mut().filter(|line| same(line)) {
-            line.transfer.data.extend(&transfer.data);
-        } else {
-            self.flush(lines);
-            let (place, wanted) = names.own_place(engine, address)?;
-            self.repeated = Some(Line { address, transfer: transfer.clone(), place, wanted });
-        }
-        // What is still to come of it: input is counted when the guest goes on.
+        // Output is counted already, and input when the guest goes on.
         let count = (transfer.data.len() / usize::from(transfer.width)) as u32;
-        let done = match transfer.direction {
-            Direction::In => count,
-            Direction::Out => 0,
+        let (before, left) = match (counter, transfer.direction) {
+            (None, _) => (1, 0),
+            (Some(counter), Direction::Out) => (counter.saturating_add(count), counter),
+            (Some(counter), Direction::In) => (counter, counter.saturating_sub(count)),
         };
-        if !is_repeated || registers.ecx <= done {
-            self.flush(lines);
+        let continues = |line: &Line| {
+            let Line { address: at, transfer: Transfer { port, direction, .. }, left, .. } = line;
+            (*at, *port, *direction, *left) == (address, transfer.port, transfer.direction, before)
+        };
+        match self.line.as_mut().filter(|line| continues(line)) {
+            Some(line) => {
+                line.transfer.data.extend(&transfer.data);
+                line.left = left;
+            }
+            None => {
+                self.write(machine, lines);
+                let (mut place, is_wanted) = names.place(machine, address)?;
+                // Which of the runtime's functions it was is much the same in every line.
+                place.callee = place.callee.map(|_| Function::default());
+                self.line = Some(Line { address, transfer: transfer.clone(), left, place, is_wanted });
+            }
+        }
+        if left == 0 {
+            self.write(machine, lines);
         }
         Ok(())
     }
 
-    /// Writes what is complete by now.
-    pub fn flush(&mut self, lines: &mut Lines) {
-        if let Some(Line { address, transfer, place, .. }) = self.repeated.take_if(|line| line.wanted) {
-            let direction = match transfer.direction {
-                Direction::In => "in",
-                Direction::Out => "out",
-            };
-            let port = match Port::from_number(transfer.port) {
-                Some(port) => port.name().into(),
-                None => format!("{:#x}", transfer.port),
-            };
-            let shown = &transfer.data[..transfer.data.len().min(SHOWN)];
-            let text = format!("\"{}\"", shown.escape_ascii());
-            let hex: Vec<_> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
-            let hex = hex.join(" ");
-            let rest = match transfer.data.len() {
-                len if len > SHOWN => format!(" ... {len} bytes"),
-                _ => String::new(),
-            };
-            lines.write(&format!("{direction:3} {port:11} {text:6} {hex}{rest}  at {address:#010x}{place}"));
+    /// Writes what is known of an instruction that is through.
+    fn write(&mut self, machine: &mut Machine, lines: &mut Lines) {
+        let Some(Line { address, transfer, place, is_wanted, .. }) = self.line.take() else { return };
+        if !is_wanted {
+            return;
         }
-        self.repeated = None;
+        let Transfer { port, direction, data, .. } = transfer;
+        let port = Port::from_number(port).map_or_else(|| format!("{port:#x}"), |port| port.name().into());
+        let shown = &data[..data.len().min(SHOWN)];
+        let text = format!("\"{}\"", shown.escape_ascii());
+        let rest = match data.len() {
+            len if len > SHOWN => format!(" ... {len} bytes"),
+            _ => String::new(),
+        };
+        let line = format!(
+            "{:3} {port:11} {text:6} {}{rest}  at {address:#010x}{place}",
+            direction.name(),
+            hex(shown)
+        );
+        lines.write(machine, &line);
     }
+}
+
+impl Tracer for TransferTrace {
+    fn resumes(&mut self, _: &mut Machine, _: &mut Names, _: &mut Lines) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { transfers: true, ..Wants::default() }
+    }
+
+    fn observe(
+        &mut self,
+        machine: &mut Machine,
+        event: &Event,
+        names: &mut Names,
+        lines: &mut Lines,
+    ) -> Result<(), RunError> {
+        match event {
+            Event::Transfer(transfer) => self.transferred(machine, transfer, names, lines)?,
+            Event::Ended(_) => self.write(machine, lines),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What a repeated instruction counts down. None if the one that stands there is not repeated.
+fn counter(address: u32, registers: &Registers, read: Read) -> Option<u32> {
+    let (decoded, _) = decode(address, read)?;
+    if !(decoded.has_rep_prefix() || decoded.has_repne_prefix()) {
+        return None;
+    }
+    let is_16_bits = decoded.op_kinds().any(|kind| matches!(kind, OpKind::MemorySegSI | OpKind::MemoryESDI));
+    Some(if is_16_bits { registers.ecx & 0xffff } else { registers.ecx })
 }
 
 /// The `out` or `outs` that ends here. One that begins with a prefix, or has the port's number in it, has more bytes than
 /// the one that may be seen in its last byte.
-fn output_before(end: u32, read: instruction::Read) -> Option<u32> {
-    [4, 3, 2, 1].into_iter().find_map(|length| {
-        let start = end.checked_sub(length)?;
-        let (decoded, _) = instruction::decode(start, read)?;
-        let is_output =
-            matches!(decoded.mnemonic(), Mnemonic::Out | Mnemonic::Outsb | Mnemonic::Outsw | Mnemonic::Outsd);
-        (is_output && decoded.len() == length as usize).then_some(start)
-    })
+fn output_before(end: u32, transfer: &Transfer, registers: &Registers, read: Read) -> Option<u32> {
+    [4, 3, 2, 1]
+        .into_iter()
+        .find(|length| {
+            let start = end.wrapping_sub(*length);
+            instruction::ending_at(end, start, Deed::Out(transfer.port), registers, read) == Some(start)
+        })
+        .map(|length| end.wrapping_sub(length))
 }

@@ -1,0 +1,520 @@
+//! ELF files of guest programs: statically linked 32-bit x86 code, made by any linker.
+//!
+//! A flat image holds the loadable segments, each at its address, from address 0 on. A leaf: `cargo xtask` makes images
+//! with it, and [`flatland-program`](../flatland_program/index.html) opens ELF files with it.
+
+mod dropped;
+mod error;
+
+use flatland_contract::memory::{ENTRY, LOAD_ADDRESS, MAX_RAM_SIZE};
+use object::elf::{self, FileHeader32};
+use object::read::SectionIndex;
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use object::{LittleEndian, ReadRef};
+
+pub use dropped::remove_dropped;
+pub use error::ElfError;
+
+const LE: LittleEndian = LittleEndian;
+
+/// An ELF file of a program. What it keeps in memory is bounded by the file's length.
+pub struct Elf<'data, R: ReadRef<'data>> {
+    data: R,
+    header: &'data FileHeader32<LittleEndian>,
+    segments: Vec<Segment>,
+}
+
+/// A loadable segment that takes memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The address of the first byte.
+    pub start: u32,
+    /// Bytes in memory; what the file does not have is zero.
+    pub size: u32,
+    /// Whether the program may write there.
+    pub writable: bool,
+    load_address: u32,
+    offset: u32,
+    file_size: u32,
+}
+
+/// A section that takes memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Its name, such as `.text`.
+    pub name: String,
+    /// The address of the first byte.
+    pub start: u32,
+    /// Bytes in memory.
+    pub size: u32,
+    /// Whether it begins as zeros, and takes no bytes of the file.
+    pub is_zeros: bool,
+    /// Whether it holds instructions.
+    pub is_code: bool,
+}
+
+/// A function or a variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// The name, as the linker has it.
+    pub name: String,
+    /// The address of the first byte.
+    pub start: u32,
+    /// How many bytes; 0 where that is not said.
+    pub size: u32,
+    /// Whether it is a function.
+    pub is_code: bool,
+}
+
+impl Segment {
+    /// The address behind the last byte.
+    pub fn end(&self) -> u64 {
+        u64::from(self.start) + u64::from(self.size)
+    }
+}
+
+impl Section {
+    /// Whether this address lies in it.
+    pub fn contains(&self, address: u32) -> bool {
+        address.checked_sub(self.start).is_some_and(|offset| offset < self.size)
+    }
+}
+
+fn broken(error: object::Error) -> ElfError {
+    ElfError::Broken(error.to_string())
+}
+
+impl<'data, R: ReadRef<'data>> Elf<'data, R> {
+    /// The most zero bytes that a flat image may have between the bytes of its segments: 256 MiB.
+    pub const MOST_GAPS: u64 = 256 << 20;
+
+    /// Reads the headers of an ELF file.
+    pub fn parse(data: R) -> Result<Self, ElfError> {
+        let header = data.read_at::<FileHeader32<LittleEndian>>(0).map_err(|()| ElfError::NotElf)?;
+        if header.e_ident.magic != elf::ELFMAG
+            || header.e_ident.class != elf::ELFCLASS32
+            || header.e_ident.data != elf::ELFDATA2LSB
+            || header.e_machine.get(LE) != elf::EM_386
+        {
+            return Err(ElfError::NotElf);
+        }
+        let len = data.len().unwrap_or(0);
+        if len > ElfError::MOST_BYTES {
+            return Err(ElfError::FileTooLarge);
+        }
+        let headers = header.program_headers(LE, data).map_err(broken)?;
+        let is_dynamic =
+            |header: &_| matches!(ProgramHeader::p_type(header, LE), elf::PT_DYNAMIC | elf::PT_INTERP);
+        if header.e_type.get(LE) != elf::ET_EXEC || headers.iter().any(is_dynamic) {
+            return Err(ElfError::NotStatic);
+        }
+
+        let mut bytes = 0;
+        let mut segments = Vec::new();
+        for header in headers.iter().filter(|header| header.p_type(LE) == elf::PT_LOAD) {
+            let segment = Segment {
+                start: header.p_vaddr(LE),
+                size: header.p_memsz(LE),
+                writable: header.p_flags(LE).0 & elf::PF_W.0 != 0,
+                load_address: header.p_paddr(LE),
+                offset: header.p_offset(LE),
+                file_size: header.p_filesz(LE),
+            };
+            bytes += u64::from(segment.file_size);
+            if u64::from(segment.offset) + u64::from(segment.file_size) > len || bytes > len {
+                return Err(ElfError::Broken(format!(
+                    "the bytes of the segment at {:#x} are not in the file",
+                    segment.start
+                )));
+            }
+            if segment.size == 0 {
+                continue;
+            }
+            if segment.file_size > segment.size {
+                return Err(ElfError::Broken(format!(
+                    "the segment at {:#x} has more bytes in the file than in memory",
+                    segment.start
+                )));
+            }
+            segments.push(segment);
+        }
+        segments.sort_by_key(|segment| segment.start);
+        Ok(Self { data, header, segments })
+    }
+
+    /// The segments, in the order of their addresses.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The address behind what the program takes of RAM, with what begins as zeros.
+    pub fn end(&self) -> u64 {
+        self.segments.iter().map(Segment::end).max().unwrap_or(0)
+    }
+
+    /// The flat image, of at most this many bytes: one for each address from 0 up to the last one that the file has a byte
+    /// for. RAM is zeroed, so what comes behind that (`.bss`) needs none.
+    pub fn image(&self, most: u32) -> Result<Vec<u8>, ElfError> {
+        for segment in &self.segments {
+            if segment.load_address != segment.start {
+                return Err(ElfError::Moved { segment: segment.start, to: segment.load_address });
+            }
+            if segment.end() > u64::from(MAX_RAM_SIZE) {
+                return Err(ElfError::OutsideRam { start: segment.start, end: segment.end() });
+            }
+        }
+        if let Some(pair) = self.segments.windows(2).find(|pair| pair[0].end() > u64::from(pair[1].start)) {
+            return Err(ElfError::Overlap(pair[0].start, pair[1].start));
+        }
+        let entry = self.header.e_entry.get(LE);
+        if entry != ENTRY {
+            return Err(ElfError::Entry(entry));
+        }
+        let with_bytes = || self.segments.iter().filter(|segment| segment.file_size > 0);
+        match self.segments.first() {
+            Some(first) if first.start == LOAD_ADDRESS && first.file_size > 0 => {}
+            _ => return Err(ElfError::NothingAtEntry),
+        }
+        let size =
+            with_bytes().next_back().map_or(0, |last| u64::from(last.start) + u64::from(last.file_size));
+        if size > most.into() {
+            return Err(ElfError::TooLarge { size, most });
+        }
+        let gaps = size - with_bytes().map(|segment| u64::from(segment.file_size)).sum::<u64>();
+        if gaps > Self::MOST_GAPS {
+            return Err(ElfError::Sparse(gaps));
+        }
+        let mut image = Vec::with_capacity(size as usize);
+        for segment in with_bytes() {
+            image.resize((segment.start - LOAD_ADDRESS) as usize, 0);
+            image.extend_from_slice(self.bytes(segment)?);
+        }
+        Ok(image)
+    }
+
+    /// What the file has of a segment.
+    fn bytes(&self, segment: &Segment) -> Result<&'data [u8], ElfError> {
+        let bytes = self.data.read_bytes_at(segment.offset.into(), segment.file_size.into());
+        bytes.map_err(|()| ElfError::Broken(format!("the segment at {:#x} cannot be read", segment.start)))
+    }
+
+    /// The first address at which memory has something else than the file. `read` copies memory from an address on, and
+    /// returns how many bytes are there. Only what cannot be written counts: a program may be given other data.
+    pub fn first_difference(&self, read: &dyn Fn(u32, &mut [u8]) -> usize) -> Result<Option<u32>, ElfError> {
+        let mut found = [0; 4096];
+        for segment in self.segments.iter().filter(|segment| !segment.writable) {
+            let mut start = segment.start;
+            for expected in self.bytes(segment)?.chunks(found.len()) {
+                let there = read(start, &mut found);
+                // Behind the image RAM is zeros.
+                found[there..].fill(0);
+                if let Some(at) = expected.iter().zip(&found).position(|(expected, found)| expected != found)
+                {
+                    return Ok(start.checked_add(at as u32));
+                }
+                // Nothing lies behind the last address.
+                let Some(next) = start.checked_add(found.len() as u32) else { break };
+                start = next;
+            }
+        }
+        Ok(None)
+    }
+
+    fn section_table(&self) -> Result<SectionTable<'data, FileHeader32<LittleEndian>, R>, ElfError> {
+        self.header.sections(LE, self.data).map_err(broken)
+    }
+
+    /// The sections that take memory, in the order of the file.
+    pub fn sections(&self) -> Result<Vec<Section>, ElfError> {
+        let table = self.section_table()?;
+        let in_memory = table
+            .iter()
+            .filter(|section| section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0 && section.sh_size(LE) > 0);
+        let sections = in_memory.map(|section| {
+            Ok(Section {
+                name: String::from_utf8_lossy(table.section_name(LE, section).map_err(broken)?).into_owned(),
+                start: section.sh_addr(LE),
+                size: section.sh_size(LE),
+                is_zeros: section.sh_type(LE) == elf::SHT_NOBITS,
+                is_code: section.sh_flags(LE).0 & elf::SHF_EXECINSTR.0 != 0,
+            })
+        });
+        sections.collect()
+    }
+
+    /// The bytes of the section with this name, as they are in the file. None if there is no such section.
+    pub fn section(&self, name: &str) -> Result<Option<&'data [u8]>, ElfError> {
+        let table = self.section_table()?;
+        let Some((_, section)) = table.section_by_name(LE, name.as_bytes()) else { return Ok(None) };
+        if section.sh_flags(LE).0 & elf::SHF_COMPRESSED.0 != 0 {
+            return Err(ElfError::Compressed(name.into()));
+        }
+        section.data(LE, self.data).map(Some).map_err(broken)
+    }
+
+    /// Functions and variables, in the order of their addresses.
+    pub fn symbols(&self) -> Result<Vec<Symbol>, ElfError> {
+        let table = self.section_table()?;
+        let symbols = table.symbols(LE, self.data, elf::SHT_SYMTAB).map_err(broken)?;
+        let is_in_code = |index| {
+            table
+                .section(SectionIndex(index))
+                .is_ok_and(|section| section.sh_flags(LE).0 & elf::SHF_EXECINSTR.0 != 0)
+        };
+        let mut all: Vec<_> = symbols
+            .iter()
+            .filter(|symbol| symbol.is_definition(LE, symbols.strings()))
+            .map(|symbol| Symbol {
+                name: String::from_utf8_lossy(symbol.name(LE, symbols.strings()).unwrap_or(b"?"))
+                    .into_owned(),
+                start: symbol.st_value(LE),
+                size: symbol.st_size(LE),
+                is_code: symbol.st_type() != elf::STT_OBJECT && is_in_code(symbol.st_shndx(LE).0.into()),
+            })
+            .collect();
+        all.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object::elf::{Ident, ProgramHeader32};
+    use object::{U16, U32, pod};
+
+    /// One program header, with its bytes.
+    #[derive(Clone)]
+    struct Load {
+        p_type: elf::ProgramType,
+        address: u32,
+        load_address: u32,
+        size: u32,
+        bytes: &'static [u8],
+    }
+
+    fn load(address: u32, bytes: &'static [u8]) -> Load {
+        let size = bytes.len() as u32;
+        Load { p_type: elf::PT_LOAD, address, load_address: address, size, bytes }
+    }
+
+    fn bss(address: u32, size: u32) -> Load {
+        Load { size, ..load(address, b"") }
+    }
+
+    const HEADER_SIZE: usize = size_of::<FileHeader32<LittleEndian>>();
+    const PROGRAM_HEADER_SIZE: usize = size_of::<ProgramHeader32<LittleEndian>>();
+
+    /// A well-formed i686 executable with these segments and this entry.
+    fn elf_file(entry: u32, loads: &[Load]) -> Vec<u8> {
+        let mut headers = Vec::new();
+        let mut bytes = Vec::new();
+        let data_start = HEADER_SIZE + loads.len() * PROGRAM_HEADER_SIZE;
+        for load in loads {
+            let header = ProgramHeader32 {
+                p_type: U32::new(LE, load.p_type),
+                p_offset: U32::new(LE, (data_start + bytes.len()) as u32),
+                p_vaddr: U32::new(LE, load.address),
+                p_paddr: U32::new(LE, load.load_address),
+                p_filesz: U32::new(LE, load.bytes.len() as u32),
+                p_memsz: U32::new(LE, load.size),
+                p_flags: U32::new(LE, elf::PF_R),
+                p_align: U32::new(LE, 1),
+            };
+            headers.extend_from_slice(pod::bytes_of(&header));
+            bytes.extend_from_slice(load.bytes);
+        }
+        let header = FileHeader32 {
+            e_ident: Ident {
+                magic: elf::ELFMAG,
+                class: elf::ELFCLASS32,
+                data: elf::ELFDATA2LSB,
+                version: elf::EV_CURRENT,
+                os_abi: elf::ELFOSABI_NONE,
+                abi_version: 0,
+                padding: [0; 7],
+            },
+            e_type: U16::new(LE, elf::ET_EXEC),
+            e_machine: U16::new(LE, elf::EM_386),
+            e_version: U32::new(LE, elf::EV_CURRENT.0.into()),
+            e_entry: U32::new(LE, entry),
+            e_phoff: U32::new(LE, HEADER_SIZE as u32),
+            e_shoff: U32::new(LE, 0),
+            e_flags: U32::new(LE, elf::FileFlags(0)),
+            e_ehsize: U16::new(LE, HEADER_SIZE as u16),
+            e_phentsize: U16::new(LE, PROGRAM_HEADER_SIZE as u16),
+            e_phnum: U16::new(LE, loads.len() as u16),
+            e_shentsize: U16::new(LE, 0),
+            e_shnum: U16::new(LE, 0),
+            e_shstrndx: U16::new(LE, elf::SHN_UNDEF),
+        };
+        [pod::bytes_of(&header), &headers, &bytes].concat()
+    }
+
+    fn flatten(file: &[u8]) -> Result<Vec<u8>, ElfError> {
+        Elf::parse(file)?.image(MAX_RAM_SIZE)
+    }
+
+    fn bytes(file: &[u8]) -> Vec<u8> {
+        flatten(file).expect("it makes an image")
+    }
+
+    #[test]
+    fn segments_lie_at_their_addresses_and_gaps_are_zero() {
+        let file = elf_file(0, &[load(0, b"code"), load(8, b"data")]);
+        assert_eq!(bytes(&file), b"code\0\0\0\0data");
+    }
+
+    #[test]
+    fn the_order_of_the_headers_does_not_matter() {
+        let file = elf_file(0, &[load(8, b"data"), load(0, b"code")]);
+        assert_eq!(bytes(&file), b"code\0\0\0\0data");
+    }
+
+    #[test]
+    fn bss_behind_everything_takes_no_bytes() {
+        let partly = Load { size: 0x1000, ..load(4, b"data") };
+        assert_eq!(bytes(&elf_file(0, &[load(0, b"code"), partly])), b"codedata");
+        let file = elf_file(0, &[load(0, b"code"), bss(0x1000, 0x10_0000)]);
+        assert_eq!(Elf::parse(&*file).unwrap().end(), 0x10_1000);
+        assert_eq!(bytes(&file), b"code");
+    }
+
+    #[test]
+    fn bss_between_segments_is_zero() {
+        let partly = Load { size: 8, ..load(0, b"code") };
+        assert_eq!(bytes(&elf_file(0, &[partly, load(8, b"data")])), b"code\0\0\0\0data");
+    }
+
+    #[test]
+    fn what_is_not_loaded_is_left_out() {
+        let note = Load { p_type: elf::PT_NOTE, ..load(0x5000, b"note") };
+        let empty = load(0xffff_0000, b"");
+        assert_eq!(bytes(&elf_file(0, &[load(0, b"code"), note, empty])), b"code");
+    }
+
+    #[test]
+    fn the_entry_is_at_0() {
+        assert_eq!(flatten(&elf_file(4, &[load(0, b"codecode")])), Err(ElfError::Entry(4)));
+        assert_eq!(flatten(&elf_file(0, &[load(4, b"code")])), Err(ElfError::NothingAtEntry));
+        assert_eq!(flatten(&elf_file(0, &[bss(0, 4), load(4, b"code")])), Err(ElfError::NothingAtEntry));
+        assert_eq!(flatten(&elf_file(0, &[])), Err(ElfError::NothingAtEntry));
+    }
+
+    #[test]
+    fn segments_above_ram_are_refused() {
+        let top = MAX_RAM_SIZE;
+        let outside = |start, end| Err(ElfError::OutsideRam { start, end });
+        assert_eq!(flatten(&elf_file(0, &[load(0, b"code"), load(top, b"x")])), outside(top, 0xf000_0001));
+        assert_eq!(
+            flatten(&elf_file(0, &[load(0, b"code"), bss(top - 1, 2)])),
+            outside(top - 1, 0xf000_0001)
+        );
+        // An end beyond 4 GiB is no small one.
+        assert_eq!(
+            flatten(&elf_file(0, &[load(0, b"code"), bss(0xffff_fff0, 0x20)])),
+            outside(0xffff_fff0, 0x1_0000_0010)
+        );
+        assert!(flatten(&elf_file(0, &[load(0, b"code"), bss(top - 1, 1)])).is_ok());
+    }
+
+    #[test]
+    fn overlaps_are_refused() {
+        assert_eq!(
+            flatten(&elf_file(0, &[load(0, b"codecode"), load(7, b"data")])),
+            Err(ElfError::Overlap(0, 7))
+        );
+        // With what is only in memory, too.
+        let partly = Load { size: 16, ..load(0, b"code") };
+        assert_eq!(flatten(&elf_file(0, &[partly, load(8, b"data")])), Err(ElfError::Overlap(0, 8)));
+    }
+
+    #[test]
+    fn segments_to_be_moved_are_refused() {
+        let moved = Load { load_address: 0x100, ..load(8, b"data") };
+        assert_eq!(
+            flatten(&elf_file(0, &[load(0, b"code"), moved])),
+            Err(ElfError::Moved { segment: 8, to: 0x100 })
+        );
+    }
+
+    #[test]
+    fn other_files_are_refused() {
+        let good = elf_file(0, &[load(0, b"code")]);
+        let patched = |offset: usize, byte: u8| {
+            let mut file = good.clone();
+            file[offset] = byte;
+            flatten(&file)
+        };
+        assert_eq!(flatten(b""), Err(ElfError::NotElf));
+        assert_eq!(flatten(&good[..20]), Err(ElfError::NotElf));
+        assert_eq!(flatten(&[0xf4; 100]), Err(ElfError::NotElf));
+        assert_eq!(patched(4, elf::ELFCLASS64.0), Err(ElfError::NotElf));
+        assert_eq!(patched(5, elf::ELFDATA2MSB.0), Err(ElfError::NotElf));
+        assert_eq!(patched(18, elf::EM_68K.0 as u8), Err(ElfError::NotElf));
+        // Position-independent executables are ET_DYN.
+        assert_eq!(patched(16, elf::ET_DYN.0 as u8), Err(ElfError::NotStatic));
+        let interpreter = Load { p_type: elf::PT_INTERP, ..load(0, b"/lib/ld.so") };
+        assert_eq!(flatten(&elf_file(0, &[load(0, b"code"), interpreter])), Err(ElfError::NotStatic));
+    }
+
+    #[test]
+    fn truncated_files_are_refused() {
+        let good = elf_file(0, &[load(0, b"code"), load(8, b"data")]);
+        for len in HEADER_SIZE..good.len() {
+            let result = flatten(&good[..len]);
+            assert!(matches!(result, Err(ElfError::Broken(_))), "{len} bytes: {result:?}");
+        }
+        let more = Load { size: 2, ..load(8, b"data") };
+        assert!(matches!(flatten(&elf_file(0, &[load(0, b"code"), more])), Err(ElfError::Broken(_))));
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let most = Elf::<&[u8]>::MOST_GAPS as u32;
+        let far = |address| elf_file(0, &[load(0, b"code"), load(address, b"data")]);
+        assert_eq!(flatten(&far(most + 5)), Err(ElfError::Sparse(u64::from(most) + 1)));
+        assert_eq!(flatten(&far(MAX_RAM_SIZE - 4)), Err(ElfError::Sparse(u64::from(MAX_RAM_SIZE) - 8)));
+        let image = |most| Elf::parse(&*far(8)).unwrap().image(most);
+        assert_eq!(image(12).unwrap().len(), 12);
+        assert_eq!(image(11), Err(ElfError::TooLarge { size: 12, most: 11 }));
+    }
+
+    #[test]
+    fn segments_have_no_more_bytes_than_the_file() {
+        let mut file = elf_file(0, &[load(0, b"code"), load(0x1000, b"data")]);
+        let len = file.len() as u32;
+        for number in 0..2 {
+            let header = HEADER_SIZE + number * PROGRAM_HEADER_SIZE;
+            // p_offset, p_filesz and p_memsz
+            for (at, value) in [(4, 0), (16, len), (20, len)] {
+                file[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        assert!(matches!(flatten(&file), Err(ElfError::Broken(_))));
+    }
+
+    #[test]
+    fn constants_are_compared_up_to_the_last_address() {
+        static ZEROS: [u8; 0x3000] = [0; 0x3000];
+        let difference = |loads: &[Load], memory: &[u8]| {
+            let read = |address: u32, bytes: &mut [u8]| {
+                let there = memory.get(address as usize..).unwrap_or_default();
+                let len = there.len().min(bytes.len());
+                bytes[..len].copy_from_slice(&there[..len]);
+                len
+            };
+            Elf::parse(&*elf_file(0, loads)).unwrap().first_difference(&read).unwrap()
+        };
+        assert_eq!(difference(&[load(4, b"code")], b"....code"), None);
+        assert_eq!(difference(&[load(4, b"code")], b"....coda"), Some(7));
+        // Behind the image there are zeros.
+        assert_eq!(difference(&[load(4, b"code")], b"....co"), Some(6));
+        assert_eq!(difference(&[load(4, b"co\0\0")], b"....co"), None);
+        assert_eq!(difference(&[load(0, &ZEROS)], &[&ZEROS[..0x2001], &[1]].concat()), Some(0x2001));
+        for start in [0xffff_f000, 0xffff_f001, 0xffff_e000, 0xffff_ffff] {
+            assert_eq!(difference(&[load(start, &ZEROS)], b""), None);
+        }
+        assert_eq!(difference(&[load(0xffff_ffff, b"x")], b""), Some(0xffff_ffff));
+    }
+}
