@@ -338,9 +338,9 @@ fn from_0_in_list(mut list: Cursor) -> Option<Vec<u32>> {
     }
 }
 
-/// The rows of some code in a row.
+/// A sequence of rows: the lines of code that lies together.
 struct Sequence {
-    /// Where its program stands.
+    /// Its line program.
     program: Range<usize>,
     start: u32,
     end: u32,

@@ -11,9 +11,9 @@ use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
 pub enum ElfError {
     /// It is of another kind of machine, or something else.
     NotElf,
-    /// Somebody would have to relocate it.
+    /// It needs relocation.
     NotStatic,
-    /// It says nonsense, or it is cut off.
+    /// It contradicts itself, or it is truncated.
     Broken(String),
     /// The processor starts elsewhere.
     Entry(u32),

@@ -1,7 +1,7 @@
 //! ELF files of guest programs: statically linked 32-bit x86 code, made by any linker.
 //!
-//! A flat image holds the loadable segments, each at its address, from address 0 on. A leaf: `cargo xtask` makes images
-//! with it, and [`flatland-program`](../flatland_program/index.html) opens ELF files with it.
+//! A flat image holds the loadable segments, each at its address, from address 0 on. `cargo xtask` makes images with this
+//! crate, and `flatland-program` opens ELF files with it. Everybody compiles it, so it has few dependencies.
 
 mod dropped;
 mod error;

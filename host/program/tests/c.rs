@@ -253,6 +253,20 @@ fn a_file_that_has_changed_since_has_no_names() {
     assert!(error.contains("(it is another image's: they differ at 0x0000"), "{error}");
 }
 
+#[test]
+fn a_pipe_is_opened_once() {
+    let pipe = file("pipe");
+    let _ = fs::remove_file(&pipe);
+    succeeds(Command::new("mkfifo").arg(&pipe));
+    // More than a pipe holds.
+    let bytes = vec![0xf4; 1 << 20];
+    let (to, expected) = (pipe.clone(), bytes.clone());
+    let writer = std::thread::spawn(move || fs::write(to, bytes));
+    let program = Program::open(&pipe).expect("it is a flat image");
+    assert_eq!(program.image().bytes(), expected);
+    writer.join().expect("no panic").expect("all of it is read");
+}
+
 /// A file that is cut off, or has other bytes, is told of or makes a program: it is no panic, and no matter of minutes.
 #[test]
 fn hostile_files() {
