@@ -172,9 +172,11 @@ impl Symbols {
             return Vec::new();
         }
         let mut functions = self.by_debug_info(address.into());
-        if functions.is_empty() {
-            functions.extend(self.by_symbol_table(address));
-        }
+        let outermost = functions.pop().unwrap_or_default();
+        // Assembly has lines at most.
+        let name = outermost.name.or_else(|| Some(demangle(&self.symbol(address)?.name)));
+        functions.push(Function { name, ..outermost });
+        functions.retain(|function| *function != Function::default());
         functions
     }
 
@@ -200,7 +202,6 @@ impl Symbols {
             });
             functions.push(Function { name, source });
         }
-        functions.retain(|function| *function != Function::default());
         functions
     }
 
@@ -221,11 +222,6 @@ impl Symbols {
             below.iter().rev().take_while(|symbol| symbol.start == start).filter(|symbol| symbol.is_code);
         // Of several names, not that of a mere label.
         same.max_by_key(|symbol| symbol.size).filter(|symbol| section.contains(symbol.start))
-    }
-
-    /// For code without debug information, such as assembly.
-    fn by_symbol_table(&self, address: u32) -> Option<Function> {
-        Some(Function { name: Some(demangle(&self.symbol(address)?.name)), source: None })
     }
 }
 

@@ -169,6 +169,26 @@ fn dropped_functions_are_never_named() {
 }
 
 #[test]
+fn assembly_keeps_its_name_and_lines() {
+    let assembly = file("start.s");
+    fs::write(&assembly, ".text\n.global _start\n_start:\n  call start_of_c\n  hlt\n")
+        .expect("it can be written");
+    let assembly = assembly.to_str().expect("UTF-8");
+    for dwarf in ["-gdwarf-4", "-gdwarf-5"] {
+        let source = entry_last().replace(".text.unlikely.entry", ".text.c").replace("_start", "start_of_c");
+        let options = ["-Wl,-Ttext=0", dwarf, "-ffunction-sections", assembly];
+        let program =
+            Program::open(link_source(&source, &format!("assembly{dwarf}"), &options)).expect("it is one");
+        let symbols = program.symbols().expect("it has names").expect("it is an ELF file");
+        for (address, line) in [(0, 4), (5, 5)] {
+            let place = symbols.place(address);
+            assert_eq!(place.function.as_deref(), Some("_start"), "{dwarf}");
+            assert_eq!(place.line, Some((assembly.into(), line)), "{dwarf}");
+        }
+    }
+}
+
+#[test]
 fn an_elf_file_is_a_program_with_all_that_is_known_of_it() {
     let elf = link("whole", &["-g", "-O1"]);
     let program = Program::open(&elf).expect("it is a program");
