@@ -102,9 +102,18 @@ fn link_source(text: &str, name: &str, options: &[&str]) -> PathBuf {
     let (source, elf) = (file(&format!("{name}.c")), file(&format!("{name}.elf")));
     fs::write(&source, text).expect("the folder for tests can be written");
     let mut gcc = gcc();
-    gcc.args(["-nostdlib", "-static", "-no-pie", "-Wl,--gc-sections", "-Wl,--build-id=none"]);
+    gcc.args(["-nostdlib", "-static", "-no-pie", "-Wl,--gc-sections"]);
     succeeds(gcc.args(options).arg("-o").arg(&elf).arg(&source));
     elf
+}
+
+fn lld() -> Command {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "target-libdir"]).output().expect("there is rustc");
+    let libraries = PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim());
+    let mut lld = Command::new(libraries.with_file_name("bin").join("rust-lld"));
+    lld.args(["-flavor", "gnu", "-m", "elf_i386", "-static"]);
+    lld
 }
 
 /// Links the program with lld, as rustc does.
@@ -115,11 +124,8 @@ fn link_with_lld(text: &str, name: &str, options: &[&str]) -> PathBuf {
     let sections = "SECTIONS { .text 0 : { *(.text.unlikely.entry .text._start) *(.text*) } .data 0x1000 : { *(.data* .bss* .rodata* .flatland.tests) } }";
     fs::write(&script, sections).expect("the folder for tests can be written");
     succeeds(gcc().args(options).arg("-c").arg("-o").arg(&object).arg(&source));
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(["--print", "target-libdir"]).output().expect("there is rustc");
-    let libraries = PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim());
-    let mut lld = Command::new(libraries.with_file_name("bin").join("rust-lld"));
-    lld.args(["-flavor", "gnu", "-m", "elf_i386", "-static", "--gc-sections", "-T"]).arg(script);
+    let mut lld = lld();
+    lld.args(["--gc-sections", "-T"]).arg(script);
     succeeds(lld.arg("-o").arg(&elf).arg(object));
     elf
 }
@@ -222,6 +228,19 @@ fn an_elf_file_is_a_program_with_all_that_is_known_of_it() {
     assert_eq!(flat.memory_map(MemorySize::default(), None), program.memory_map(MemorySize::default(), None));
 }
 
+/// Without a script lld puts the file's headers where the code is.
+#[test]
+fn lld_needs_no_script() {
+    let object = link_with_lld(SOURCE, "script", &["-ffunction-sections"]).with_extension("o");
+    let elf = file("no-script.elf");
+    let options = ["--image-base=0", "-Ttext=0", "--build-id"];
+    succeeds(lld().args(options).arg("-o").arg(&elf).arg(&object));
+    let program = Program::open(&elf).expect("it is a program");
+    assert_eq!(program.section(0), Some(".text"));
+    let symbols = program.symbols().expect("it has names").expect("it is an ELF file");
+    assert_eq!(symbols.place(0).function.as_deref(), Some("_start"));
+}
+
 #[test]
 fn what_is_no_program_is_told_in_a_sentence() {
     let error = |elf: PathBuf| Program::open(elf).expect_err("it is no program").to_string();
@@ -239,18 +258,15 @@ fn what_is_no_program_is_told_in_a_sentence() {
     assert!(above.ends_with("which ends at 0xf0000000: mend the addresses in the linker script"), "{above}");
     // The image would be more than 3 GiB of nothing.
     let far = error(link("far", &["-Wl,-Tdata=0xe0000000"]));
-    assert!(
-        far.ends_with(
-            "bytes of its flat image would be gaps between segments: mend the addresses in the linker script"
-        ),
-        "{far}"
-    );
-    let (far, endless) = (file("far.elf"), file("endless.elf"));
-    fs::copy(&far, &endless).expect("the folder for tests can be written");
+    assert!(far.starts_with("below its segment at 0xe0000000 its flat image would have 3758"), "{far}");
+    assert!(far.ends_with(" bytes of gaps: mend the addresses in the linker script"), "{far}");
+    let endless = file("endless.elf");
+    fs::copy(file("far.elf"), &endless).expect("the folder for tests can be written");
     let large = fs::OpenOptions::new().write(true).open(&endless).expect("it is there");
     large.set_len(ElfError::MOST_BYTES + 1).expect("holes take no room");
     assert_eq!(error(endless), "the file is larger than 1024 MiB: strip its debug information");
-    let too_large = Program::open_for(&far, MemorySize::mib(1)).expect_err("it does not fit").to_string();
+    let large = link("large", &["-Wl,-Tdata=0x200000"]);
+    let too_large = Program::open_for(large, MemorySize::mib(1)).expect_err("it does not fit").to_string();
     assert!(too_large.ends_with(" are more than the machine's 1M of RAM: give it more"), "{too_large}");
 }
 
