@@ -252,15 +252,28 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         self.header.sections(LE, self.data).map_err(broken)
     }
 
+    /// Copies names. All together are no longer than the file, however many there are of the same bytes.
+    fn names(&self) -> impl FnMut(&[u8]) -> String {
+        let mut room = self.data.len().unwrap_or(0);
+        move |name| match room.checked_sub(name.len() as u64) {
+            Some(rest) => {
+                room = rest;
+                String::from_utf8_lossy(name).into_owned()
+            }
+            None => "?".into(),
+        }
+    }
+
     /// The sections that take memory, in the order of the file.
     pub fn sections(&self) -> Result<Vec<Section>, ElfError> {
+        let mut name = self.names();
         let table = self.section_table()?;
         let in_memory = table
             .iter()
             .filter(|section| section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0 && section.sh_size(LE) > 0);
         let sections = in_memory.map(|section| {
             Ok(Section {
-                name: String::from_utf8_lossy(table.section_name(LE, section).map_err(broken)?).into_owned(),
+                name: name(table.section_name(LE, section).map_err(broken)?),
                 start: section.sh_addr(LE),
                 size: section.sh_size(LE),
                 is_zeros: section.sh_type(LE) == elf::SHT_NOBITS,
@@ -282,6 +295,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 
     /// Functions and variables, in the order of their addresses.
     pub fn symbols(&self) -> Result<Vec<Symbol>, ElfError> {
+        let mut name = self.names();
         let table = self.section_table()?;
         let symbols = table.symbols(LE, self.data, elf::SHT_SYMTAB).map_err(broken)?;
         let is_in_code = |index| {
@@ -293,8 +307,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             .iter()
             .filter(|symbol| symbol.is_definition(LE, symbols.strings()))
             .map(|symbol| Symbol {
-                name: String::from_utf8_lossy(symbol.name(LE, symbols.strings()).unwrap_or(b"?"))
-                    .into_owned(),
+                name: name(symbol.name(LE, symbols.strings()).unwrap_or(b"?")),
                 start: symbol.st_value(LE),
                 size: symbol.st_size(LE),
                 is_code: symbol.st_type() != elf::STT_OBJECT && is_in_code(symbol.st_shndx(LE).0.into()),

@@ -303,15 +303,45 @@ fn a_pipe_is_opened_once() {
     writer.join().expect("no panic").expect("all of it is read");
 }
 
+/// Each symbol has the same name, as long as the file.
+#[test]
+fn names_take_no_more_memory_than_the_file() {
+    let elf = link("names", &[]);
+    let mut file = fs::read(&elf).expect("it was linked");
+    let word = |file: &[u8], at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let sections = word(&file, 32);
+    let header = |number: usize| sections + 40 * number;
+    let count = usize::from(file[48]);
+    let symbols = (0..count).map(header).find(|header| word(&file, header + 4) == 2).expect("it has symbols");
+    let (start, size, strings) =
+        (word(&file, symbols + 16), word(&file, symbols + 20), word(&file, symbols + 24));
+    for symbol in (start..start + size).step_by(16) {
+        file[symbol..symbol + 4].fill(0);
+    }
+    let place = [file.len() as u32, 1 << 20].map(u32::to_le_bytes).concat();
+    file[header(strings) + 16..header(strings) + 24].copy_from_slice(&place);
+    file.resize(file.len() + (1 << 20) - 1, b'a');
+    file.push(0);
+    fs::write(&elf, &file).expect("the folder for tests can be written");
+    let symbols = Program::open(&elf).expect("it is a program").symbols().expect("it has names");
+    let lens: Vec<_> =
+        symbols.expect("it is an ELF file").table().iter().map(|symbol| symbol.name.len()).collect();
+    assert!(lens.contains(&((1 << 20) - 1)) && lens.len() > 3, "{lens:?}");
+    assert!(lens.iter().sum::<usize>() < file.len(), "{lens:?}");
+}
+
 /// A file that is cut off, or has other bytes, is told of or makes a program: it is no panic, and no matter of minutes.
 #[test]
 fn hostile_files() {
     let elf = link("hostile", &["-gdwarf-5", "-O2", "-ffunction-sections"]);
     let whole = fs::read(&elf).expect("it was linked");
     let path = file("hostile-broken.elf");
+    let image = Program::open(&elf).expect("it is a program").image().clone();
+    let flat = Program::from(image);
     let open = |bytes: &[u8]| {
         fs::write(&path, bytes).expect("the folder for tests can be written");
         let program = Program::open_for(&path, MemorySize::mib(16));
+        let _ = flat.clone().add_elf(&path);
         if let Ok(program) = &program
             && let Ok(Some(symbols)) = program.symbols()
         {
