@@ -551,6 +551,23 @@ mod tests {
     }
 
     #[test]
+    fn addresses_may_stand_in_a_table_of_their_own() {
+        // A unit with addr_base sec_offset; a function with low_pc addrx, high_pc data4.
+        let abbreviations = &[1, 0x11, 1, 0x73, 0x17, 0, 0, 2, 0x2e, 0, 0x11, 0x1b, 0x12, 0x06, 0, 0, 0];
+        let addresses = &[[0xff; 8], [0, 0, 0, 0, 0x10, 0, 0, 0]].concat();
+        let entries = |lens: [u8; 3]| {
+            let function = |index: u8, len: u8| [2, index, len, 0, 0, 0];
+            let functions = [function(0, lens[0]), function(1, lens[1]), function(0, lens[2])].concat();
+            unit(&[&[5, 0, 1, 4, 0, 0, 0, 0][..], &[1, 8, 0, 0, 0], &functions, &[0]].concat())
+        };
+        let sections = Sections { abbreviations, addresses, ranges: &[] };
+        let mut info = entries([9, 7, 7]);
+        let dropped = dropped_ranges(&info, &sections, &at_0());
+        empty(&mut info, dropped.lengths);
+        assert_eq!(info, entries([9, 7, 0]));
+    }
+
+    #[test]
     fn of_rows_at_0_those_of_the_function_or_of_its_object_file_stay() {
         // set_address, advance_pc
         let sequence = |len: u8| [0, 5, 2, 0, 0, 0, 0, 2, len, 0, 1, 1];
