@@ -91,8 +91,7 @@ impl Suite {
     pub fn open(elf: &Path) -> Result<Self, SuiteError> {
         let ram = MemorySize::default();
         let program = Program::open_for(elf, ram).map_err(|error| SuiteError::Program(elf.into(), error))?;
-        let tests =
-            tests(program.tests(), program.image()).ok_or_else(|| SuiteError::Records(elf.into()))?;
+        let tests = tests(program.tests(), program.image()).ok_or_else(|| SuiteError::Records(elf.into()))?;
         let memory_map = program.memory_map(ram, None)?;
         Ok(Self { program, memory_map, tests })
     }
