@@ -6,8 +6,8 @@
 //! they never hit. This empties the ranges of dropped functions in .debug_info, and their rows in .debug_line, in place.
 //! DWARF 4 and 5, sections 7.5 (units and forms), 6.2 (line programs) and 2.17.3 (range lists).
 //!
-//! Only one function begins at 0. Of the descriptions that begin there, the one stays that is as long as the symbol table
-//! says; where several are, none.
+//! Only one function begins at 0. Of the descriptions that begin there, the one stays whose length agrees with the symbol
+//! table; where several agree, none.
 
 use std::ops::Range;
 
@@ -42,13 +42,15 @@ pub fn remove_dropped(file: &mut [u8]) {
     }
 }
 
-/// What the symbol table says of address 0.
+/// What the symbol table says of address 0, and of what may begin there.
 #[derive(Default)]
 struct AtZero {
     /// How long the function there is; under several names, or none if that is not said.
     functions: Vec<u32>,
     /// Where functions and code end, in order.
     ends: Vec<u32>,
+    /// Where the first function of known size begins.
+    first: Option<u32>,
 }
 
 impl AtZero {
@@ -57,18 +59,43 @@ impl AtZero {
         let functions = symbols.iter().filter(|symbol| symbol.is_code && symbol.size > 0);
         let sections = elf.sections().unwrap_or_default();
         let code = sections.iter().filter(|section| section.is_code);
-        let mut ends: Vec<_> =
-            functions.clone().map(|symbol| symbol.start.saturating_add(symbol.size)).collect();
-        ends.extend(code.map(|section| section.start.saturating_add(section.size)));
+        let mut ends: Vec<_> = code.map(|section| section.start.saturating_add(section.size)).collect();
+        ends.extend(functions.clone().map(|symbol| symbol.start.saturating_add(symbol.size)));
         ends.sort_unstable();
+        let first = functions.clone().next().map(|symbol| symbol.start);
         let at_0 = functions.take_while(|symbol| symbol.start == 0);
-        Self { functions: at_0.map(|symbol| symbol.size).collect(), ends }
+        Self { functions: at_0.map(|symbol| symbol.size).collect(), ends, first }
     }
 
-    /// Which of the things that begin at 0 and are so long are not there.
-    fn dropped<T>(things: Vec<(u32, T)>, is_there: impl Fn(u32) -> bool) -> impl Iterator<Item = T> {
-        let is_unique = things.iter().filter(|(len, _)| is_there(*len)).count() == 1;
-        things.into_iter().filter(move |(len, _)| !(is_unique && is_there(*len))).map(|(_, thing)| thing)
+    fn is_function(&self, len: u32) -> bool {
+        self.functions.contains(&len)
+    }
+
+    /// Whether functions of known size end there, as they do where an object file ends.
+    fn is_end(&self, len: u32) -> bool {
+        self.ends.binary_search(&len).is_ok()
+    }
+
+    /// Whether something so long may be assembly, which often says no sizes: it ends before the first function that does.
+    fn may_be_assembly(&self, len: u32) -> bool {
+        self.functions.is_empty() && self.first.is_none_or(|first| len <= first)
+    }
+
+    /// Which of the things that begin at 0 and are so long were dropped: all but the only one that meets the first
+    /// criterion that any meets.
+    fn dropped<T>(&self, things: Vec<(u32, T)>, criteria: &[fn(&Self, u32) -> bool]) -> Vec<T> {
+        let meeting = |is_met: &fn(&Self, u32) -> bool| -> Vec<usize> {
+            things
+                .iter()
+                .enumerate()
+                .filter(|(_, (len, _))| is_met(self, *len))
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let first = criteria.iter().map(meeting).find(|met| !met.is_empty());
+        let kept = first.filter(|met| met.len() == 1).map(|met| met[0]);
+        let all = things.into_iter().enumerate();
+        all.filter(|(index, _)| Some(*index) != kept).map(|(_, (_, thing))| thing).collect()
     }
 }
 
@@ -229,7 +256,7 @@ fn dropped_ranges(info: &[u8], sections: &Sections, at_0: &AtZero) -> Ranges {
         // What was found before something was not understood is right all the same.
         let _ = find_ranges(&info[..end], start, sections, at_0, &mut dropped, &mut from_0);
     }
-    dropped.lengths.extend(AtZero::dropped(from_0, |len| at_0.functions.contains(&len)));
+    dropped.lengths.extend(at_0.dropped(from_0, &[AtZero::is_function]));
     dropped
 }
 
@@ -298,7 +325,7 @@ fn find_ranges(
                 (RANGES, SEC_OFFSET) if is_function && version == 5 => {
                     let at = value.number::<4>()? as usize;
                     let pieces = from_0_in_list(Cursor { bytes: sections.ranges, at }).unwrap_or_default();
-                    if !pieces.is_empty() && !pieces.iter().any(|len| at_0.functions.contains(len)) {
+                    if !pieces.is_empty() && !pieces.iter().any(|len| at_0.is_function(*len)) {
                         dropped.lists.push(at..at + 1);
                     }
                 }
@@ -311,8 +338,10 @@ fn find_ranges(
 
 /// How long the ranges of a list are that begin at 0 (DWARF 5, section 2.17.3).
 fn from_0_in_list(mut list: Cursor) -> Option<Vec<u32>> {
+    /// A compiler makes a few. Broken files may have no end.
+    const MOST_ENTRIES: usize = 1000;
     let mut lengths = Vec::new();
-    loop {
+    for _ in 0..MOST_ENTRIES {
         match list.number::<1>()? {
             // end_of_list
             0 => return Some(lengths),
@@ -336,11 +365,12 @@ fn from_0_in_list(mut list: Cursor) -> Option<Vec<u32>> {
             _ => return None,
         }
     }
+    None
 }
 
-/// The rows of some code in a row.
+/// A sequence of rows: the lines of code that lies together.
 struct Sequence {
-    /// Where its program stands.
+    /// Its line program.
     program: Range<usize>,
     start: u32,
     end: u32,
@@ -363,11 +393,7 @@ fn remove_rows(lines: &mut [u8], at_0: &AtZero) {
         .map(|sequence| sequence.program)
         .collect();
     // The function at 0 has its own sequence, or is the first of those in an object file.
-    if from_0.iter().any(|(len, _)| at_0.functions.contains(len)) {
-        dropped.extend(AtZero::dropped(from_0, |len| at_0.functions.contains(&len)));
-    } else {
-        dropped.extend(AtZero::dropped(from_0, |len| at_0.ends.binary_search(&len).is_ok()));
-    }
+    dropped.extend(at_0.dropped(from_0, &[AtZero::is_function, AtZero::is_end, AtZero::may_be_assembly]));
     for program in dropped {
         // An operation that does nothing.
         const SET_BASIC_BLOCK: u8 = 7;
@@ -461,7 +487,7 @@ mod tests {
 
     /// A function of 9 bytes begins at 0, and another one ends at 0x29.
     fn at_0() -> AtZero {
-        AtZero { functions: vec![9], ends: vec![9, 0x29] }
+        AtZero { functions: vec![9], ends: vec![9, 0x29], first: Some(0) }
     }
 
     fn remove_ranges(info: &mut [u8], abbreviations: &[u8]) {
@@ -525,25 +551,48 @@ mod tests {
     }
 
     #[test]
+    fn addresses_may_stand_in_a_table_of_their_own() {
+        // A unit with addr_base sec_offset; a function with low_pc addrx, high_pc data4.
+        let abbreviations = &[1, 0x11, 1, 0x73, 0x17, 0, 0, 2, 0x2e, 0, 0x11, 0x1b, 0x12, 0x06, 0, 0, 0];
+        let addresses = &[[0xff; 8], [0, 0, 0, 0, 0x10, 0, 0, 0]].concat();
+        let entries = |lens: [u8; 3]| {
+            let function = |index: u8, len: u8| [2, index, len, 0, 0, 0];
+            let functions = [function(0, lens[0]), function(1, lens[1]), function(0, lens[2])].concat();
+            unit(&[&[5, 0, 1, 4, 0, 0, 0, 0][..], &[1, 8, 0, 0, 0], &functions, &[0]].concat())
+        };
+        let sections = Sections { abbreviations, addresses, ranges: &[] };
+        let mut info = entries([9, 7, 7]);
+        let dropped = dropped_ranges(&info, &sections, &at_0());
+        empty(&mut info, dropped.lengths);
+        assert_eq!(info, entries([9, 7, 0]));
+    }
+
+    #[test]
     fn of_rows_at_0_those_of_the_function_or_of_its_object_file_stay() {
         // set_address, advance_pc
         let sequence = |len: u8| [0, 5, 2, 0, 0, 0, 0, 2, len, 0, 1, 1];
-        let check = |lens: &[u8], kept: Option<u8>| {
+        let check_at = |at_0: &AtZero, lens: &[u8], kept: Option<u8>| {
             let all: Vec<_> = lens.iter().map(|len| sequence(*len)).collect();
             let all: Vec<&[u8]> = all.iter().map(|sequence| &sequence[..]).collect();
             let expected: Vec<_> =
                 lens.iter().map(|len| if Some(*len) == kept { sequence(*len) } else { [7; 12] }).collect();
             let expected: Vec<&[u8]> = expected.iter().map(|sequence| &sequence[..]).collect();
             let mut lines = line_program(&all);
-            remove_rows(&mut lines, &at_0());
+            remove_rows(&mut lines, at_0);
             assert_eq!(lines, line_program(&expected), "{lens:?}");
         };
+        let check = |lens: &[u8], kept| check_at(&at_0(), lens, kept);
         check(&[7, 9, 0x29], Some(9));
         check(&[7, 0x29], Some(0x29));
         check(&[0x29], Some(0x29));
         check(&[7], None);
         check(&[9, 9, 0x29], None);
         check(&[0x29, 0x29], None);
+        // Nothing is said of what lies at 0.
+        let assembly = AtZero { functions: vec![], ends: vec![0x29], first: Some(0x10) };
+        check_at(&assembly, &[0x11, 0xc, 0x28], Some(0xc));
+        check_at(&assembly, &[0x10, 0xc], None);
+        check_at(&assembly, &[0x29, 0xc], Some(0x29));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
 pub enum ElfError {
     /// It is of another kind of machine, or something else.
     NotElf,
-    /// Somebody would have to relocate it.
+    /// It needs relocation.
     NotStatic,
-    /// It says nonsense, or it is cut off.
+    /// It contradicts itself, or it is truncated.
     Broken(String),
     /// The processor starts elsewhere.
     Entry(u32),
@@ -42,8 +42,13 @@ pub enum ElfError {
         /// The most it may have.
         most: u32,
     },
-    /// The image would be mostly gaps, of this many bytes.
-    Sparse(u64),
+    /// The image would be mostly gaps.
+    Sparse {
+        /// The segment behind the last one.
+        segment: u32,
+        /// The bytes of all gaps up to there.
+        gaps: u64,
+    },
     /// The section of this name is compressed.
     Compressed(String),
     /// The file is larger than [`ElfError::MOST_BYTES`].
@@ -91,9 +96,10 @@ impl fmt::Display for ElfError {
             Self::TooLarge { size, most } => {
                 write!(f, "its flat image has {size} bytes, more than the {most} of RAM: give it more")
             }
-            Self::Sparse(gaps) => write!(
+            Self::Sparse { segment, gaps } => write!(
                 f,
-                "{gaps} bytes of its flat image would be gaps between segments: mend the addresses in the linker script"
+                "below its segment at {segment:#x} its flat image would have {gaps} bytes of gaps: mend the addresses \
+                 in the linker script"
             ),
             Self::FileTooLarge => write!(
                 f,

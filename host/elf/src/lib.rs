@@ -1,10 +1,12 @@
 //! ELF files of guest programs: statically linked 32-bit x86 code, made by any linker.
 //!
-//! A flat image holds the loadable segments, each at its address, from address 0 on. A leaf: `cargo xtask` makes images
-//! with it, and [`flatland-program`](../flatland_program/index.html) opens ELF files with it.
+//! A flat image holds the loadable segments, each at its address, from address 0 on. `cargo xtask` makes images with this
+//! crate, and `flatland-program` opens ELF files with it. Everybody compiles it, so it has few dependencies.
 
 mod dropped;
 mod error;
+
+use std::ops::Range;
 
 use flatland_contract::memory::{ENTRY, LOAD_ADDRESS, MAX_RAM_SIZE};
 use object::elf::{self, FileHeader32};
@@ -24,7 +26,7 @@ pub struct Elf<'data, R: ReadRef<'data>> {
     segments: Vec<Segment>,
 }
 
-/// A loadable segment that takes memory.
+/// A loadable segment that takes memory, and is more than the file's own headers and notes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The address of the first byte.
@@ -71,6 +73,18 @@ impl Segment {
     pub fn end(&self) -> u64 {
         u64::from(self.start) + u64::from(self.size)
     }
+
+    /// Whether it holds nothing but what lies in these ranges of the file, which are in order.
+    fn lies_in(&self, ranges: &[Range<u64>]) -> bool {
+        let mut at = u64::from(self.offset);
+        let end = at + u64::from(self.file_size);
+        for range in ranges {
+            if range.start <= at {
+                at = at.max(range.end);
+            }
+        }
+        self.file_size == self.size && at >= end
+    }
 }
 
 impl Section {
@@ -109,6 +123,16 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             return Err(ElfError::NotStatic);
         }
 
+        // Linkers load these where nobody looks for them, as at 0x8048000, or over what lies at 0.
+        let table = u64::from(header.e_phoff.get(LE));
+        let mut not_program = vec![0..size_of_val(header) as u64, table..table + size_of_val(headers) as u64];
+        let notes = headers.iter().filter(|header| header.p_type(LE) == elf::PT_NOTE).map(|header| {
+            let start = u64::from(header.p_offset(LE));
+            start..start + u64::from(header.p_filesz(LE))
+        });
+        not_program.extend(notes);
+        not_program.sort_by_key(|range| range.start);
+
         let mut bytes = 0;
         let mut segments = Vec::new();
         for header in headers.iter().filter(|header| header.p_type(LE) == elf::PT_LOAD) {
@@ -136,7 +160,9 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
                     segment.start
                 )));
             }
-            segments.push(segment);
+            if !segment.lies_in(&not_program) {
+                segments.push(segment);
+            }
         }
         segments.sort_by_key(|segment| segment.start);
         Ok(Self { data, header, segments })
@@ -175,14 +201,16 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             Some(first) if first.start == LOAD_ADDRESS && first.file_size > 0 => {}
             _ => return Err(ElfError::NothingAtEntry),
         }
-        let size =
-            with_bytes().next_back().map_or(0, |last| u64::from(last.start) + u64::from(last.file_size));
+        let (mut size, mut gaps) = (0, 0);
+        for segment in with_bytes() {
+            gaps += u64::from(segment.start) - size;
+            if gaps > Self::MOST_GAPS {
+                return Err(ElfError::Sparse { segment: segment.start, gaps });
+            }
+            size = u64::from(segment.start) + u64::from(segment.file_size);
+        }
         if size > most.into() {
             return Err(ElfError::TooLarge { size, most });
-        }
-        let gaps = size - with_bytes().map(|segment| u64::from(segment.file_size)).sum::<u64>();
-        if gaps > Self::MOST_GAPS {
-            return Err(ElfError::Sparse(gaps));
         }
         let mut image = Vec::with_capacity(size as usize);
         for segment in with_bytes() {
@@ -224,15 +252,28 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         self.header.sections(LE, self.data).map_err(broken)
     }
 
+    /// Copies names. All together are no longer than the file, however many there are of the same bytes.
+    fn names(&self) -> impl FnMut(&[u8]) -> String {
+        let mut room = self.data.len().unwrap_or(0);
+        move |name| match room.checked_sub(name.len() as u64) {
+            Some(rest) => {
+                room = rest;
+                String::from_utf8_lossy(name).into_owned()
+            }
+            None => "?".into(),
+        }
+    }
+
     /// The sections that take memory, in the order of the file.
     pub fn sections(&self) -> Result<Vec<Section>, ElfError> {
+        let mut name = self.names();
         let table = self.section_table()?;
         let in_memory = table
             .iter()
             .filter(|section| section.sh_flags(LE).0 & elf::SHF_ALLOC.0 != 0 && section.sh_size(LE) > 0);
         let sections = in_memory.map(|section| {
             Ok(Section {
-                name: String::from_utf8_lossy(table.section_name(LE, section).map_err(broken)?).into_owned(),
+                name: name(table.section_name(LE, section).map_err(broken)?),
                 start: section.sh_addr(LE),
                 size: section.sh_size(LE),
                 is_zeros: section.sh_type(LE) == elf::SHT_NOBITS,
@@ -254,6 +295,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
 
     /// Functions and variables, in the order of their addresses.
     pub fn symbols(&self) -> Result<Vec<Symbol>, ElfError> {
+        let mut name = self.names();
         let table = self.section_table()?;
         let symbols = table.symbols(LE, self.data, elf::SHT_SYMTAB).map_err(broken)?;
         let is_in_code = |index| {
@@ -265,8 +307,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             .iter()
             .filter(|symbol| symbol.is_definition(LE, symbols.strings()))
             .map(|symbol| Symbol {
-                name: String::from_utf8_lossy(symbol.name(LE, symbols.strings()).unwrap_or(b"?"))
-                    .into_owned(),
+                name: name(symbol.name(LE, symbols.strings()).unwrap_or(b"?")),
                 start: symbol.st_value(LE),
                 size: symbol.st_size(LE),
                 is_code: symbol.st_type() != elf::STT_OBJECT && is_in_code(symbol.st_shndx(LE).0.into()),
@@ -470,11 +511,36 @@ mod tests {
     }
 
     #[test]
+    fn headers_and_notes_are_no_program() {
+        let note = Load { p_type: elf::PT_NOTE, ..load(0x8048_0000, b"note") };
+        let mut file = elf_file(0, &[load(0, b"code"), load(0x8048_0000, b"----"), load(0, b"----"), note]);
+        let offset = |number: usize| HEADER_SIZE + number * PROGRAM_HEADER_SIZE + 4;
+        // The second segment is the note, the third one the headers.
+        file.copy_within(offset(3)..offset(3) + 4, offset(1));
+        let headers_size = (HEADER_SIZE + 4 * PROGRAM_HEADER_SIZE) as u32;
+        for (at, value) in [(0, 0), (12, headers_size), (16, headers_size)] {
+            file[offset(2) + at..offset(2) + at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        assert_eq!(bytes(&file), b"code");
+        // With something else behind them they are.
+        for at in [12, 16] {
+            file[offset(2) + at] += 1;
+        }
+        assert_eq!(flatten(&file), Err(ElfError::Overlap(0, 0)));
+    }
+
+    #[test]
     fn gaps_are_bounded() {
         let most = Elf::<&[u8]>::MOST_GAPS as u32;
         let far = |address| elf_file(0, &[load(0, b"code"), load(address, b"data")]);
-        assert_eq!(flatten(&far(most + 5)), Err(ElfError::Sparse(u64::from(most) + 1)));
-        assert_eq!(flatten(&far(MAX_RAM_SIZE - 4)), Err(ElfError::Sparse(u64::from(MAX_RAM_SIZE) - 8)));
+        assert_eq!(
+            flatten(&far(most + 5)),
+            Err(ElfError::Sparse { segment: most + 5, gaps: u64::from(most) + 1 })
+        );
+        assert_eq!(
+            flatten(&far(MAX_RAM_SIZE - 4)),
+            Err(ElfError::Sparse { segment: MAX_RAM_SIZE - 4, gaps: u64::from(MAX_RAM_SIZE) - 8 })
+        );
         let image = |most| Elf::parse(&*far(8)).unwrap().image(most);
         assert_eq!(image(12).unwrap().len(), 12);
         assert_eq!(image(11), Err(ElfError::TooLarge { size: 12, most: 11 }));

@@ -10,6 +10,7 @@ use flatland_contract::test;
 use flatland_elf::{Elf, ElfError, Section};
 use flatland_x86::Segment;
 use object::ReadRef;
+use object::elf::ELFMAG;
 use object::read::ReadCache;
 
 use crate::Image;
@@ -72,16 +73,15 @@ impl fmt::Display for AddElfError {
 
 impl Error for AddElfError {}
 
-/// Opens a file if it begins as ELF files do. It must be a regular one: it is read again for names.
-pub fn open(path: &Path) -> io::Result<Option<ReadCache<File>>> {
-    let mut file = File::open(path)?;
+/// Whether this begins as ELF files do. It must be a regular file: it is read again for names.
+pub fn is_elf(mut file: &File) -> io::Result<bool> {
     if !file.metadata()?.is_file() {
-        return Ok(None);
+        return Ok(false);
     }
     let mut magic = Vec::new();
-    (&file).take(object::elf::ELFMAG.len() as u64).read_to_end(&mut magic)?;
+    file.take(ELFMAG.len() as u64).read_to_end(&mut magic)?;
     file.rewind()?;
-    Ok((magic == object::elf::ELFMAG).then(|| ReadCache::new(file)))
+    Ok(magic == ELFMAG)
 }
 
 impl Contents {
@@ -106,8 +106,12 @@ impl Contents {
             ElfError::Broken(how) => unusable(format!("is broken ({how})")),
             error => unusable(format!("cannot be used ({error})")),
         };
-        let data = open(path).map_err(|error| unusable(format!("cannot be read ({error})")))?;
-        let data = data.ok_or_else(|| AddElfError::NotElf { path: path.into() })?;
+        let unreadable = |error| unusable(format!("cannot be read ({error})"));
+        let file = File::open(path).map_err(unreadable)?;
+        if !is_elf(&file).map_err(unreadable)? {
+            return Err(AddElfError::NotElf { path: path.into() });
+        }
+        let data = ReadCache::new(file);
         let elf = Elf::parse(&data).map_err(broken)?;
         let difference = elf.first_difference(&|address, bytes| image.read(address, bytes));
         if let Some(address) = difference.map_err(broken)? {

@@ -26,11 +26,14 @@ impl Image {
 
     /// Reads an image for a machine with this much RAM from a file, or anything else with a path, such as a pipe.
     pub fn open(path: &Path, ram: MemorySize) -> Result<Self, ImageError> {
-        let file = File::open(path)?;
+        Self::read_all(&File::open(path)?, ram)
+    }
+
+    pub(crate) fn read_all(file: &File, ram: MemorySize) -> Result<Self, ImageError> {
         let mut bytes = Vec::new();
         // At most one byte more than fits, because /dev/zero has no end.
         let most = u64::from(ram.bytes()) + 1;
-        (&file).take(most).read_to_end(&mut bytes)?;
+        file.take(most).read_to_end(&mut bytes)?;
         if bytes.len() as u64 == most {
             let size = file.metadata().map_or(most, |metadata| metadata.len().max(most));
             return Err(ImageError::TooLarge { size, ram });

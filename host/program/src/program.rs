@@ -2,11 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use flatland_contract::memory::MAX_RAM_SIZE;
 use flatland_elf::{Elf, ElfError, Section};
 use flatland_x86::{MemoryMap, MemoryMapError, MemorySize, Segment};
+use object::read::ReadCache;
 
 use crate::elf::{self, AddElfError, Contents};
 use crate::{Image, ImageError};
@@ -83,9 +85,12 @@ impl Program {
     /// The same for a machine with this much RAM.
     pub fn open_for(path: impl AsRef<Path>, ram: MemorySize) -> Result<Self, ProgramError> {
         let path = path.as_ref();
-        let Some(data) = elf::open(path).map_err(ImageError::from)? else {
-            return Ok(Image::open(path, ram)?.into());
-        };
+        // Once: there may be a pipe behind it.
+        let file = File::open(path).map_err(ImageError::from)?;
+        if !elf::is_elf(&file).map_err(ImageError::from)? {
+            return Ok(Image::read_all(&file, ram)?.into());
+        }
+        let data = ReadCache::new(file);
         let failed = |error| match error {
             ElfError::TooLarge { size, .. } => ImageError::TooLarge { size, ram }.into(),
             error => ProgramError::Elf(error),

@@ -280,7 +280,6 @@ impl Symbols {
             });
             functions.push(Function { name, source });
         }
-        functions.retain(|function| *function != Function::default());
         functions
     }
 

@@ -102,9 +102,18 @@ fn link_source(text: &str, name: &str, options: &[&str]) -> PathBuf {
     let (source, elf) = (file(&format!("{name}.c")), file(&format!("{name}.elf")));
     fs::write(&source, text).expect("the folder for tests can be written");
     let mut gcc = gcc();
-    gcc.args(["-nostdlib", "-static", "-no-pie", "-Wl,--gc-sections", "-Wl,--build-id=none"]);
+    gcc.args(["-nostdlib", "-static", "-no-pie", "-Wl,--gc-sections"]);
     succeeds(gcc.args(options).arg("-o").arg(&elf).arg(&source));
     elf
+}
+
+fn lld() -> Command {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "target-libdir"]).output().expect("there is rustc");
+    let libraries = PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim());
+    let mut lld = Command::new(libraries.with_file_name("bin").join("rust-lld"));
+    lld.args(["-flavor", "gnu", "-m", "elf_i386", "-static"]);
+    lld
 }
 
 /// Links the program with lld, as rustc does.
@@ -115,11 +124,8 @@ fn link_with_lld(text: &str, name: &str, options: &[&str]) -> PathBuf {
     let sections = "SECTIONS { .text 0 : { *(.text.unlikely.entry .text._start) *(.text*) } .data 0x1000 : { *(.data* .bss* .rodata* .flatland.tests) } }";
     fs::write(&script, sections).expect("the folder for tests can be written");
     succeeds(gcc().args(options).arg("-c").arg("-o").arg(&object).arg(&source));
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(["--print", "target-libdir"]).output().expect("there is rustc");
-    let libraries = PathBuf::from(String::from_utf8(output.stdout).expect("UTF-8").trim());
-    let mut lld = Command::new(libraries.with_file_name("bin").join("rust-lld"));
-    lld.args(["-flavor", "gnu", "-m", "elf_i386", "-static", "--gc-sections", "-T"]).arg(script);
+    let mut lld = lld();
+    lld.args(["--gc-sections", "-T"]).arg(script);
     succeeds(lld.arg("-o").arg(&elf).arg(object));
     elf
 }
@@ -169,6 +175,26 @@ fn dropped_functions_are_never_named() {
 }
 
 #[test]
+fn assembly_keeps_its_name_and_lines() {
+    let assembly = file("start.s");
+    fs::write(&assembly, ".text\n.global _start\n_start:\n  call start_of_c\n  hlt\n")
+        .expect("it can be written");
+    let assembly = assembly.to_str().expect("UTF-8");
+    for dwarf in ["-gdwarf-4", "-gdwarf-5"] {
+        let source = entry_last().replace(".text.unlikely.entry", ".text.c").replace("_start", "start_of_c");
+        let options = ["-Wl,-Ttext=0", dwarf, "-ffunction-sections", assembly];
+        let program =
+            Program::open(link_source(&source, &format!("assembly{dwarf}"), &options)).expect("it is one");
+        let symbols = program.symbols().expect("it has names").expect("it is an ELF file");
+        for (address, line) in [(0, 4), (5, 5)] {
+            let place = symbols.place(address);
+            assert_eq!(place.function.as_deref(), Some("_start"), "{dwarf}");
+            assert_eq!(place.line, Some((assembly.into(), line)), "{dwarf}");
+        }
+    }
+}
+
+#[test]
 fn an_elf_file_is_a_program_with_all_that_is_known_of_it() {
     let elf = link("whole", &["-g", "-O1"]);
     let program = Program::open(&elf).expect("it is a program");
@@ -202,6 +228,19 @@ fn an_elf_file_is_a_program_with_all_that_is_known_of_it() {
     assert_eq!(flat.memory_map(MemorySize::default(), None), program.memory_map(MemorySize::default(), None));
 }
 
+/// Without a script lld puts the file's headers where the code is.
+#[test]
+fn lld_needs_no_script() {
+    let object = link_with_lld(SOURCE, "script", &["-ffunction-sections"]).with_extension("o");
+    let elf = file("no-script.elf");
+    let options = ["--image-base=0", "-Ttext=0", "--build-id"];
+    succeeds(lld().args(options).arg("-o").arg(&elf).arg(&object));
+    let program = Program::open(&elf).expect("it is a program");
+    assert_eq!(program.section(0), Some(".text"));
+    let symbols = program.symbols().expect("it has names").expect("it is an ELF file");
+    assert_eq!(symbols.place(0).function.as_deref(), Some("_start"));
+}
+
 #[test]
 fn what_is_no_program_is_told_in_a_sentence() {
     let error = |elf: PathBuf| Program::open(elf).expect_err("it is no program").to_string();
@@ -219,18 +258,15 @@ fn what_is_no_program_is_told_in_a_sentence() {
     assert!(above.ends_with("which ends at 0xf0000000: mend the addresses in the linker script"), "{above}");
     // The image would be more than 3 GiB of nothing.
     let far = error(link("far", &["-Wl,-Tdata=0xe0000000"]));
-    assert!(
-        far.ends_with(
-            "bytes of its flat image would be gaps between segments: mend the addresses in the linker script"
-        ),
-        "{far}"
-    );
-    let (far, endless) = (file("far.elf"), file("endless.elf"));
-    fs::copy(&far, &endless).expect("the folder for tests can be written");
+    assert!(far.starts_with("below its segment at 0xe0000000 its flat image would have 3758"), "{far}");
+    assert!(far.ends_with(" bytes of gaps: mend the addresses in the linker script"), "{far}");
+    let endless = file("endless.elf");
+    fs::copy(file("far.elf"), &endless).expect("the folder for tests can be written");
     let large = fs::OpenOptions::new().write(true).open(&endless).expect("it is there");
     large.set_len(ElfError::MOST_BYTES + 1).expect("holes take no room");
     assert_eq!(error(endless), "the file is larger than 1024 MiB: strip its debug information");
-    let too_large = Program::open_for(&far, MemorySize::mib(1)).expect_err("it does not fit").to_string();
+    let large = link("large", &["-Wl,-Tdata=0x200000"]);
+    let too_large = Program::open_for(large, MemorySize::mib(1)).expect_err("it does not fit").to_string();
     assert!(too_large.ends_with(" are more than the machine's 1M of RAM: give it more"), "{too_large}");
 }
 
@@ -253,15 +289,59 @@ fn a_file_that_has_changed_since_has_no_names() {
     assert!(error.contains("(it is another image's: they differ at 0x0000"), "{error}");
 }
 
+#[test]
+fn a_pipe_is_opened_once() {
+    let pipe = file("pipe");
+    let _ = fs::remove_file(&pipe);
+    succeeds(Command::new("mkfifo").arg(&pipe));
+    // More than a pipe holds.
+    let bytes = vec![0xf4; 1 << 20];
+    let (to, expected) = (pipe.clone(), bytes.clone());
+    let writer = std::thread::spawn(move || fs::write(to, bytes));
+    let program = Program::open(&pipe).expect("it is a flat image");
+    assert_eq!(program.image().bytes(), expected);
+    writer.join().expect("no panic").expect("all of it is read");
+}
+
+/// Each symbol has the same name, as long as the file.
+#[test]
+fn names_take_no_more_memory_than_the_file() {
+    let elf = link("names", &[]);
+    let mut file = fs::read(&elf).expect("it was linked");
+    let word = |file: &[u8], at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let sections = word(&file, 32);
+    let header = |number: usize| sections + 40 * number;
+    let count = usize::from(file[48]);
+    let symbols = (0..count).map(header).find(|header| word(&file, header + 4) == 2).expect("it has symbols");
+    let (start, size, strings) =
+        (word(&file, symbols + 16), word(&file, symbols + 20), word(&file, symbols + 24));
+    for symbol in (start..start + size).step_by(16) {
+        file[symbol..symbol + 4].fill(0);
+    }
+    let place = [file.len() as u32, 1 << 20].map(u32::to_le_bytes).concat();
+    file[header(strings) + 16..header(strings) + 24].copy_from_slice(&place);
+    file.resize(file.len() + (1 << 20) - 1, b'a');
+    file.push(0);
+    fs::write(&elf, &file).expect("the folder for tests can be written");
+    let symbols = Program::open(&elf).expect("it is a program").symbols().expect("it has names");
+    let lens: Vec<_> =
+        symbols.expect("it is an ELF file").table().iter().map(|symbol| symbol.name.len()).collect();
+    assert!(lens.contains(&((1 << 20) - 1)) && lens.len() > 3, "{lens:?}");
+    assert!(lens.iter().sum::<usize>() < file.len(), "{lens:?}");
+}
+
 /// A file that is cut off, or has other bytes, is told of or makes a program: it is no panic, and no matter of minutes.
 #[test]
 fn hostile_files() {
     let elf = link("hostile", &["-gdwarf-5", "-O2", "-ffunction-sections"]);
     let whole = fs::read(&elf).expect("it was linked");
     let path = file("hostile-broken.elf");
+    let image = Program::open(&elf).expect("it is a program").image().clone();
+    let flat = Program::from(image);
     let open = |bytes: &[u8]| {
         fs::write(&path, bytes).expect("the folder for tests can be written");
         let program = Program::open_for(&path, MemorySize::mib(16));
+        let _ = flat.clone().add_elf(&path);
         if let Ok(program) = &program
             && let Ok(Some(symbols)) = program.symbols()
         {
