@@ -60,7 +60,7 @@ fn an_elf_file_of_a_c_program() {
     #[cfg(feature = "symbols")]
     {
         let symbols = program.symbols().expect("it has names").expect("it is an ELF file");
-        assert_eq!(symbols.place(at).function.as_deref(), Some("_start"));
+        assert_eq!(symbols.functions(at)[0].name.as_deref(), Some("_start"));
     }
 
     // A flat image says nothing of constants.
