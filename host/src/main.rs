@@ -98,7 +98,7 @@ fn run(options: &Options) -> u8 {
     }
     if !text.is_empty() {
         // As in `say`, nobody is left to tell if that fails.
-        let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_within(Duration::MAX));
+        let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_notes_within(Duration::MAX));
     }
     status
 }
