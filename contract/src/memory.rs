@@ -3,7 +3,7 @@
 //! ```text
 //! 0             the image, and its zero-initialized data
 //! ...           the heap
-//! heap_end      the hole, which catches stack overflows: no RAM if the host knows the program's symbols
+//! heap_end      the guard, which catches stack overflows: no RAM if the host knows the program's symbols
 //! stack_start   the stack, which grows down
 //! ram_end       ESP at entry
 //! ```
@@ -30,9 +30,9 @@ pub const fn default_stack_size(ram_size: u32) -> u32 {
     if pages == 0 { PAGE_SIZE } else { pages * PAGE_SIZE }
 }
 
-/// The size of the hole below the stack in bytes: a 256th of RAM, and at least a page. A function with a large frame
+/// The size of the guard below the stack in bytes: a 256th of RAM, and at least a page. A function with a large frame
 /// cannot skip it, because it touches each page of the frame (LLVM's stack probes, which the target turns on).
-pub const fn hole_size(ram_size: u32) -> u32 {
+pub const fn guard_size(ram_size: u32) -> u32 {
     let pages = ram_size / 256 / PAGE_SIZE;
     if pages == 0 { PAGE_SIZE } else { pages * PAGE_SIZE }
 }
@@ -42,7 +42,7 @@ pub const fn hole_size(ram_size: u32) -> u32 {
 pub struct Layout {
     /// The end of the RAM that the guest may use besides its stack.
     pub heap_end: u32,
-    /// The lowest address of the stack. From `heap_end` up to here is the hole.
+    /// The lowest address of the stack. From `heap_end` up to here is the guard.
     pub stack_start: u32,
     /// The end of RAM, and ESP at entry.
     pub ram_end: u32,
@@ -56,7 +56,7 @@ impl Layout {
     /// heap, `heap_end` is 0.
     pub const fn new(ram_size: u32, stack_size: u32) -> Self {
         let stack_start = ram_size.saturating_sub(stack_size);
-        Self { heap_end: stack_start.saturating_sub(hole_size(ram_size)), stack_start, ram_end: ram_size }
+        Self { heap_end: stack_start.saturating_sub(guard_size(ram_size)), stack_start, ram_end: ram_size }
     }
 
     /// The fields in order, little-endian.

@@ -1,4 +1,4 @@
-//! The heap: the RAM between the program and the hole below the stack, managed by the allocator `talc`.
+//! The heap: the RAM between the program and the guard below the stack, managed by the allocator `talc`.
 
 use core::alloc::Layout;
 use core::ptr;
@@ -46,7 +46,7 @@ unsafe impl Source for Ram {
         let mut result = Err(());
         while start < end {
             let size = (end - start).min(MAX_REGION_SIZE);
-            // SAFETY: the program ends at `__heap_start`, and the stack and its hole begin at `heap_end`. Only the
+            // SAFETY: the program ends at `__heap_start`, and the stack and its guard begin at `heap_end`. Only the
             // allocator uses what lies between, and the regions do not overlap.
             let region = unsafe { talc.claim(ptr::with_exposed_provenance_mut(start), size) };
             // A region can be too small to be of use.

@@ -97,7 +97,7 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &stats(&mut machine));
     }
     if !text.is_empty() {
-        // As in `say`, nobody is left to tell if that fails.
+        // Whoever does not read the guest's output does not hold this up. As in `say`, nobody is left to tell if that fails.
         let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_notes_within(Duration::MAX));
     }
     status

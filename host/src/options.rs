@@ -27,7 +27,7 @@ Options:
   --timeout SECONDS         end a run that takes longer, with status 124
   --max-instructions COUNT  end a run that executes more, with status 124 (not with kvm)
   --symbols ELF             the ELF file a flat image was made of: names and lines in messages, code and constants
-                            read-only, and a hole below the stack that catches its overflow
+                            read-only, and a guard below the stack that catches its overflow
   --clock SECONDS           a clock that tells the same in each run: from this time on, since 1970, a millisecond
                             more each time it is read
   --seed NUMBER             random bytes that are the same in each run
@@ -49,7 +49,7 @@ Ports, one byte at a time:
   0xe9 console       in: the next byte of standard input; out: a byte to standard output
   0xea diagnostics   out: a byte to standard error
   0xeb input ready   in: how many bytes can be read without waiting, a little-endian u32 in four reads
-  0xec layout        in: the ends of heap, hole and RAM, three little-endian u32
+  0xec layout        in: the ends of heap, guard and RAM, three little-endian u32
   0xed arguments     in: how many bytes, a little-endian u32, and ARGS, each with a zero byte behind it
   0xee clock         in: nanoseconds since the start and since 1970, two little-endian u64
   0xef random        in: a random byte

@@ -1,4 +1,4 @@
-//! Memory that is protected, by images of a few bytes on each engine: what is read-only, and the hole below the stack.
+//! Memory that is protected, by images of a few bytes on each engine: what is read-only, and the guard below the stack.
 //!
 //! Like `contract.rs` this program needs nothing but /dev/kvm, so it can be taken to another machine as it is.
 
@@ -42,8 +42,8 @@ fn fault(kind: FaultKind, location: Location) -> Outcome {
     Outcome::Fault(Fault { kind, location })
 }
 
-fn hole(access: Access, address: u32) -> FaultKind {
-    FaultKind::Hole { access, address, start: HEAP_END, end: STACK_START }
+fn guard(access: Access, address: u32) -> FaultKind {
+    FaultKind::Guard { access, address, start: HEAP_END, end: STACK_START }
 }
 
 fn read_only(address: u32) -> FaultKind {
@@ -112,11 +112,11 @@ fn input_to_read_only_memory() {
     assert_eq!(run(&code), ended(fault(read_only(0x5000), Location::At(15)), b""));
     // 0: mov edx, 0xe9; 5: mov edi, 0xdf0000; a: insb
     let code = code!([0xba], dword(0xe9), [0xbf], dword(HEAP_END), [0x6c]);
-    assert_eq!(run(&code), ended(fault(hole(Access::Write, HEAP_END), Location::At(10)), b""));
+    assert_eq!(run(&code), ended(fault(guard(Access::Write, HEAP_END), Location::At(10)), b""));
 }
 
 #[test]
-fn accesses_in_the_hole_that_are_not_the_stacks() {
+fn accesses_in_the_guard_that_are_not_the_stacks() {
     use Access::{Execute, Read, Write};
     for (code, access, address, at) in [
         // 0: mov [HEAP_END], al
@@ -152,7 +152,7 @@ fn accesses_in_the_hole_that_are_not_the_stacks() {
         // The zeros of the heap are executed. 0: mov eax, HEAP_END - 1; 5: jmp eax
         (code!([0xb8], dword(HEAP_END - 1), [0xff, 0xe0]), Execute, HEAP_END, HEAP_END - 1),
     ] {
-        let expected = fault(hole(access, address), Location::At(at));
+        let expected = fault(guard(access, address), Location::At(at));
         assert_eq!(run(&code), ended(expected, b""), "{code:02x?}");
     }
 }
@@ -209,7 +209,7 @@ fn stacks_that_overflow() {
 }
 
 #[test]
-fn exceptions_whose_frame_finds_the_hole() {
+fn exceptions_whose_frame_finds_the_guard() {
     // 0: mov esp, ESP; 5: ud2
     for esp in [STACK_START, STACK_START + 8, STACK_START - 0x100, HEAP_END + 4] {
         let code = code!([0xbc], dword(esp), [0x0f, 0x0b]);

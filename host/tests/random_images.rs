@@ -103,7 +103,8 @@ fn images_of_random_bytes_end_with_a_name_on_soft() {
     let ends = run(EngineChoice::Soft, SOFT * times());
     assert_eq!(ends.values().sum::<u64>(), SOFT * times());
     // They are not all the same.
-    for kind in ["exception", "outside-ram", "read-only", "port", "hole", "stack-overflow", "limit", "halted"]
+    for kind in
+        ["exception", "outside-ram", "read-only", "port", "guard", "stack-overflow", "limit", "halted"]
     {
         assert!(ends.contains_key(kind), "{kind}: {ends:?}");
     }

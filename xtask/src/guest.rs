@@ -12,7 +12,7 @@ use flatland_elf::{Elf, ElfError, remove_dropped};
 use crate::cargo::{self, cargo};
 use crate::{Result, Workspace, programs, rust_source};
 
-/// What a machine has for a program where nobody asks for another size: below the stack, and the hole there.
+/// What a machine has for a program where nobody asks for another size: below the stack, and the guard there.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
 
 /// How a guest program is built.

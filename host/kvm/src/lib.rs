@@ -1,7 +1,7 @@
 //! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
 //!
 //! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With memory
-//! protection RAM is several slots. The hole has no slot. A store to a read-only slot is the same exit as an access
+//! protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an access
 //! without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or an
 //! [interrupt](Interrupt) from outside.
 //!

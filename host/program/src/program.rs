@@ -152,8 +152,8 @@ impl Program {
         self.contents.as_ref().map(|contents| &*contents.segments)
     }
 
-    /// What lies where in RAM: where segments are known, code and constants are read-only and there is a hole below the
-    /// stack.
+    /// The memory map for this program. If its segments are known, code and constants are read-only and there is a guard below
+    /// the stack.
     pub fn memory_map(
         &self,
         ram: MemorySize,
@@ -164,8 +164,7 @@ impl Program {
             None => ram.into(),
         };
         let Some(segments) = self.segments() else { return Ok(map) };
-        // What can be written may be longer in the image than the file says, and must not lie in the hole all the
-        // same: nothing, where it ends.
+        // The image may be longer than the file's segments, and must not reach into the guard: an empty segment marks its end.
         let end = self.image.bytes().len() as u32;
         let mut segments = segments.to_vec();
         segments.push(Segment { start: end, end: end.into(), writable: true });

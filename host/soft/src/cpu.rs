@@ -63,13 +63,13 @@ pub struct Cpu {
     /// RAM.
     pub memory: Memory,
     segments: [Segment; segment::COUNT],
-    /// For each segment register, the address below which a load needs no further check: the start of the hole or the end
+    /// For each segment register, the address below which a load needs no further check: the start of the guard or the end
     /// of RAM; 0 if the segment is not flat or there are watchpoints.
     readable: [u32; 8],
-    /// The end of the hole, from which loads are allowed again up to the end of RAM. The end of the address space if there
-    /// is no hole.
+    /// The end of the guard, from which loads are allowed again up to the end of RAM. The end of the address space if there
+    /// is no guard.
     readable_from: [u32; 8],
-    /// The same for stores. Read-only memory and the hole are checked separately, by the marks of lines.
+    /// The same for stores. Read-only memory and the guard are checked separately, by the marks of lines.
     writable: [u32; 8],
     /// Which bits of ESP the stack uses: 0xffff_ffff or 0xffff.
     stack_mask: u32,
@@ -392,13 +392,13 @@ impl Cpu {
         let segment = *self.segment(number);
         let watched = self.watch.is_active();
         let is_fast = |access| segment.is_flat_for(access) && !watched;
-        let (size, hole) = (self.memory.size(), self.memory.map().hole());
+        let (size, guard) = (self.memory.size(), self.memory.map().guard());
         let index = usize::from(number) % segment::COUNT;
         self.writable[index] = if is_fast(Access::Write) { size } else { 0 };
         (self.readable[index], self.readable_from[index]) = match is_fast(Access::Read) {
             false => (0, u32::MAX),
-            true if hole.is_empty() => (size, u32::MAX),
-            true => (hole.start, hole.end),
+            true if guard.is_empty() => (size, u32::MAX),
+            true => (guard.start, guard.end),
         };
         if number == number::SS {
             self.stack_mask = if segment.is_32_bit() { u32::MAX } else { 0xffff };

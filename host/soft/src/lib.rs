@@ -401,7 +401,7 @@ impl SoftEngine {
         self.fault(FaultKind::Exception { vector, error_code }, location)
     }
 
-    /// Whether the event's frame (SDM volume 3, section 7.12.1) goes into the hole below the stack.
+    /// Whether the event's frame (SDM volume 3, section 7.12.1) goes into the guard below the stack.
     fn frame_overflows(&self, event: Event) -> Option<FaultKind> {
         let frame = if event.error_code.is_some() { 16 } else { 12 };
         let kind = self.cpu.memory.map().frame_fault(self.cpu.reg(register::ESP), frame)?;

@@ -20,7 +20,7 @@ const LINE_SHIFT: u32 = 6;
 
 /// A decoded block has bytes in the line.
 const HAS_CODE: u8 = 1 << 0;
-/// The line is read-only, or in the hole.
+/// The line is read-only, or in the guard.
 const NO_STORES: u8 = 1 << 1;
 /// The line is unchanged since the last snapshot.
 const UNTOUCHED: u8 = 1 << 2;
@@ -49,9 +49,9 @@ impl Memory {
     pub fn new(map: MemoryMap) -> Self {
         let size = map.ram().bytes();
         debug_assert!(size.is_multiple_of(PAGE_SIZE));
-        let hole = map.hole();
+        let guard = map.guard();
         let mut lines = vec![0; (size >> LINE_SHIFT) as usize + 1].into_boxed_slice();
-        for range in map.read_only().iter().chain([&hole]) {
+        for range in map.read_only().iter().chain([&guard]) {
             lines[(range.start >> LINE_SHIFT) as usize..(range.end >> LINE_SHIFT) as usize].fill(NO_STORES);
         }
         let ram = zeroed(size as usize);
@@ -76,7 +76,7 @@ impl Memory {
         self.read_ram(address)
     }
 
-    /// Reads a value, if all of it is in RAM or its hole.
+    /// Reads a value, if all of it is in RAM or its guard.
     #[inline(always)]
     pub fn read_ram<T: Int>(&self, address: u32) -> Option<T> {
         let start = address as usize;
@@ -115,7 +115,7 @@ impl Memory {
         self.bytes(address, len.min(end - address))
     }
 
-    /// The bytes from `address` on that are in RAM or its hole, at most `len`.
+    /// The bytes from `address` on that are in RAM or its guard, at most `len`.
     pub fn bytes(&self, address: u32, len: u32) -> &[u8] {
         let start = (address as usize).min(self.ram.len());
         let end = start + (len as usize).min(self.ram.len() - start);
@@ -274,7 +274,7 @@ mod tests {
     fn what_is_protected_is_refused_to_the_last_byte() {
         let map = MemoryMap::from(MemorySize::from_bytes(0x8000).unwrap());
         let program = Segment { start: 0x1000, end: 0x1fff, writable: false };
-        // 0x6000 to 0x6fff is the hole.
+        // 0x6000 to 0x6fff is the guard.
         let mut memory = Memory::new(map.protecting(&[program]).unwrap());
         memory.set_line_has_code(0x1000 >> LINE_SHIFT, true);
         memory.set_line_has_code(0x1000 >> LINE_SHIFT, false);

@@ -4,10 +4,10 @@ use super::*;
 
 on_each_engine! {
     writes_that_memory_refuses_are_named,
-    what_goes_into_the_hole_is_named,
+    what_goes_into_the_guard_is_named,
     the_stack_is_as_large_as_asked_for,
     without_symbols_nothing_is_protected,
-    the_image_of_something_else_does_not_lie_in_the_hole,
+    the_image_of_something_else_does_not_lie_in_the_guard,
     files_that_say_nothing_of_memory_protect_nothing,
     segments_at_the_end_of_the_address_space_are_refused,
 }
@@ -109,7 +109,7 @@ fn overflow(size: &str) -> String {
     )
 }
 
-fn what_goes_into_the_hole_is_named(engine: &str) {
+fn what_goes_into_the_guard_is_named(engine: &str) {
     let full = overflow("2M");
     // 0: call 0
     let message = format!("stack overflow at 0x00000000: {full}");
@@ -121,26 +121,26 @@ fn what_goes_into_the_hole_is_named(engine: &str) {
     let message = format!("stack overflow at 0x00000006: {full}");
     assert_fault(engine, &[0x81, 0xec, 0, 0, 0x20, 0, 0x0f, 0x0b], &[], &message);
 
-    let hole = "there is no memory from 0x00df0000 to 0x00e00000: ";
+    let guard = "there is no memory from 0x00df0000 to 0x00e00000: ";
     let pointer = "mend the pointer, or give more RAM with --memory SIZE";
     // The heap is overrun. 0: mov ecx, 8; 5: mov edi, 0xdefff8; a: rep stosb; with the next byte
     let message = format!(
-        "write in the hole between heap and stack at 0x00df0000, by the instruction at 0x0000000a: {hole}{pointer}"
+        "write in the guard below the stack at 0x00df0000, by the instruction at 0x0000000a: {guard}{pointer}"
     );
     assert_fault(engine, &[0xb9, 9, 0, 0, 0, 0xbf, 0xf8, 0xff, 0xde, 0, 0xf3, 0xaa], &[], &message);
     // The stack is, downwards. 0: std; 1: mov ecx, 8; 6: mov edi, 0xe00004; b: rep stosd
     let message = format!(
-        "write in the hole between heap and stack at 0x00dffffc, by the instruction at 0x0000000b: {hole}{pointer}"
+        "write in the guard below the stack at 0x00dffffc, by the instruction at 0x0000000b: {guard}{pointer}"
     );
     assert_fault(engine, &[0xfd, 0xb9, 8, 0, 0, 0, 0xbf, 4, 0, 0xe0, 0, 0xf3, 0xab], &[], &message);
     // 0: mov al, [0xdfffff]
     let message = format!(
-        "read in the hole between heap and stack at 0x00dfffff, by the instruction at 0x00000000: {hole}{pointer}"
+        "read in the guard below the stack at 0x00dfffff, by the instruction at 0x00000000: {guard}{pointer}"
     );
     assert_fault(engine, &[0xa0, 0xff, 0xff, 0xdf, 0], &[], &message);
     // 0: mov eax, 0xdf0000; 5: jmp eax
     let message = format!(
-        "execution in the hole between heap and stack at 0x00df0000: {hole}look for a jump that went wrong, or code \
+        "execution in the guard below the stack at 0x00df0000: {guard}look for a jump that went wrong, or code \
          that runs on past its end for want of a `hlt`"
     );
     assert_fault(engine, &[0xb8, 0, 0, 0xdf, 0, 0xff, 0xe0], &[], &message);
@@ -175,12 +175,12 @@ fn what_does_not_fit_is_refused() {
     let message = "flatland: the program takes 6 KiB of RAM, and below its stack there are 0 KiB of the machine's \
                    8K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";
     assert_protected("soft", HALT, &["--memory", "8K"], &[TEXT], 125, message);
-    let message = "flatland: a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it \
+    let message = "flatland: a stack of 1M and the guard below it leave nothing of the machine's 1M of RAM: give it \
                    a smaller stack or more RAM (--memory SIZE, --stack SIZE)\n";
     assert_run("soft", "stack", HALT, &["--memory", "1M", "--stack", "1M"], 125, "", message);
 }
 
-fn the_image_of_something_else_does_not_lie_in_the_hole(engine: &str) {
+fn the_image_of_something_else_does_not_lie_in_the_guard(engine: &str) {
     let code = vec![0xf4; 60 << 10];
     let message = "flatland: the program takes 60 KiB of RAM, and below its stack there are 52 KiB of the machine's \
                    64K: give it more RAM or a smaller stack (--memory SIZE, --stack SIZE)\n";

@@ -112,7 +112,7 @@ fn each_kind_of_fault_has_what_is_documented() {
         ("outside-ram", &[0xa2, 0, 0, 0, 2], &[]),
         ("read-only", &[0xa2, 0, 0, 0, 0], &symbols),
         // 0: mov [0xdf0000], al
-        ("hole", &[0xa2, 0, 0, 0xdf, 0], &symbols),
+        ("guard", &[0xa2, 0, 0, 0xdf, 0], &symbols),
         // 0: call 0
         ("stack-overflow", &[0xe8, 0xfb, 0xff, 0xff, 0xff], &symbols),
         ("port", &[0xe6, 0x80], &[]),

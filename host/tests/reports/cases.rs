@@ -126,11 +126,11 @@ pub const CASES: &[Case] = &[
     // b: inc dword [0x1008]
     Case { name: "write to a constant", code: main![0x55, 0x89, 0xe5, 0xff, 0x05, 8, 0x10, 0, 0], functions: MAIN, ..PLAIN },
     // b: mov eax, [0xdf000]
-    Case { name: "read in the hole", code: main![0x55, 0x89, 0xe5, 0xa1, 0, 0xf0, 0x0d, 0], functions: MAIN, ..PLAIN },
+    Case { name: "read in the guard", code: main![0x55, 0x89, 0xe5, 0xa1, 0, 0xf0, 0x0d, 0], functions: MAIN, ..PLAIN },
     // b: mov edi, 0xdefff; 10: stosd
-    Case { name: "write in the hole", code: main![0x55, 0x89, 0xe5, 0xbf, 0xff, 0xef, 0x0d, 0, 0xab], functions: MAIN, ..PLAIN },
+    Case { name: "write in the guard", code: main![0x55, 0x89, 0xe5, 0xbf, 0xff, 0xef, 0x0d, 0, 0xab], functions: MAIN, ..PLAIN },
     // b: mov eax, 0xdf000; 10: call eax; 12: leave; 13: ret
-    Case { name: "call into the hole", code: main![0x55, 0x89, 0xe5, 0xb8, 0, 0xf0, 0x0d, 0, 0xff, 0xd0, 0xc9, 0xc3], functions: MAIN, ..PLAIN },
+    Case { name: "call into the guard", code: main![0x55, 0x89, 0xe5, 0xb8, 0, 0xf0, 0x0d, 0, 0xff, 0xd0, 0xc9, 0xc3], functions: MAIN, ..PLAIN },
     // b: mov eax, 0x2000000; 10: call eax; 12: leave; 13: ret
     Case { name: "call through a bad pointer", code: main![0x55, 0x89, 0xe5, 0xb8, 0, 0, 0, 2, 0xff, 0xd0, 0xc9, 0xc3], functions: MAIN, ..PLAIN },
     // b: mov eax, 0x2000000; 10: jmp eax

@@ -72,7 +72,7 @@ fn exactly(
         Outcome::Fault(Fault { kind, .. }) => match *kind {
             FaultKind::Port { port, direction: Direction::Out, .. } => Deed::Out(port),
             FaultKind::OutsideRam { access: Access::Write, address, .. }
-            | FaultKind::Hole { access: Access::Write, address, .. }
+            | FaultKind::Guard { access: Access::Write, address, .. }
             | FaultKind::ReadOnly { address } => Deed::Write(address),
             FaultKind::StackOverflow { .. } => Deed::Stack,
             FaultKind::Exception { .. } => Deed::Trap,

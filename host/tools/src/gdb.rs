@@ -1,33 +1,35 @@
 //! A debugger at a run: the GDB remote serial protocol, by the crate gdbstub.
 //!
-//! A [`Debugger`] is an [`Observer`] like any other. While it holds the guest, it answers packets; while the guest runs,
-//! it looks for packets each time [`Event::Clock`] comes, also during a wait for input: that is how gdb's Ctrl-C arrives.
+//! A [`Debugger`] is an [`Observer`]. While it holds the guest, it does not return from a call, and answers packets. While
+//! the guest runs, it wants the clock, to see whether the debugger wants something: that is how Ctrl-C arrives.
 //!
-//! gdbstub wants to own its target for as long as a debugger is connected, and a run belongs to whoever resumes it. So the
-//! target has a small machine of its own, and for the length of one event the two are swapped.
+//! gdbstub's own loop would keep a stub from packet to packet, and with it a target, which is the machine. But the machine
+//! is lent, for one call at a time, and gdbstub's stub is lost with the first packet that it does not understand. So each
+//! packet has a stub of its own: see [`stub`].
 
 mod address;
 mod connection;
 mod guest;
 mod monitor;
+mod packets;
 mod registers;
+mod signal;
+mod stub;
 
 use std::fmt;
 use std::io;
-use std::mem;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use flatland_contract::status;
-use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Stopped, Wants};
-use flatland_x86::{EngineError, Fault, FaultKind};
+use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Stopped, StreamError, Wants};
 use gdbstub::common::Signal;
-use gdbstub::conn::Connection as _;
-use gdbstub::stub::state_machine::GdbStubStateMachine;
-use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, SingleThreadStopReason};
 
 pub use address::{Address, AddressError};
 use connection::{Connection, Listener, Received};
-use guest::{Guest, Resume};
+use guest::{Guest, Resume, State};
+use packets::{Message, Packets};
+use signal::signal;
+use stub::{Features, StopReason, Then};
 
 use crate::words::{self, Names};
 use crate::{Observer, Verdict};
@@ -35,20 +37,35 @@ use crate::{Observer, Verdict};
 /// How sentences reach the person at the machine.
 pub type Say = fn(&str);
 
-type Session = GdbStubStateMachine<'static, Guest, Connection>;
-type StopReason = SingleThreadStopReason<u32>;
-
-/// A debugger at a run. It may go and come back.
+/// Lets debuggers come to a run, one at a time, as often as they like.
 pub struct Debugger {
     listener: Listener,
-    /// While somebody is connected.
-    session: Option<Session>,
-    guest: Guest,
-    /// Whether the guest stays where it is while nobody is connected.
-    holds: bool,
-    /// Whether somebody said that the run is to end.
+    client: Option<Client>,
+    /// Who wants to be let in, until it is known whether the one before is still there.
+    newcomer: Option<Connection>,
+    state: State,
+    /// The guest waits for what the debugger says.
+    is_held: bool,
+    /// The run is to end.
     ends: bool,
-    say: Say,
+    /// The run has ended, and there is still something to look at.
+    has_ended: bool,
+    /// Ctrl-C has come while the guest was held: it stops as soon as it runs.
+    is_interrupted: bool,
+    /// When to see next whether the debugger wants something.
+    look_at: Instant,
+    /// When to tell that somebody is waited for, if that is still to be told.
+    tell_at: Option<Instant>,
+}
+
+/// A debugger that is there.
+#[derive(Debug)]
+struct Client {
+    connection: Connection,
+    packets: Packets,
+    features: Features,
+    /// The packet that was sent last, for a debugger that has not understood it.
+    last: Vec<u8>,
 }
 
 impl fmt::Debug for Debugger {
@@ -72,287 +89,306 @@ impl Debugger {
     /// How often the debugger is listened to while the guest runs: what Ctrl-C may take.
     const PATIENCE: Duration = Duration::from_millis(20);
 
-    /// How long a reader that does not read delays the debugger.
-    const FLUSH_BEFORE_HOLDING: Duration = Duration::from_millis(100);
+    /// A wait that somebody wonders about.
+    const LONG: Duration = Duration::from_secs(2);
+
+    /// How long the guest's reader may take to read what the guest has sent when it stops.
+    const LONGEST_FLUSH: Duration = Duration::from_millis(100);
+
+    /// How long the debugger may take to acknowledge the last packet.
+    const LONGEST_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
 
     /// Listens there. The run begins when somebody has connected and says so.
     pub fn listen(address: &Address, say: Say) -> Result<Self, ListenError> {
         let listener =
             Listener::new(address).map_err(|cause| ListenError { address: address.clone(), cause })?;
-        Ok(Self { listener, session: None, guest: Guest::new(say), holds: true, ends: false, say })
+        Ok(Self {
+            listener,
+            client: None,
+            newcomer: None,
+            state: State::new(say),
+            is_held: true,
+            ends: false,
+            has_ended: false,
+            is_interrupted: false,
+            look_at: Instant::now(),
+            tell_at: None,
+        })
     }
 
-    /// Works with the machine that is being observed as its own.
-    fn with<R>(&mut self, machine: &mut Machine, work: impl FnOnce(&mut Self) -> R) -> R {
-        mem::swap(machine, &mut self.guest.machine);
-        let result = work(self);
-        mem::swap(machine, &mut self.guest.machine);
-        result
-    }
-
-    /// Lets somebody in who is waiting to connect. Whether there was somebody.
-    fn let_in(&mut self) -> bool {
-        let connected = match self.listener.try_accept() {
-            Ok(Some(connection)) => self.begin(connection),
-            Ok(None) => return false,
-            Err(error) => Err(error.to_string()),
-        };
-        connected.unwrap_or_else(|why| self.lost(&why));
-        self.session.is_some()
-    }
-
-    fn begin(&mut self, connection: Connection) -> Result<(), String> {
-        let stub = GdbStub::new(connection).run_state_machine(&mut self.guest);
-        self.session = Some(stub.map_err(|error| error.to_string())?);
-        // Whoever comes finds the guest standing still, and asks where.
-        self.holds = true;
-        Ok(())
+    /// Lets somebody in. The guest is held from now on.
+    fn let_in(&mut self, connection: Connection) {
+        self.client = Some(Client {
+            connection,
+            packets: Packets::default(),
+            features: Features::default(),
+            last: Vec::new(),
+        });
+        // What the one before wanted.
+        self.state.let_go();
+        self.is_held = true;
+        self.is_interrupted = false;
+        self.tell_at = None;
     }
 
     /// Nobody is there any more, and nobody said what is to become of the run.
     fn lost(&mut self, why: &str) {
-        self.session = None;
-        if self.listener.can_be_reached() {
-            (self.say)(&format!(
+        self.client = None;
+        self.is_held = true;
+        let address = self.listener.address();
+        let sentence = match address.ok().filter(|_| self.listener.can_be_reached()) {
+            Some(address) => format!(
                 "the debugger is gone ({why}), and the guest waits for the next one: connect again with gdb's `target \
-                 remote`, or end the run with Ctrl-C"
-            ));
-        } else {
-            self.ends = true;
-            (self.say)(&format!(
-                "the run has ended, because the debugger is gone ({why}): leave the guest running with gdb's `detach`"
-            ));
+                 remote {address}`, or end the run with Ctrl-C"
+            ),
+            None => {
+                self.ends = true;
+                format!(
+                    "the run has ended, because the debugger is gone ({why}): leave the guest running with gdb's `detach`"
+                )
+            }
+        };
+        (self.state.say)(&sentence);
+    }
+
+    /// Sends this, if somebody is there.
+    fn send(&mut self, machine: &Machine, bytes: Vec<u8>) {
+        let Some(client) = &mut self.client else { return };
+        let sent = client.connection.send(&bytes, machine);
+        if bytes.contains(&b'$') {
+            client.last = bytes;
+        }
+        if let Err(error) = sent {
+            self.lost(&error.to_string());
         }
     }
 
-    /// Takes a byte of the debugger's.
-    fn pump(&mut self, byte: u8) -> Result<(), GdbStubError<EngineError, io::Error>> {
-        let Some(session) = self.session.take() else { return Ok(()) };
-        let guest = &mut self.guest;
-        let mut session = match session {
-            Session::Idle(inner) => inner.incoming_data(guest, byte)?,
-            Session::Running(inner) => inner.incoming_data(guest, byte)?,
-            other => other,
+    /// Closes the connection, when all is said.
+    fn leave(&mut self) {
+        let Some(mut client) = self.client.take().filter(|client| client.features.acknowledges()) else {
+            return;
         };
-        if let Session::CtrlCInterrupt(inner) = session {
-            session = inner.interrupt_handled(guest, Some(StopReason::Signal(Signal::SIGINT)))?;
-        }
-        self.session = Some(session);
+        // It could not acknowledge what was sent last, and would tell of an error.
+        let end = Instant::now() + Self::LONGEST_ACKNOWLEDGMENT;
+        while matches!(client.connection.receive(&mut [0; 16]), Received::Nothing) && Instant::now() < end {}
+    }
+
+    /// Tells the debugger that the guest has stopped, and holds the guest.
+    fn report(&mut self, machine: &mut Machine, reason: StopReason) -> Result<(), RunError> {
+        self.is_held = true;
+        let Some(client) = &self.client else { return Ok(()) };
+        let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
+        self.send(machine, reply);
         Ok(())
     }
 
-    /// Takes what has come. Whether there was anything.
-    fn take(&mut self, received: Received, buffer: &[u8]) -> Result<bool, EngineError> {
-        let bytes = match received {
-            Received::Nothing => return Ok(false),
-            Received::End => {
-                self.lost("the connection was closed");
-                return Ok(true);
+    /// Does what a message asks for.
+    fn take(&mut self, machine: &mut Machine, message: Message) -> Result<Then, RunError> {
+        let Some(client) = &mut self.client else { return Ok(Then::Nothing) };
+        let mut then = Then::Nothing;
+        match message {
+            Message::Packet(body) => {
+                let answer;
+                let mut guest = Guest { machine, state: &mut self.state };
+                (answer, then) = client.features.answer(body, &mut guest)?;
+                self.send(machine, answer);
             }
-            Received::Bytes(len) => &buffer[..len],
-        };
+            Message::Damaged if client.features.acknowledges() => self.send(machine, b"-".to_vec()),
+            Message::Damaged | Message::TooLong => {
+                let refusal = client.features.refusal();
+                self.send(machine, refusal);
+            }
+            Message::Nack => {
+                let last = client.last.clone();
+                self.send(machine, last);
+            }
+            Message::Interrupt if self.is_held => self.is_interrupted = true,
+            Message::Interrupt => self.report(machine, StopReason::Signal(Signal::SIGINT))?,
+        }
+        Ok(then)
+    }
+
+    /// Takes what has come.
+    fn take_all(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<(), RunError> {
         for byte in bytes {
-            let again = self.connection().and_then(|connection| connection.try_clone().ok());
-            self.guest.answered = 0;
-            let pumped = self.pump(*byte);
-            self.checked(pumped, again)?;
-        }
-        let flushed = self.connection().map_or(Ok(()), |connection| connection.flush());
-        if let Err(error) = flushed {
-            self.lost(&error.to_string());
-        }
-        if let Some(Session::Disconnected(inner)) = &self.session {
-            match inner.get_reason() {
-                DisconnectReason::Disconnect => {
-                    self.guest.let_go();
-                    self.holds = false;
+            let message = self.client.as_mut().and_then(|client| client.packets.take(*byte));
+            let Some(message) = message else { continue };
+            match self.take(machine, message)? {
+                Then::Nothing => {}
+                // It has gone after that, and the guest is held.
+                Then::Run if self.client.is_none() => {}
+                Then::Run if self.is_interrupted => {
+                    self.is_interrupted = false;
+                    self.report(machine, StopReason::Signal(Signal::SIGINT))?;
                 }
-                _ => self.ends = true,
+                Then::Run => self.is_held = false,
+                Then::Detach => {
+                    self.leave();
+                    self.state.let_go();
+                    self.is_held = false;
+                }
+                Then::Kill => {
+                    self.leave();
+                    self.is_held = true;
+                    self.ends = true;
+                }
             }
-            self.session = None;
+        }
+        Ok(())
+    }
+
+    /// Takes what comes now. Whether anything came.
+    fn receive(
+        &mut self,
+        machine: &mut Machine,
+        receive: fn(&mut Connection, &mut [u8]) -> Received,
+    ) -> Result<bool, RunError> {
+        if self.newcomer.is_none() {
+            // Where that fails, it may go better next time: a person can end the run.
+            self.newcomer = self.listener.accept().unwrap_or_default();
+        }
+        let mut buffer = [0; 4096];
+        match self.client.as_mut().map(|client| receive(&mut client.connection, &mut buffer)) {
+            Some(Received::Bytes(len)) => self.take_all(machine, &buffer[..len])?,
+            Some(Received::End) => self.lost("the connection was closed"),
+            Some(Received::Nothing) => {
+                // One at a time: the connection is closed.
+                self.newcomer = None;
+                return Ok(false);
+            }
+            None => match self.newcomer.take() {
+                Some(newcomer) => self.let_in(newcomer),
+                None => return Ok(false),
+            },
         }
         Ok(true)
     }
 
-    /// An error of the engine's is the run's. One of the packet's is answered, and the next packet is another one: gdbstub
-    /// has given up, so `again` is for a new stub.
-    fn checked(
-        &mut self,
-        result: Result<(), GdbStubError<EngineError, io::Error>>,
-        again: Option<Connection>,
-    ) -> Result<(), EngineError> {
-        let Err(error) = result else { return Ok(()) };
-        if error.is_connection_error() {
-            self.lost(&error.to_string());
-            return Ok(());
+    /// Answers until the guest is to run on or to end, or the run is interrupted.
+    fn hold(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        match machine.flush_within(Self::LONGEST_FLUSH) {
+            // The run sees it, too.
+            Ok(()) | Err(StreamError::Closed) => {}
+            Err(error) => return Err(error.into()),
         }
-        let why = error.to_string();
-        match (error.into_target_error(), again) {
-            (Some(error), _) => Err(error),
-            (None, Some(mut connection)) => {
-                connection.refuse_packet();
-                self.begin(connection).unwrap_or_else(|why| self.lost(&why));
-                Ok(())
+        while self.is_held && !self.ends && !machine.is_interrupted() {
+            if !self.receive(machine, Connection::receive)? && self.client.is_none() {
+                self.tell_of_the_wait();
+                thread::sleep(Self::PATIENCE / 2);
             }
-            (None, None) => {
-                self.lost(&why);
-                Ok(())
-            }
+        }
+        self.look_at = Instant::now() + Self::PATIENCE;
+        // How a run has ended stays so.
+        Ok(if self.ends && !self.has_ended { Verdict::End(Stop::Debugger) } else { Verdict::Continue })
+    }
+
+    fn tell_of_the_wait(&mut self) {
+        if self.tell_at.is_some_and(|at| Instant::now() >= at)
+            && let Ok(address) = self.listener.address()
+        {
+            (self.state.say)(&format!("waiting for gdb: `target remote {address}`"));
+            self.tell_at = None;
         }
     }
 
-    fn connection(&mut self) -> Option<&mut Connection> {
-        Some(match self.session.as_mut()? {
-            Session::Idle(inner) => inner.borrow_conn(),
-            Session::Running(inner) => inner.borrow_conn(),
-            Session::CtrlCInterrupt(inner) => inner.borrow_conn(),
-            Session::Disconnected(inner) => inner.borrow_conn(),
+    /// Sees whether the debugger wants something of a guest that runs.
+    fn look(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        self.look_at = Instant::now() + Self::PATIENCE;
+        while !self.is_held {
+            if !self.receive(machine, Connection::receive_at_once)? {
+                return Ok(Verdict::Continue);
+            }
+        }
+        self.hold(machine)
+    }
+
+    /// Whether the debugger wants to hear of this stop, which may be another's.
+    fn reason(&self, machine: &mut Machine, stopped: &Stopped) -> Result<Option<StopReason>, RunError> {
+        if let Some((address, access)) = stopped.watchpoint
+            && let Some(kind) = self.state.watchpoint_at(address, access)
+        {
+            return Ok(Some(StopReason::Watch { tid: (), kind, addr: address }));
+        }
+        let eip = machine.registers()?.eip;
+        let breakpoint = self.state.breakpoint_at(eip).map(|is_software| match is_software {
+            true => StopReason::SwBreak(()),
+            false => StopReason::HwBreak(()),
+        });
+        Ok(match self.state.resume {
+            // gdb wants to hear of the end of a line only, or of a breakpoint before it.
+            Resume::Range(start, end) if (start..end).contains(&eip) => breakpoint,
+            Resume::Step | Resume::Range(..) if stopped.stepped => Some(StopReason::DoneStep),
+            _ => breakpoint,
         })
     }
 
-    /// Answers until the guest is to run on. An interrupt from outside makes it run on, too: then the run ends.
-    fn hold(&mut self) -> Result<(), EngineError> {
-        let mut buffer = [0; 4096];
-        // What it has sent is to be seen while it stands still. Where it cannot be, the run's own flush says so.
-        let _ = self.guest.machine.flush_within(Self::FLUSH_BEFORE_HOLDING);
-        while !self.ends && !self.guest.machine.is_interrupted() {
-            match &mut self.session {
-                Some(Session::Idle(inner)) => {
-                    let received = inner.borrow_conn().receive(&mut buffer);
-                    self.take(received, &buffer)?;
-                }
-                Some(_) => return Ok(()),
-                None if self.holds => {
-                    if !self.let_in() {
-                        self.listener.wait(self.say);
-                    }
-                }
-                None => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the debugger that the guest has stopped, and holds it.
-    fn report(&mut self, reason: StopReason) -> Result<(), EngineError> {
-        let Some(Session::Running(inner)) =
-            self.session.take_if(|session| matches!(session, Session::Running(_)))
-        else {
-            return self.hold();
-        };
-        let reported = inner.report_stop(&mut self.guest, reason).map(|session| self.session = Some(session));
-        self.checked(reported, None)?;
-        self.hold()
-    }
-
-    /// Looks at what of a stop the debugger wanted: others may want other stops.
-    fn on_stop(&mut self, stopped: &Stopped) -> Result<(), EngineError> {
-        let eip = self.guest.machine.registers()?.eip;
-        let breakpoint = self.guest.breakpoint_at(eip).filter(|_| stopped.breakpoint);
-        let watched =
-            stopped.watchpoint.and_then(|(address, access)| self.guest.watchpoint_at(address, access));
-        let steps = match self.guest.resume {
-            Resume::Continue => false,
-            Resume::Step => stopped.stepped,
-            // gdb wants to hear of the end of a line only.
-            Resume::Range(start, end) => stopped.stepped && !(start..end).contains(&eip),
-        };
-        let reason = match (watched, breakpoint) {
-            (Some((address, kind)), _) => StopReason::Watch { tid: (), kind, addr: address },
-            (None, Some(true)) => StopReason::SwBreak(()),
-            (None, Some(false)) => StopReason::HwBreak(()),
-            (None, None) if steps => StopReason::DoneStep,
-            (None, None) => return Ok(()),
-        };
-        self.report(reason)
-    }
-
-    /// The guest runs: does the debugger want anything, or is there one?
-    fn on_clock(&mut self) -> Result<(), EngineError> {
-        let mut buffer = [0; 4096];
-        if self.session.is_none() && !self.let_in() {
-            return Ok(());
-        }
-        while let Some(Session::Running(inner)) = &mut self.session {
-            let received = inner.borrow_conn().receive_at_once(&mut buffer);
-            if !self.take(received, &buffer)? {
-                return Ok(());
-            }
-        }
-        self.hold()
-    }
-
-    /// The run has ended. A guest that faulted or was stopped by a limit may go on from registers that are set anew.
-    fn on_end(&mut self, outcome: &Outcome) -> Result<bool, EngineError> {
-        self.guest.was_changed = false;
-        if self.session.is_none() || matches!(outcome, Outcome::Stopped(Stop::Interrupted, _)) {
-            return Ok(false);
+    fn on_end(&mut self, machine: &mut Machine, outcome: &Outcome) -> Result<Verdict, RunError> {
+        if self.is_held || self.client.is_none() {
+            return Ok(Verdict::Continue);
         }
         // So that the registers are those of the place.
-        self.guest.machine.location()?;
+        machine.location()?;
         if let Some(signal) = signal(outcome) {
             let message = match outcome {
                 Outcome::Exited(_) => Some("the guest has panicked".into()),
                 outcome => words::outcome(outcome, &Names::default()),
             };
-            if let (Some(connection), Some(message)) = (self.connection(), message) {
-                connection.show(&format!("flatland: {message}\n"));
+            if let Some(message) = message {
+                self.send(machine, packets::console(&format!("flatland: {message}\n")));
             }
-            self.report(StopReason::SignalWithThread { tid: (), signal })?;
-            if self.guest.was_changed && !self.ends && !self.guest.machine.is_interrupted() {
-                return Ok(true);
+            self.has_ended = true;
+            self.state.has_changed = false;
+            self.report(machine, StopReason::SignalWithThread { tid: (), signal })?;
+            let verdict = self.hold(machine)?;
+            self.has_ended = false;
+            if self.is_held {
+                return Ok(verdict);
+            }
+            if self.state.has_changed {
+                // Takes the end back, also where only memory was changed.
+                let registers = machine.registers()?;
+                machine.set_registers(&registers)?;
+                return Ok(Verdict::Revive);
             }
         }
-        self.holds = false;
-        self.report(StopReason::Exited(outcome.status()))?;
-        Ok(false)
+        if let Some(client) = &mut self.client {
+            let reason = StopReason::Exited(outcome.status());
+            let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
+            // Who has gone need not know any more.
+            let _ = client.connection.send(&reply, machine);
+            self.leave();
+        }
+        Ok(Verdict::Continue)
     }
-
-    fn verdict(&self) -> Verdict {
-        if self.ends { Verdict::End(Stop::Debugger) } else { Verdict::Continue }
-    }
-}
-
-/// The signal that a system with signals would send, where there is something to look at.
-fn signal(outcome: &Outcome) -> Option<Signal> {
-    Some(match outcome {
-        Outcome::Fault(Fault { kind, .. }) => match kind {
-            // As Linux has it (arch/x86/kernel/traps.c).
-            FaultKind::Exception { vector: 0 | 16 | 19, .. } => Signal::SIGFPE,
-            FaultKind::Exception { vector: 1 | 3, .. } => Signal::SIGTRAP,
-            FaultKind::Exception { vector: 6, .. } | FaultKind::Unsupported { .. } => Signal::SIGILL,
-            FaultKind::Exception { vector: 11 | 12 | 17, .. } => Signal::SIGBUS,
-            // No such device.
-            FaultKind::Port { .. } => Signal::SIGSYS,
-            FaultKind::TripleFault => Signal::SIGABRT,
-            _ => Signal::SIGSEGV,
-        },
-        Outcome::Exited(status::PANIC) => Signal::SIGABRT,
-        Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => Signal::SIGXCPU,
-        _ => return None,
-    })
 }
 
 impl Observer for Debugger {
     fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
-        self.with(machine, Self::hold)?;
-        Ok(self.verdict())
+        let wait = if self.listener.is_told_at_once() { Duration::ZERO } else { Self::LONG };
+        self.tell_at = Some(Instant::now() + wait);
+        self.hold(machine)
     }
 
     fn wants(&self) -> Wants {
-        Wants { clock: Some(Self::PATIENCE), ..self.guest.wants() }
+        let mut wants = self.state.wants();
+        // Nothing is under way then where registers are changed.
+        wants.transfers = true;
+        // Others may want other times, and more events.
+        wants.clock = Some(self.look_at.saturating_duration_since(Instant::now()));
+        wants
     }
 
     fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
-        let is_revived = self.with(machine, |debugger| {
-            match event {
-                Event::Stopped(stopped) => debugger.on_stop(stopped)?,
-                Event::Clock => debugger.on_clock()?,
-                Event::Ended(outcome) => return debugger.on_end(outcome),
-                _ => {}
-            }
-            Ok(false)
-        })?;
-        Ok(if is_revived && !self.ends { Verdict::Revive } else { self.verdict() })
+        if let Event::Ended(outcome) = event {
+            return self.on_end(machine, outcome);
+        }
+        if let Event::Stopped(stopped) = event
+            && self.client.is_some()
+            && let Some(reason) = self.reason(machine, stopped)?
+        {
+            self.report(machine, reason)?;
+            return self.hold(machine);
+        }
+        if Instant::now() >= self.look_at { self.look(machine) } else { Ok(Verdict::Continue) }
     }
 }

@@ -100,14 +100,14 @@ impl fmt::Display for What<'_> {
                 write!(f, "write to read-only memory at {address:#010x}, by the instruction")
             }
             FaultKind::StackOverflow { .. } => write!(f, "stack overflow"),
-            FaultKind::Hole { access: Access::Execute, .. } => {
-                write!(f, "execution in the hole between heap and stack")
+            FaultKind::Guard { access: Access::Execute, .. } => {
+                write!(f, "execution in the guard below the stack")
             }
-            FaultKind::Hole { access: Access::Read, address, .. } => {
-                write!(f, "read in the hole between heap and stack at {address:#010x}, by the instruction")
+            FaultKind::Guard { access: Access::Read, address, .. } => {
+                write!(f, "read in the guard below the stack at {address:#010x}, by the instruction")
             }
-            FaultKind::Hole { access: Access::Write, address, .. } => {
-                write!(f, "write in the hole between heap and stack at {address:#010x}, by the instruction")
+            FaultKind::Guard { access: Access::Write, address, .. } => {
+                write!(f, "write in the guard below the stack at {address:#010x}, by the instruction")
             }
             FaultKind::Port { port, width, direction } => {
                 let bytes = if width == 1 { "byte" } else { "bytes" };
@@ -188,11 +188,11 @@ pub fn advice(kind: &FaultKind) -> String {
                  with --stack SIZE",
             size(stack_size)
         ),
-        FaultKind::Hole { access: Access::Execute, start, end, .. } => format!(
+        FaultKind::Guard { access: Access::Execute, start, end, .. } => format!(
             "there is no memory from {start:#010x} to {end:#010x}: look for a jump that went wrong, or code \
                  that runs on past its end for want of a `hlt`"
         ),
-        FaultKind::Hole { start, end, .. } => format!(
+        FaultKind::Guard { start, end, .. } => format!(
             "there is no memory from {start:#010x} to {end:#010x}: mend the pointer, or give more RAM with \
                  --memory SIZE"
         ),
@@ -297,7 +297,7 @@ mod tests {
             FaultKind::OutsideRam { access: Access::Execute, address: 0x200_0000, ram_size: 0x100_0000 };
         let write_outside =
             FaultKind::OutsideRam { access: Access::Write, address: 0xb_8000, ram_size: 0x8_0000 };
-        let hole = |access| FaultKind::Hole { access, address: 0x3000, start: 0x2000, end: 0x4000 };
+        let guard = |access| FaultKind::Guard { access, address: 0x3000, start: 0x2000, end: 0x4000 };
         for (kind, words) in [
             (exception(0, None), "divide error (#DE)"),
             (exception(13, Some(0)), "general protection (#GP)"),
@@ -313,12 +313,9 @@ mod tests {
                 "write to read-only memory at 0x00001000, by the instruction",
             ),
             (FaultKind::StackOverflow { stack_size: 0x1000 }, "stack overflow"),
-            (hole(Access::Execute), "execution in the hole between heap and stack"),
-            (hole(Access::Read), "read in the hole between heap and stack at 0x00003000, by the instruction"),
-            (
-                hole(Access::Write),
-                "write in the hole between heap and stack at 0x00003000, by the instruction",
-            ),
+            (guard(Access::Execute), "execution in the guard below the stack"),
+            (guard(Access::Read), "read in the guard below the stack at 0x00003000, by the instruction"),
+            (guard(Access::Write), "write in the guard below the stack at 0x00003000, by the instruction"),
             (port(0x3f8, 1, Direction::Out), "unknown port 0x3f8 (out, 1 byte)"),
             (port(0x3f8, 4, Direction::In), "unknown port 0x3f8 (in, 4 bytes)"),
             (port(0xf4, 1, Direction::In), "wrong direction (in) for port 0xf4, exit"),

@@ -90,11 +90,11 @@ pub trait Engine: fmt::Debug {
     fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError>;
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
-    /// Here the hole below the stack counts as RAM.
+    /// Here the guard below the stack counts as RAM.
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize;
 
     /// Copies `bytes` to RAM from `address` on, and returns how many of them lie in RAM.
-    /// Here the hole below the stack counts as RAM, and read-only memory can be written.
+    /// Here the guard below the stack counts as RAM, and read-only memory can be written.
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize;
 }
 

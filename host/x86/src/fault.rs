@@ -71,18 +71,18 @@ pub enum FaultKind {
         /// The first byte that is read-only.
         address: u32,
     },
-    /// The stack is used up: a push, or another access with ESP at the stack's end, hit the hole below.
+    /// The stack is used up: a push, or another access with ESP at the stack's end, hit the guard below.
     StackOverflow {
         /// The size of the stack in bytes.
         stack_size: u32,
     },
-    /// An access to the hole between heap and stack that is no stack overflow.
-    Hole {
+    /// An access to the guard below the stack that is no stack overflow.
+    Guard {
         /// What was tried.
         access: Access,
-        /// The first byte that is in the hole.
+        /// The first byte that is in the guard.
         address: u32,
-        /// Where the hole begins.
+        /// Where the guard begins.
         start: u32,
         /// Where the stack begins.
         end: u32,

@@ -1,4 +1,4 @@
-//! The memory map: stack, read-only pages, and the hole below the stack.
+//! The memory map: stack, read-only pages, and the guard below the stack.
 //!
 //! A machine's map is made before its engine. Both engines ask it which accesses are refused and what fault that is, so they
 //! always agree.
@@ -16,14 +16,14 @@ use crate::{Access, FaultKind, MemorySize};
 /// most this far above the stack's end.
 const MOST_PUSHED: u32 = 32;
 
-/// The layout of RAM: its size, where the stack begins, which pages are read-only, and the hole below the stack.
+/// The layout of RAM: its size, where the stack begins, which pages are read-only, and the guard below the stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryMap {
     ram: MemorySize,
     layout: Layout,
-    /// Ranges of whole pages below the hole, sorted and not adjacent.
+    /// Ranges of whole pages below the guard, sorted and not adjacent.
     read_only: Vec<Range<u32>>,
-    has_hole: bool,
+    has_guard: bool,
 }
 
 /// A part of RAM that a program occupies: a segment of its ELF file, with its zero-initialized data.
@@ -57,11 +57,11 @@ pub enum MemoryMapError {
         /// All of RAM.
         ram: MemorySize,
     },
-    /// The program reaches into the hole or the stack.
+    /// The program reaches into the guard or the stack.
     ProgramTooLarge {
         /// Where the program ends, with its zero-initialized data.
         end: u64,
-        /// Where the hole begins.
+        /// Where the guard begins.
         room: u32,
         /// All of RAM.
         ram: MemorySize,
@@ -73,7 +73,7 @@ impl fmt::Display for MemoryMapError {
         match self {
             Self::StackTooLarge { stack, ram } => write!(
                 f,
-                "a stack of {stack} and the hole below it leave nothing of the machine's {ram} of RAM: give it a \
+                "a stack of {stack} and the guard below it leave nothing of the machine's {ram} of RAM: give it a \
                  smaller stack or more RAM"
             ),
             Self::ProgramTooLarge { end, room, ram } => write!(
@@ -93,7 +93,7 @@ impl core::error::Error for MemoryMapError {}
 impl From<MemorySize> for MemoryMap {
     fn from(ram: MemorySize) -> Self {
         let layout = Layout::new(ram.bytes(), default_stack_size(ram.bytes()));
-        Self { ram, layout, read_only: Vec::new(), has_hole: false }
+        Self { ram, layout, read_only: Vec::new(), has_guard: false }
     }
 }
 
@@ -107,7 +107,7 @@ impl MemoryMap {
         Ok(Self { layout, ..Self::from(ram) })
     }
 
-    /// Adds protection: a hole below the stack, and read-only pages, which hold something of the program and nothing that it
+    /// Adds protection: a guard below the stack, and read-only pages, which hold something of the program and nothing that it
     /// may write.
     pub fn protecting(self, segments: &[Segment]) -> Result<Self, MemoryMapError> {
         let (ram, room) = (self.ram, self.layout.heap_end);
@@ -140,10 +140,10 @@ impl MemoryMap {
                 _ => merged.push(range),
             }
         }
-        Ok(Self { read_only: merged, has_hole: true, ..self })
+        Ok(Self { read_only: merged, has_guard: true, ..self })
     }
 
-    /// The size of RAM, with the hole.
+    /// The size of RAM, with the guard.
     pub fn ram(&self) -> MemorySize {
         self.ram
     }
@@ -158,17 +158,17 @@ impl MemoryMap {
         &self.read_only
     }
 
-    /// The hole: every access there is refused. Empty without protection.
-    pub fn hole(&self) -> Range<u32> {
-        if self.has_hole { self.layout.heap_end..self.layout.stack_start } else { 0..0 }
+    /// The guard: every access there is refused. Empty without protection.
+    pub fn guard(&self) -> Range<u32> {
+        if self.has_guard { self.layout.heap_end..self.layout.stack_start } else { 0..0 }
     }
 
-    /// RAM without the hole, in order.
+    /// RAM without the guard, in order.
     pub fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
         let mut at = 0;
-        let hole = self.hole();
-        let refused = self.read_only.iter().map(|range| (range, true)).chain([(&hole, false)]);
+        let guard = self.guard();
+        let refused = self.read_only.iter().map(|range| (range, true)).chain([(&guard, false)]);
         for (range, can_be_read) in refused.filter(|(range, _)| !range.is_empty()) {
             parts.push(Part { range: at..range.start, writable: true });
             if can_be_read {
@@ -185,7 +185,7 @@ impl MemoryMap {
     pub fn end_of_run(&self, access: Access, address: u32) -> u32 {
         let mut end = self.ram.bytes().max(address);
         let read_only = if access == Access::Write { &self.read_only[..] } else { &[] };
-        for range in read_only.iter().chain([&self.hole()]).filter(|range| address < range.end) {
+        for range in read_only.iter().chain([&self.guard()]).filter(|range| address < range.end) {
             end = end.min(range.start.max(address));
         }
         end
@@ -201,13 +201,13 @@ impl MemoryMap {
     pub fn fault(&self, access: Access, address: u32, esp: u32) -> FaultKind {
         if address >= self.ram.bytes() {
             FaultKind::OutsideRam { access, address, ram_size: self.ram.bytes() }
-        } else if !self.hole().contains(&address) {
+        } else if !self.guard().contains(&address) {
             FaultKind::ReadOnly { address }
         } else if access != Access::Execute && self.stack_is_full(esp) {
             self.stack_overflow()
         } else {
             let Layout { heap_end, stack_start, .. } = self.layout;
-            FaultKind::Hole { access, address, start: heap_end, end: stack_start }
+            FaultKind::Guard { access, address, start: heap_end, end: stack_start }
         }
     }
 
@@ -215,15 +215,15 @@ impl MemoryMap {
     pub fn frame_fault(&self, esp: u32, frame: u32) -> Option<FaultKind> {
         let bottom = esp.wrapping_sub(frame);
         self.refuses(Access::Write, bottom, frame)?;
-        let hole = self.hole();
-        let is_in_hole = hole.contains(&bottom) || hole.contains(&esp.wrapping_sub(1));
-        Some(if is_in_hole { self.stack_overflow() } else { FaultKind::TripleFault })
+        let guard = self.guard();
+        let is_in_guard = guard.contains(&bottom) || guard.contains(&esp.wrapping_sub(1));
+        Some(if is_in_guard { self.stack_overflow() } else { FaultKind::TripleFault })
     }
 
-    /// Whether ESP is in the hole, or so close above it that a push may not fit.
+    /// Whether ESP is in the guard, or so close above it that a push may not fit.
     fn stack_is_full(&self, esp: u32) -> bool {
-        let hole = self.hole();
-        (hole.start..hole.end.saturating_add(MOST_PUSHED)).contains(&esp)
+        let guard = self.guard();
+        (guard.start..guard.end.saturating_add(MOST_PUSHED)).contains(&esp)
     }
 
     fn stack_overflow(&self) -> FaultKind {
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     const RAM: u32 = 1 << 20;
-    /// By default an eighth of RAM is the stack's, and the hole is a page.
+    /// By default an eighth of RAM is the stack's, and the guard is a page.
     const STACK_START: u32 = 0xe_0000;
     const HEAP_END: u32 = 0xd_f000;
 
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_and_the_hole_divide_ram() {
+    fn a_program_and_the_guard_divide_ram() {
         let map = protecting(&[
             segment(0, 0x1801, false),
             segment(0x1804, 0x2100, false),
@@ -321,18 +321,18 @@ mod tests {
     fn accesses_that_are_refused_have_names() {
         let map = protecting(&[segment(0, 0x10, false)]);
         let overflow = FaultKind::StackOverflow { stack_size: RAM - STACK_START };
-        let hole = |access, address| FaultKind::Hole { access, address, start: HEAP_END, end: STACK_START };
+        let guard = |access, address| FaultKind::Guard { access, address, start: HEAP_END, end: STACK_START };
         let outside = FaultKind::OutsideRam { access: Access::Write, address: RAM, ram_size: RAM };
-        let (in_hole, on_stack) = (STACK_START - 4, STACK_START + MOST_PUSHED);
-        assert_eq!(map.fault(Access::Write, RAM, in_hole), outside);
-        assert_eq!(map.fault(Access::Write, 0xc, in_hole), FaultKind::ReadOnly { address: 0xc });
-        for esp in [STACK_START, in_hole, HEAP_END, on_stack - 1] {
-            assert_eq!(map.fault(Access::Write, in_hole, esp), overflow, "{esp:#x}");
-            assert_eq!(map.fault(Access::Read, in_hole, esp), overflow, "{esp:#x}");
-            assert_eq!(map.fault(Access::Execute, in_hole, esp), hole(Access::Execute, in_hole));
+        let (in_guard, on_stack) = (STACK_START - 4, STACK_START + MOST_PUSHED);
+        assert_eq!(map.fault(Access::Write, RAM, in_guard), outside);
+        assert_eq!(map.fault(Access::Write, 0xc, in_guard), FaultKind::ReadOnly { address: 0xc });
+        for esp in [STACK_START, in_guard, HEAP_END, on_stack - 1] {
+            assert_eq!(map.fault(Access::Write, in_guard, esp), overflow, "{esp:#x}");
+            assert_eq!(map.fault(Access::Read, in_guard, esp), overflow, "{esp:#x}");
+            assert_eq!(map.fault(Access::Execute, in_guard, esp), guard(Access::Execute, in_guard));
         }
         for esp in [HEAP_END - 1, on_stack] {
-            assert_eq!(map.fault(Access::Write, in_hole, esp), hole(Access::Write, in_hole), "{esp:#x}");
+            assert_eq!(map.fault(Access::Write, in_guard, esp), guard(Access::Write, in_guard), "{esp:#x}");
         }
         assert_eq!(map.frame_fault(STACK_START + 16, 16), None);
         assert_eq!(map.frame_fault(STACK_START + 12, 16), Some(overflow));
@@ -346,14 +346,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_advice() {
         let stack = |stack| MemoryMap::with_stack(size(RAM), size(stack));
-        // One page for the hole, one for the program.
+        // One page for the guard, one for the program.
         assert_eq!(stack(RAM - 2 * PAGE_SIZE).unwrap().layout().heap_end, PAGE_SIZE);
         for bytes in [RAM - PAGE_SIZE, RAM, 2 * RAM] {
             assert!(matches!(stack(bytes), Err(MemoryMapError::StackTooLarge { .. })), "{bytes:#x}");
         }
         assert_eq!(
             stack(RAM).unwrap_err().to_string(),
-            "a stack of 1M and the hole below it leave nothing of the machine's 1M of RAM: give it a \
+            "a stack of 1M and the guard below it leave nothing of the machine's 1M of RAM: give it a \
              smaller stack or more RAM"
         );
         let map = MemoryMap::from(size(RAM));

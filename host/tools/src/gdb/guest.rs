@@ -1,9 +1,7 @@
 //! The guest, as gdbstub sees it: registers, memory, breakpoints, and how it is to run on.
 
-use flatland_contract::memory::PAGE_SIZE;
-use flatland_machine::{Machine, MemorySize, Program, Wants};
-use flatland_soft::SoftEngine;
-use flatland_x86::{Access, EngineError, Watchpoint};
+use flatland_machine::{Machine, Wants};
+use flatland_x86::{self as x86, Access, EngineError, Watchpoint};
 use gdbstub::common::{Pid, Signal};
 use gdbstub::target::ext::base::BaseOps;
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
@@ -33,54 +31,39 @@ pub enum Resume {
     Range(u32, u32),
 }
 
-/// What gdbstub asks things of.
-pub struct Guest {
-    /// The machine that is debugged, while gdbstub works; otherwise one that stands in its place.
-    pub machine: Machine,
+/// What a debugger wants of the guest.
+#[derive(Debug)]
+pub struct State {
     /// Breakpoints that gdb calls software ones and hardware ones: here both are neither.
     breakpoints: [Vec<u32>; 2],
     watchpoints: Vec<Watchpoint>,
     pub resume: Resume,
-    /// Registers were set.
-    pub was_changed: bool,
-    /// How many bytes of memory this packet's answer has.
-    pub answered: usize,
-    say: Say,
+    /// Registers or memory were written since this was last set to `false`.
+    pub has_changed: bool,
+    pub say: Say,
 }
 
-/// The most bytes of memory in one answer: gdb asks again for the rest ("Packets" in its manual).
-const MOST_ANSWERED: usize = 4096;
-
-impl Guest {
+impl State {
     pub fn new(say: Say) -> Self {
-        let program = Program::from_bytes(vec![0xf4]).expect("`hlt` is a program");
-        let least = MemorySize::from_bytes(PAGE_SIZE.into()).expect("machines have a page");
-        let engine = Box::new(SoftEngine::new(least));
-        let machine = Machine::builder().build_with(engine, &program).expect("`hlt` fits a page");
         Self {
-            machine,
             breakpoints: Default::default(),
             watchpoints: Vec::new(),
             resume: Resume::Continue,
-            was_changed: false,
-            answered: 0,
+            has_changed: false,
             say,
         }
     }
 
     /// Where the guest is to stop.
     pub fn wants(&self) -> Wants {
-        Wants {
-            steps: self.resume != Resume::Continue,
-            breakpoints: self.breakpoints.concat(),
-            watchpoints: self.watchpoints.clone(),
-            // So that nothing is under way where the registers are changed.
-            transfers: true,
-            ..Wants::default()
-        }
+        let mut wants = Wants::nothing();
+        wants.steps = self.resume != Resume::Continue;
+        wants.breakpoints = self.breakpoints.concat();
+        wants.watchpoints.clone_from(&self.watchpoints);
+        wants
     }
 
-    /// Forgets where to stop.
+    /// Forgets all stops.
     pub fn let_go(&mut self) {
         self.breakpoints = Default::default();
         self.watchpoints.clear();
@@ -93,29 +76,14 @@ impl Guest {
         if software.contains(&address) { Some(true) } else { hardware.contains(&address).then_some(false) }
     }
 
-    /// What gdb calls the watchpoint that this access has met, if it is one of its own.
-    pub fn watchpoint_at(&self, address: u32, access: Access) -> Option<(u32, WatchKind)> {
-        let met = self.watchpoints.iter().find(|watch| watch.touched_by(address, 1, access).is_some())?;
-        let kind = match met.kind {
-            flatland_x86::WatchKind::Read => WatchKind::Read,
-            flatland_x86::WatchKind::Access => WatchKind::ReadWrite,
-            flatland_x86::WatchKind::Write => WatchKind::Write,
-        };
-        Some((address, kind))
-    }
-
-    fn core(&mut self) -> Result<Core, TargetError<EngineError>> {
-        let general = self.machine.registers().map_err(TargetError::Fatal)?;
-        let system = self.machine.system_registers().map_err(TargetError::Fatal)?;
-        Ok(Core::new(&general, &system))
-    }
-
-    fn set_core(&mut self, core: &Core) -> TargetResult<(), Self> {
-        if !core.has_segments_of(&self.core()?) {
-            return Err(TargetError::NonFatal);
-        }
-        self.was_changed = true;
-        self.machine.set_registers(&core.general()).map_err(TargetError::Fatal)
+    /// What gdb calls the watchpoint that this access has met, if it is one of ours.
+    pub fn watchpoint_at(&self, address: u32, access: Access) -> Option<WatchKind> {
+        let met = self.watchpoints.iter().find(|watch| watch.touched_by(address, 1, access).is_some());
+        met.map(|watch| match watch.kind {
+            x86::WatchKind::Read => WatchKind::Read,
+            x86::WatchKind::Access => WatchKind::ReadWrite,
+            x86::WatchKind::Write => WatchKind::Write,
+        })
     }
 
     fn add_breakpoint(&mut self, kind: usize, address: u32) -> bool {
@@ -131,7 +99,30 @@ impl Guest {
     }
 }
 
-impl Target for Guest {
+/// What gdbstub asks things of, for as long as it has a packet to answer.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    pub machine: &'a mut Machine,
+    pub state: &'a mut State,
+}
+
+impl Guest<'_> {
+    fn core(&mut self) -> Result<Core, TargetError<EngineError>> {
+        let general = self.machine.registers().map_err(TargetError::Fatal)?;
+        let system = self.machine.system_registers().map_err(TargetError::Fatal)?;
+        Ok(Core::new(&general, &system))
+    }
+
+    fn set_core(&mut self, core: &Core) -> TargetResult<(), Self> {
+        if !core.has_segments_of(&self.core()?) {
+            return Err(TargetError::NonFatal);
+        }
+        self.state.has_changed = true;
+        self.machine.set_registers(&core.general()).map_err(TargetError::Fatal)
+    }
+}
+
+impl Target for Guest<'_> {
     type Arch = I386;
     type Error = EngineError;
 
@@ -157,7 +148,7 @@ impl Target for Guest {
     }
 }
 
-impl SingleThreadBase for Guest {
+impl SingleThreadBase for Guest<'_> {
     fn read_registers(&mut self, registers: &mut Core) -> TargetResult<(), Self> {
         *registers = self.core()?;
         Ok(())
@@ -172,13 +163,9 @@ impl SingleThreadBase for Guest {
     }
 
     fn read_addrs(&mut self, address: u32, bytes: &mut [u8]) -> TargetResult<usize, Self> {
-        let room = bytes.len().min(MOST_ANSWERED - self.answered);
-        match self.machine.read_ram(address, &mut bytes[..room]) {
-            0 if self.answered == 0 && !bytes.is_empty() => Err(TargetError::Errno(EFAULT)),
-            len => {
-                self.answered += len;
-                Ok(len)
-            }
+        match self.machine.read_ram(address, bytes) {
+            0 if !bytes.is_empty() => Err(TargetError::Errno(EFAULT)),
+            len => Ok(len),
         }
     }
 
@@ -187,6 +174,7 @@ impl SingleThreadBase for Guest {
         if there < bytes.len() {
             return Err(TargetError::Errno(EFAULT));
         }
+        self.state.has_changed = true;
         self.machine.write_ram(address, bytes);
         Ok(())
     }
@@ -199,7 +187,7 @@ impl SingleThreadBase for Guest {
 /// gdb knows error numbers by the names of its manual's "Errno Values".
 const EFAULT: u8 = 14;
 
-impl SingleRegisterAccess<()> for Guest {
+impl SingleRegisterAccess<()> for Guest<'_> {
     fn read_register(&mut self, (): (), id: Id, buffer: &mut [u8]) -> TargetResult<usize, Self> {
         let Some(value) = self.core()?.get(id) else {
             // Not available.
@@ -219,9 +207,9 @@ impl SingleRegisterAccess<()> for Guest {
 }
 
 /// There are no signals here: one that gdb wants to hand on is not handed on.
-impl SingleThreadResume for Guest {
+impl SingleThreadResume for Guest<'_> {
     fn resume(&mut self, _: Option<Signal>) -> Result<(), EngineError> {
-        self.resume = Resume::Continue;
+        self.state.resume = Resume::Continue;
         Ok(())
     }
 
@@ -234,21 +222,21 @@ impl SingleThreadResume for Guest {
     }
 }
 
-impl SingleThreadSingleStep for Guest {
+impl SingleThreadSingleStep for Guest<'_> {
     fn step(&mut self, _: Option<Signal>) -> Result<(), EngineError> {
-        self.resume = Resume::Step;
+        self.state.resume = Resume::Step;
         Ok(())
     }
 }
 
-impl SingleThreadRangeStepping for Guest {
+impl SingleThreadRangeStepping for Guest<'_> {
     fn resume_range_step(&mut self, start: u32, end: u32) -> Result<(), EngineError> {
-        self.resume = Resume::Range(start, end);
+        self.state.resume = Resume::Range(start, end);
         Ok(())
     }
 }
 
-impl Breakpoints for Guest {
+impl Breakpoints for Guest<'_> {
     fn support_sw_breakpoint(&mut self) -> Option<SwBreakpointOps<'_, Self>> {
         Some(self)
     }
@@ -262,43 +250,43 @@ impl Breakpoints for Guest {
     }
 }
 
-impl SwBreakpoint for Guest {
+impl SwBreakpoint for Guest<'_> {
     fn add_sw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.add_breakpoint(0, address))
+        Ok(self.state.add_breakpoint(0, address))
     }
 
     fn remove_sw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.remove_breakpoint(0, address))
+        Ok(self.state.remove_breakpoint(0, address))
     }
 }
 
-impl HwBreakpoint for Guest {
+impl HwBreakpoint for Guest<'_> {
     fn add_hw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.add_breakpoint(1, address))
+        Ok(self.state.add_breakpoint(1, address))
     }
 
     fn remove_hw_breakpoint(&mut self, address: u32, _: usize) -> TargetResult<bool, Self> {
-        Ok(self.remove_breakpoint(1, address))
+        Ok(self.state.remove_breakpoint(1, address))
     }
 }
 
 fn watchpoint(address: u32, len: u32, kind: WatchKind) -> Watchpoint {
     let kind = match kind {
-        WatchKind::Write => flatland_x86::WatchKind::Write,
-        WatchKind::Read => flatland_x86::WatchKind::Read,
-        WatchKind::ReadWrite => flatland_x86::WatchKind::Access,
+        WatchKind::Write => x86::WatchKind::Write,
+        WatchKind::Read => x86::WatchKind::Read,
+        WatchKind::ReadWrite => x86::WatchKind::Access,
     };
     Watchpoint { address, len, kind }
 }
 
-impl HwWatchpoint for Guest {
+impl HwWatchpoint for Guest<'_> {
     fn add_hw_watchpoint(&mut self, address: u32, len: u32, kind: WatchKind) -> TargetResult<bool, Self> {
-        self.watchpoints.push(watchpoint(address, len, kind));
-        let refused = self.machine.check(&self.wants());
+        self.state.watchpoints.push(watchpoint(address, len, kind));
+        let refused = self.machine.check(&self.state.wants());
         if let Err(error) = &refused {
-            self.watchpoints.pop();
+            self.state.watchpoints.pop();
             // gdb has no room for a reason in its own message, which comes next.
-            (self.say)(&format!(
+            (self.state.say)(&format!(
                 "{error} (--engine soft); or have gdb compare after each step, slowly: `set can-use-hw-watchpoints 0`, \
                  then watch it again"
             ));
@@ -308,23 +296,24 @@ impl HwWatchpoint for Guest {
 
     fn remove_hw_watchpoint(&mut self, address: u32, len: u32, kind: WatchKind) -> TargetResult<bool, Self> {
         let watch = watchpoint(address, len, kind);
-        let at = self.watchpoints.iter().position(|other| *other == watch);
-        Ok(at.map(|at| self.watchpoints.swap_remove(at)).is_some())
+        let watchpoints = &mut self.state.watchpoints;
+        let at = watchpoints.iter().position(|other| *other == watch);
+        Ok(at.map(|at| watchpoints.swap_remove(at)).is_some())
     }
 }
 
-impl MonitorCmd for Guest {
+impl MonitorCmd for Guest<'_> {
     fn handle_monitor_cmd(&mut self, command: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), EngineError> {
         let command = String::from_utf8_lossy(command);
-        out.write_raw(monitor::answer(&mut self.machine, command.trim())?.as_bytes());
+        out.write_raw(monitor::answer(self.machine, command.trim())?.as_bytes());
         Ok(())
     }
 }
 
 /// gdb asks whether to kill or to detach when it quits: this run was started for it.
-impl ExtendedMode for Guest {
+impl ExtendedMode for Guest<'_> {
     fn run(&mut self, _: Option<&[u8]>, _: Args<'_, '_>) -> TargetResult<Pid, Self> {
-        (self.say)("a guest runs once: quit gdb and start it again");
+        (self.state.say)("a guest runs once: quit gdb and start it again");
         Err(TargetError::NonFatal)
     }
 
@@ -341,7 +330,7 @@ impl ExtendedMode for Guest {
     }
 
     fn restart(&mut self) -> Result<(), EngineError> {
-        (self.say)("a guest runs once: quit gdb and start it again");
+        (self.state.say)("a guest runs once: quit gdb and start it again");
         Ok(())
     }
 }

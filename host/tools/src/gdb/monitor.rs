@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use flatland_contract::{Direction, Port};
-
 use flatland_machine::Machine;
 use flatland_x86::EngineError;
 
@@ -14,8 +13,8 @@ monitor map     what lies where in memory, and what is read-only
 monitor ports   the ports, and what has gone through them
 monitor cpu     the processor's mode: CR0 and the segment registers
 Breakpoints: any number. Watchpoints: any number on the soft engine, none on KVM (--engine soft).
-`kill` ends the run, `detach` lets it run on. After a fault or a panic everything is there to look at; `continue` then
-ends the run.
+`kill` ends the run, `detach` lets it run on, and `target remote` comes back to it. After a fault or a panic everything
+is there to look at and to change: `continue` then ends the run, or goes on where something was changed.
 ";
 
 /// What a command says.
@@ -31,25 +30,26 @@ pub fn answer(machine: &mut Machine, command: &str) -> Result<String, EngineErro
 }
 
 fn stats(machine: &mut Machine) -> String {
+    let transfers = machine.stats().transfers_in_words();
     let engine = machine.engine();
     let count = match engine.instructions() {
         Some(count) => format!("{count} instructions"),
         None => "instructions not counted".into(),
     };
     let name = engine.name();
-    format!("{name}, {count}, {}\n", machine.stats().transfers_in_words())
+    format!("{name}, {count}, {transfers}\n")
 }
 
 fn map(machine: &mut Machine) -> String {
-    let map = machine.engine().memory_map();
-    let (layout, hole) = (map.layout(), map.hole());
+    let map = machine.memory_map();
+    let (layout, guard) = (map.layout(), map.guard());
     let mut parts: Vec<_> = map
         .parts()
         .into_iter()
         .map(|part| (part.range, if part.writable { "read and write" } else { "read-only" }))
         .collect();
-    if !hole.is_empty() {
-        parts.push((hole, "the hole: no memory"));
+    if !guard.is_empty() {
+        parts.push((guard, "the guard: no memory"));
     }
     parts.sort_by_key(|(range, _)| range.start);
     let mut text = String::new();
@@ -81,7 +81,7 @@ fn ports(machine: &mut Machine) -> String {
 }
 
 fn cpu(machine: &mut Machine) -> Result<String, EngineError> {
-    let system = machine.engine().system_registers()?;
+    let system = machine.system_registers()?;
     let mode = if system.cr0 & 1 == 0 { "real mode" } else { "protected mode" };
     let paging = if system.cr0 >> 31 == 0 { "off" } else { "on" };
     Ok(format!(

@@ -5,9 +5,8 @@
 
 use std::num::NonZeroUsize;
 
-use gdbstub::arch::{Arch, RegId};
-
 use flatland_x86::{Registers, SystemRegisters};
+use gdbstub::arch::{Arch, RegId};
 
 /// The processor, as gdbstub wants to know it.
 #[derive(Debug)]

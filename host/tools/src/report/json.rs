@@ -118,8 +118,8 @@ fn fault(outcome: &Outcome) -> Value {
         FaultKind::StackOverflow { stack_size } => {
             json!({ "kind": "stack-overflow", "stack_size": stack_size })
         }
-        FaultKind::Hole { access: what, address, .. } => {
-            json!({ "kind": "hole", "access": access(what), "target": address })
+        FaultKind::Guard { access: what, address, .. } => {
+            json!({ "kind": "guard", "access": access(what), "target": address })
         }
         FaultKind::Port { port, width, direction } => {
             json!({ "kind": "port", "port": port, "width": width, "direction": direction.name() })
