@@ -22,9 +22,6 @@ use flatland::{
 use flatland_contract::status;
 use options::{Command, Options};
 
-/// How long the last messages wait for a reader that does not read.
-const LAST_FLUSH: Duration = Duration::from_secs(1);
-
 fn main() -> ExitCode {
     let text = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Run(options)) => return run(&options).into(),
@@ -100,9 +97,8 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &stats(&mut machine));
     }
     if !text.is_empty() {
-        // A reader of the guest's output that does not read must not hold this up. As in `say`, nobody is left to tell if
-        // that fails.
-        let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_within(LAST_FLUSH));
+        // Whoever does not read the guest's output does not hold this up. As in `say`, nobody is left to tell if that fails.
+        let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_notes_within(Duration::MAX));
     }
     status
 }

@@ -304,9 +304,14 @@ impl Machine {
 
     /// Writes a line of the host's own to the diagnostics, in order with what the guest sends. It begins at the beginning
     /// of a line: before the one that the guest has begun, or, if that is written already, below it. As what the guest
-    /// sends, it is written while the run goes on, or by [`Self::flush_within`].
+    /// sends, it is written while the run goes on; after its end by [`Self::flush_notes_within`].
     pub fn note(&mut self, line: &str) -> Result<(), StreamError> {
         self.streams.note(line, &self.shared)
+    }
+
+    /// Writes what [`Self::note`] was given, as much as can be written in this time.
+    pub fn flush_notes_within(&mut self, time: Duration) -> Result<(), StreamError> {
+        self.streams.flush_notes_within(time)
     }
 
     /// Has the guest's diagnostics written in whole lines, so that [`Self::note`] does not cut any; also its output where

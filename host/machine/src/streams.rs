@@ -78,6 +78,13 @@ impl Streams {
         self.diagnostics.flush_within(time).and(result)
     }
 
+    /// The same of the place where [`Self::note`] writes, and of nothing else: nobody may read the output.
+    pub(crate) fn flush_notes_within(&mut self, time: Duration) -> Result<(), StreamError> {
+        let Self { output, diagnostics, .. } = self;
+        let to = if diagnostics.is_joined { output } else { diagnostics };
+        to.flush_within(time)
+    }
+
     /// Looks whether output and diagnostics are written to one place, and joins them there if lines are to stay whole.
     pub(crate) fn begin(&mut self, whole_lines: bool) {
         self.output.share_place(&mut self.diagnostics);

@@ -2,6 +2,8 @@
 
 mod elf;
 mod image;
+#[cfg(feature = "symbols")]
+mod place;
 mod program;
 #[cfg(feature = "symbols")]
 mod symbols;
@@ -9,6 +11,8 @@ mod symbols;
 pub use elf::AddElfError;
 pub use flatland_elf::{ElfError, Section, Symbol};
 pub use image::{Image, ImageError};
+#[cfg(feature = "symbols")]
+pub use place::{Function, Place, Source, own};
 pub use program::{Program, ProgramError};
 #[cfg(feature = "symbols")]
-pub use symbols::{Function, Place, Source, Symbols, SymbolsError, demangle, own};
+pub use symbols::{Symbols, SymbolsError, demangle};

@@ -205,7 +205,7 @@ impl Trace {
         lines.flush();
         if lines.are_diagnostics() {
             // Whoever does not read any more misses nothing.
-            let _ = machine.flush_within(Self::LAST_FLUSH);
+            let _ = machine.flush_notes_within(Self::LAST_FLUSH);
         }
     }
 }
