@@ -11,7 +11,7 @@ use crate::Result;
 use crate::processes::succeed;
 
 /// How many tests the suite has.
-pub const TESTS: usize = 200;
+pub const TESTS: u32 = 200;
 
 /// A call of cargo in this folder.
 pub fn cargo(folder: &Path, line: &str) -> Command {
@@ -53,14 +53,9 @@ pub fn cold(root: &Path, folder: &Path) -> Result<f64> {
     fs::create_dir_all(folder.join("target"))?;
     let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
     let names = String::from_utf8(listed.stdout)?;
-    for name in names.split_terminator('\0') {
-        let (from, to) = (root.join(name), folder.join(name));
-        fs::create_dir_all(to.parent().ok_or("a file lies in a folder")?)?;
-        // Some may be deleted since.
-        if from.exists() {
-            fs::copy(from, to)?;
-        }
-    }
+    // Some may be deleted since.
+    let names = names.split_terminator('\0').filter(|name| root.join(name).exists());
+    succeed(Command::new("cp").arg("--parents").args(names).arg(folder).current_dir(root))?;
     if root.join("target/rust-src").exists() {
         symlink(root.join("target/rust-src"), folder.join("target/rust-src"))?;
     }

@@ -1,134 +1,73 @@
-//! What was measured, and what follows from it: quantiles, ratios, and whether what is asked for is reached.
+//! What was measured, and what follows from it: quantiles, ratios, and whether demands are met.
+
+use std::array;
+
+use serde_json::{Value, json};
 
 /// Minimum, 10th percentile and median. Machines are shared and noisy, and noise only ever adds: the lower two say what
 /// a thing takes, the median what a person sees.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Quantiles {
-    pub minimum: f64,
-    pub tenth: f64,
-    pub median: f64,
+pub type Quantiles = [f64; 3];
+
+/// Not a number where there are no samples.
+pub fn quantiles(samples: &[f64]) -> Quantiles {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [0, sorted.len() / 10, sorted.len() / 2].map(|index| sorted.get(index).copied().unwrap_or(f64::NAN))
 }
 
-impl Quantiles {
-    /// Of at least one sample.
-    pub fn of(samples: &[f64]) -> Self {
-        let mut sorted = samples.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        Self { minimum: at(0), tenth: at(sorted.len() / 10), median: at(sorted.len() / 2) }
-    }
-
-    /// Each by its like.
-    pub fn ratio(self, other: Self) -> Self {
-        Self {
-            minimum: self.minimum / other.minimum,
-            tenth: self.tenth / other.tenth,
-            median: self.median / other.median,
-        }
-    }
-
-    pub fn array(self) -> [f64; 3] {
-        [self.minimum, self.tenth, self.median]
-    }
-}
-
-/// One who does what a row is about, and how long it took, or how much, each time.
-#[derive(Clone, Debug)]
-pub struct Contender {
-    pub name: &'static str,
-    pub samples: Vec<f64>,
+fn ratios(of: Quantiles, to: Quantiles) -> Quantiles {
+    array::from_fn(|index| of[index] / to[index])
 }
 
 /// Something that several were measured at, in turns.
-#[derive(Clone, Debug)]
 pub struct Row {
     /// Its name for programs.
     pub id: &'static str,
     /// Its name for people.
     pub title: String,
     pub unit: &'static str,
-    /// The first is what the others are compared with.
-    pub contenders: Vec<Contender>,
+    /// Names and samples. The first is what the others are compared with.
+    pub contenders: Vec<(&'static str, Vec<f64>)>,
     pub demands: Vec<Demand>,
-    /// What there are so many of in a second, where a unit is a microsecond.
-    pub rate_of: Option<&'static str>,
 }
 
-/// What is asked of a contender: at most so many times, or so much more than, another one.
-#[derive(Clone, Copy, Debug)]
+/// What is asked of a contender: at most so many times what another one takes, and so much more.
+#[derive(Clone, Copy)]
 pub struct Demand {
     pub of: &'static str,
     pub against: &'static str,
-    pub most: Most,
-}
-
-/// How much at most.
-#[derive(Clone, Copy, Debug)]
-pub enum Most {
-    Times(f64),
-    More(f64),
+    pub times: f64,
+    pub more: f64,
 }
 
 impl Row {
-    pub fn quantiles(&self, name: &str) -> Option<Quantiles> {
-        let contender = self.contenders.iter().find(|contender| contender.name == name)?;
-        Some(Quantiles::of(&contender.samples))
+    fn quantiles(&self, name: &str) -> Quantiles {
+        let found = self.contenders.iter().find(|(contender, _)| *contender == name);
+        quantiles(found.map_or(&[], |(_, samples)| samples))
     }
 
-    /// What the ratios are to.
-    pub fn baseline(&self) -> Quantiles {
-        Quantiles::of(self.contenders.first().map_or(&[], |first| &first.samples))
+    fn baseline(&self) -> Quantiles {
+        quantiles(self.contenders.first().map_or(&[], |(_, samples)| samples))
     }
 
-    /// How many there are in a second, by the median, of all but the first contender.
-    pub fn rates(&self) -> Vec<String> {
-        let rate = |contender: &Contender, what: &str| {
-            let median = Quantiles::of(&contender.samples).median;
-            format!("{}: {} {what} a second", contender.name, short(1e6 / median))
+    /// What is asked for and what there is, in words; and whether the minimum and the 10th percentile both reach it.
+    fn judge(&self, demand: &Demand) -> (String, bool) {
+        let Demand { of: name, against, times, more } = *demand;
+        let of = self.quantiles(name);
+        let limit = self.quantiles(against).map(|number| number * times + more);
+        let met = of[0] <= limit[0] && of[1] <= limit[1];
+        let asked = match more {
+            0.0 => format!("{} times {against}", short(times)),
+            _ => format!("{} {} more than {against}", short(more), self.unit),
         };
-        let others = self.contenders.iter().skip(1);
-        self.rate_of.map_or(Vec::new(), |what| others.map(|contender| rate(contender, what)).collect())
-    }
-
-    /// Whether the minimum and the 10th percentile both reach it.
-    pub fn meets(&self, demand: &Demand) -> bool {
-        let (Some(of), Some(against)) = (self.quantiles(demand.of), self.quantiles(demand.against)) else {
-            return false;
-        };
-        match demand.most {
-            Most::Times(times) => {
-                let ratio = of.ratio(against);
-                ratio.minimum <= times && ratio.tenth <= times
-            }
-            Most::More(more) => of.minimum - against.minimum <= more && of.tenth - against.tenth <= more,
-        }
-    }
-
-    /// What is asked for, and what there is, in words.
-    pub fn judge(&self, demand: &Demand) -> String {
-        let (of, against) = (self.quantiles(demand.of), self.quantiles(demand.against));
-        let (Some(of), Some(against)) = (of, against) else { return "not measured".into() };
-        let verdict = if self.meets(demand) { "met" } else { "NOT MET" };
-        let Demand { of: name, against: other, .. } = demand;
-        match demand.most {
-            Most::Times(times) => {
-                let ratio = of.ratio(against);
-                let [asked, minimum, tenth] = [times, ratio.minimum, ratio.tenth].map(short);
-                format!("{name}: at most {asked} of {other}: {minimum} and {tenth}, {verdict}")
-            }
-            Most::More(more) => {
-                let [asked, there] = [more, of.minimum - against.minimum].map(short);
-                format!(
-                    "{name}: at most {asked} {unit} more than {other}: {there}, {verdict}",
-                    unit = self.unit
-                )
-            }
-        }
+        let verdict = if met { "met" } else { "NOT MET" };
+        let there = [0, 1].map(|index| format!("{} of {}", short(of[index]), short(limit[index])));
+        (format!("{name}: at most {asked}: {}, {verdict}", there.join(" and ")), met)
     }
 }
 
 /// Three digits that count.
-pub fn short(number: f64) -> String {
+fn short(number: f64) -> String {
     let digits = match number.abs() {
         size if size >= 99.5 || size == 0.0 => 0,
         size if size >= 9.95 => 1,
@@ -144,84 +83,88 @@ pub fn short(number: f64) -> String {
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
-        let title = format!("{}, {}", row.title, row.unit);
-        text += &format!("{title}\n{:30}{:>9}{:>9}{:>9}", "", "minimum", "10th pct", "median");
-        text += &format!("   {:>27}\n", "the same as ratios");
-        let baseline = row.baseline();
-        for contender in &row.contenders {
-            let quantiles = Quantiles::of(&contender.samples);
-            text += &format!("    {:26}", contender.name);
-            for number in quantiles.array() {
-                text += &format!("{:>9}", short(number));
-            }
-            text += "   ";
-            for number in quantiles.ratio(baseline).array() {
-                text += &format!("{:>9}", short(number));
-            }
-            text += "\n";
-        }
-        for rate in row.rates() {
-            text += &format!("    {rate}\n");
+        text += &format!("{}, {}\n", row.title, row.unit);
+        text += &format!("{:30}{:>9}{:>9}{:>9}", "", "minimum", "10th pct", "median");
+        text += &format!("{:>30}\n", "the same as ratios");
+        for (name, samples) in &row.contenders {
+            let own = quantiles(samples);
+            let columns = |numbers: Quantiles| numbers.map(|number| format!("{:>9}", short(number))).concat();
+            text += &format!("    {name:26}{}   {}\n", columns(own), columns(ratios(own, row.baseline())));
         }
         for demand in &row.demands {
-            text += &format!("    asked of {}\n", row.judge(demand));
+            text += &format!("    asked of {}\n", row.judge(demand).0);
         }
         text += "\n";
     }
     text
 }
 
+/// The table for programs.
+pub fn json(rows: &[Row]) -> Value {
+    let named =
+        |[minimum, tenth, median]: Quantiles| json!({ "minimum": minimum, "tenth": tenth, "median": median });
+    let row = |row: &Row| {
+        let contender = |(name, samples): &(&str, Vec<f64>)| {
+            let own = quantiles(samples);
+            let ratio = named(ratios(own, row.baseline()));
+            json!({ "name": name, "samples": samples.len(), "measured": named(own), "ratio": ratio })
+        };
+        let demand = |demand| {
+            let (text, met) = row.judge(demand);
+            json!({ "text": text, "met": met })
+        };
+        json!({
+            "id": row.id,
+            "title": row.title,
+            "unit": row.unit,
+            "contenders": row.contenders.iter().map(contender).collect::<Value>(),
+            "demands": row.demands.iter().map(demand).collect::<Value>(),
+        })
+    };
+    json!({ "rows": rows.iter().map(row).collect::<Value>() })
+}
+
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
+    const DEMAND: Demand = Demand { of: "flatland", against: "plain C", times: 0.5, more: 0.0 };
+
     /// Two contenders, of whom one takes half as long.
-    pub fn row() -> Row {
+    fn row() -> Row {
         let samples = |scale: f64| (1..=20).rev().map(|number| scale * f64::from(number)).collect();
-        Row {
-            id: "a-row",
-            title: "a <row> & its \"title\"".into(),
-            unit: "us",
-            contenders: vec![
-                Contender { name: "plain C", samples: samples(2.0) },
-                Contender { name: "flatland", samples: samples(1.0) },
-            ],
-            demands: vec![Demand { of: "flatland", against: "plain C", most: Most::Times(0.5) }],
-            rate_of: Some("things"),
-        }
+        let contenders = vec![("plain C", samples(2.0)), ("flatland", samples(1.0))];
+        Row { id: "a-row", title: "a row".into(), unit: "us", contenders, demands: vec![DEMAND] }
     }
 
     #[test]
-    fn quantiles_are_of_the_sorted_samples() {
-        let quantiles = row().quantiles("flatland");
-        assert_eq!(quantiles, Some(Quantiles { minimum: 1.0, tenth: 3.0, median: 11.0 }));
-        assert_eq!(Quantiles::of(&[7.0]).array(), [7.0; 3]);
-        assert!(Quantiles::of(&[]).minimum.is_nan());
-    }
-
-    #[test]
-    fn ratios_are_of_like_with_like() {
+    fn quantiles_are_of_the_sorted_samples_and_ratios_of_like_with_like() {
         let row = row();
-        assert_eq!(row.baseline().array(), [2.0, 6.0, 22.0]);
-        assert_eq!(Quantiles::of(&row.contenders[1].samples).ratio(row.baseline()).array(), [0.5; 3]);
-        assert_eq!(row.quantiles("nobody"), None);
+        assert_eq!(row.quantiles("flatland"), [1.0, 3.0, 11.0]);
+        assert_eq!(row.baseline(), [2.0, 6.0, 22.0]);
+        assert_eq!(ratios(row.quantiles("flatland"), row.baseline()), [0.5; 3]);
+        assert_eq!(quantiles(&[7.0]), [7.0; 3]);
+        assert!(quantiles(&[])[0].is_nan());
     }
 
     #[test]
     fn a_demand_is_met_by_minimum_and_tenth_or_not_at_all() {
         let mut row = row();
-        let demand = |most| Demand { of: "flatland", against: "plain C", most };
-        assert!(row.meets(&demand(Most::Times(0.5))) && !row.meets(&demand(Most::Times(0.49))));
-        assert!(row.meets(&demand(Most::More(-1.0))) && !row.meets(&demand(Most::More(-2.0))));
-        assert!(!row.meets(&Demand { of: "nobody", ..demand(Most::Times(9.0)) }));
         assert_eq!(
-            row.judge(&demand(Most::Times(0.5))),
-            "flatland: at most 0.500 of plain C: 0.500 and 0.500, met"
+            row.judge(&DEMAND),
+            ("flatland: at most 0.500 times plain C: 1.00 of 1.00 and 3.00 of 3.00, met".into(), true)
         );
+        assert!(!row.judge(&Demand { times: 0.49, ..DEMAND }).1);
+        assert!(!row.judge(&Demand { of: "nobody", times: 9.0, ..DEMAND }).1);
+        let more = Demand { of: "plain C", against: "flatland", times: 1.0, more: 3.0 };
+        assert_eq!(
+            row.judge(&more).0,
+            "plain C: at most 3.00 us more than flatland: 2.00 of 4.00 and 6.00 of 6.00, met"
+        );
+        assert!(!row.judge(&Demand { more: 2.0, ..more }).1);
         // The minimum alone does not do.
-        row.contenders[1].samples = vec![1.0; 1].into_iter().chain(vec![50.0; 19]).collect();
-        assert!(!row.meets(&demand(Most::Times(0.5))));
-        assert!(row.judge(&demand(Most::Times(0.5))).ends_with("NOT MET"));
+        row.contenders[1].1 = [vec![1.0], vec![50.0; 19]].concat();
+        assert!(row.judge(&DEMAND).0.ends_with("NOT MET"));
     }
 
     #[test]
@@ -231,13 +174,15 @@ pub mod tests {
     }
 
     #[test]
-    fn the_table_has_each_contender_and_each_demand() {
+    fn both_tables_have_each_contender_and_each_demand() {
         let table = table(&[row()]);
         assert!(
             table.contains("plain C                        2.00     6.00     22.0        1.00"),
             "{table}"
         );
-        assert!(table.contains("    flatland: 90909 things a second\n"), "{table}");
         assert!(table.contains("asked of flatland: at most 0.500"), "{table}");
+        let json = json(&[row()]);
+        assert_eq!(json["rows"][0]["contenders"][1]["ratio"]["tenth"], 0.5);
+        assert_eq!(json["rows"][0]["demands"][0]["met"], true);
     }
 }

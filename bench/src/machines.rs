@@ -2,35 +2,34 @@
 
 use std::time::Instant;
 
-use flatland::EngineChoice;
-use flatland::x86::Stops;
-use flatland::{Image, Machine, MemorySize, Outcome, Streams};
+use flatland::{EngineChoice, Machine, Outcome, Program, Streams};
 
 use crate::{Result, images};
 
+/// Makes so many machines, one after the other, and runs each on one `hlt`. Returns what one takes, in microseconds.
+pub fn fresh(count: u32) -> Result<f64> {
+    let program = Program::from_bytes(images::HALT.to_vec())?;
+    each(count, || halts(&mut make(&program)?))
+}
+
 /// Puts one machine back so often, and runs it on one `hlt` each time. Returns what once takes, in microseconds.
 pub fn put_back(count: u32) -> Result<f64> {
-    let engine = EngineChoice::Kvm.open(MemorySize::default(), &Stops::default())?.0;
-    let mut machine = Machine::new(engine, &Image::from_bytes(images::halt())?, Streams::none())?;
+    let mut machine = make(&Program::from_bytes(images::HALT.to_vec())?)?;
     let snapshot = machine.snapshot()?;
-    let start = Instant::now();
-    for _ in 0..count {
+    each(count, || {
         machine.restore(&snapshot, Streams::none())?;
-        halts(&mut machine)?;
-    }
+        halts(&mut machine)
+    })
+}
+
+fn each(count: u32, mut once: impl FnMut() -> Result<()>) -> Result<f64> {
+    let start = Instant::now();
+    (0..count).try_for_each(|_| once())?;
     Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(count))
 }
 
-/// Makes so many machines, one after the other, and runs each on one `hlt`. Returns what one takes, in microseconds.
-pub fn fresh(count: u32) -> Result<f64> {
-    let image = Image::from_bytes(images::halt())?;
-    let start = Instant::now();
-    for _ in 0..count {
-        let engine = EngineChoice::Kvm.open(MemorySize::default(), &Stops::default())?.0;
-        let mut machine = Machine::new(engine, &image, Streams::none())?;
-        halts(&mut machine)?;
-    }
-    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(count))
+fn make(program: &Program) -> Result<Machine> {
+    Ok(Machine::builder().engine(EngineChoice::Kvm).build(program)?)
 }
 
 fn halts(machine: &mut Machine) -> Result<()> {

@@ -80,3 +80,21 @@ pub fn resident(command: &mut Command) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM in its status")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
+
+/// How many system calls the first thread of a process makes, as strace(1) counts them, while it reads this input.
+pub fn system_calls(program: &Path, image: &Path, input: &[u8], log: &Path) -> Result<f64> {
+    let mut child = Command::new("strace")
+        .args(["--summary-only", "--summary-columns=calls,name", "-o"])
+        .args([log, program, image])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("strace is not installed ({error})"))?;
+    child.stdin.take().ok_or("it is piped")?.write_all(input)?;
+    if !child.wait()?.success() {
+        return Err("strace cannot trace here".into());
+    }
+    let summary = fs::read_to_string(log)?;
+    let total = summary.lines().find_map(|line| line.trim().strip_suffix(" total"));
+    Ok(total.ok_or("strace gives no total")?.parse()?)
+}

@@ -1,282 +1,268 @@
 //! The rows of the table: who does what, how often.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::figures::{Contender, Demand, Most, Row};
-use crate::images::{self, Images};
-use crate::processes::{compile, resident, time, time_to_answer, time_to_first_byte};
-use crate::progress::Progress;
-use crate::{Options, Result, machines};
+use crate::cargo::{self, cargo};
+use crate::figures::{Demand, Row};
+use crate::processes::{compile, resident, system_calls, time, time_to_answer, time_to_first_byte};
+use crate::{Options, Result, images, machines};
 
-pub const PLAIN: &str = "plain C";
-pub const BEST: &str = "best C";
-pub const OURS: &str = "flatland";
-const OTHER: &str = "the other flatland";
+const PLAIN: &str = "plain C";
+const BEST: &str = "best C";
+const OURS: &str = "flatland";
 const PUT_BACK: &str = "flatland, put back";
-const FLOOR: &str = "/bin/true";
 
 /// What it takes to measure one contender once.
 type Measure<'a> = (&'static str, Box<dyn FnMut() -> Result<f64> + 'a>);
 
-/// The programs that are run.
-pub struct Programs {
-    pub plain: PathBuf,
-    pub best: PathBuf,
-    pub flatland: PathBuf,
-    /// Another flatland to compare with, such as one of before a change.
-    other: Option<PathBuf>,
-}
-
-impl Programs {
-    /// Compiles the C monitors.
-    pub fn prepare(options: &Options, folder: &Path) -> Result<Self> {
-        let programs = Self {
-            plain: folder.join("plain"),
-            best: folder.join("best"),
-            flatland: options.flatland.clone(),
-            other: options.against.clone(),
-        };
-        let sources = options.root.join("bench/c");
-        compile(&sources.join("plain.c"), &programs.plain, &[])?;
-        // Without a dynamic linker, as flatland is built; with one where there is no other way.
-        let source = sources.join("best.c");
-        compile(&source, &programs.best, &["-static"]).or_else(|_| compile(&source, &programs.best, &[]))?;
-        Ok(programs)
-    }
-
-    fn monitors(&self) -> Vec<(&'static str, &Path)> {
-        let other = self.other.iter().map(|other| (OTHER, other.as_path()));
-        [(PLAIN, self.plain.as_path()), (BEST, &self.best), (OURS, &self.flatland)]
-            .into_iter()
-            .chain(other)
-            .collect()
-    }
-}
-
-/// Everybody in turn, so that a machine whose speed drifts slows all of them; the first turn is not counted, because
-/// files come into memory in it.
-pub fn in_turns(
-    progress: &Progress,
-    what: &str,
-    rounds: usize,
-    mut measures: Vec<Measure<'_>>,
-) -> Result<Vec<Contender>> {
-    let mut contenders: Vec<_> =
-        measures.iter().map(|(name, _)| Contender { name, samples: Vec::with_capacity(rounds) }).collect();
-    // Where a turn takes seconds, what a file takes does not matter.
-    if rounds > 10 {
-        measures.iter_mut().try_for_each(|(_, measure)| measure().map(drop))?;
-    }
-    for round in 1..=rounds {
-        progress.round(what, round, rounds);
-        for ((_, measure), contender) in measures.iter_mut().zip(&mut contenders) {
-            contender.samples.push(measure()?);
-        }
-    }
-    Ok(contenders)
-}
-
-fn on(program: &Path, image: &Path) -> Command {
-    let mut command = Command::new(program);
-    // Messages are the person's, such as one that KVM cannot be used.
-    command.arg(image);
-    command
+fn measure<'a>(name: &'static str, once: impl FnMut() -> Result<f64> + 'a) -> Measure<'a> {
+    (name, Box::new(once))
 }
 
 fn at_most(times: f64, against: &'static str) -> Demand {
-    Demand { of: OURS, against, most: Most::Times(times) }
+    Demand { of: OURS, against, times, more: 0.0 }
 }
 
-pub fn start(programs: &Programs, images: &Images, rounds: usize, progress: &mut Progress) -> Result<Row> {
-    let title = "start to exit on one hlt";
-    progress.next(title);
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.monitors() {
-        measures.push((name, Box::new(|| Ok(time(&mut on(program, &images.halt))? * 1e6))));
+/// What is measured.
+struct Bench<'a> {
+    options: &'a Options,
+    /// Where images and the C monitors lie.
+    folder: PathBuf,
+    plain: PathBuf,
+    best: PathBuf,
+}
+
+/// Prepares everything, and measures row by row. `elsewhere` is a folder outside of the checkout.
+pub fn measure_all(options: &Options, elsewhere: &Path) -> Result<Vec<Row>> {
+    eprintln!("bench: building what is measured");
+    fs::create_dir_all(elsewhere)?;
+    let bench = Bench::prepare(options)?;
+    let suite = cargo::build_suite(&options.root, &elsewhere.join("suite"))?;
+    let mut rows = vec![
+        bench.start()?,
+        bench.first_byte()?,
+        bench.conversation()?,
+        bench.copy()?,
+        bench.fresh_machines()?,
+        bench.tests(&suite)?,
+        bench.memory()?,
+        bench.edit()?,
+    ];
+    if !options.quick {
+        rows.push(bench.cold(&elsewhere.join("cold"))?);
     }
-    measures.push((FLOOR, Box::new(|| Ok(time(&mut Command::new("/bin/true"))? * 1e6))));
-    let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row {
-        id: "start",
-        title: title.into(),
-        unit: "us",
-        contenders,
-        demands: vec![at_most(1.15, PLAIN)],
-        rate_of: None,
-    })
-}
-
-pub fn first_byte(
-    programs: &Programs,
-    images: &Images,
-    rounds: usize,
-    progress: &mut Progress,
-) -> Result<Row> {
-    let title = "start to the first byte";
-    progress.next(title);
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.monitors() {
-        measures.push((name, Box::new(|| Ok(time_to_first_byte(&mut on(program, &images.ask))? * 1e6))));
+    match bench.system_calls() {
+        Ok(row) => rows.push(row),
+        Err(error) => eprintln!("bench: no system calls are counted: {error}"),
     }
-    measures.push((FLOOR, Box::new(|| Ok(time_to_first_byte(&mut Command::new("/bin/true"))? * 1e6))));
-    let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row {
-        id: "first-byte",
-        title: title.into(),
-        unit: "us",
-        contenders,
-        demands: Vec::new(),
-        rate_of: None,
-    })
+    Ok(rows)
 }
 
-pub fn conversation(
-    programs: &Programs,
-    images: &Images,
-    rounds: usize,
-    progress: &mut Progress,
-) -> Result<Row> {
-    const BYTES: usize = 100_000;
-    let title = "a byte in and a byte out (insb, outsb; 100,000 of them through pipes), each";
-    progress.next(title);
-    let input = images::input(BYTES);
-    let answers: Vec<u8> = input.iter().map(|byte| byte.wrapping_add(1)).collect();
-    let (input, answers) = (&input, &answers);
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.monitors() {
-        let measure = move || {
-            let seconds = time_to_answer(&mut on(program, &images.conversation), input, answers)?;
-            Ok(seconds * 1e6 / BYTES as f64)
-        };
-        measures.push((name, Box::new(measure)));
+impl<'a> Bench<'a> {
+    fn prepare(options: &'a Options) -> Result<Self> {
+        let folder = options.root.join("target/bench");
+        fs::create_dir_all(&folder)?;
+        let (plain, best) = (folder.join("plain"), folder.join("best"));
+        let sources = options.root.join("bench/c");
+        compile(&sources.join("plain.c"), &plain, &[])?;
+        // Without a dynamic linker, as flatland is built; with one where there is no other way.
+        let source = sources.join("best.c");
+        compile(&source, &best, &["-static"]).or_else(|_| compile(&source, &best, &[]))?;
+        Ok(Self { options, folder, plain, best })
     }
-    let contenders = in_turns(progress, title, rounds, measures)?;
-    let demands = vec![at_most(0.65, PLAIN)];
-    Ok(Row { id: "conversation", title: title.into(), unit: "us", contenders, demands, rate_of: None })
-}
 
-/// The plain monitor leaves the guest for each byte, and would take half a minute for as much as the others.
-pub fn copy(
-    programs: &Programs,
-    images: &Images,
-    cat: &Path,
-    rounds: usize,
-    progress: &mut Progress,
-) -> Result<Row> {
-    const BYTES: usize = 4 << 20;
-    const PLAIN_BYTES: usize = 64 << 10;
-    let title = "bulk copy (rep insb, rep outsb; 4 MiB, plain C 64 KiB), a byte";
-    progress.next(title);
-    let input = images::input(BYTES);
-    let input = &input;
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    let mut copies = |name: &'static str, program: &Path, image: &Path, len: usize| {
-        let (program, image) = (program.to_owned(), image.to_owned());
-        let measure = move || {
-            let bytes = &input[..len];
-            Ok(time_to_answer(&mut on(&program, &image), bytes, bytes)? * 1e9 / len as f64)
-        };
-        measures.push((name, Box::new(measure)));
-    };
-    for (name, program) in programs.monitors() {
-        copies(name, program, &images.copy, if name == PLAIN { PLAIN_BYTES } else { BYTES });
+    /// Writes an image to a file.
+    fn image(&self, name: &str, code: &[u8]) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        fs::write(&path, code)?;
+        Ok(path)
     }
-    copies("flatland, the guest cat", &programs.flatland, cat, BYTES);
-    let contenders = in_turns(progress, title, rounds, measures)?;
-    let demands = vec![at_most(1.0 / 25.0, PLAIN), at_most(1.2, BEST)];
-    Ok(Row { id: "copy", title: title.into(), unit: "ns", contenders, demands, rate_of: None })
-}
 
-pub fn fresh_machines(
-    programs: &Programs,
-    images: &Images,
-    rounds: usize,
-    progress: &mut Progress,
-) -> Result<Row> {
-    const MACHINES: u32 = 200;
-    let title = "a fresh machine in one process, for one hlt (200 of them), each";
-    progress.next(title);
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in [(PLAIN, &programs.plain), (BEST, &programs.best)] {
-        let measure = || {
-            let seconds = time(on(program, &images.halt).arg(MACHINES.to_string()))?;
-            Ok(seconds * 1e6 / f64::from(MACHINES))
-        };
-        measures.push((name, Box::new(measure)));
+    /// All programs that run an image.
+    fn monitors(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let other = self.options.against.iter().map(|other| ("the other flatland", &**other));
+        [(PLAIN, &*self.plain), (BEST, &*self.best), (OURS, &*self.options.flatland)].into_iter().chain(other)
     }
-    measures.push((OURS, Box::new(|| machines::fresh(MACHINES))));
-    measures.push((PUT_BACK, Box::new(|| machines::put_back(MACHINES))));
-    let contenders = in_turns(progress, title, rounds, measures)?;
-    let demands = vec![Demand { of: PUT_BACK, against: OURS, most: Most::Times(0.25) }];
-    Ok(Row { id: "machine", title: title.into(), unit: "us", contenders, demands, rate_of: Some("runs") })
-}
 
-pub fn memory(programs: &Programs, images: &Images, progress: &mut Progress) -> Result<Row> {
-    let title = "resident memory (VmHWM), the guest waiting for input, 16 MiB of RAM";
-    progress.next(title);
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    for (name, program) in programs.monitors() {
-        measures.push((name, Box::new(|| resident(&mut on(program, &images.ask)))));
+    /// Each of them with this image.
+    fn each<'b>(
+        &'b self,
+        image: &'b Path,
+        once: impl Fn(&mut Command) -> Result<f64> + Copy + 'b,
+    ) -> Vec<Measure<'b>> {
+        let monitors = self.monitors();
+        monitors
+            .map(|(name, program)| measure(name, move || once(Command::new(program).arg(image))))
+            .collect()
     }
-    let contenders = in_turns(progress, title, 2, measures)?;
-    let demands = vec![Demand { of: OURS, against: PLAIN, most: Most::More(2048.0) }];
-    Ok(Row { id: "memory", title: title.into(), unit: "KiB", contenders, demands, rate_of: None })
-}
 
-pub fn tests(
-    programs: &Programs,
-    images: &Images,
-    runner: &Path,
-    suite: &Path,
-    rounds: usize,
-    progress: &mut Progress,
-) -> Result<Row> {
-    let tests = crate::cargo::TESTS;
-    let title = format!("a test in the guest ({tests} trivial ones; C: machines for one hlt), each");
-    progress.next(&title);
-    let each = |seconds: f64| seconds * 1e6 / tests as f64;
-    let run = |threads: &'static [&str]| {
-        move || {
-            let mut command = Command::new(runner);
-            command.args(["--engine", "kvm"]).arg(suite).args(["--", "--quiet"]).args(threads);
-            Ok(each(time(&mut command)?))
+    /// Everybody in turn, so that a machine whose speed drifts slows all of them; a first turn is not counted, because
+    /// files come into memory in it. `rounds` are those of a full run and of a quick one.
+    fn in_turns(
+        &self,
+        id: &'static str,
+        title: &str,
+        unit: &'static str,
+        rounds: [usize; 2],
+        mut measures: Vec<Measure<'_>>,
+    ) -> Result<Row> {
+        eprintln!("bench: {title}");
+        let rounds = rounds[usize::from(self.options.quick)];
+        if rounds > 1 {
+            measures.iter_mut().try_for_each(|(_, measure)| measure().map(drop))?;
         }
-    };
-    let mut measures: Vec<Measure<'_>> = Vec::new();
-    let machines = || Ok(each(time(on(&programs.plain, &images.halt).arg(tests.to_string()))?));
-    measures.push((PLAIN, Box::new(machines)));
-    measures.push(("flatland-test", Box::new(run(&[]))));
-    measures.push(("flatland-test, one thread", Box::new(run(&["--test-threads=1"]))));
-    let contenders = in_turns(progress, &title, rounds, measures)?;
-    Ok(Row { id: "tests", title, unit: "us", contenders, demands: Vec::new(), rate_of: Some("tests") })
-}
+        let mut contenders: Vec<_> = measures.iter().map(|(name, _)| (*name, Vec::new())).collect();
+        for _ in 0..rounds {
+            for ((_, measure), (_, samples)) in measures.iter_mut().zip(&mut contenders) {
+                samples.push(measure()?);
+            }
+        }
+        Ok(Row { id, title: title.into(), unit, contenders, demands: Vec::new() })
+    }
 
-pub fn edit(root: &Path, rounds: usize, progress: &mut Progress) -> Result<Row> {
-    let title = "cargo xtask run hello";
-    progress.next(title);
-    let hello = root.join("guest/src/bin/hello.rs");
-    let run = || time(crate::cargo::cargo(root, "xtask run hello").stderr(Stdio::null()));
-    run()?; // not counted: everything is built
-    let build = "build --quiet --release --package flatland-contract";
-    let measures: Vec<Measure<'_>> = vec![
-        ("a cargo build, nothing to do", Box::new(|| time(&mut crate::cargo::cargo(root, build)))),
-        ("nothing changed", Box::new(run)),
-        (
-            "an edit of hello.rs",
-            Box::new(|| {
-                crate::cargo::touch(&hello)?;
+    fn start(&self) -> Result<Row> {
+        let title = "start to exit on one hlt";
+        let row = self.beside_true("start", title, [500, 100], images::HALT, time)?;
+        Ok(Row { demands: vec![at_most(1.15, PLAIN)], ..row })
+    }
+
+    fn first_byte(&self) -> Result<Row> {
+        let title = "start to the first byte";
+        self.beside_true("first-byte", title, [300, 60], images::ASK, time_to_first_byte)
+    }
+
+    /// Beside a process that does nothing.
+    fn beside_true(
+        &self,
+        id: &'static str,
+        title: &str,
+        rounds: [usize; 2],
+        code: &[u8],
+        time: fn(&mut Command) -> Result<f64>,
+    ) -> Result<Row> {
+        let image = self.image("start.bin", code)?;
+        let once = move |command: &mut Command| Ok(time(command)? * 1e6);
+        let mut measures = self.each(&image, once);
+        measures.push(measure("/bin/true", || once(&mut Command::new("/bin/true"))));
+        self.in_turns(id, title, "us", rounds, measures)
+    }
+
+    fn conversation(&self) -> Result<Row> {
+        const BYTES: usize = 100_000;
+        let title = "a byte in and a byte out (insb, outsb; 100,000 of them through pipes), each";
+        let image = self.image("conversation.bin", images::CONVERSATION)?;
+        let input = images::input(BYTES);
+        let answers = images::answers(&input);
+        let measures =
+            self.each(&image, |command| Ok(time_to_answer(command, &input, &answers)? * 1e6 / BYTES as f64));
+        let row = self.in_turns("conversation", title, "us", [12, 4], measures)?;
+        Ok(Row { demands: vec![at_most(0.65, PLAIN)], ..row })
+    }
+
+    /// The plain monitor leaves the guest for each byte, and would take half a minute for as much as the others.
+    fn copy(&self) -> Result<Row> {
+        const BYTES: usize = 4 << 20;
+        const PLAIN_BYTES: usize = 64 << 10;
+        let title = "bulk copy (rep insb, rep outsb; 4 MiB, plain C 64 KiB), a byte";
+        let image = self.image("copy.bin", images::COPY)?;
+        let cat = self.options.root.join("target/guest/cat.bin");
+        let input = &*images::input(BYTES);
+        let ours_with_cat = ("flatland, the guest cat", &*self.options.flatland);
+        let copies = self.monitors().map(|monitor| (monitor, &image)).chain([(ours_with_cat, &cat)]);
+        let measures = copies.map(|((name, program), image)| {
+            let bytes = &input[..if name == PLAIN { PLAIN_BYTES } else { BYTES }];
+            measure(name, move || {
+                let seconds = time_to_answer(Command::new(program).arg(image), bytes, bytes)?;
+                Ok(seconds * 1e9 / bytes.len() as f64)
+            })
+        });
+        let row = self.in_turns("copy", title, "ns", [10, 4], measures.collect())?;
+        Ok(Row { demands: vec![at_most(1.0 / 25.0, PLAIN), at_most(1.2, BEST)], ..row })
+    }
+
+    /// How long a C monitor takes for a machine, in microseconds, where it makes so many.
+    fn machine_in_c(program: &Path, image: &Path, machines: u32) -> Result<f64> {
+        let seconds = time(Command::new(program).arg(image).arg(machines.to_string()))?;
+        Ok(seconds * 1e6 / f64::from(machines))
+    }
+
+    fn fresh_machines(&self) -> Result<Row> {
+        const MACHINES: u32 = 200;
+        let title = "a fresh machine in one process, for one hlt (200 of them), each";
+        let image = self.image("halt.bin", images::HALT)?;
+        let measures = vec![
+            measure(PLAIN, || Self::machine_in_c(&self.plain, &image, MACHINES)),
+            measure(BEST, || Self::machine_in_c(&self.best, &image, MACHINES)),
+            measure(OURS, || machines::fresh(MACHINES)),
+            measure(PUT_BACK, || machines::put_back(MACHINES)),
+        ];
+        let row = self.in_turns("machine", title, "us", [20, 4], measures)?;
+        Ok(Row { demands: vec![Demand { of: PUT_BACK, ..at_most(0.25, OURS) }], ..row })
+    }
+
+    fn tests(&self, suite: &Path) -> Result<Row> {
+        let tests = cargo::TESTS;
+        let title = format!("a test in the guest ({tests} trivial ones; C: machines for one hlt), each");
+        let image = self.image("halt.bin", images::HALT)?;
+        let run = |threads: &[&str]| {
+            let mut command = Command::new(&self.options.runner);
+            command.args(["--engine", "kvm"]).arg(suite).args(["--", "--quiet"]).args(threads);
+            Ok(time(&mut command)? * 1e6 / f64::from(tests))
+        };
+        let measures = vec![
+            measure(PLAIN, || Self::machine_in_c(&self.plain, &image, tests)),
+            measure("flatland-test", || run(&[])),
+            measure("flatland-test, one thread", || run(&["--test-threads=1"])),
+        ];
+        self.in_turns("tests", &title, "us", [20, 4], measures)
+    }
+
+    fn memory(&self) -> Result<Row> {
+        let title = "resident memory (VmHWM), the guest waiting for input, 16 MiB of RAM";
+        let image = self.image("ask.bin", images::ASK)?;
+        let row = self.in_turns("memory", title, "KiB", [2, 2], self.each(&image, resident))?;
+        Ok(Row { demands: vec![Demand { more: 2048.0, ..at_most(1.0, PLAIN) }], ..row })
+    }
+
+    fn edit(&self) -> Result<Row> {
+        let root = &self.options.root;
+        let hello = root.join("guest/src/bin/hello.rs");
+        let build = "build --quiet --release --package flatland-contract";
+        let run = || time(cargo(root, "xtask run hello").stderr(Stdio::null()));
+        let measures = vec![
+            measure("a cargo build, nothing to do", || time(&mut cargo(root, build))),
+            measure("nothing changed", run),
+            measure("an edit of hello.rs", || {
+                cargo::touch(&hello)?;
                 run()
             }),
-        ),
-    ];
-    let contenders = in_turns(progress, title, rounds, measures)?;
-    Ok(Row { id: "edit", title: title.into(), unit: "s", contenders, demands: Vec::new(), rate_of: None })
-}
+        ];
+        self.in_turns("edit", "cargo xtask run hello", "s", [10, 3], measures)
+    }
 
-pub fn cold(root: &Path, folder: &Path, progress: &mut Progress) -> Result<Row> {
-    let title = "the first cargo xtask run hello in a new checkout (everything is compiled)";
-    progress.next(title);
-    let contenders = vec![Contender { name: OURS, samples: vec![crate::cargo::cold(root, folder)?] }];
-    Ok(Row { id: "cold", title: title.into(), unit: "s", contenders, demands: Vec::new(), rate_of: None })
+    fn cold(&self, folder: &Path) -> Result<Row> {
+        let title = "the first cargo xtask run hello in a new checkout (everything is compiled)";
+        let measures = vec![measure(OURS, || cargo::cold(&self.options.root, folder))];
+        self.in_turns("cold", title, "s", [1, 1], measures)
+    }
+
+    /// What a longer conversation asks for more than a short one: what is done once does not count. The longer one has a
+    /// buffer of input more.
+    fn system_calls(&self) -> Result<Row> {
+        const BYTES: [usize; 2] = [4 << 10, 68 << 10];
+        let title = "system calls of the conversation's thread, for a byte in and a byte out";
+        let image = self.image("conversation.bin", images::CONVERSATION)?;
+        let log = self.folder.join("strace");
+        let measures = self.monitors().map(|(name, program)| {
+            measure(name, || {
+                let [short, long] =
+                    BYTES.map(|bytes| system_calls(program, &image, &images::input(bytes), &log));
+                Ok((long? - short?) / (BYTES[1] - BYTES[0]) as f64)
+            })
+        });
+        let row = self.in_turns("system-calls", title, "calls", [1, 1], measures.collect())?;
+        Ok(Row { demands: vec![at_most(1.05, BEST)], ..row })
+    }
 }

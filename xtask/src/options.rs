@@ -127,7 +127,6 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         options: &[
             ("--quick", "fewer measurements (one minute)"),
             ("--json", "print it for programs"),
-            ("--page", "write docs/speed.md and its picture"),
             ("--against FLATLAND", "and another flatland, such as one of before a change"),
         ],
         passed_to: None,
@@ -286,7 +285,7 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
         },
         "test" => Command::Test { quick: words.has("--quick"), arguments: words.take_rest() },
         "differential" => Command::Differential { unicorn: words.has("--unicorn") },
-        "bench" => Command::Bench { options: words.again(&["--quick", "--json", "--page", "--against"]) },
+        "bench" => Command::Bench { options: words.again(&["--quick", "--json", "--against"]) },
         "lint" => Command::Lint,
         "portability" => Command::Portability,
         _ => Command::List,
