@@ -41,7 +41,7 @@ pub struct Source {
 
 impl Place {
     /// Of where the guest is. `calls` are the functions at that address and at those of the calls that led there, from the
-    /// innermost on, each with its address: what [`Symbols::functions`] returns for each. Where nothing is known at the
+    /// innermost on, each with its address: what [`Symbols::functions`](crate::Symbols::functions) returns for each. Where nothing is known at the
     /// address itself, the guest has come there by a call or a jump through a bad pointer, and there is no place.
     pub fn of<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Self {
         let calls: Vec<_> = calls.into_iter().collect();
