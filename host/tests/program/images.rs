@@ -32,8 +32,7 @@ fn images_that_cannot_be_run() {
         (
             &image("elf", b"\x7fELF and so on"),
             &[],
-            "it is an ELF file, not a flat image: `cargo xtask build` makes a .bin beside each .elf; give \
-             the ELF as --symbols",
+            "it is no 32-bit x86 ELF file: build it for i686-bare.json",
         ),
     ] {
         let output = flatland("soft").args(options).arg(path).output().unwrap();
