@@ -1,0 +1,361 @@
+//! The run: what each exit of the engine means, and which of them are events.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use flatland_contract::Direction;
+use flatland_x86::{DebugStop, Exit, Fault, FaultKind, Stops, Unsupported};
+
+use super::{Machine, RunError, Unsent};
+use crate::alarm;
+use crate::interrupt::{NEVER, reason};
+use crate::streams::Flush;
+use crate::{Event, Host, Outcome, Stop, Stopped, StreamError, Transfer, Unfinished, Wants};
+
+impl Machine {
+    /// Runs the guest to its end, or until it is [interrupted](Self::interrupt_handle). All of its output has been written
+    /// when this returns.
+    pub fn run(&mut self) -> Result<Outcome, RunError> {
+        let wants = Wants::nothing();
+        loop {
+            match self.resume(&wants)? {
+                Event::Ended(outcome) => return Ok(outcome),
+                Event::Interrupted => return self.stop(Stop::Interrupted),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the run here, for this reason: for loops over [`Self::resume`].
+    pub fn stop(&mut self, stop: Stop) -> Result<Outcome, RunError> {
+        match self.streams.flush_within(Self::LAST_FLUSH) {
+            Ok(()) | Err(StreamError::Closed) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Outcome::Stopped(stop, self.engine.location()?))
+    }
+
+    /// Runs the guest to the next event, and returns it. `wants` may be different each time.
+    pub fn resume(&mut self, wants: &Wants) -> Result<Event, RunError> {
+        self.set_stops(wants)?;
+        if !self.has_begun {
+            self.has_begun = true;
+            self.bus.reset();
+        }
+        let start = Instant::now();
+        // A limit beyond the clock's range is no limit.
+        let deadline = self.limits.time.and_then(|limit| start.checked_add(limit.saturating_sub(self.used)));
+        let clock = wants.clock.and_then(|time| start.checked_add(time));
+        let result = self.resume_until(wants, deadline, clock);
+        let taken = start.elapsed();
+        self.used += taken;
+        self.stats.time += taken;
+        result
+    }
+
+    fn resume_until(
+        &mut self,
+        wants: &Wants,
+        deadline: Option<Instant>,
+        clock: Option<Instant>,
+    ) -> Result<Event, RunError> {
+        let shared = self.shared.clone();
+        for (which, at) in [(&shared.limit_at, deadline), (&shared.clock_at, clock)] {
+            if let Some(at) = at {
+                alarm::set(&shared, which, at).map_err(RunError::Alarm)?;
+            }
+        }
+        self.engine.enter()?;
+        let result = self.resume_entered(wants, deadline, clock);
+        self.engine.leave();
+        let result = self.deliver(result, deadline);
+        if deadline.is_some() {
+            shared.limit_at.store(NEVER, Ordering::SeqCst);
+        }
+        if clock.is_some() {
+            shared.clock_at.store(NEVER, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// Writes the rest of the output of a run that has ended. It may be interrupted, or fail.
+    fn deliver(
+        &mut self,
+        result: Result<Event, RunError>,
+        deadline: Option<Instant>,
+    ) -> Result<Event, RunError> {
+        let outcome = match result {
+            Ok(Event::Ended(outcome)) => outcome,
+            Err(RunError::Stream(StreamError::Closed)) => Outcome::OutputClosed,
+            result => return result,
+        };
+        let delivered = match outcome {
+            Outcome::Stopped(..) => self.streams.flush_within(Self::LAST_FLUSH),
+            _ => loop {
+                match self.streams.flush(&self.shared) {
+                    Ok(Flush::Interrupted) => {
+                        if let Some(stop) = self.stop_of_reasons(deadline) {
+                            return self.stop(stop).map(Event::Ended);
+                        }
+                    }
+                    result => break result.map(drop),
+                }
+            },
+        };
+        self.cancel_flush();
+        let outcome = match (outcome, delivered) {
+            (outcome, Ok(())) => outcome,
+            // The reader may close the output early. A fault is reported all the same.
+            (Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_), Err(StreamError::Closed)) => {
+                Outcome::OutputClosed
+            }
+            (outcome, Err(StreamError::Closed)) => outcome,
+            (_, Err(error)) => return Err(error.into()),
+        };
+        self.next = match &outcome {
+            Outcome::Stopped(..) => None,
+            outcome => Some(outcome.clone()),
+        };
+        Ok(Event::Ended(outcome))
+    }
+
+    /// Why a run that only has output left to write must end, if it must.
+    fn stop_of_reasons(&mut self, deadline: Option<Instant>) -> Option<Stop> {
+        self.shared.clear(reason::CLOCK);
+        if self.shared.clear(reason::REQUESTED) {
+            return Some(Stop::Interrupted);
+        }
+        self.time_is_over(deadline).then(|| Stop::TimeLimit(self.limits.time.unwrap_or_default()))
+    }
+
+    fn time_is_over(&self, deadline: Option<Instant>) -> bool {
+        self.shared.clear(reason::LIMIT) && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn resume_entered(
+        &mut self,
+        wants: &Wants,
+        deadline: Option<Instant>,
+        clock: Option<Instant>,
+    ) -> Result<Event, RunError> {
+        self.schedule_flush()?;
+        loop {
+            if self.shared.reasons() != 0
+                && let Some(event) = self.on_reasons(deadline, clock)?
+            {
+                return Ok(event);
+            }
+            if let Some(outcome) = self.next.take() {
+                return Ok(Event::Ended(outcome));
+            }
+            if let Some(unsent) = self.unsent.take() {
+                let Unsent { port, width, data } = &unsent;
+                let result = self.bus.write(
+                    *port,
+                    *width,
+                    data,
+                    &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false },
+                );
+                let transfer = made_transfer(&result, wants, *port, *width, Direction::Out, data);
+                if let Err(Unfinished::Interrupted) = result {
+                    self.unsent = Some(unsent);
+                    continue;
+                }
+                let (port, width) = (*port, *width);
+                if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
+                    return Ok(event);
+                }
+                self.schedule_flush()?;
+                continue;
+            }
+            if self.waits_for_input {
+                if let Some(event) = self.read_again(wants)? {
+                    return Ok(event);
+                }
+                continue;
+            }
+            match self.engine.run()? {
+                Exit::Out { port, width, data } => {
+                    self.stats.count(port, Direction::Out, data.len());
+                    let host = &mut Host {
+                        streams: &mut self.streams,
+                        shared: &self.shared,
+                        announces_input: false,
+                    };
+                    let result = self.bus.write(port, width, data, host);
+                    let is_plain = result.is_ok() && !wants.transfers;
+                    if !is_plain {
+                        let transfer = made_transfer(&result, wants, port, width, Direction::Out, data);
+                        if let Err(Unfinished::Interrupted) = result {
+                            self.unsent = Some(Unsent { port, width, data: data.into() });
+                            continue;
+                        }
+                        if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
+                            return Ok(event);
+                        }
+                    }
+                    if !self.flush_is_scheduled && self.streams.output_is_due() {
+                        self.schedule_flush()?;
+                    }
+                }
+                Exit::In { port, width, data } => {
+                    self.stats.count(port, Direction::In, data.len());
+                    let host = &mut Host {
+                        streams: &mut self.streams,
+                        shared: &self.shared,
+                        announces_input: wants.input,
+                    };
+                    let result = self.bus.read(port, width, data, host);
+                    let is_plain = result.is_ok() && !wants.transfers;
+                    if !is_plain {
+                        let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
+                        self.waits_for_input =
+                            matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
+                        self.input_is_announced = matches!(result, Err(Unfinished::InputWanted));
+                        if let Some(event) = self.settle(result, port, width, Direction::In, transfer)? {
+                            return Ok(event);
+                        }
+                    }
+                }
+                Exit::Halt => return Ok(Event::Ended(Outcome::Halted)),
+                Exit::Fault(fault) => return Ok(Event::Ended(Outcome::Fault(fault))),
+                Exit::Interrupted => self.stats.interrupts += 1,
+                Exit::Debug(stop) => return self.on_stop(stop),
+            }
+        }
+    }
+
+    /// Makes the input that the guest waits for, or tries to.
+    fn read_again(&mut self, wants: &Wants) -> Result<Option<Event>, RunError> {
+        self.waits_for_input = false;
+        // None if the registers were changed, which gives the input up.
+        let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
+        let host = &mut Host {
+            streams: &mut self.streams,
+            shared: &self.shared,
+            announces_input: wants.input && !self.input_is_announced,
+        };
+        let result = self.bus.read(port, width, data, host);
+        let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
+        self.waits_for_input = matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
+        self.input_is_announced |= matches!(result, Err(Unfinished::InputWanted));
+        self.settle(result, port, width, Direction::In, transfer)
+    }
+
+    /// Turns the result of a transfer into an event, if there is one.
+    #[cold]
+    fn settle(
+        &mut self,
+        result: Result<(), Unfinished>,
+        port: u16,
+        width: u8,
+        direction: Direction,
+        transfer: Option<Transfer>,
+    ) -> Result<Option<Event>, RunError> {
+        let outcome = match result {
+            Ok(()) => None,
+            // The caller's loop handles the reason.
+            Err(Unfinished::Interrupted) => return Ok(None),
+            Err(Unfinished::InputWanted) => return Ok(Some(Event::InputWanted)),
+            Err(Unfinished::Stream(error)) => return Err(error.into()),
+            Err(Unfinished::Exit(status)) => Some(Outcome::Exited(status)),
+            Err(Unfinished::EndOfInput) => Some(Outcome::EndOfInput),
+            Err(Unfinished::Unsupported) => {
+                let kind = FaultKind::Port { port, width, direction };
+                Some(Outcome::Fault(Fault { kind, location: self.engine.location()? }))
+            }
+        };
+        Ok(match transfer {
+            Some(transfer) => {
+                self.next = outcome;
+                Some(Event::Transfer(transfer))
+            }
+            None => outcome.map(Event::Ended),
+        })
+    }
+
+    fn on_stop(&mut self, stop: DebugStop) -> Result<Event, RunError> {
+        if stop == DebugStop::InstructionLimit
+            && let Some(limit) = self.limits.instructions
+            && self.engine.instructions().is_some_and(|count| count >= limit)
+        {
+            let location = self.engine.location()?;
+            return Ok(Event::Ended(Outcome::Stopped(Stop::InstructionLimit(limit), location)));
+        }
+        let eip = self.engine.registers()?.eip;
+        Ok(Event::Stopped(Stopped::new(stop, &self.stops, eip)))
+    }
+
+    /// Handles the reasons to return. Not each is an event: the alarm may be late, or nobody wants the event any more.
+    fn on_reasons(
+        &mut self,
+        deadline: Option<Instant>,
+        clock: Option<Instant>,
+    ) -> Result<Option<Event>, RunError> {
+        if self.shared.clear(reason::REQUESTED) {
+            return Ok(Some(Event::Interrupted));
+        }
+        if self.time_is_over(deadline) {
+            let limit = self.limits.time.unwrap_or_default();
+            let location = self.engine.location()?;
+            return Ok(Some(Event::Ended(Outcome::Stopped(Stop::TimeLimit(limit), location))));
+        }
+        if self.shared.clear(reason::CLOCK) && clock.is_some_and(|clock| Instant::now() >= clock) {
+            return Ok(Some(Event::Clock));
+        }
+        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush_due(&self.shared)? == Flush::Done
+        {
+            self.cancel_flush();
+            self.schedule_flush()?;
+        }
+        Ok(None)
+    }
+
+    /// Sees to it that output is written within [`Self::FLUSH_WITHIN`]: what waits to be written, and what the engine
+    /// may hold.
+    fn schedule_flush(&mut self) -> Result<(), RunError> {
+        if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engine.holds_output()) {
+            return Ok(());
+        }
+        let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
+        alarm::set(&self.shared, &self.shared.flush_at, at).map_err(RunError::Alarm)?;
+        self.flush_is_scheduled = true;
+        Ok(())
+    }
+
+    /// Cancels the flush: all output is written.
+    pub(super) fn cancel_flush(&mut self) {
+        self.shared.flush_at.store(NEVER, Ordering::SeqCst);
+        self.shared.clear(reason::FLUSH);
+        self.flush_is_scheduled = false;
+    }
+
+    pub(super) fn set_stops(&mut self, wants: &Wants) -> Result<(), Unsupported> {
+        let same = {
+            let Stops { step, breakpoints, watchpoints, each_transfer, instructions } = &self.stops;
+            let limit = wants.instructions.into_iter().chain(self.limits.instructions).min();
+            (*step, *each_transfer, *instructions) == (wants.steps, wants.transfers, limit)
+                && *breakpoints == wants.breakpoints
+                && *watchpoints == wants.watchpoints
+        };
+        if !same {
+            let stops = wants.stops(self.limits.instructions);
+            self.engine.set_stops(&stops)?;
+            self.stops = stops;
+        }
+        Ok(())
+    }
+}
+
+/// The transfer for an event, if it was made and is wanted.
+fn made_transfer(
+    result: &Result<(), Unfinished>,
+    wants: &Wants,
+    port: u16,
+    width: u8,
+    direction: Direction,
+    data: &[u8],
+) -> Option<Transfer> {
+    let was_made = matches!(result, Ok(()) | Err(Unfinished::Exit(_)));
+    (wants.transfers && was_made).then(|| Transfer { port, width, direction, data: data.to_vec() })
+}
