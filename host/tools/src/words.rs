@@ -139,7 +139,7 @@ fn is_null(address: u32) -> bool {
     address < PAGE_SIZE
 }
 
-/// What happened, without where: `divide error (#DE)`. `section` is the name of the section that [`section_address`]
+/// What happened, without where: `divide error (#DE)`. `section` is the name of the section that `section_address`
 /// lies in.
 pub fn fault(kind: &FaultKind, section: Option<&str>) -> String {
     match (kind, section_address(kind), section) {
