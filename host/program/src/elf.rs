@@ -9,7 +9,7 @@ use flatland_x86::Segment;
 use flatland_x86::instruction::Read;
 use object::elf::{self, FileHeader32, ProgramHeader32};
 use object::read::ReadCache;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadRef};
 
 use crate::Image;
@@ -140,6 +140,8 @@ fn first_difference<'a>(
 /// The name of the section that an address lies in.
 #[cfg(feature = "symbols")]
 pub fn section(path: &Path, address: u32) -> Option<String> {
+    use object::read::elf::SectionHeader;
+
     let data = ReadCache::new(File::open(path).ok()?);
     let sections = header(&data)?.sections(LE, &data).ok()?;
     let section = sections.iter().find(|section| {
