@@ -12,6 +12,7 @@ mod guest;
 mod monitor;
 mod registers;
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -39,6 +40,18 @@ type Session = GdbStubStateMachine<'static, Guest, Connection>;
 type StopReason = SingleThreadStopReason<u32>;
 
 /// A debugger at a run. It may go and come back.
+///
+/// ```no_run
+/// use flatland_machine::{EngineChoice, Machine, Program};
+/// use flatland_tools::gdb::{Address, Debugger};
+/// use flatland_tools::observe;
+///
+/// let program = Program::open("target/guest/hello.bin")?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+/// let mut debugger = Debugger::listen(&Address::default(), |sentence| eprintln!("{sentence}"))?;
+/// observe(&mut machine, &mut [&mut debugger])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Debugger {
     listener: Listener,
     /// While somebody is connected.
@@ -58,15 +71,23 @@ impl fmt::Debug for Debugger {
 }
 
 /// Why nobody can connect.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "nobody can connect to `{address}` ({cause}): choose another address, such as --gdb=0 for any free port"
-)]
+#[derive(Debug)]
 pub struct ListenError {
     address: Address,
-    #[source]
     cause: io::Error,
 }
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { address, cause } = self;
+        write!(
+            f,
+            "nobody can connect to `{address}` ({cause}): choose another address, such as --gdb=0 for any free port"
+        )
+    }
+}
+
+impl Error for ListenError {}
 
 impl Debugger {
     /// How often the debugger is listened to while the guest runs: what Ctrl-C may take.

@@ -9,6 +9,7 @@ pub const LARGEST_FUNCTION: u32 = 1 << 20;
 
 /// An instruction in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Instruction {
     /// Where it begins.
     pub address: u32,
@@ -20,6 +21,7 @@ pub struct Instruction {
 
 /// What an instruction did that could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Deed {
     /// It wrote to this address.
     Write(u32),

@@ -5,7 +5,7 @@ pub mod backtrace;
 #[cfg(feature = "gdb")]
 pub mod gdb;
 pub mod instruction;
-#[cfg(feature = "listing")]
+#[cfg(feature = "report")]
 pub mod listing;
 mod observer;
 #[cfg(feature = "report")]

@@ -4,6 +4,8 @@
 mod disassembly;
 mod sizes;
 
+use std::error::Error;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,15 +17,31 @@ pub use disassembly::disassembly;
 pub use sizes::sizes;
 
 /// Why there is nothing to list.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
+#[non_exhaustive]
 pub enum ListingError {
     /// The ELF file cannot be read.
-    #[error("cannot read the ELF file `{0}` ({1}): build it with `cargo xtask build`")]
     Elf(PathBuf, String),
     /// No function has that name.
-    #[error("no function of the program has `{0}` in its name: `cargo xtask size NAME` lists them")]
     NoFunction(String),
 }
+
+impl fmt::Display for ListingError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Elf(path, cause) => {
+                let path = path.display();
+                write!(f, "cannot read the ELF file `{path}` ({cause}): build it with `cargo xtask build`")
+            }
+            Self::NoFunction(name) => write!(
+                f,
+                "no function of the program has `{name}` in its name: `cargo xtask size NAME` lists them"
+            ),
+        }
+    }
+}
+
+impl Error for ListingError {}
 
 /// A function or a variable of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +71,7 @@ struct Program {
 impl Program {
     fn open(path: &Path) -> Result<Self, ListingError> {
         const SHF_ALLOC: u64 = object::elf::SHF_ALLOC.0;
-        let broken = |error: &dyn std::fmt::Display| ListingError::Elf(path.into(), error.to_string());
+        let broken = |error: &dyn fmt::Display| ListingError::Elf(path.into(), error.to_string());
         let file = fs::read(path).map_err(|error| broken(&error))?;
         let elf = ElfFile::<FileHeader32<LittleEndian>>::parse(&*file).map_err(|error| broken(&error))?;
         let mut symbols: Vec<_> = elf

@@ -9,6 +9,8 @@ mod lines;
 mod names;
 mod transfers;
 
+use std::error::Error;
+use std::fmt;
 use std::io::Write;
 use std::ops::Range;
 use std::str::FromStr;
@@ -28,6 +30,7 @@ use transfers::Transfers;
 
 /// What is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Each transfer at a port.
     Io,
@@ -51,12 +54,20 @@ impl FromStr for Kind {
 }
 
 /// There is no such trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no trace: choose io, calls or insn")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownKind;
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("no trace: choose io, calls or insn")
+    }
+}
+
+impl Error for UnknownKind {}
 
 /// Where a guest must be for a line to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Filter {
     /// In a function whose name contains this.
     Function(String),
@@ -83,9 +94,16 @@ impl FromStr for Filter {
 }
 
 /// There is no such filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no filter: give part of a function's name, or addresses such as 0x100-0x200")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongFilter;
+
+impl fmt::Display for WrongFilter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("no filter: give part of a function's name, or addresses such as 0x100-0x200")
+    }
+}
+
+impl Error for WrongFilter {}
 
 /// What to trace, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +120,20 @@ pub struct Settings {
 pub const MOST_LINES: u64 = 1_000_000;
 
 /// Traces a run.
+///
+/// ```
+/// use flatland_machine::{EngineChoice, Machine, Program};
+/// use flatland_tools::observe;
+/// use flatland_tools::trace::{Kind, MOST_LINES, Settings, Tracer};
+///
+/// // mov al, 'A'; out 0xe9, al; hlt
+/// let program = Program::from_bytes(vec![0xb0, b'A', 0xe6, 0xe9, 0xf4])?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+/// let settings = Settings { kind: Kind::Io, filter: None, most_lines: MOST_LINES };
+/// let mut tracer = Tracer::new(settings, None, Box::new(std::io::stderr()), "trace: ");
+/// observe(&mut machine, &mut [&mut tracer])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Tracer {
     settings: Settings,
     names: Names,

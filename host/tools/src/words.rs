@@ -62,7 +62,7 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
         Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
             "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
         )),
-        _ => None,
+        other => Some(format!("{other:?}{place}")),
     }
 }
 
@@ -128,6 +128,7 @@ impl fmt::Display for What<'_> {
                     code.as_slice().iter().try_for_each(|byte| write!(f, " {byte:02x}"))
                 }
             },
+            other => write!(f, "{other:?}"),
         }
     }
 }
@@ -137,8 +138,8 @@ fn is_null(address: u32) -> bool {
     address < PAGE_SIZE
 }
 
-/// What happened, without where: `divide error (#DE)`. `section` is the name of the section that [`section_address`]
-/// lies in.
+/// What happened, without where: `divide error (#DE)`. `section` is the name of the section that was not to
+/// be written.
 pub fn fault(kind: &FaultKind, section: Option<&str>) -> String {
     match (kind, section_address(kind), section) {
         (FaultKind::ReadOnly { address }, Some(_), Some(section)) => {
@@ -208,6 +209,7 @@ pub fn advice(kind: &FaultKind) -> String {
         FaultKind::Unsupported { engine, code } => {
             unsupported_advice(engine, instruction::first(&code)).into()
         }
+        _ => "look at the instruction there".into(),
     }
 }
 
@@ -386,8 +388,7 @@ mod tests {
             (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
             (&[0xff, 0xff], none, none),
         ] {
-            let advice =
-                |engine| super::advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
+            let advice = |engine| advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
             assert_eq!((&*advice("KVM"), &*advice("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
         }
     }

@@ -5,7 +5,8 @@ use core::fmt;
 
 use crate::Access;
 
-/// Where a run is to stop. With none of it set, nothing is slower.
+/// Where a run is to stop. With none of it set, nothing is slower. More may come: write `..Stops::default()` behind what
+/// you name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
     /// After each instruction.
@@ -61,6 +62,7 @@ impl Watchpoint {
 
 /// What of [`Stops`] has stopped the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DebugStop {
     /// One instruction has been executed.
     Step,

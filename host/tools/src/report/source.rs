@@ -8,6 +8,7 @@ use flatland_program::Source;
 
 /// A line of source, with those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snippet {
     /// Where it is.
     pub source: Source,

@@ -1,5 +1,7 @@
 //! Where a trace is written.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
 
 /// Lines, up to a number of them.
@@ -12,9 +14,20 @@ pub struct Lines {
 }
 
 /// Why a trace is not complete.
-#[derive(Debug, thiserror::Error)]
-#[error("the trace ends early, because it cannot be written ({0}): make room, or give another --trace-file")]
-pub struct TraceError(#[source] io::Error);
+#[derive(Debug)]
+pub struct TraceError(io::Error);
+
+impl fmt::Display for TraceError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self(cause) = self;
+        write!(
+            f,
+            "the trace ends early, because it cannot be written ({cause}): make room, or give another --trace-file"
+        )
+    }
+}
+
+impl Error for TraceError {}
 
 impl Lines {
     pub fn new(sink: Box<dyn Write>, prefix: &'static str, most: u64) -> Self {
