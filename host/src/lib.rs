@@ -28,7 +28,7 @@
 //! ```
 //!
 //! [`Machine::resume`] runs to the next [`Event`] only. The tools are loops over it: `gdb`, `trace` and `report`, each
-//! behind a feature of its name; [`observe`](fn@observe) has several look at one run.
+//! behind a feature of its name; `observe` has several look at one run.
 //!
 //! | feature | what it brings | default |
 //! |---|---|---|

@@ -181,8 +181,14 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     }
 }
 
-/// Checks that the host needs neither KVM nor Linux: without its feature `kvm`, and for other systems, whose
-/// standard library is built from source like the guest's. Nothing is linked, so no other tools are needed.
+/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, what the program needs, and
+/// all.
+const FEATURES: [&str; 8] =
+    ["", "gdb", "kvm", "report", "symbols", "trace", "gdb,report,trace", "gdb,kvm,report,symbols,trace"];
+
+/// Checks that the crate `flatland` builds without warnings with each combination of [`FEATURES`], and that the host needs
+/// neither KVM nor Linux: without its feature `kvm`, and for other systems, whose standard library is built from source
+/// like the guest's. Nothing is linked, so no other tools are needed.
 pub fn portability(workspace: &Workspace) -> Result<()> {
     // What is for Linux, or asks for KVM: the rest of the workspace is the host's library and what that is made of.
     const HOST: [&str; 7] =
@@ -193,6 +199,11 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
     let mut command = host_cargo(workspace, ["clippy"]);
     command.args(HOST).args(WITHOUT_KVM);
     show_and_run(command)?;
+    for features in FEATURES {
+        let mut command = host_cargo(workspace, ["clippy", "--package", "flatland", "--lib", "--bins"]);
+        command.args(["--no-default-features", "--features", features, "--", "-D", "warnings"]);
+        show_and_run(command)?;
+    }
     for target in TARGETS {
         let mut command = host_cargo(workspace, ["check"]);
         command.args(HOST).args(["-Zbuild-std=std,panic_abort", "--target", target]);
@@ -237,6 +248,18 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_feature_is_left_out() {
+        let manifest = include_str!("../../host/Cargo.toml");
+        let (_, features) = manifest.split_once("[features]\n").unwrap();
+        let (features, _) = features.split_once("\n[").unwrap();
+        let names = features.lines().filter_map(|line| line.split_once(" = ["));
+        let names: Vec<_> = names.map(|(name, _)| name).filter(|name| *name != "default").collect();
+        let (all, some) = FEATURES.split_last().unwrap();
+        assert_eq!(all.split(',').collect::<Vec<_>>(), names);
+        assert!(names.iter().all(|name| some.contains(name)), "{some:?}");
+    }
 
     #[test]
     fn tests_are_counted() {

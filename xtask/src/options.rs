@@ -141,7 +141,7 @@ these, or begins with one and `::`, no others are built and run, unless it has n
     },
     Doc {
         usage: "portability",
-        about: "check that the host builds without KVM and for other systems",
+        about: "check that the host builds with any of its features, without KVM, and for other systems",
         options: &[],
         passed_to: None,
         more: "",

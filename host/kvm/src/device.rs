@@ -14,6 +14,7 @@ use flatland_x86::MemorySize;
 
 /// Why there is no processor.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KvmError {
     /// There is no such device.
     #[error(

@@ -43,6 +43,7 @@ pub enum Stop {
 
 /// A signal that ends programs (signal(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u8)]
 pub enum Signal {
     /// The terminal is gone.

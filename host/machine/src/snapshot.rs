@@ -9,6 +9,21 @@ use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
 ///
 /// It may be restored any number of times, also in another machine with the same engine, the same devices and the same
 /// [`MemoryMap`](flatland_x86::MemoryMap).
+///
+/// ```
+/// use flatland_machine::{EngineChoice, Input, Machine, Outcome, Program, Streams};
+///
+/// // in al, 0xe9; out 0xf4, al
+/// let program = Program::from_bytes(vec![0xe4, 0xe9, 0xe6, 0xf4])?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+/// let start = machine.snapshot()?;
+/// for status in 0..3 {
+///     let input = Input::from_bytes(vec![status]);
+///     machine.restore(&start, Streams { input, ..Streams::none() })?;
+///     assert_eq!(machine.run()?, Outcome::Exited(status));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     engine: EngineSnapshot,

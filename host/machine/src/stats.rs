@@ -17,6 +17,7 @@ pub struct Stats {
 
 /// Transfers through a port in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transfers {
     /// How often the engine returned for them.
     pub exits: u64,

@@ -19,7 +19,7 @@ pub use output::Output;
 use crate::Unfinished;
 use crate::interrupt::Shared;
 
-/// The three streams of a machine.
+/// The three streams of a machine. More may come: write `..Streams::none()` behind what you name.
 #[derive(Debug)]
 pub struct Streams {
     /// What the guest reads at the console port.

@@ -26,6 +26,7 @@ pub struct Start {
 
 /// The calls that led somewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backtrace {
     /// An address inside each instruction: first where the guest is, and then each `call`, from the innermost on.
     pub addresses: Vec<u32>,
@@ -37,6 +38,7 @@ pub struct Backtrace {
 
 /// Why a walk ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Broken {
     /// The frame pointer leads to where no memory is.
     NoMemory(u32),

@@ -16,6 +16,7 @@ mod registers;
 mod signal;
 mod stub;
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::thread;
@@ -38,6 +39,18 @@ use crate::{Observer, Verdict};
 pub type Say = fn(&str);
 
 /// Lets debuggers come to a run, one at a time, as often as they like.
+///
+/// ```no_run
+/// use flatland_machine::{EngineChoice, Machine, Program};
+/// use flatland_tools::gdb::{Address, Debugger};
+/// use flatland_tools::observe;
+///
+/// let program = Program::open("target/guest/hello.bin")?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+/// let mut debugger = Debugger::listen(&Address::default(), |sentence| eprintln!("{sentence}"))?;
+/// observe(&mut machine, &mut [&mut debugger])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Debugger {
     listener: Listener,
     client: Option<Client>,
@@ -75,15 +88,23 @@ impl fmt::Debug for Debugger {
 }
 
 /// Why nobody can connect.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "nobody can connect to `{address}` ({cause}): choose another address, such as --gdb=0 for any free port"
-)]
+#[derive(Debug)]
 pub struct ListenError {
     address: Address,
-    #[source]
     cause: io::Error,
 }
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { address, cause } = self;
+        write!(
+            f,
+            "nobody can connect to `{address}` ({cause}): choose another address, such as --gdb=0 for any free port"
+        )
+    }
+}
+
+impl Error for ListenError {}
 
 impl Debugger {
     /// How often the debugger is listened to while the guest runs: what Ctrl-C may take.

@@ -17,6 +17,7 @@ pub fn reader(engine: &dyn Engine) -> impl Fn(u32, &mut [u8]) -> usize {
 
 /// An instruction in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Instruction {
     /// Where it begins.
     pub address: u32,
@@ -28,6 +29,7 @@ pub struct Instruction {
 
 /// What an instruction did that could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Deed {
     /// It wrote to this address.
     Write(u32),

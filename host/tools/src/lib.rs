@@ -6,7 +6,7 @@ mod ending;
 #[cfg(feature = "gdb")]
 pub mod gdb;
 pub mod instruction;
-#[cfg(feature = "listing")]
+#[cfg(feature = "report")]
 pub mod listing;
 mod observer;
 #[cfg(feature = "report")]

@@ -4,24 +4,45 @@
 mod disassembly;
 mod sizes;
 
+use std::error::Error;
+use std::fmt;
+
 use flatland_program::{Program, Symbol, Symbols, SymbolsError, demangle};
 
 pub use disassembly::disassembly;
 pub use sizes::sizes;
 
 /// Why there is nothing to list.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ListingError {
     /// The ELF file cannot be read.
-    #[error(transparent)]
-    Symbols(#[from] SymbolsError),
+    Symbols(SymbolsError),
     /// It is a flat image alone.
-    #[error("a flat image has no names: give the program's ELF file")]
     NoElf,
     /// No function has that name.
-    #[error("no function of the program has `{0}` in its name: `cargo xtask size NAME` lists them")]
     NoFunction(String),
+}
+
+impl fmt::Display for ListingError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Symbols(error) => error.fmt(f),
+            Self::NoElf => f.write_str("a flat image has no names: give the program's ELF file"),
+            Self::NoFunction(name) => write!(
+                f,
+                "no function of the program has `{name}` in its name: `cargo xtask size NAME` lists them"
+            ),
+        }
+    }
+}
+
+impl Error for ListingError {}
+
+impl From<SymbolsError> for ListingError {
+    fn from(error: SymbolsError) -> Self {
+        Self::Symbols(error)
+    }
 }
 
 /// The names of a program, and its functions and variables: each once, with its name as it stands in the source.

@@ -3,6 +3,35 @@
 use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Wants};
 
 /// Looks at a run.
+///
+/// ```
+/// use flatland_machine::{EngineChoice, Event, Machine, Outcome, Program, RunError, Wants};
+/// use flatland_tools::{Observer, Verdict, observe};
+///
+/// /// Counts what the guest sends and receives.
+/// struct Counter(usize);
+///
+/// impl Observer for Counter {
+///     fn wants(&self) -> Wants {
+///         Wants { transfers: true, ..Wants::default() }
+///     }
+///
+///     fn observe(&mut self, _machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
+///         if let Event::Transfer(transfer) = event {
+///             self.0 += transfer.data.len();
+///         }
+///         Ok(Verdict::Continue)
+///     }
+/// }
+///
+/// // in al, 0xe9; out 0xe9, al; hlt
+/// let program = Program::from_bytes(vec![0xe4, 0xe9, 0xe6, 0xe9, 0xf4])?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).input("a").build(&program)?;
+/// let mut counter = Counter(0);
+/// assert_eq!(observe(&mut machine, &mut [&mut counter])?, Outcome::Halted);
+/// assert_eq!(counter.0, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Observer {
     /// The run is about to begin.
     fn begins(&mut self, _machine: &mut Machine) -> Result<Verdict, RunError> {
@@ -27,6 +56,7 @@ pub trait Observer {
 
 /// What an observer makes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The run goes on as it would without it.
     Continue,

@@ -10,6 +10,8 @@ mod paint;
 mod source;
 mod text;
 
+use std::error::Error;
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -32,6 +34,7 @@ pub use source::Snippet;
 
 /// When the calls are shown that led to a fault, a panic or where the guest was stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Backtraces {
     /// Where there are names for them, without what every program has.
     #[default]
@@ -56,12 +59,33 @@ impl FromStr for Backtraces {
 }
 
 /// It is none of the words for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a choice: give auto, always or never")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownBacktraces;
 
+impl fmt::Display for UnknownBacktraces {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("not a choice: give auto, always or never")
+    }
+}
+
+impl Error for UnknownBacktraces {}
+
 /// How a run ended, as far as it is of interest.
+///
+/// ```
+/// use flatland_machine::{EngineChoice, Machine, Program};
+/// use flatland_tools::report::{Backtraces, Report};
+///
+/// // ud2
+/// let program = Program::from_bytes(vec![0x0f, 0x0b])?;
+/// let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program)?;
+/// let outcome = machine.run()?;
+/// let report = Report::new(&outcome, machine.engine(), program.elf(), Backtraces::Auto);
+/// assert!(report.message().unwrap().starts_with("invalid opcode (#UD) at 0x00000000: "));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Report {
     /// How it ended. Where the engine knew only where an instruction ended, and it was found, it is told exactly.
     pub outcome: Outcome,
@@ -81,6 +105,7 @@ pub struct Report {
 
 /// What the processor was about to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Processor {
     /// The instruction. None where it is not known, or where no memory is.
     pub instruction: Option<Instruction>,

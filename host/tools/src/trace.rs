@@ -10,6 +10,7 @@ mod lines;
 mod names;
 mod transfers;
 
+use std::error::Error;
 use std::fmt;
 use std::io::Write;
 use std::ops::Range;
@@ -30,6 +31,7 @@ use transfers::TransferTrace;
 
 /// What is traced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kind {
     /// Each transfer at a port.
     Io,
@@ -53,12 +55,20 @@ impl FromStr for Kind {
 }
 
 /// There is no such trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no trace: choose io, calls or insn")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownKind;
+
+impl fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("no trace: choose io, calls or insn")
+    }
+}
+
+impl Error for UnknownKind {}
 
 /// Where a guest must be for a line to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Filter {
     /// In a function whose name contains this.
     Function(String),
@@ -85,9 +95,16 @@ impl FromStr for Filter {
 }
 
 /// There is no such filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no filter: give part of a function's name, or addresses such as 0x100-0x200")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongFilter;
+
+impl fmt::Display for WrongFilter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("no filter: give part of a function's name, or addresses such as 0x100-0x200")
+    }
+}
+
+impl Error for WrongFilter {}
 
 /// What to trace, and how much of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

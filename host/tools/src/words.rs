@@ -61,7 +61,7 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
         Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
             "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
         )),
-        _ => None,
+        other => Some(format!("{other:?}{place}")),
     }
 }
 
@@ -130,6 +130,7 @@ impl fmt::Display for What<'_> {
                 Some(mnemonic) => write!(f, "instruction {engine} cannot run here: {mnemonic}"),
                 None => write!(f, "bytes {engine} cannot run here: {}", hex(code.as_slice())),
             },
+            other => write!(f, "{other:?}"),
         }
     }
 }
@@ -207,6 +208,7 @@ pub fn advice(kind: &FaultKind) -> String {
         FaultKind::Unsupported { engine, code } => {
             unsupported_advice(engine, instruction::first(&code)).into()
         }
+        _ => "look at the instruction there".into(),
     }
 }
 

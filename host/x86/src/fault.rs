@@ -47,6 +47,7 @@ impl fmt::Display for Location {
 
 /// The kinds of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FaultKind {
     /// A CPU exception for which the guest has no handler.
     Exception {

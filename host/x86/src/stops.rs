@@ -5,7 +5,8 @@ use core::fmt;
 
 use crate::Access;
 
-/// Where a run is to stop. Without any stops it runs at full speed.
+/// Where a run is to stop. With none of it set, nothing is slower. More may come: write `..Stops::default()` behind what
+/// you name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
     /// After each instruction.
@@ -60,6 +61,7 @@ impl Watchpoint {
 
 /// Which of the [`Stops`] has stopped the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DebugStop {
     /// One instruction has been executed.
     Step,

@@ -1,5 +1,6 @@
 //! Where a debugger may connect from: this machine, and nowhere else. Whoever connects owns the guest.
 
+use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ const PORT: u16 = 1234;
 
 /// An address of this machine that no other one can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Address {
     /// A port of the loopback interface.
     Loopback(SocketAddr),
@@ -42,20 +44,31 @@ impl fmt::Display for Address {
 }
 
 /// Why nobody can be let in there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AddressError {
     /// It can be reached from elsewhere.
-    #[error(
-        "not an address of this machine alone, and whoever connects owns the guest: give a port, such as 1234, or a \
-         unix socket, such as unix:/tmp/gdb; from elsewhere, come through ssh -L 1234:127.0.0.1:1234"
-    )]
     NotLoopback,
     /// It is none.
-    #[error(
-        "not an address: give a port, such as 1234 or 127.0.0.1:1234, or a unix socket, such as unix:/tmp/gdb"
-    )]
     Unknown,
 }
+
+impl fmt::Display for AddressError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotLoopback => {
+                "not an address of this machine alone, and whoever connects owns the guest: give a port, such as \
+                 1234, or a unix socket, such as unix:/tmp/gdb; from elsewhere, come through ssh -L \
+                 1234:127.0.0.1:1234"
+            }
+            Self::Unknown => {
+                "not an address: give a port, such as 1234 or 127.0.0.1:1234, or a unix socket, such as unix:/tmp/gdb"
+            }
+        })
+    }
+}
+
+impl Error for AddressError {}
 
 impl FromStr for Address {
     type Err = AddressError;

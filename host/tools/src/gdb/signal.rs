@@ -17,11 +17,8 @@ pub fn signal(outcome: &Outcome) -> Option<Signal> {
             // No such device.
             FaultKind::Port { .. } => Signal::SIGSYS,
             FaultKind::TripleFault => Signal::SIGABRT,
-            FaultKind::Exception { .. }
-            | FaultKind::OutsideRam { .. }
-            | FaultKind::ReadOnly { .. }
-            | FaultKind::StackOverflow { .. }
-            | FaultKind::Guard { .. } => Signal::SIGSEGV,
+            // Another exception, or an access that memory refuses.
+            _ => Signal::SIGSEGV,
         },
         Outcome::Exited(status::PANIC) => Signal::SIGABRT,
         Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => Signal::SIGXCPU,

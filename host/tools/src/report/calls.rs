@@ -7,6 +7,7 @@ use crate::backtrace::{Backtrace, Broken};
 
 /// The calls that led somewhere, from the innermost on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Calls {
     /// One for each function, also for those that the compiler has inlined.
     pub calls: Vec<Call>,
@@ -20,6 +21,7 @@ pub struct Calls {
 
 /// A function that was called, and where in it the next one was.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Call {
     /// An address inside the instruction.
     pub address: u32,

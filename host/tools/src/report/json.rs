@@ -127,6 +127,8 @@ fn fault(outcome: &Outcome) -> Value {
         FaultKind::Unsupported { code, .. } => {
             json!({ "kind": "unsupported", "code": instruction::first(&code) })
         }
+        // Its words say what it is.
+        _ => json!({ "kind": "other" }),
     };
     let mut fault = json!({ "words": words::fault(kind, None) });
     if let (Value::Object(fault), Value::Object(own)) = (&mut fault, own) {
@@ -162,7 +164,7 @@ fn exits(stats: &Stats) -> Value {
     let mut ports = Map::new();
     for port in Port::ALL {
         for direction in Direction::ALL {
-            let Transfers { exits, bytes } = stats.transfers(port, direction);
+            let Transfers { exits, bytes, .. } = stats.transfers(port, direction);
             if exits > 0 {
                 let name = format!("{} {}", port.name(), direction.name());
                 ports.insert(name, json!({ "port": port.number(), "exits": exits, "bytes": bytes }));

@@ -7,6 +7,7 @@ use flatland_program::{Function, Source};
 
 /// A line of source, with those before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snippet {
     /// Where it is.
     pub source: Source,
