@@ -108,7 +108,7 @@ impl Shared {
     pub fn raise(&self, reason: u8) {
         self.note(reason);
         self.engine.interrupt();
-        // Either this load sees that the machine is_waiting, or the machine sees the reason before it is_waiting.
+        // Either this load sees that the machine waits, or the machine sees the reason before it waits.
         if self.is_waiting.load(Ordering::SeqCst) {
             self.waker.wake();
         }

@@ -188,8 +188,8 @@ impl Machine {
         InterruptHandle::new(self.shared.clone())
     }
 
-    /// Whether an interrupt is pending: the next [`Self::resume`] will return [`Event::Interrupted`]. For observers
-    /// that hold a run for a long time.
+    /// Whether an interrupt is pending: the next [`Self::resume`] will return
+    /// [`Event::Interrupted`](crate::Event::Interrupted). For observers that hold a run for a long time.
     pub fn is_interrupted(&self) -> bool {
         self.shared.reasons() & reason::REQUESTED != 0
     }

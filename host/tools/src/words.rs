@@ -139,8 +139,8 @@ fn is_null(address: u32) -> bool {
     address < PAGE_SIZE
 }
 
-/// A fault in words, without its location: `divide error (#DE)`. `section` is the name of the section of
-/// [`section_address`].
+/// A fault in words, without its location: `divide error (#DE)`. `section` is the name of the section
+/// that the guest must not write.
 pub fn fault(kind: &FaultKind, section: Option<&str>) -> String {
     match (kind, section_address(kind), section) {
         (FaultKind::ReadOnly { address }, Some(_), Some(section)) => {
@@ -158,7 +158,7 @@ fn section_address(kind: &FaultKind) -> Option<u32> {
     }
 }
 
-/// FaultWords the user can do about the fault.
+/// What the user can do about the fault.
 pub fn advice(kind: &FaultKind) -> String {
     match *kind {
         FaultKind::Exception { .. } => {
@@ -210,7 +210,7 @@ pub fn advice(kind: &FaultKind) -> String {
     }
 }
 
-/// FaultWords to do about an instruction that an engine does not support. Names another engine only if it helps.
+/// What to do about an instruction that an engine does not support. Names another engine only if it helps.
 fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
     if instruction::mnemonic(code).is_none() {
         "look for a jump that went wrong, or data among the code"

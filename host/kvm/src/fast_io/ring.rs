@@ -16,7 +16,7 @@ pub fn collects(port: u16) -> bool {
     PORTS.into_iter().any(|known| known.number() == port)
 }
 
-/// The ring is enabled after this many output exits. A VM with a ring collects 13 ms to close (an SRCU grace period),
+/// The ring is enabled after this many output exits. A VM with a ring takes 13 ms to close (an SRCU grace period),
 /// about as long as this many exits take. A guest with little output is faster without the ring.
 const EXITS_UNTIL_ENABLED: u32 = 1000;
 
