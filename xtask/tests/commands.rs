@@ -342,7 +342,7 @@ fn the_elf_file_names_functions_and_lines() {
     command.args(["-c", script, env!("CARGO_BIN_EXE_xtask")]).current_dir(root());
     let output = run(&mut command, b"");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let place = " in flatland_guest::port::read_byte (src/port.rs:";
+    let place = " in flatland_guest::port::read_byte, called in answer::main (src/bin/answer.rs:";
     assert!(stderr.starts_with("flatland: time limit of 0.1 s reached, the guest at 0x"), "{stderr}");
     assert!(stderr.contains(place), "{stderr}");
     assert_eq!(output.status.code(), Some(124));
