@@ -1,7 +1,7 @@
-//! Rust code on a bare 32-bit processor: the machine, and the tools that look at its runs.
+//! Rust code on a bare 32-bit processor: the machine, and the tools that observe its runs.
 //!
-//! A program is a flat image, which lies at address 0 of a machine's RAM when it starts, and all it can do is compute and
-//! talk at ports. Make a [`Machine`] of it with [`Machine::builder`] and [run](Machine::run) it:
+//! A program is a flat image, which is at address 0 of a machine's RAM when it starts. It can only compute and
+//! transfer bytes at ports. Make a [`Machine`] with [`Machine::builder`] and [run](Machine::run) it:
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,16 +27,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Machine::resume`] runs to the next [`Event`] only. The tools are loops over it: `gdb`, `trace` and `report`, each
-//! behind a feature of its name; `observe` has several look at one run.
+//! [`Machine::resume`] runs only to the next [`Event`]. The tools `gdb`, `trace` and `report` are built on it, each
+//! in a feature of its name. `observe` runs the machine with several of them.
 //!
-//! | feature | what it brings | default |
+//! | feature | adds | default |
 //! |---|---|---|
-//! | `kvm` | the engine that lets Linux run the processor | yes |
+//! | `kvm` | the engine that runs the guest with Linux KVM | yes |
 //! | `symbols` | names and lines from ELF files | yes |
-//! | `gdb` | a debugger at a run | yes |
-//! | `trace` | what a guest does, line by line | yes |
-//! | `report` | how a run ended, for people and for programs | yes |
+//! | `gdb` | a debugger for a run | yes |
+//! | `trace` | a log of what a guest does | yes |
+//! | `report` | how a run ended, as text and as JSON | yes |
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 pub use flatland_kvm as kvm;

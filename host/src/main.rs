@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs an image, says what there is to say, and returns the status.
+/// Runs an image, reports how the run ended, and returns the exit status.
 fn run(options: &Options) -> u8 {
     let start = Instant::now();
     let (mut machine, given) = match machine(options) {
@@ -97,13 +97,13 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &stats(&mut machine));
     }
     if !text.is_empty() {
-        // Whoever does not read the guest's output does not hold this up. As in `say`, nobody is left to tell if that fails.
+        // A blocked reader of the guest's output does not delay this. As in `say`, a failure cannot be reported.
         let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_notes_within(Duration::MAX));
     }
     status
 }
 
-/// Runs the guest with the tools that the command line asks for, and says what became of the trace.
+/// Runs the guest with the tools that the command line asks for. Also returns why the trace is incomplete, if it is.
 fn run_to_end(
     options: &Options,
     machine: &mut Machine,
@@ -134,7 +134,7 @@ fn run_to_end(
     Ok((ended, error.map(|error| error.to_string())))
 }
 
-/// What traces the run.
+/// The trace that the command line asks for.
 fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result<Trace, String> {
     let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
     let symbols = match symbols.map(|path| Symbols::open(path, &read)) {
@@ -161,7 +161,7 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
     Ok(Trace::new(settings, symbols, sink))
 }
 
-/// What of the command line was found to be usable.
+/// The files of the command line that could be opened.
 struct Given<'a> {
     /// The ELF file, if it is this program's.
     symbols: Option<&'a Path>,
@@ -169,7 +169,7 @@ struct Given<'a> {
     report: Option<(File, &'a Path)>,
 }
 
-/// What the run has cost, in one line.
+/// The cost of the run, in one line.
 fn stats(machine: &mut Machine) -> String {
     let engine = machine.engine();
     let name = engine.name();
@@ -180,7 +180,7 @@ fn stats(machine: &mut Machine) -> String {
     format!("stats: {name}, {instructions}, {}", machine.stats())
 }
 
-/// Everything that must be there before the first instruction. An error is one sentence.
+/// The machine, with all files open. An error is one sentence.
 fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     let program_error = |error: &dyn std::fmt::Display, hint: &str| {
         format!("cannot run `{}`: {error}{hint}", options.program.display())
@@ -193,7 +193,7 @@ fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
         program_error(&error, hint)
     })?;
     if let Some(symbols) = &options.symbols {
-        // Read when there is something to report; a wrong path is worth knowing at once.
+        // Its contents are read only for a report. Opening it now reports a wrong path before the run.
         File::open(symbols).map_err(|error| {
             format!("cannot read --symbols `{}` ({error}): check the path", symbols.display())
         })?;
@@ -202,7 +202,7 @@ fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
         }
     }
     let report = match &options.report {
-        // Before the run: what it has cost to come here would be lost.
+        // Created before the run: a failure afterwards would lose the results of the run.
         Some(path) => match File::create(path) {
             Ok(file) => Some((file, &**path)),
             Err(error) => {
@@ -253,7 +253,7 @@ fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     Ok((machine, Given { symbols, report }))
 }
 
-/// Why there is no machine, with the options that would help.
+/// Why the machine cannot be built, with the options that would help.
 fn build_message(
     error: &BuildError,
     options: &Options,
@@ -280,13 +280,13 @@ fn engine_message(error: &ChoiceError) -> String {
     }
 }
 
-/// Says something of our own: on standard error, and marked so that nobody takes it for the guest's. There
-/// is nobody left to tell if that fails.
+/// Writes a message of the host to standard error, marked to distinguish it from the guest's. A failure cannot be
+/// reported.
 fn say(message: &str) {
     let _ = io::stderr().write_all(line(Paint::for_standard_error(), message).as_bytes());
 }
 
-/// A line of our own, marked as such.
+/// A line of the host, marked as such.
 fn line(paint: Paint, message: &str) -> String {
     format!("{} {message}\n", paint.mark("flatland:"))
 }

@@ -76,39 +76,39 @@ pub enum Command {
 pub struct Options {
     /// The program: an ELF file or a flat image.
     pub program: PathBuf,
-    /// Where names and lines come from.
+    /// The ELF file with names and lines.
     pub symbols: Option<PathBuf>,
-    /// RAM.
+    /// The size of RAM.
     pub memory: MemorySize,
-    /// How much of it is the stack's.
+    /// The size of the stack, which is part of RAM.
     pub stack: Option<MemorySize>,
-    /// What runs the processor.
+    /// The engine that runs the processor.
     pub engine: EngineChoice,
-    /// Where a debugger may connect.
+    /// The address where gdb may connect.
     pub gdb: Option<Address>,
-    /// Whether to say what the run has cost.
+    /// Whether to print the cost of the run.
     pub stats: bool,
-    /// When to show the calls that led somewhere.
+    /// When to show the calls that led to the end of the run.
     pub backtraces: Backtraces,
-    /// Where to write how the run ended.
+    /// Where to write the report of the run.
     pub report: Option<PathBuf>,
-    /// The most instructions that may be executed.
+    /// The instruction limit.
     pub max_instructions: Option<u64>,
-    /// The longest the run may take.
+    /// The time limit.
     pub timeout: Option<Duration>,
-    /// When the guest's clock begins, since 1970, if it is to tell the same in each run.
+    /// When the guest's clock begins, since 1970, if runs are to be repeatable.
     pub clock: Option<Duration>,
-    /// What the guest's random bytes are made of, if they are to be the same in each run.
+    /// The seed of the guest's random bytes, if runs are to be repeatable.
     pub seed: Option<u64>,
-    /// What to write of what the guest does.
+    /// The kinds of trace to write.
     pub trace: Vec<trace::Kind>,
-    /// Where to.
+    /// The file for the trace.
     pub trace_file: Option<PathBuf>,
-    /// What of it.
+    /// Which part of the guest to trace.
     pub trace_filter: Option<Filter>,
-    /// How many lines of it.
+    /// The most lines of the trace.
     pub trace_limit: Option<u64>,
-    /// What the guest is told as its arguments.
+    /// The guest's arguments.
     pub arguments: Vec<OsString>,
 }
 
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_dashes_is_the_guests() {
+    fn arguments_after_dashes_are_the_guests() {
         for line in ["a.bin -- --stats -- b", "-- --stats -- b"] {
             let with_image = line.starts_with("a.bin");
             let parsed = parse_words(line);
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_command_lines_are_named() {
+    fn errors_name_the_wrong_option() {
         for (line, message) in [
             ("", "no program is given"),
             ("a b", "`b` is one argument too many, after the program `a`"),

@@ -1,4 +1,4 @@
-//! The signals a person or a system ends a program with: they interrupt the run, so that it ends in good order.
+//! The signals that end a program: they interrupt the run, so that its output and its report are written.
 
 use flatland::{InterruptHandle, Signal};
 
@@ -31,23 +31,23 @@ mod linux {
         }
     }
 
-    /// Has Ctrl-C, SIGTERM and SIGHUP interrupt this run instead of ending the process on the spot. A second one of the
-    /// same kind does end the process.
+    /// Makes Ctrl-C, SIGTERM and SIGHUP interrupt this run instead of ending the process at once. A second signal of
+    /// the same kind ends the process.
     ///
-    /// A signal that the parent had ignored, as `nohup` does with SIGHUP, stays ignored.
+    /// A signal that the parent process ignored, as `nohup` does with SIGHUP, stays ignored.
     pub fn listen(run: InterruptHandle) -> io::Result<()> {
         RUN.get_or_init(|| run);
-        // No SA_RESTART: a blocked write must come back.
+        // Without SA_RESTART, so that a blocked write returns.
         let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::SA_RESETHAND, SigSet::empty());
         for signal in SIGNALS {
-            // SAFETY: the handler is async-signal-safe: it stores a number, and an interrupt is.
+            // SAFETY: the handler is async-signal-safe: it stores a number and calls `InterruptHandle::interrupt`.
             let before = unsafe { sigaction(signal, &action) }?;
             if matches!(before.handler(), SigHandler::SigIgn) {
-                // SAFETY: this puts back what was there.
+                // SAFETY: this restores the previous action.
                 unsafe { sigaction(signal, &before) }?;
             }
         }
-        // Whoever started us may have had them blocked.
+        // The parent process may have blocked the signals.
         SIGNALS.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(())
     }
@@ -58,13 +58,13 @@ mod linux {
     }
 }
 
-/// Does nothing here: the operating system's own way to end a program stays.
+/// Does nothing: on other systems a signal ends the process at once.
 #[cfg(not(target_os = "linux"))]
 pub fn listen(_: InterruptHandle) -> std::io::Result<()> {
     Ok(())
 }
 
-/// None here.
+/// On other systems signals are not recorded.
 #[cfg(not(target_os = "linux"))]
 pub fn received() -> Option<Signal> {
     None

@@ -1,55 +1,56 @@
-//! Removes the debug information of functions that the linker has dropped.
+//! Removes stale debug information of functions that the linker discarded.
 //!
-//! Linkers drop functions that nobody calls and leave their descriptions, at an address that stands for nowhere. For most
-//! linkers that is 0, which is a place here: the first functions of a program would get the names and lines of dropped
-//! ones. For guests it is [`NOWHERE`], which debuggers do not know: gdb 13 sets breakpoints in dropped functions, where
-//! they never hit. This empties the ranges of dropped functions in .debug_info, and their rows in .debug_line, in place.
-//! DWARF 4 and 5, sections 7.5 (units and forms), 6.2 (line programs) and 2.17.3 (range lists).
+//! Linkers discard functions that are never called and leave their debug information, with an address that stands for
+//! no address. Most linkers use 0, which is a valid address here: the first functions of a program would get the
+//! names and lines of discarded ones. Guests are linked with [`NOWHERE`], which debuggers do not know: gdb 13 sets
+//! breakpoints in discarded functions, where they never hit. This module empties the ranges of discarded functions in
+//! .debug_info, and their rows in .debug_line, in place. DWARF 4 and 5, sections 7.5 (units and forms), 6.2 (line
+//! programs) and 2.17.3 (range lists).
 //!
-//! Only one function begins at 0. Of the descriptions that begin there, the one stays whose length agrees with the symbol
-//! table; where several agree, none.
+//! At most one function really begins at 0. Of the entries that begin at 0, the one whose length matches the symbol
+//! table is kept. If several match, none is kept.
 
 use std::ops::Range;
 
 use crate::Elf;
 
-/// Where the linker says that dropped functions are: `dead-reloc-in-nonalloc` in i686-bare.json.
+/// The address that the linker gives to discarded functions: `dead-reloc-in-nonalloc` in i686-bare.json.
 const NOWHERE: u32 = 0xf000_0000;
 
-/// Removes dropped functions from the debug information of this file. What is not understood stays as it is.
+/// Removes discarded functions from the debug information of this file. Data in an unknown form is left unchanged.
 pub fn remove_dropped(file: &mut [u8]) {
     let Ok(elf) = Elf::parse(&*file) else { return };
     let [info, abbreviations, lines, addresses, ranges] =
         [".debug_info", ".debug_abbrev", ".debug_line", ".debug_addr", ".debug_rnglists"].map(|name| {
-            // Where a section lies in the file.
+            // The range of a section in the file.
             let bytes = elf.section(name).ok().flatten()?;
             let start = bytes.as_ptr().addr() - file.as_ptr().addr();
             Some(start..start + bytes.len())
         });
-    let at_0 = AtZero::of(&elf);
+    let at_zero = AtZero::of(&elf);
     if let (Some(info), Some(abbreviations)) = (info, abbreviations) {
         let sections = Sections {
             abbreviations: &file[abbreviations],
             addresses: addresses.map(|range| &file[range]).unwrap_or_default(),
             ranges: ranges.clone().map(|range| &file[range]).unwrap_or_default(),
         };
-        let dropped = dropped_ranges(&file[info.clone()], &sections, &at_0);
+        let dropped = discarded_ranges(&file[info.clone()], &sections, &at_zero);
         empty(&mut file[info], dropped.lengths);
         empty(&mut file[ranges.unwrap_or_default()], dropped.lists);
     }
     if let Some(lines) = lines {
-        remove_rows(&mut file[lines], &at_0);
+        remove_rows(&mut file[lines], &at_zero);
     }
 }
 
-/// What the symbol table says of address 0, and of what may begin there.
+/// The symbol table's information about address 0, and about the code that may begin there.
 #[derive(Default)]
 struct AtZero {
-    /// How long the function there is; under several names, or none if that is not said.
+    /// The length of the function at 0: several if it has several names, none if it is unknown.
     functions: Vec<u32>,
-    /// Where functions and code end, in order.
+    /// The ends of functions and of code sections, in order.
     ends: Vec<u32>,
-    /// Where the first function of known size begins.
+    /// The start of the first function of known size.
     first: Option<u32>,
 }
 
@@ -63,26 +64,26 @@ impl AtZero {
         ends.extend(functions.clone().map(|symbol| symbol.start.saturating_add(symbol.size)));
         ends.sort_unstable();
         let first = functions.clone().next().map(|symbol| symbol.start);
-        let at_0 = functions.take_while(|symbol| symbol.start == 0);
-        Self { functions: at_0.map(|symbol| symbol.size).collect(), ends, first }
+        let at_zero = functions.take_while(|symbol| symbol.start == 0);
+        Self { functions: at_zero.map(|symbol| symbol.size).collect(), ends, first }
     }
 
     fn is_function(&self, len: u32) -> bool {
         self.functions.contains(&len)
     }
 
-    /// Whether functions of known size end there, as they do where an object file ends.
+    /// Whether code of this length ends where a function of known size ends, as the code of an object file does.
     fn is_end(&self, len: u32) -> bool {
         self.ends.binary_search(&len).is_ok()
     }
 
-    /// Whether something so long may be assembly, which often says no sizes: it ends before the first function that does.
+    /// Whether code of this length may be assembly, which often has no symbol sizes: it ends before the first sized symbol.
     fn may_be_assembly(&self, len: u32) -> bool {
         self.functions.is_empty() && self.first.is_none_or(|first| len <= first)
     }
 
-    /// Which of the things that begin at 0 and are so long were dropped: all but the only one that meets the first
-    /// criterion that any meets.
+    /// Which of the items that begin at 0, with their lengths, were discarded: all but the one that meets the first
+    /// criterion that any item meets. If several meet it, all were discarded.
     fn dropped<T>(&self, things: Vec<(u32, T)>, criteria: &[fn(&Self, u32) -> bool]) -> Vec<T> {
         let meeting = |is_met: &fn(&Self, u32) -> bool| -> Vec<usize> {
             things
@@ -99,14 +100,14 @@ impl AtZero {
     }
 }
 
-/// Puts zeros here.
+/// Fills these ranges with zeros.
 fn empty(bytes: &mut [u8], ranges: Vec<Range<usize>>) {
     for range in ranges {
         bytes[range].fill(0);
     }
 }
 
-/// A place in a section.
+/// A position in a section.
 #[derive(Clone, Copy)]
 struct Cursor<'a> {
     bytes: &'a [u8],
@@ -183,14 +184,14 @@ impl Cursor<'_> {
     }
 }
 
-/// What the entries of one kind consist of.
+/// The attributes of one kind of entry.
 struct Abbreviation {
     tag: u64,
-    /// Attributes and their forms.
+    /// The attributes and their forms.
     attributes: Vec<(u64, u64)>,
 }
 
-/// The abbreviations of a unit, by code: compilers number them from 1 on.
+/// The abbreviations of a unit, by code. Compilers number the codes from 1.
 fn abbreviations(bytes: &[u8], at: u32) -> Option<Vec<Abbreviation>> {
     const IMPLICIT_CONST: u64 = 0x21;
     let mut cursor = Cursor { bytes, at: at as usize };
@@ -218,7 +219,7 @@ fn abbreviations(bytes: &[u8], at: u32) -> Option<Vec<Abbreviation>> {
     }
 }
 
-/// Where a unit of a section begins behind its length, and where it ends.
+/// For each unit of a section, the offset after its length field and the offset of its end.
 fn units(bytes: &[u8]) -> Vec<(usize, usize)> {
     let mut units = Vec::new();
     let mut cursor = Cursor { bytes, at: 0 };
@@ -232,42 +233,42 @@ fn units(bytes: &[u8]) -> Vec<(usize, usize)> {
     units
 }
 
-/// What .debug_info refers to.
+/// The sections that .debug_info refers to.
 struct Sections<'a> {
     abbreviations: &'a [u8],
     addresses: &'a [u8],
     ranges: &'a [u8],
 }
 
-/// Where ranges of functions stand.
+/// The offsets of the ranges of functions.
 #[derive(Default)]
 struct Ranges {
-    /// In .debug_info: lengths.
+    /// Length fields in .debug_info.
     lengths: Vec<Range<usize>>,
-    /// In .debug_rnglists: the first byte of a list.
+    /// Lists in .debug_rnglists, each as its first byte.
     lists: Vec<Range<usize>>,
 }
 
-/// Finds the ranges of dropped functions.
-fn dropped_ranges(info: &[u8], sections: &Sections, at_0: &AtZero) -> Ranges {
+/// Finds the ranges of discarded functions.
+fn discarded_ranges(info: &[u8], sections: &Sections, at_zero: &AtZero) -> Ranges {
     let mut dropped = Ranges::default();
-    let mut from_0 = Vec::new();
+    let mut from_zero = Vec::new();
     for (start, end) in units(info) {
-        // What was found before something was not understood is right all the same.
-        let _ = find_ranges(&info[..end], start, sections, at_0, &mut dropped, &mut from_0);
+        // Ranges found before an unknown form are still valid.
+        let _ = find_ranges(&info[..end], start, sections, at_zero, &mut dropped, &mut from_zero);
     }
-    dropped.lengths.extend(at_0.dropped(from_0, &[AtZero::is_function]));
+    dropped.lengths.extend(at_zero.dropped(from_zero, &[AtZero::is_function]));
     dropped
 }
 
-/// Finds the ranges of dropped functions in a unit, and the lengths of functions that begin at 0.
+/// Finds the ranges of discarded functions in a unit, and the lengths of functions that begin at 0.
 fn find_ranges(
     info: &[u8],
     start: usize,
     sections: &Sections,
-    at_0: &AtZero,
+    at_zero: &AtZero,
     dropped: &mut Ranges,
-    from_0: &mut Vec<(u32, Range<usize>)>,
+    from_zero: &mut Vec<(u32, Range<usize>)>,
 ) -> Option<()> {
     const LOW_PC: u64 = 0x11;
     const HIGH_PC: u64 = 0x12;
@@ -297,7 +298,7 @@ fn find_ranges(
     let mut addr_base: Option<u64> = None;
     while cursor.at < info.len() {
         let code = usize::try_from(cursor.leb128()?).ok()?;
-        // 0 ends the children of an entry.
+        // 0 ends a list of child entries.
         let Some(index) = code.checked_sub(1) else { continue };
         let abbreviation = abbreviations.get(index)?;
         let is_function = abbreviation.tag == SUBPROGRAM;
@@ -318,14 +319,15 @@ fn find_ranges(
                     let place = value.at..cursor.at;
                     match (low_pc, value.fixed(form)) {
                         (Some(NOWHERE), Some(_)) => dropped.lengths.push(place),
-                        (Some(0), Some(len)) if is_function => from_0.push((len, place)),
+                        (Some(0), Some(len)) if is_function => from_zero.push((len, place)),
                         _ => {}
                     }
                 }
                 (RANGES, SEC_OFFSET) if is_function && version == 5 => {
                     let at = value.number::<4>()? as usize;
-                    let pieces = from_0_in_list(Cursor { bytes: sections.ranges, at }).unwrap_or_default();
-                    if !pieces.is_empty() && !pieces.iter().any(|len| at_0.is_function(*len)) {
+                    let pieces =
+                        lengths_from_zero_in_list(Cursor { bytes: sections.ranges, at }).unwrap_or_default();
+                    if !pieces.is_empty() && !pieces.iter().any(|len| at_zero.is_function(*len)) {
                         dropped.lists.push(at..at + 1);
                     }
                 }
@@ -336,9 +338,9 @@ fn find_ranges(
     Some(())
 }
 
-/// How long the ranges of a list are that begin at 0 (DWARF 5, section 2.17.3).
-fn from_0_in_list(mut list: Cursor) -> Option<Vec<u32>> {
-    /// A compiler makes a few. Broken files may have no end.
+/// The lengths of the ranges in a list that begin at 0 (DWARF 5, section 2.17.3).
+fn lengths_from_zero_in_list(mut list: Cursor) -> Option<Vec<u32>> {
+    /// Compilers write a few entries. A list in a broken file may have no end.
     const MOST_ENTRIES: usize = 1000;
     let mut lengths = Vec::new();
     for _ in 0..MOST_ENTRIES {
@@ -368,21 +370,21 @@ fn from_0_in_list(mut list: Cursor) -> Option<Vec<u32>> {
     None
 }
 
-/// A sequence of rows: the lines of code that lies together.
+/// A sequence of rows: the lines of contiguous code.
 struct Sequence {
-    /// Its line program.
+    /// The sequence's line program.
     program: Range<usize>,
     start: u32,
     end: u32,
 }
 
-/// Removes the rows of dropped functions.
-fn remove_rows(lines: &mut [u8], at_0: &AtZero) {
+/// Removes the rows of discarded functions.
+fn remove_rows(lines: &mut [u8], at_zero: &AtZero) {
     let mut sequences = Vec::new();
     for (start, end) in units(lines) {
         let _ = find_sequences(&lines[..end], start, &mut sequences);
     }
-    let from_0: Vec<_> = sequences
+    let from_zero: Vec<_> = sequences
         .iter()
         .filter(|sequence| sequence.start == 0)
         .map(|sequence| (sequence.end, sequence.program.clone()))
@@ -392,10 +394,11 @@ fn remove_rows(lines: &mut [u8], at_0: &AtZero) {
         .filter(|sequence| sequence.start == NOWHERE)
         .map(|sequence| sequence.program)
         .collect();
-    // The function at 0 has its own sequence, or is the first of those in an object file.
-    dropped.extend(at_0.dropped(from_0, &[AtZero::is_function, AtZero::is_end, AtZero::may_be_assembly]));
+    // The function at 0 has its own sequence, or is the first one in the sequence of an object file.
+    dropped
+        .extend(at_zero.dropped(from_zero, &[AtZero::is_function, AtZero::is_end, AtZero::may_be_assembly]));
     for program in dropped {
-        // An operation that does nothing.
+        // An opcode without effect on addresses and lines.
         const SET_BASIC_BLOCK: u8 = 7;
         lines[program].fill(SET_BASIC_BLOCK);
     }
@@ -424,7 +427,7 @@ fn find_sequences(lines: &[u8], start: usize, sequences: &mut Vec<Sequence>) -> 
     let opcode_base = cursor.number::<1>()?;
     let operands = lines.get(cursor.at..cursor.at.checked_add((opcode_base as usize).checked_sub(1)?)?)?;
     cursor.at = program;
-    // The first address that was set, and the current one.
+    // The start of the sequence, the first address that was set, and the current address.
     let (mut begin, mut first, mut address) = (program, None, 0_u32);
     let advance = |address: &mut u32, by: u32| {
         *address = address.wrapping_add(by.wrapping_mul(minimum_instruction_length));
@@ -471,7 +474,7 @@ fn find_sequences(lines: &[u8], start: usize, sequences: &mut Vec<Sequence>) -> 
 mod tests {
     use super::*;
 
-    /// A unit with its length before it.
+    /// A unit, preceded by its length.
     fn unit(body: &[u8]) -> Vec<u8> {
         [&(body.len() as u32).to_le_bytes(), body].concat()
     }
@@ -486,13 +489,13 @@ mod tests {
     ];
 
     /// A function of 9 bytes begins at 0, and another one ends at 0x29.
-    fn at_0() -> AtZero {
+    fn at_zero() -> AtZero {
         AtZero { functions: vec![9], ends: vec![9, 0x29], first: Some(0) }
     }
 
     fn remove_ranges(info: &mut [u8], abbreviations: &[u8]) {
         let sections = Sections { abbreviations, addresses: &[0; 8], ranges: &[] };
-        let dropped = dropped_ranges(info, &sections, &at_0());
+        let dropped = discarded_ranges(info, &sections, &at_zero());
         empty(info, dropped.lengths);
     }
 
@@ -501,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_begin_nowhere_become_empty_and_nothing_else_changes() {
+    fn discarded_ranges_become_empty_and_nothing_else_changes() {
         #[rustfmt::skip]
         let entries = |dead: u8| [
             1, 0, 0, 0, 0xf0, dead, 0, 0, 0,
@@ -525,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_begin_nowhere_become_nothing() {
+    fn discarded_rows_are_removed() {
         // copy, advance_pc, fixed_advance_pc, a special one
         let rows = [1, 2, 0x80, 0x01, 9, 0, 1, 0x20];
         let sequence =
@@ -533,7 +536,7 @@ mod tests {
         let (live, dead) = (sequence(0x1000), sequence(NOWHERE));
         let nothing = vec![7; dead.len()];
         let mut lines = [line_program(&[&live, &dead, &live]), line_program(&[&dead])].concat();
-        remove_rows(&mut lines, &at_0());
+        remove_rows(&mut lines, &at_zero());
         assert_eq!(lines, [line_program(&[&live, &nothing, &live]), line_program(&[&nothing])].concat());
     }
 
@@ -551,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_may_stand_in_a_table_of_their_own() {
+    fn addresses_may_be_in_a_table() {
         // A unit with addr_base sec_offset; a function with low_pc addrx, high_pc data4.
         let abbreviations = &[1, 0x11, 1, 0x73, 0x17, 0, 0, 2, 0x2e, 0, 0x11, 0x1b, 0x12, 0x06, 0, 0, 0];
         let addresses = &[[0xff; 8], [0, 0, 0, 0, 0x10, 0, 0, 0]].concat();
@@ -562,7 +565,7 @@ mod tests {
         };
         let sections = Sections { abbreviations, addresses, ranges: &[] };
         let mut info = entries([9, 7, 7]);
-        let dropped = dropped_ranges(&info, &sections, &at_0());
+        let dropped = discarded_ranges(&info, &sections, &at_zero());
         empty(&mut info, dropped.lengths);
         assert_eq!(info, entries([9, 7, 0]));
     }
@@ -571,24 +574,24 @@ mod tests {
     fn of_rows_at_0_those_of_the_function_or_of_its_object_file_stay() {
         // set_address, advance_pc
         let sequence = |len: u8| [0, 5, 2, 0, 0, 0, 0, 2, len, 0, 1, 1];
-        let check_at = |at_0: &AtZero, lens: &[u8], kept: Option<u8>| {
+        let check_at = |at_zero: &AtZero, lens: &[u8], kept: Option<u8>| {
             let all: Vec<_> = lens.iter().map(|len| sequence(*len)).collect();
             let all: Vec<&[u8]> = all.iter().map(|sequence| &sequence[..]).collect();
             let expected: Vec<_> =
                 lens.iter().map(|len| if Some(*len) == kept { sequence(*len) } else { [7; 12] }).collect();
             let expected: Vec<&[u8]> = expected.iter().map(|sequence| &sequence[..]).collect();
             let mut lines = line_program(&all);
-            remove_rows(&mut lines, at_0);
+            remove_rows(&mut lines, at_zero);
             assert_eq!(lines, line_program(&expected), "{lens:?}");
         };
-        let check = |lens: &[u8], kept| check_at(&at_0(), lens, kept);
+        let check = |lens: &[u8], kept| check_at(&at_zero(), lens, kept);
         check(&[7, 9, 0x29], Some(9));
         check(&[7, 0x29], Some(0x29));
         check(&[0x29], Some(0x29));
         check(&[7], None);
         check(&[9, 9, 0x29], None);
         check(&[0x29, 0x29], None);
-        // Nothing is said of what lies at 0.
+        // The symbol table has no function at 0.
         let assembly = AtZero { functions: vec![], ends: vec![0x29], first: Some(0x10) };
         check_at(&assembly, &[0x11, 0xc, 0x28], Some(0xc));
         check_at(&assembly, &[0x10, 0xc], None);
@@ -596,24 +599,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_stays_as_it_is_and_is_no_panic() {
+    fn unknown_data_is_unchanged_and_does_not_panic() {
         let whole = info(&[1, 0, 0, 0, 0xf0, 9, 0, 0, 0, 0]);
         let lines = line_program(&[&[0, 5, 2, 0, 0, 0, 0xf0, 1, 0, 1, 1]]);
         for bytes in [&whole, &lines] {
             for len in 0..bytes.len() {
                 let mut cut = bytes[..len].to_vec();
                 remove_ranges(&mut cut, ABBREVIATIONS);
-                remove_rows(&mut cut, &at_0());
+                remove_rows(&mut cut, &at_zero());
                 assert_eq!(cut, bytes[..len]);
             }
-            // Each byte spoiled: some change something, none panics.
+            // With each byte corrupted: the result may differ, but nothing panics.
             for at in 0..bytes.len() {
                 for value in [0, 1, 0x7f, 0x80, 0xff] {
-                    let mut spoiled = bytes.clone();
-                    spoiled[at] = value;
-                    remove_ranges(&mut spoiled, ABBREVIATIONS);
-                    remove_rows(&mut spoiled, &at_0());
-                    assert_eq!(spoiled.len(), bytes.len());
+                    let mut corrupted = bytes.clone();
+                    corrupted[at] = value;
+                    remove_ranges(&mut corrupted, ABBREVIATIONS);
+                    remove_rows(&mut corrupted, &at_zero());
+                    assert_eq!(corrupted.len(), bytes.len());
                 }
             }
         }

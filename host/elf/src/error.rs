@@ -1,52 +1,52 @@
-//! Why an ELF file is no program.
+//! Why an ELF file is not a usable program.
 
 use std::error::Error;
 use std::fmt;
 
 use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
 
-/// Why an ELF file makes no flat image, or says nothing.
+/// Why no flat image can be made of an ELF file, or its sections and symbols cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ElfError {
-    /// It is of another kind of machine, or something else.
+    /// The file is for another machine, or is not an ELF file.
     NotElf,
-    /// It needs relocation.
+    /// The file needs relocation.
     NotStatic,
-    /// It contradicts itself, or it is truncated.
+    /// The file is inconsistent or truncated.
     Broken(String),
-    /// The processor starts elsewhere.
+    /// The entry is at this address instead of 0.
     Entry(u32),
-    /// There is no code where the processor starts.
+    /// No segment has bytes at the entry.
     NothingAtEntry,
     /// The segments at these addresses overlap.
     Overlap(u32, u32),
-    /// A segment lies where no machine has RAM.
+    /// A segment is outside the RAM of any machine.
     OutsideRam {
         /// Its first address.
         start: u32,
-        /// The address behind it.
+        /// The address after it.
         end: u64,
     },
-    /// A segment is to be loaded to another address than it runs at.
+    /// A segment's load address differs from its address in memory.
     Moved {
-        /// Where it runs.
+        /// The address in memory.
         segment: u32,
-        /// Where it is to be loaded.
+        /// The load address.
         to: u32,
     },
-    /// The image is larger than it may be.
+    /// The image is larger than allowed.
     TooLarge {
         /// Its size in bytes.
         size: u64,
-        /// The most it may have.
+        /// The largest allowed size in bytes.
         most: u32,
     },
-    /// The image would be mostly gaps.
+    /// The image would mostly consist of gaps.
     Sparse {
-        /// The segment behind the last one.
+        /// The segment after the last gap.
         segment: u32,
-        /// The bytes of all gaps up to there.
+        /// The total size of the gaps before it, in bytes.
         gaps: u64,
     },
     /// The section of this name is compressed.

@@ -1,7 +1,8 @@
 //! ELF files of guest programs: statically linked 32-bit x86 code, made by any linker.
 //!
-//! A flat image holds the loadable segments, each at its address, from address 0 on. `cargo xtask` makes images with this
-//! crate, and `flatland-program` opens ELF files with it. Everybody compiles it, so it has few dependencies.
+//! A flat image holds the loadable segments, each at its address, starting at address 0. `cargo xtask` makes images
+//! with this crate, and `flatland-program` opens ELF files with it. Every build compiles this crate, so it has few
+//! dependencies.
 
 mod dropped;
 mod error;
@@ -19,21 +20,21 @@ pub use error::ElfError;
 
 const LE: LittleEndian = LittleEndian;
 
-/// An ELF file of a program. What it keeps in memory is bounded by the file's length.
+/// An ELF file of a program. Its memory use is bounded by the file's length.
 pub struct Elf<'data, R: ReadRef<'data>> {
     data: R,
     header: &'data FileHeader32<LittleEndian>,
     segments: Vec<Segment>,
 }
 
-/// A loadable segment that takes memory, and is more than the file's own headers and notes.
+/// A loadable segment that takes memory. Segments with only the file's headers and notes are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The address of the first byte.
     pub start: u32,
-    /// Bytes in memory; what the file does not have is zero.
+    /// Bytes in memory. Bytes beyond the file's are zero.
     pub size: u32,
-    /// Whether the program may write there.
+    /// Whether the program may write to it.
     pub writable: bool,
     load_address: u32,
     offset: u32,
@@ -49,7 +50,7 @@ pub struct Section {
     pub start: u32,
     /// Bytes in memory.
     pub size: u32,
-    /// Whether it begins as zeros, and takes no bytes of the file.
+    /// Whether it begins as zeros, and has no bytes in the file.
     pub is_zeros: bool,
     /// Whether it holds instructions.
     pub is_code: bool,
@@ -58,23 +59,23 @@ pub struct Section {
 /// A function or a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symbol {
-    /// The name, as the linker has it.
+    /// The name in the symbol table.
     pub name: String,
     /// The address of the first byte.
     pub start: u32,
-    /// How many bytes; 0 where that is not said.
+    /// The size in bytes; 0 if it is unknown.
     pub size: u32,
     /// Whether it is a function.
     pub is_code: bool,
 }
 
 impl Segment {
-    /// The address behind the last byte.
+    /// The address after the last byte.
     pub fn end(&self) -> u64 {
         u64::from(self.start) + u64::from(self.size)
     }
 
-    /// Whether it holds nothing but what lies in these ranges of the file, which are in order.
+    /// Whether its bytes in the file are all in these ranges, which are sorted.
     fn lies_in(&self, ranges: &[Range<u64>]) -> bool {
         let mut at = u64::from(self.offset);
         let end = at + u64::from(self.file_size);
@@ -88,7 +89,7 @@ impl Segment {
 }
 
 impl Section {
-    /// Whether this address lies in it.
+    /// Whether this address is in it.
     pub fn contains(&self, address: u32) -> bool {
         address.checked_sub(self.start).is_some_and(|offset| offset < self.size)
     }
@@ -123,7 +124,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
             return Err(ElfError::NotStatic);
         }
 
-        // Linkers load these where nobody looks for them, as at 0x8048000, or over what lies at 0.
+        // Linkers load these at an unused address, such as 0x8048000, or over the segment at 0.
         let table = u64::from(header.e_phoff.get(LE));
         let mut not_program = vec![0..size_of_val(header) as u64, table..table + size_of_val(headers) as u64];
         let notes = headers.iter().filter(|header| header.p_type(LE) == elf::PT_NOTE).map(|header| {
@@ -168,18 +169,18 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         Ok(Self { data, header, segments })
     }
 
-    /// The segments, in the order of their addresses.
+    /// The segments, sorted by address.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The address behind what the program takes of RAM, with what begins as zeros.
+    /// The address after the RAM that the program uses, with the parts that begin as zeros.
     pub fn end(&self) -> u64 {
         self.segments.iter().map(Segment::end).max().unwrap_or(0)
     }
 
-    /// The flat image, of at most this many bytes: one for each address from 0 up to the last one that the file has a byte
-    /// for. RAM is zeroed, so what comes behind that (`.bss`) needs none.
+    /// The flat image, of at most this many bytes: one byte for each address from 0 to the last one that has a byte
+    /// in the file. RAM is zeroed, so the image does not contain trailing zeros (`.bss`).
     pub fn image(&self, most: u32) -> Result<Vec<u8>, ElfError> {
         for segment in &self.segments {
             if segment.load_address != segment.start {
@@ -220,27 +221,27 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         Ok(image)
     }
 
-    /// What the file has of a segment.
+    /// The bytes of a segment in the file.
     fn bytes(&self, segment: &Segment) -> Result<&'data [u8], ElfError> {
         let bytes = self.data.read_bytes_at(segment.offset.into(), segment.file_size.into());
         bytes.map_err(|()| ElfError::Broken(format!("the segment at {:#x} cannot be read", segment.start)))
     }
 
-    /// The first address at which memory has something else than the file. `read` copies memory from an address on, and
-    /// returns how many bytes are there. Only what cannot be written counts: a program may be given other data.
+    /// The first address at which memory differs from the file. `read` copies memory from an address, and returns how
+    /// many bytes it could copy. Only read-only segments are compared: a program may be given other data.
     pub fn first_difference(&self, read: &dyn Fn(u32, &mut [u8]) -> usize) -> Result<Option<u32>, ElfError> {
         let mut found = [0; 4096];
         for segment in self.segments.iter().filter(|segment| !segment.writable) {
             let mut start = segment.start;
             for expected in self.bytes(segment)?.chunks(found.len()) {
                 let there = read(start, &mut found);
-                // Behind the image RAM is zeros.
+                // RAM after the image is zero.
                 found[there..].fill(0);
                 if let Some(at) = expected.iter().zip(&found).position(|(expected, found)| expected != found)
                 {
                     return Ok(start.checked_add(at as u32));
                 }
-                // Nothing lies behind the last address.
+                // No byte follows the last address.
                 let Some(next) = start.checked_add(found.len() as u32) else { break };
                 start = next;
             }
@@ -252,7 +253,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         self.header.sections(LE, self.data).map_err(broken)
     }
 
-    /// Copies names. All together are no longer than the file, however many there are of the same bytes.
+    /// Copies names. The total length is limited to the file's length, since many names may share the same bytes.
     fn names(&self) -> impl FnMut(&[u8]) -> String {
         let mut room = self.data.len().unwrap_or(0);
         move |name| match room.checked_sub(name.len() as u64) {
@@ -264,7 +265,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         }
     }
 
-    /// The sections that take memory, in the order of the file.
+    /// The sections that take memory, in file order.
     pub fn sections(&self) -> Result<Vec<Section>, ElfError> {
         let mut name = self.names();
         let table = self.section_table()?;
@@ -283,7 +284,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         sections.collect()
     }
 
-    /// The bytes of the section with this name, as they are in the file. None if there is no such section.
+    /// The bytes of the section with this name, as in the file. None if it does not exist.
     pub fn section(&self, name: &str) -> Result<Option<&'data [u8]>, ElfError> {
         let table = self.section_table()?;
         let Some((_, section)) = table.section_by_name(LE, name.as_bytes()) else { return Ok(None) };
@@ -293,7 +294,7 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         section.data(LE, self.data).map(Some).map_err(broken)
     }
 
-    /// Functions and variables, in the order of their addresses.
+    /// Functions and variables, sorted by address.
     pub fn symbols(&self) -> Result<Vec<Symbol>, ElfError> {
         let mut name = self.names();
         let table = self.section_table()?;
@@ -324,7 +325,7 @@ mod tests {
     use object::elf::{Ident, ProgramHeader32};
     use object::{U16, U32, pod};
 
-    /// One program header, with its bytes.
+    /// A program header, with its bytes.
     #[derive(Clone)]
     struct Load {
         p_type: elf::ProgramType,
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_loaded_is_left_out() {
+    fn parts_that_are_not_loaded_are_left_out() {
         let note = Load { p_type: elf::PT_NOTE, ..load(0x5000, b"note") };
         let empty = load(0xffff_0000, b"");
         assert_eq!(bytes(&elf_file(0, &[load(0, b"code"), note, empty])), b"code");
@@ -451,7 +452,7 @@ mod tests {
             flatten(&elf_file(0, &[load(0, b"code"), bss(top - 1, 2)])),
             outside(top - 1, 0xf000_0001)
         );
-        // An end beyond 4 GiB is no small one.
+        // An end beyond 4 GiB is not truncated.
         assert_eq!(
             flatten(&elf_file(0, &[load(0, b"code"), bss(0xffff_fff0, 0x20)])),
             outside(0xffff_fff0, 0x1_0000_0010)
@@ -465,7 +466,7 @@ mod tests {
             flatten(&elf_file(0, &[load(0, b"codecode"), load(7, b"data")])),
             Err(ElfError::Overlap(0, 7))
         );
-        // With what is only in memory, too.
+        // Also with a segment's zeros, which are only in memory.
         let partly = Load { size: 16, ..load(0, b"code") };
         assert_eq!(flatten(&elf_file(0, &[partly, load(8, b"data")])), Err(ElfError::Overlap(0, 8)));
     }
@@ -522,7 +523,7 @@ mod tests {
             file[offset(2) + at..offset(2) + at + 4].copy_from_slice(&value.to_le_bytes());
         }
         assert_eq!(bytes(&file), b"code");
-        // With something else behind them they are.
+        // Together with other bytes they are.
         for at in [12, 16] {
             file[offset(2) + at] += 1;
         }
@@ -574,7 +575,7 @@ mod tests {
         };
         assert_eq!(difference(&[load(4, b"code")], b"....code"), None);
         assert_eq!(difference(&[load(4, b"code")], b"....coda"), Some(7));
-        // Behind the image there are zeros.
+        // RAM after the image is zero.
         assert_eq!(difference(&[load(4, b"code")], b"....co"), Some(6));
         assert_eq!(difference(&[load(4, b"co\0\0")], b"....co"), None);
         assert_eq!(difference(&[load(0, &ZEROS)], &[&ZEROS[..0x2001], &[1]].concat()), Some(0x2001));

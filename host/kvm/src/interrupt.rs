@@ -1,9 +1,9 @@
-//! Makes KVM_RUN return, from another thread or from a signal handler, without a handler of our own.
+//! Makes KVM_RUN return, from another thread or from a signal handler, without installing a signal handler.
 //!
 //! Only a signal to its thread ends KVM_RUN. The thread blocks SIGURG, and KVM unblocks it only while the guest runs
-//! (KVM API 4.10, KVM_SET_SIGNAL_MASK). A signal that comes before KVM_RUN stays pending and ends it at once, so none is
-//! lost. None is ever delivered, so there is no handler to install: a pending one is taken back after the run. SIGURG is
-//! ignored by default, so a late one has no effect.
+//! (KVM API 4.10, KVM_SET_SIGNAL_MASK). A signal that comes before KVM_RUN stays pending and ends KVM_RUN at once, so
+//! none is lost. None is ever delivered, so no handler is needed: a pending signal is consumed after the run. SIGURG
+//! is ignored by default, so a late one has no effect.
 
 use std::hint;
 use std::os::fd::AsRawFd;
@@ -19,7 +19,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
 const SIGNAL: Signal = Signal::SIGURG;
 
-/// Shared by the thread that runs an engine and those that interrupt it.
+/// Shared by the thread that runs an engine and the threads that interrupt it.
 #[derive(Debug, Default)]
 struct Shared {
     /// The current run, or else the next one, is to return.
@@ -42,7 +42,7 @@ impl Interrupt for Shared {
             self.sent.store(true, Ordering::SeqCst);
             // SAFETY: this call takes numbers only.
             let process = unsafe { libc::getpid() };
-            // SAFETY: as above. It cannot fail for a thread that lives.
+            // As above. It cannot fail for a thread that lives.
             unsafe { libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL as libc::c_int) };
         }
         self.senders.fetch_sub(1, Ordering::SeqCst);
@@ -70,7 +70,7 @@ impl Entrance {
         self.before.is_some()
     }
 
-    /// From now on the signal reaches this thread in KVM_RUN, and nowhere else.
+    /// Enters: from now on the signal reaches this thread only in KVM_RUN.
     pub fn enter(&mut self, vcpu: &VcpuFd) -> Result<(), EngineError> {
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(SIGNAL)), Some(&mut before))
@@ -94,35 +94,35 @@ impl Entrance {
             hint::spin_loop();
         }
         if self.shared.sent.swap(false, Ordering::SeqCst) {
-            take_back();
+            consume_pending();
         }
-        // Cannot fail: the mask was handed out by the same call.
+        // Cannot fail: the mask comes from the same call.
         let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     }
 
-    /// Takes a request to return that came before the run.
+    /// Consumes a request that came before the run. Returns whether there was one.
     pub fn take_request(&self) -> bool {
         let requested = &self.shared.requested;
         requested.load(Ordering::Relaxed) && requested.swap(false, Ordering::SeqCst)
     }
 
-    /// Puts the request back: the run returned for another reason.
+    /// Restores the request, if the run returned for another reason.
     pub fn request_again(&self) {
         self.shared.requested.store(true, Ordering::SeqCst);
     }
 
-    /// KVM_RUN has returned because of a signal. The same signal must not end the next KVM_RUN.
+    /// Consumes the signal that ended KVM_RUN, so that it does not end the next KVM_RUN.
     pub fn after_signal(&self) {
         self.shared.requested.store(false, Ordering::SeqCst);
-        take_back();
+        consume_pending();
     }
 }
 
-/// Takes back a signal that is pending, if there is one.
-fn take_back() {
+/// Consumes a pending signal.
+fn consume_pending() {
     let set = SigSet::from(SIGNAL);
     let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the set and the time live through the call, and no information about the signal is asked for.
+    // SAFETY: the set and the time live through the call, and no information about the signal is requested.
     unsafe { libc::sigtimedwait(set.as_ref(), ptr::null_mut(), &now) };
 }
 
@@ -136,9 +136,9 @@ fn set_signal_mask(vcpu: &VcpuFd, mask: &SigSet) -> Result<(), Errno> {
     }
     let signals = mask.iter().fold(0, |signals, signal| signals | 1 << (signal as u32 - 1));
     let argument = Mask { len: size_of::<u64>() as u32, signals };
-    // In the request's number the argument's size is 4, that of `len`; the set behind it does not count.
+    // The argument's size in the request number is 4, that of `len`, without the set after it.
     let request = nix::request_code_write!(0xae, 0x8b, size_of::<u32>());
-    // SAFETY: KVM reads `len` and as many bytes behind it, which are there.
+    // SAFETY: KVM reads `len` and that many bytes after it, which `Mask` contains.
     let result = unsafe { libc::ioctl(vcpu.as_raw_fd(), request, &raw const argument) };
     Errno::result(result).map(drop)
 }

@@ -460,7 +460,7 @@ impl Engine for KvmEngine {
                     _ => self.strings.end(),
                 }
                 let can_collect = self.is_fast && !self.each_transfer;
-                if can_collect && direction == Direction::Out && fast_io::takes(port) && data.len() == 1 {
+                if can_collect && direction == Direction::Out && fast_io::collects(port) && data.len() == 1 {
                     self.ring.count_exit(&self.vm, &mut self.vcpu);
                 }
                 let Io { data, .. } = run_page::io(self.vcpu.get_kvm_run());

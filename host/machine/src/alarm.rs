@@ -1,7 +1,7 @@
 //! The alarm: interrupts runs at given times.
 //!
-//! It is one thread for all machines of the process, which starts when the first machine needs it. A machine sets a time by
-//! storing a number. It takes a lock to wake the thread only if that time is earlier than the end of the thread's sleep.
+//! One thread serves all machines of the process. It starts when the first machine needs it. A machine sets a time by
+//! storing a number. It takes a lock to wake the thread only if the new time is before the end of the thread's sleep.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,13 +35,13 @@ static ALARM: LazyLock<Alarm> = LazyLock::new(|| Alarm {
     changed: Condvar::new(),
 });
 
-/// A time as the alarm counts: in nanoseconds since its first use.
+/// A time in the alarm's unit: nanoseconds since its first use.
 pub fn nanoseconds(at: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(ALARM.epoch).as_nanos()).unwrap_or(NEVER)
 }
 
-/// Sets one of a machine's times, `which`, at which the alarm raises the reason that belongs to it. An error if the thread
-/// cannot be started.
+/// Sets one of a machine's times, `which`. At that time the alarm raises the reason that belongs to it. An error if
+/// the thread cannot be started.
 pub fn set(shared: &Arc<Shared>, which: &AtomicU64, at: Instant) -> io::Result<()> {
     if !shared.is_registered.load(Ordering::Relaxed) {
         ALARM.register(shared)?;
@@ -57,7 +57,7 @@ pub fn set(shared: &Arc<Shared>, which: &AtomicU64, at: Instant) -> io::Result<(
 }
 
 impl Alarm {
-    /// No thread panics with the lock held.
+    /// Ignores poisoning: no thread panics while it holds the lock.
     fn machines(&self) -> MutexGuard<'_, Machines> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,7 +65,7 @@ impl Alarm {
     fn register(&'static self, shared: &Arc<Shared>) -> io::Result<()> {
         let mut machines = self.machines();
         if !machines.has_thread {
-            // It needs little stack.
+            // The thread needs little stack.
             thread::Builder::new().name("alarm".into()).stack_size(64 << 10).spawn(|| self.watch())?;
             machines.has_thread = true;
         }
@@ -74,7 +74,7 @@ impl Alarm {
         Ok(())
     }
 
-    /// The thread's work.
+    /// The thread's loop.
     fn watch(&self) {
         let mut machines = self.machines();
         loop {
@@ -103,7 +103,7 @@ impl Alarm {
     }
 }
 
-/// Raises what is due, and returns when the next of this machine's times comes.
+/// Raises the reasons that are due. Returns this machine's next time.
 fn raise_due(machine: &Shared, now: u64) -> u64 {
     let mut next = NEVER;
     for (which, reason) in [
@@ -116,7 +116,7 @@ fn raise_due(machine: &Shared, now: u64) -> u64 {
             next = next.min(at);
             continue;
         }
-        // A machine with frequent exits sees the note before the grace time is over, and needs no interrupt.
+        // A machine with frequent exits handles the reason within the grace time, and needs no interrupt.
         let again = if reason == reason::FLUSH && !machine.note(reason) {
             now + FLUSH_GRACE.as_nanos() as u64
         } else {
@@ -125,7 +125,7 @@ fn raise_due(machine: &Shared, now: u64) -> u64 {
         };
         match which.compare_exchange(at, again, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => next = next.min(again),
-            // The machine has set another time.
+            // The machine has set a new time meanwhile.
             Err(other) => next = next.min(other),
         }
     }

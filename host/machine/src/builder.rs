@@ -14,8 +14,8 @@ use crate::{
     ChoiceError, Device, EngineChoice, ImageError, Input, Machine, Output, Program, Streams, devices,
 };
 
-/// The settings of a new machine. By default it has KVM if possible or else the soft engine, 16 MiB of RAM, no input, output
-/// in memory, and no limits.
+/// The settings of a new machine. The defaults are KVM where it can be used and the soft engine otherwise, 16 MiB of
+/// RAM, no input, output in memory, and no limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,17 +74,17 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Why there is no machine.
+/// Why a machine cannot be built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The program does not fit.
     Image(ImageError),
-    /// This layout of RAM is impossible.
+    /// The layout of RAM is impossible.
     Memory(MemoryMapError),
     /// The engine cannot be used.
     Engine(ChoiceError),
-    /// This port has a device already.
+    /// Another device has this port.
     PortIsTaken(u16),
     /// The device would need ports above 0xffff.
     NoSuchPort(u16),
@@ -112,19 +112,19 @@ impl fmt::Display for BuildError {
 impl Error for BuildError {}
 
 impl Builder {
-    /// Which engine runs the processor.
+    /// Selects the engine.
     pub fn engine(mut self, engine: EngineChoice) -> Self {
         self.engine = engine;
         self
     }
 
-    /// How much RAM there is.
+    /// The size of RAM.
     pub fn memory(mut self, memory: MemorySize) -> Self {
         self.memory = memory;
         self
     }
 
-    /// The size of the stack, which is a part of RAM.
+    /// The size of the stack, which is part of RAM.
     pub fn stack(mut self, stack: MemorySize) -> Self {
         self.stack = Some(stack);
         self
@@ -173,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// Adds a device at a free port, and at as many after it as the device has.
+    /// Adds a device at `port` and the ports after it, as many as the device has. The ports must be free.
     pub fn device(mut self, port: u16, device: impl Device) -> Self {
         self.devices.push((port, Box::new(device)));
         self
@@ -184,7 +184,7 @@ impl Builder {
         self.clock_device(devices::Clock::of(clock))
     }
 
-    /// The same, as a device: [`devices::Clock::repeatable`] makes runs repeatable.
+    /// Sets the clock as a device: [`devices::Clock::repeatable`] makes runs repeatable.
     pub fn clock_device(mut self, clock: devices::Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -195,13 +195,13 @@ impl Builder {
         self.random_device(devices::Random::of(source))
     }
 
-    /// The same, as a device: [`devices::Random::repeatable`] makes runs repeatable.
+    /// Sets the source as a device: [`devices::Random::repeatable`] makes runs repeatable.
     pub fn random_device(mut self, random: devices::Random) -> Self {
         self.random = Some(random);
         self
     }
 
-    /// Whether bulk input and output may be fast: see [`Machine::set_fast_transfers`].
+    /// Whether bulk input and output are fast: see [`Machine::set_fast_transfers`].
     pub fn fast_transfers(mut self, on: bool) -> Self {
         self.is_fast = on;
         self
@@ -216,7 +216,7 @@ impl Builder {
         self.build_on(engine, fell_back, program)
     }
 
-    /// Builds the machine on an engine of the caller's, which has its memory map already.
+    /// Builds the machine on the caller's engine, which has its memory map already.
     pub fn build_with(
         self,
         engine: Box<dyn Engine + Send>,

@@ -1,4 +1,4 @@
-//! The bus: finds the device of a port.
+//! The bus: maps ports to devices.
 
 use std::any::Any;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::{Device, Host, Unfinished};
 pub(crate) struct Bus {
     /// In the order in which they were added.
     slots: Vec<Slot>,
-    /// The slot that was used last: a guest talks to one device most of the time.
+    /// The slot that was used last. Consecutive transfers are mostly at the same device.
     last: usize,
 }
 
@@ -31,14 +31,14 @@ impl fmt::Debug for Bus {
 /// A device cannot be added at this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Another device has it.
+    /// Another device has this port.
     Port(u16),
-    /// It would need ports above 0xffff.
+    /// The device would need ports above 0xffff.
     OutOfRange(u16),
 }
 
 impl Bus {
-    /// Adds a device at a port, and at as many after it as the device has.
+    /// Adds a device at `first` and the ports after it, as many as the device has.
     pub fn add(&mut self, first: u16, device: Box<dyn Device>) -> Result<(), Taken> {
         let ports = u32::from(first)..u32::from(first) + u32::from(device.ports());
         if ports.end > u32::from(u16::MAX) + 1 {
@@ -54,7 +54,7 @@ impl Bus {
         Ok(())
     }
 
-    /// Replaces the device of a port of the contract.
+    /// Replaces the device at a port of the contract.
     pub fn replace(&mut self, port: Port, device: impl Device) {
         let number = u32::from(port.number());
         self.slots.retain(|slot| slot.ports != (number..number + 1));
@@ -99,7 +99,7 @@ impl Bus {
         }
     }
 
-    /// A run begins.
+    /// Resets all devices, when a run begins.
     pub fn reset(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.device.reset());
     }

@@ -14,7 +14,7 @@ use flatland_kvm::{KvmEngine, KvmError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineChoice {
-    /// KVM where it can be used and can do what is asked for, `soft` otherwise.
+    /// KVM if it can be used and supports what is requested, `soft` otherwise.
     #[default]
     Auto,
     /// KVM, or an error.
@@ -36,7 +36,7 @@ impl FromStr for EngineChoice {
     }
 }
 
-/// There is no such engine.
+/// No engine has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownEngine;
 
@@ -48,7 +48,7 @@ impl fmt::Display for UnknownEngine {
 
 impl Error for UnknownEngine {}
 
-/// Why the engine cannot be used.
+/// Why an engine cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ChoiceError {
@@ -57,7 +57,7 @@ pub enum ChoiceError {
     Kvm(KvmError),
     /// This program was built without KVM.
     NoKvm,
-    /// The engine cannot do what is asked for.
+    /// The engine does not support what is requested.
     Unsupported(Unsupported),
 }
 
@@ -85,8 +85,8 @@ impl From<Unsupported> for ChoiceError {
 type AnyEngine = Box<dyn Engine + Send>;
 
 impl EngineChoice {
-    /// Makes an engine with zeroed RAM, in the contract's state at entry, with these stops. Also returns why it is not KVM, if
-    /// [`Self::Auto`] fell back to the soft engine.
+    /// Opens an engine with zeroed RAM, in the contract's entry state, with these stops. Also returns why the engine
+    /// is not KVM, if [`Self::Auto`] fell back to the soft engine.
     pub fn open(
         self,
         memory: impl Into<MemoryMap>,

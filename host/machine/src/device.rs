@@ -1,4 +1,4 @@
-//! Devices: what a guest reaches through ports.
+//! Devices, which a guest accesses through ports.
 
 use std::any::Any;
 
@@ -26,10 +26,10 @@ use crate::{StreamError, Streams};
 /// ```
 ///
 /// One instruction of the guest may make many transfers. If one of them returns [`Unfinished::Interrupted`] or
-/// [`Unfinished::InputWanted`], as the methods of [`Host`] may, all of them are made again later, from the first on. So
-/// return these errors, by `?`, before you change the device's state.
+/// [`Unfinished::InputWanted`], as the methods of [`Host`] may, all transfers are made again later, starting with the
+/// first. So return these errors, by `?`, before you change the device's state.
 pub trait Device: Any + Send {
-    /// How many ports it has, from the one on that it is added at.
+    /// The number of the device's ports. They are consecutive.
     fn ports(&self) -> u16 {
         1
     }
@@ -49,7 +49,7 @@ pub trait Device: Any + Send {
         Err(Unfinished::Unsupported)
     }
 
-    /// The guest reads all of these bytes by one instruction.
+    /// The guest reads all of these bytes with one instruction.
     fn read_bytes(&mut self, offset: u16, bytes: &mut [u8], host: &mut Host) -> Result<(), Unfinished> {
         for byte in bytes {
             *byte = self.read(offset, host)?;
@@ -57,7 +57,7 @@ pub trait Device: Any + Send {
         Ok(())
     }
 
-    /// The guest writes all of these bytes by one instruction.
+    /// The guest writes all of these bytes with one instruction.
     fn write_bytes(&mut self, offset: u16, bytes: &[u8], host: &mut Host) -> Result<(), Unfinished> {
         for byte in bytes {
             self.write(offset, *byte, host)?;
@@ -65,7 +65,7 @@ pub trait Device: Any + Send {
         Ok(())
     }
 
-    /// A run begins: at the start, and after each restore, before [`Self::restore`].
+    /// A run begins. Called at the start, and at each restore before [`Self::restore`].
     fn reset(&mut self) {}
 
     /// The state for a snapshot.
@@ -73,7 +73,7 @@ pub trait Device: Any + Send {
         Vec::new()
     }
 
-    /// Restores what [`Self::save`] of a device of the same type has returned.
+    /// Restores a state that [`Self::save`] of a device of the same type returned.
     fn restore(&mut self, _state: &[u8]) {}
 }
 
@@ -81,15 +81,15 @@ pub trait Device: Any + Send {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Unfinished {
-    /// The device has no such transfer: not in this direction, or not of this width. The run ends with a fault.
+    /// The device does not support this direction or width. The run ends with a fault.
     Unsupported,
-    /// It ends the run with this status.
+    /// The transfer ends the run with this status.
     Exit(u8),
-    /// It asks for input past its end, which ends the run with status 0.
+    /// The guest read past the end of input, which ends the run with status 0.
     EndOfInput,
-    /// It needs input, and [`Wants::input`](crate::Wants::input) is set. It is made later.
+    /// The transfer needs input, and [`Wants::input`](crate::Wants::input) is set. It is made later.
     InputWanted,
-    /// The run was interrupted. It is made later.
+    /// The run was interrupted. The transfer is made later.
     Interrupted,
     /// A stream failed.
     Stream(StreamError),
@@ -106,7 +106,7 @@ impl From<StreamError> for Unfinished {
 pub struct Host<'a> {
     pub(crate) streams: &'a mut Streams,
     pub(crate) shared: &'a Shared,
-    /// Whether to return [`Unfinished::InputWanted`] before input is taken.
+    /// Whether to return [`Unfinished::InputWanted`] before taking input.
     pub(crate) announces_input: bool,
 }
 
@@ -121,8 +121,8 @@ impl Host<'_> {
         self.streams.send_diagnostics(bytes, self.shared)
     }
 
-    /// Fills `bytes` with the run's input, and waits for it. Before a wait all output is written, so that a person sees the
-    /// question.
+    /// Fills `bytes` with the run's input, and waits for it. Writes all output before a wait, so that a prompt is
+    /// visible.
     pub fn input(&mut self, bytes: &mut [u8]) -> Result<(), Unfinished> {
         self.announce()?;
         let mut filled = 0;
@@ -142,7 +142,8 @@ impl Host<'_> {
         }
     }
 
-    /// How many bytes of the run's input can be read without waiting. Waits for the first one; 0 at the end of input.
+    /// How many bytes of the run's input can be read without waiting. Waits for the first byte. 0 at the end of
+    /// input.
     pub fn input_ready(&mut self) -> Result<usize, Unfinished> {
         self.announce()?;
         match self.refill()? {
@@ -164,11 +165,11 @@ impl Host<'_> {
     }
 }
 
-/// An answer of some bytes, which a guest may read in pieces. Behind its end the next one begins.
+/// An answer of several bytes, which a guest may read in pieces. After its last byte the next answer starts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
     bytes: Vec<u8>,
-    /// How many of them the guest has read.
+    /// How many bytes of it the guest has read.
     read: usize,
 }
 
@@ -192,7 +193,7 @@ impl Answer {
             match next() {
                 Ok(answer) => (self.bytes, self.read) = (answer, 0),
                 Err(unfinished) => {
-                    // The whole transfer is made again, so the bytes that were filled become unread again.
+                    // The whole transfer is made again, so the filled bytes become unread again.
                     (self.bytes, self.read) = (bytes[..filled].into(), 0);
                     return Err(unfinished);
                 }
@@ -200,12 +201,12 @@ impl Answer {
         }
     }
 
-    /// For [`Device::save`].
+    /// The state for [`Device::save`].
     pub fn unread(&self) -> &[u8] {
         &self.bytes[self.read..]
     }
 
-    /// For [`Device::restore`].
+    /// Sets the state for [`Device::restore`].
     pub fn set_unread(&mut self, unread: &[u8]) {
         self.bytes.clear();
         self.bytes.extend_from_slice(unread);

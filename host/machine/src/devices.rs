@@ -1,4 +1,4 @@
-//! The contract's devices, each behind its [`Port`](flatland_contract::Port).
+//! The contract's devices, one for each [`Port`](flatland_contract::Port).
 
 mod arguments;
 mod clock;

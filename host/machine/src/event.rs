@@ -1,4 +1,4 @@
-//! Events of a run, and how to ask for them.
+//! The events of a run, and how to request them.
 
 use flatland_contract::Direction;
 use flatland_x86::{Access, DebugStop, Stops, Watchpoint};
@@ -27,7 +27,7 @@ pub struct Wants {
 }
 
 impl Wants {
-    /// Nothing but the end.
+    /// No events but the end and interrupts.
     pub fn nothing() -> Self {
         Self::default()
     }
@@ -54,7 +54,7 @@ impl Wants {
         self
     }
 
-    /// The stops of the engine. `limit` is the run's own limit of instructions.
+    /// The engine's stops for these events. `limit` is the run's own instruction limit.
     pub(crate) fn stops(&self, limit: Option<u64>) -> Stops {
         Stops {
             step: self.steps,
@@ -70,15 +70,15 @@ impl Wants {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The guest made a transfer. The device has the data, or the guest has its input.
+    /// The guest made a transfer. The device has taken the data, or the guest has its input.
     Transfer(Transfer),
     /// The processor stopped at a step, a breakpoint, a watchpoint or an instruction count.
     Stopped(Stopped),
     /// The guest is about to read input. Its instruction is not complete.
     InputWanted,
-    /// The time of [`Wants::clock`] is over.
+    /// The time of [`Wants::clock`] has passed.
     Clock,
-    /// Somebody called [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt).
+    /// [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt) was called.
     Interrupted,
     /// The run has ended, and all of its output has been written. Each further call returns the same, unless a limit ended the
     /// run.
@@ -91,32 +91,32 @@ pub enum Event {
 pub struct Transfer {
     /// The port's number.
     pub port: u16,
-    /// Bytes of each transfer.
+    /// The size of each transfer in bytes.
     pub width: u8,
     /// The direction.
     pub direction: Direction,
-    /// The bytes of all, in order.
+    /// The bytes of all transfers, in order.
     pub data: Vec<u8>,
 }
 
-/// All wanted stops that are true where the processor has stopped. Several may be, because several observers may look at one
-/// run.
+/// All wanted stops that apply where the processor has stopped. Several may apply, because several observers may
+/// share one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
     /// An instruction was executed, and steps are wanted.
     pub stepped: bool,
-    /// The next instruction stands at a breakpoint.
+    /// The next instruction is at a breakpoint.
     pub breakpoint: bool,
-    /// The last instruction accessed a watched range: the first watched byte, and whether it loaded or stored
-    /// ([`Access::Write`] if it did both).
+    /// The last instruction accessed a watched range: the first watched byte, and the kind of access
+    /// ([`Access::Write`] if it both read and wrote).
     pub watchpoint: Option<(u32, Access)>,
     /// The number of [`Wants::instructions`] has been executed.
     pub instructions: bool,
 }
 
 impl Stopped {
-    /// Completes the engine's one reason by the others that are true at this address.
+    /// Adds to the engine's one reason all others that apply at this address.
     pub(crate) fn new(stop: DebugStop, stops: &Stops, eip: u32) -> Self {
         Self {
             stepped: stops.step && matches!(stop, DebugStop::Step | DebugStop::Watchpoint { .. }),
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_one_of_them_wants_is_wanted() {
+    fn events_of_either_are_wanted() {
         let one = Wants { steps: true, breakpoints: vec![1, 2], instructions: Some(9), ..Wants::default() };
         let other = Wants {
             breakpoints: vec![2, 3],
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_true_of_a_stop_is_told() {
+    fn all_reasons_of_a_stop_are_reported() {
         let stops = Stops { step: true, breakpoints: vec![0x10], ..Stops::default() };
         let at_breakpoint = Stopped { stepped: true, breakpoint: true, ..Stopped::default() };
         assert_eq!(Stopped::new(DebugStop::Step, &stops, 0x10), at_breakpoint);

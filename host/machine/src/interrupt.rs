@@ -14,16 +14,17 @@ pub(crate) const NEVER: u64 = u64::MAX;
 pub(crate) mod reason {
     /// [`InterruptHandle::interrupt`](super::InterruptHandle::interrupt) was called.
     pub const REQUESTED: u8 = 1 << 0;
-    /// The time limit may be over.
+    /// The time limit may have passed.
     pub const LIMIT: u8 = 1 << 1;
-    /// The time of [`Wants::clock`](crate::Wants::clock) may be over.
+    /// The time of [`Wants::clock`](crate::Wants::clock) may have passed.
     pub const CLOCK: u8 = 1 << 2;
-    /// Output waits to be written.
+    /// Output is buffered and must be written.
     pub const FLUSH: u8 = 1 << 3;
 }
 
 /// Interrupts one machine's run: [`Machine::resume`](crate::Machine::resume) then returns
-/// [`Event::Interrupted`](crate::Event::Interrupted), at once if it does not run.
+/// [`Event::Interrupted`](crate::Event::Interrupted). If the machine is not running, the next call returns it at
+/// once.
 ///
 /// It may be used from any thread and in a signal handler: it takes no lock and allocates nothing. It installs no signal
 /// handler.
@@ -55,16 +56,16 @@ impl InterruptHandle {
     }
 }
 
-/// Shared by a machine, its handles and the alarm's thread.
+/// The state that a machine shares with its handles and the alarm's thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
     engine: Arc<dyn Interrupt>,
     /// The bits of [`reason`] that the machine has not handled yet.
     reasons: AtomicU8,
-    /// Whether the machine waits for a stream.
-    waits: AtomicBool,
+    /// Whether the machine is waiting for a stream.
+    is_waiting: AtomicBool,
     waker: Waker,
-    /// When the alarm raises each reason, in the alarm's nanoseconds.
+    /// When the alarm raises each reason, in the alarm's unit (nanoseconds).
     pub limit_at: AtomicU64,
     pub clock_at: AtomicU64,
     pub flush_at: AtomicU64,
@@ -77,7 +78,7 @@ impl Shared {
         Self {
             engine,
             reasons: AtomicU8::new(0),
-            waits: AtomicBool::new(false),
+            is_waiting: AtomicBool::new(false),
             waker: Waker::default(),
             limit_at: AtomicU64::new(NEVER),
             clock_at: AtomicU64::new(NEVER),
@@ -86,7 +87,7 @@ impl Shared {
         }
     }
 
-    /// The reasons. One relaxed load.
+    /// The reasons. Costs one relaxed load.
     #[inline]
     pub fn reasons(&self) -> u8 {
         self.reasons.load(Ordering::Relaxed)
@@ -98,7 +99,7 @@ impl Shared {
             && self.reasons.fetch_and(!reason, Ordering::SeqCst) & reason != 0
     }
 
-    /// Sets a reason, which is seen at the next exit. Returns whether it was set already.
+    /// Sets a reason, which the machine handles at the next exit. Returns whether it was set already.
     pub fn note(&self, reason: u8) -> bool {
         self.reasons.fetch_or(reason, Ordering::SeqCst) & reason != 0
     }
@@ -108,17 +109,18 @@ impl Shared {
         self.note(reason);
         self.engine.interrupt();
         // Either this load sees that the machine waits, or the machine sees the reason before it waits.
-        if self.waits.load(Ordering::SeqCst) {
+        if self.is_waiting.load(Ordering::SeqCst) {
             self.waker.wake();
         }
     }
 
-    /// Calls `wait`, which returns early if the waker is woken. Returns `None` at once if there is a reason already.
+    /// Calls `wait`, which returns early if the waker is woken. Returns `None` at once if a reason other than a flush
+    /// is set.
     pub fn wait<T>(&self, wait: impl FnOnce(&Waker) -> T) -> Option<T> {
         self.waker.prepare();
-        self.waits.store(true, Ordering::SeqCst);
+        self.is_waiting.store(true, Ordering::SeqCst);
         let result = (self.reasons.load(Ordering::SeqCst) & !reason::FLUSH == 0).then(|| wait(&self.waker));
-        self.waits.store(false, Ordering::SeqCst);
+        self.is_waiting.store(false, Ordering::SeqCst);
         result
     }
 }

@@ -1,7 +1,7 @@
-//! The machine: a processor with RAM, devices at its ports, streams behind the devices, and limits.
+//! The machine: a processor with RAM, devices at its ports, streams for the devices, and limits.
 //!
-//! [`Machine::resume`] runs the guest to the next [`Event`] that the caller [wants](Wants), and returns it. [`Machine::run`] is
-//! a loop over it that runs to the end. Debuggers, traces and test runners are such loops, too.
+//! [`Machine::resume`] runs the guest to the next [`Event`] that the caller [wants](Wants). [`Machine::run`] calls it
+//! until the run ends. Debuggers, traces and test runners are loops over it, too.
 //!
 //! ```
 //! use flatland_machine::{EngineChoice, Event, Machine, Program, Wants};

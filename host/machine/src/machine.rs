@@ -1,4 +1,4 @@
-//! The machine: its run is resumed and returns events. It is the same for all engines.
+//! The machine: a run that is resumed and returns events. It is the same for all engines.
 
 mod resume;
 
@@ -21,9 +21,9 @@ use crate::{
     Wants, devices,
 };
 
-/// A processor with a program in its RAM, devices behind its ports, and streams behind these.
+/// A processor with a program in its RAM, devices at its ports, and streams for the devices.
 ///
-/// [`Machine::builder`] makes one. It may be sent to another thread, also in the middle of a run.
+/// [`Machine::builder`] makes one. A machine may be sent to another thread, also in the middle of a run.
 #[derive(Debug)]
 pub struct Machine {
     engine: Box<dyn Engine + Send>,
@@ -36,32 +36,32 @@ pub struct Machine {
     /// How long this run has taken so far.
     used: Duration,
     has_begun: bool,
-    /// The guest waits for input: the engine's last exit has not been filled.
+    /// The guest waits for input: the engine's last exit is an input without data yet.
     waits_for_input: bool,
-    /// [`Event::InputWanted`] has been returned for it.
+    /// [`Event::InputWanted`] has been returned for this input.
     input_is_announced: bool,
     /// An interrupted output, which must be made before the guest continues.
     unsent: Option<Unsent>,
     /// The end of the run, to be returned before the next instruction.
     next: Option<Outcome>,
-    /// The alarm will request a flush.
+    /// A flush is scheduled with the alarm.
     flush_is_scheduled: bool,
     is_buffered: bool,
     whole_lines: bool,
-    /// How often somebody has changed registers or RAM.
+    /// How often registers or RAM were changed from outside. See [`Machine::changes`].
     changes: u64,
     stats: Stats,
     pub(crate) fell_back: Option<ChoiceError>,
 }
 
-/// How long a run may take.
+/// The limits of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
     pub time: Option<Duration>,
     pub instructions: Option<u64>,
 }
 
-/// What a guest sent that its device has not taken yet.
+/// Output of the guest that its device has not accepted yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Unsent {
     port: u16,
@@ -69,17 +69,17 @@ pub(crate) struct Unsent {
     data: Vec<u8>,
 }
 
-/// Why the host could not do its work.
+/// Why a run failed on the host's side.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The engine could not go on.
+    /// The engine failed.
     Engine(EngineError),
-    /// The engine cannot do what somebody wants.
+    /// The engine does not support what was requested.
     Unsupported(Unsupported),
     /// A stream failed.
     Stream(StreamError),
-    /// There is no thread for the clock.
+    /// The alarm's thread could not be started.
     Alarm(io::Error),
 }
 
@@ -126,19 +126,19 @@ impl From<StreamError> for RunError {
 }
 
 impl Machine {
-    /// The longest that a byte waits to be written while the guest computes.
+    /// The longest time that output stays buffered while the guest computes.
     pub const FLUSH_WITHIN: Duration = Duration::from_millis(20);
 
     /// How long a run that was stopped waits for a reader that does not read.
     const LAST_FLUSH: Duration = Duration::from_secs(1);
 
-    /// What a machine is made with.
+    /// The settings of a new machine.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// A machine on an engine of the caller's, with the contract's devices and no limits. [`Self::builder`] makes the
-    /// engine, too.
+    /// A machine on the caller's engine, with the contract's devices and no limits. [`Self::builder`] also makes the
+    /// engine.
     pub fn new(
         mut engine: Box<dyn Engine + Send>,
         image: &Image,
@@ -183,13 +183,13 @@ impl Machine {
         })
     }
 
-    /// Interrupts this machine's run, from any thread or from a signal handler.
+    /// A handle that interrupts this machine's run, from any thread or from a signal handler.
     pub fn interrupt_handle(&self) -> InterruptHandle {
         InterruptHandle::new(self.shared.clone())
     }
 
-    /// Whether an interrupt is pending: the next [`Self::resume`] will return [`Event::Interrupted`]. For observers that hold
-    /// a run for long.
+    /// Whether an interrupt is pending: the next [`Self::resume`] will return
+    /// [`Event::Interrupted`](crate::Event::Interrupted). For observers that hold a run for a long time.
     pub fn is_interrupted(&self) -> bool {
         self.shared.reasons() & reason::REQUESTED != 0
     }
@@ -200,8 +200,8 @@ impl Machine {
         self.limits.time = limit.into();
     }
 
-    /// Ends a run that has executed this many instructions, counted from entry; after a restore this includes what the
-    /// snapshot had executed. An error if the engine cannot count them.
+    /// Ends a run that has executed this many instructions since entry. After a restore the count includes the
+    /// instructions of the snapshot. An error if the engine cannot count instructions.
     pub fn set_instruction_limit(&mut self, limit: impl Into<Option<u64>>) -> Result<(), Unsupported> {
         let limit = limit.into();
         let stops = Stops { instructions: limit, ..Stops::default() };
@@ -211,8 +211,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Turns on or off what makes bulk input and output fast: the shortcuts of the engine ([`Engine::set_fast_transfers`]),
-    /// and the buffering of output. The guest and its output are the same either way.
+    /// Turns fast transfers on or off: the shortcuts of the engine ([`Engine::set_fast_transfers`]) and the buffering
+    /// of output. Neither changes what the guest does or sends.
     pub fn set_fast_transfers(&mut self, on: bool) {
         self.is_buffered = on;
         self.streams.set_buffered(on);
@@ -234,22 +234,22 @@ impl Machine {
         &self.stats
     }
 
-    /// The streams, such as for reading the guest's output from memory.
+    /// The streams. For example, the guest's output if it is kept in memory.
     pub fn streams(&self) -> &Streams {
         &self.streams
     }
 
-    /// Why [`EngineChoice::Auto`](crate::EngineChoice::Auto) did not take KVM, if it did not.
+    /// Why [`EngineChoice::Auto`](crate::EngineChoice::Auto) did not use KVM, if it did not.
     pub fn fell_back(&self) -> Option<&ChoiceError> {
         self.fell_back.as_ref()
     }
 
-    /// The processor, for reading its state. To change it, use the machine's own methods.
+    /// The engine, for reading the processor's state. To change that state, use the machine's own methods.
     pub fn engine(&mut self) -> &mut (dyn Engine + Send) {
         &mut *self.engine
     }
 
-    /// What lies where in RAM.
+    /// The memory map.
     pub fn memory_map(&self) -> &MemoryMap {
         self.engine.memory_map()
     }
@@ -259,7 +259,7 @@ impl Machine {
         self.engine.registers()
     }
 
-    /// Changes the registers. An unfinished input is given up. A run that has ended continues from there.
+    /// Changes the registers. Cancels an unfinished input. A run that has ended continues from there.
     pub fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         self.engine.set_registers(registers)?;
         self.waits_for_input = false;
@@ -268,13 +268,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Counts how often registers or RAM were changed from outside, by [`Self::set_registers`], [`Self::write_ram`] and
-    /// [`Self::restore`]: for whoever follows a run instruction by instruction and is not alone at it.
+    /// Counts how often registers or RAM were changed from outside, by [`Self::set_registers`], [`Self::write_ram`]
+    /// and [`Self::restore`]. For observers that follow a run instruction by instruction, beside others that may
+    /// change its state.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// The registers beside the general ones.
+    /// The segment and control registers.
     pub fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
         self.engine.system_registers()
     }
@@ -295,26 +296,27 @@ impl Machine {
         self.engine.write_ram(address, bytes)
     }
 
-    /// Checks whether the engine can do this, without running the guest.
+    /// Checks whether the engine supports this, without running the guest.
     pub fn check(&mut self, wants: &Wants) -> Result<(), Unsupported> {
         self.set_stops(wants)
     }
 
-    /// Writes a line of the host's own to the diagnostics, in order with what the guest sends. It begins at the beginning
-    /// of a line: before the one that the guest has begun, or, if that is written already, below it. As what the guest
-    /// sends, it is written while the run goes on; after its end by [`Self::flush_notes_within`].
+    /// Writes a line of the host's own to the diagnostics, in order with the guest's diagnostics. The line starts on
+    /// a line of its own: before the line that the guest has begun, or, if that is written already, below it. It is
+    /// written while the run goes on; after the end of the run by [`Self::flush_notes_within`].
     pub fn note(&mut self, line: &str) -> Result<(), StreamError> {
         self.streams.note(line, &self.shared)
     }
 
-    /// Writes what [`Self::note`] was given, as much as can be written in this time.
+    /// Writes the lines of [`Self::note`], as many as can be written in this time.
     pub fn flush_notes_within(&mut self, time: Duration) -> Result<(), StreamError> {
         self.streams.flush_notes_within(time)
     }
 
-    /// Has the guest's diagnostics written in whole lines, so that [`Self::note`] does not cut any; also its output where
-    /// that is written to the same file, pipe or terminal. The beginning of a line waits for the rest of it, until the
-    /// guest waits for input or sends something elsewhere, until the run ends, or until it is very long.
+    /// Turns on or off that the guest's diagnostics are written in whole lines, so that [`Self::note`] does not split
+    /// any. The same applies to its output if both are written to the same file, pipe or terminal. An unfinished line
+    /// is held back until it ends, until the guest waits for input or sends to another stream, until the run ends, or
+    /// until the line is very long.
     pub fn set_whole_lines(&mut self, on: bool) {
         if self.whole_lines != on {
             self.whole_lines = on;
@@ -322,12 +324,13 @@ impl Machine {
         }
     }
 
-    /// Writes what the guest has sent so far, as much as can be written in this time: for whoever holds a run up.
+    /// Writes the output so far, as much as can be written in this time. For observers that hold a run for a long
+    /// time.
     pub fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         self.streams.flush_within(time)
     }
 
-    /// Begins a new run from a restored state.
+    /// Starts a new run from a restored state.
     pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, streams: Streams) {
         self.streams = streams;
         self.streams.set_buffered(self.is_buffered);

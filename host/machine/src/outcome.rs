@@ -19,25 +19,25 @@ pub enum Outcome {
     Exited(u8),
     /// The processor could not continue.
     Fault(Fault),
-    /// It was ended from outside, with the guest at this location.
+    /// The run was ended from outside, with the guest at this location.
     Stopped(Stop, Location),
     /// The reader of the guest's output has closed it.
     OutputClosed,
 }
 
-/// What can end a run from outside.
+/// Why a run was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stop {
-    /// The time limit, which was this long.
+    /// The time limit, of this length.
     TimeLimit(Duration),
-    /// The limit of instructions, which was this many.
+    /// The instruction limit, of this many instructions.
     InstructionLimit(u64),
     /// [`InterruptHandle::interrupt`](crate::InterruptHandle::interrupt).
     Interrupted,
-    /// A signal. The machine itself handles none: a program that does replaces [`Self::Interrupted`] by this.
+    /// A signal. The machine itself handles no signals: a program that does replaces [`Self::Interrupted`] by this.
     Signal(Signal),
-    /// The debugger, by `kill`, or because it is gone and cannot come back.
+    /// The debugger sent `kill`, or disconnected without a way to reconnect.
     Debugger,
 }
 
@@ -46,16 +46,16 @@ pub enum Stop {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Signal {
-    /// The terminal is gone.
+    /// The terminal was closed.
     Hangup = 1,
     /// Ctrl-C.
     Interrupt = 2,
-    /// A request to end.
+    /// A request to terminate.
     Terminate = 15,
 }
 
 impl Signal {
-    /// Its number.
+    /// The signal's number.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -91,7 +91,7 @@ impl Outcome {
         }
     }
 
-    /// Where the guest was, for a fault and for an end from outside.
+    /// Where the guest was, if the run ended with a fault or from outside.
     pub fn location(&self) -> Option<Location> {
         match *self {
             Outcome::Fault(Fault { location, .. }) | Outcome::Stopped(_, location) => Some(location),

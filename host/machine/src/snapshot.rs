@@ -1,4 +1,4 @@
-//! Snapshots: a machine is put back to an earlier state. For test runners and fuzzers.
+//! Snapshots: put a machine back to an earlier state. For test runners and fuzzers.
 
 use flatland_x86::{EngineError, EngineSnapshot};
 
@@ -7,7 +7,7 @@ use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
 
 /// The state of a machine: processor, RAM, and devices, without the streams.
 ///
-/// It may be restored any number of times, also in another machine with the same engine, the same devices and the same
+/// May be restored any number of times, also in another machine with the same engine, the same devices and the same
 /// [`MemoryMap`](flatland_x86::MemoryMap).
 ///
 /// ```
@@ -41,9 +41,9 @@ impl Machine {
         })
     }
 
-    /// Restores the state, with these streams. No new VM is made, and if this snapshot was the last one to be taken or
-    /// restored here, only memory that was written since is restored. The time limit and the guest's clock begin anew; the
-    /// limit of instructions includes what the snapshot had executed; the counts of [`Self::stats`] continue.
+    /// Restores the state, with these streams. Makes no new VM. If this snapshot was the last one to be taken or
+    /// restored here, restores only the memory that was written since. The time limit and the guest's clock begin
+    /// anew; the instruction limit includes the instructions of the snapshot; the counts of [`Self::stats`] continue.
     pub fn restore(&mut self, snapshot: &Snapshot, streams: Streams) -> Result<(), EngineError> {
         self.engine().restore(&snapshot.engine)?;
         self.bus.reset();
@@ -52,9 +52,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Runs the guest until it reads input for the first time, or asks how much of it is ready. No input has been taken then,
-    /// and the instruction is the next one: take a snapshot here to run the guest with different inputs. Returns the outcome
-    /// if the run ended before.
+    /// Runs the guest until it first reads input, or asks how much input is ready. No input has been taken then, and
+    /// this instruction is the next one: take a snapshot here to run the guest with different inputs. Returns the
+    /// outcome if the run ended before.
     pub fn run_until_input(&mut self) -> Result<Option<Outcome>, RunError> {
         let wants = Wants { input: true, ..Wants::default() };
         loop {

@@ -11,17 +11,17 @@ pub struct Stats {
     transfers: [Transfers; 2 * Port::ALL.len()],
     /// How often the engine was interrupted from outside.
     pub interrupts: u64,
-    /// From the first instruction to the last.
+    /// The time from the first instruction to the last.
     pub time: Duration,
 }
 
-/// Transfers through a port in one direction.
+/// The transfers at a port in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transfers {
-    /// How often the engine returned for them.
+    /// The number of exits that they caused.
     pub exits: u64,
-    /// How many bytes there were.
+    /// The number of transferred bytes.
     pub bytes: u64,
 }
 
@@ -29,7 +29,7 @@ impl Stats {
     /// Counts an exit with transfers at a port of the contract.
     #[inline]
     pub(crate) fn count(&mut self, port: u16, direction: Direction, bytes: usize) {
-        /// The place of each port in [`Port::ALL`], by number.
+        /// The index of each port in [`Port::ALL`], by port number.
         const INDICES: [u8; 0x100] = {
             let mut indices = [u8::MAX; 0x100];
             let mut index = 0;
@@ -46,19 +46,19 @@ impl Stats {
         }
     }
 
-    /// The transfers through a port in this direction.
+    /// The transfers at a port in this direction.
     pub fn transfers(&self, port: Port, direction: Direction) -> Transfers {
         self.transfers[slot(port.index(), direction)]
     }
 }
 
-/// In the order of [`Port::ALL`], in before out.
+/// The index of the counts: ports in the order of [`Port::ALL`], `in` before `out`.
 fn slot(port: usize, direction: Direction) -> usize {
     2 * port + usize::from(direction == Direction::Out)
 }
 
 impl Stats {
-    /// The transfers, as a part of a line.
+    /// The transfers in words, as a part of a line.
     pub fn transfers_in_words(&self) -> String {
         let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();
         let mut words = format!("{all} exits for I/O");

@@ -1,4 +1,4 @@
-//! The streams behind the ports: where the guest's input comes from, and where its output goes.
+//! The streams of a machine: the source of the guest's input, and the sinks of its output.
 
 mod any;
 #[cfg(target_os = "linux")]
@@ -22,11 +22,11 @@ use crate::interrupt::Shared;
 /// The three streams of a machine. More may come: write `..Streams::none()` behind what you name.
 #[derive(Debug)]
 pub struct Streams {
-    /// What the guest reads at the console port.
+    /// The input that the guest reads at the console port.
     pub input: Input,
-    /// What it sends to the console port.
+    /// The output that the guest sends to the console port.
     pub output: Output,
-    /// What it sends to the diagnostics port.
+    /// The bytes that the guest sends to the diagnostics port.
     pub diagnostics: Output,
 }
 
@@ -45,17 +45,17 @@ impl Streams {
         Self { input: Input::from_bytes(Vec::new()), output: Output::memory(), diagnostics: Output::memory() }
     }
 
-    /// Whether something is to be written soon.
+    /// Whether output is buffered that may be written now.
     pub(crate) fn output_is_due(&self) -> bool {
         self.output.is_due() || self.diagnostics.is_due()
     }
 
-    /// Writes everything that was sent.
+    /// Writes all buffered output.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         self.flush_each(|output| output.flush(shared))
     }
 
-    /// The same, but for what waits for the end of its line.
+    /// Writes all buffered output that is not held back as an unfinished line.
     pub(crate) fn flush_due(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         self.flush_each(|output| output.flush_due(shared))
     }
@@ -72,29 +72,30 @@ impl Streams {
         Ok(Flush::Done)
     }
 
-    /// Writes what can be written in this time. Of two failures the first is told.
+    /// Writes what can be written in this time. Of two failures the first is returned.
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let result = self.output.flush_within(time);
         self.diagnostics.flush_within(time).and(result)
     }
 
-    /// The same of the place where [`Self::note`] writes, and of nothing else: nobody may read the output.
+    /// Writes only the stream of [`Self::note`], as much as can be written in this time. The output may have no
+    /// reader.
     pub(crate) fn flush_notes_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Self { output, diagnostics, .. } = self;
         let to = if diagnostics.is_joined { output } else { diagnostics };
         to.flush_within(time)
     }
 
-    /// Looks whether output and diagnostics are written to one place, and joins them there if lines are to stay whole.
+    /// Checks whether output and diagnostics are written to the same file, and joins them if lines are to stay whole.
     pub(crate) fn begin(&mut self, whole_lines: bool) {
-        self.output.share_place(&mut self.diagnostics);
+        self.output.share_file(&mut self.diagnostics);
         self.set_whole_lines(whole_lines);
     }
 
-    /// Has the beginning of a line wait for its end, wherever [`Self::note`] may write; or not.
+    /// Sets whether unfinished lines are held back in each stream that [`Self::note`] may write to.
     pub(crate) fn set_whole_lines(&mut self, whole: bool) {
         let Self { output, diagnostics, .. } = self;
-        let is_joined = whole && output.shares_place(diagnostics);
+        let is_joined = whole && output.shares_file(diagnostics);
         if is_joined {
             output.take(diagnostics);
         }
@@ -109,18 +110,18 @@ impl Streams {
         if diagnostics.is_joined {
             return output.note(line, shared);
         }
-        if output.shares_place(diagnostics) {
+        if output.shares_file(diagnostics) {
             output.flush(shared)?;
         }
         diagnostics.note(line, shared)
     }
 
-    /// Sends bytes to the output. What waits in the diagnostics goes out before, so that their order is kept.
+    /// Sends bytes to the output. Writes buffered diagnostics before, to keep the order.
     pub(crate) fn send_output(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
         send(&mut self.output, &mut self.diagnostics, bytes, shared)
     }
 
-    /// The other way round.
+    /// Sends bytes to the diagnostics. Writes buffered output before, to keep the order.
     pub(crate) fn send_diagnostics(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), Unfinished> {
         match self.diagnostics.is_joined {
             true => self.send_output(bytes, shared),
@@ -128,7 +129,7 @@ impl Streams {
         }
     }
 
-    /// Sets whether output is buffered, or written as it comes.
+    /// Sets whether output is buffered, or written at once.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.output.set_buffered(buffered);
         self.diagnostics.set_buffered(buffered);
@@ -142,33 +143,33 @@ fn send(to: &mut Output, other: &mut Output, bytes: &[u8], shared: &Shared) -> R
     Ok(to.send(bytes, shared)?)
 }
 
-/// Why a stream does not work.
+/// Why a stream failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StreamError {
     /// The input is a directory.
     InputIsDirectory,
-    /// Input cannot be read.
+    /// The input cannot be read.
     Input(io::Error),
-    /// There is no room for output.
+    /// The output's device is full.
     Full {
         /// Which stream.
         stream: &'static str,
-        /// How the operating system says it.
+        /// The operating system's error.
         cause: io::Error,
-        /// Bytes that the guest had sent and nobody got.
+        /// The number of bytes that the guest had sent and that were lost.
         lost: usize,
     },
-    /// Output cannot be written.
+    /// The output cannot be written.
     Output {
         /// Which stream.
         stream: &'static str,
-        /// How the operating system says it.
+        /// The operating system's error.
         cause: io::Error,
-        /// Bytes that the guest had sent and nobody got.
+        /// The number of bytes that the guest had sent and that were lost.
         lost: usize,
     },
-    /// There are no random bytes.
+    /// The source of random bytes failed.
     Random(io::Error),
     /// The reader of an output has closed it.
     Closed,

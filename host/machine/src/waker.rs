@@ -1,4 +1,4 @@
-//! Waits for a stream, and ends such a wait from outside.
+//! Waits for a stream. A wait can be ended from another thread.
 
 #[cfg(target_os = "linux")]
 pub use linux::Waker;
@@ -14,29 +14,29 @@ mod linux {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::eventfd::{EfdFlags, EventFd};
 
-    /// Ends a wait for a stream from outside.
+    /// Ends a wait for a stream from another thread or a signal handler.
     #[derive(Debug, Default)]
     pub struct Waker(OnceLock<Option<EventFd>>);
 
     impl Waker {
         /// Prepares for a wait.
         pub fn prepare(&self) {
-            // Without an eventfd, waits end by a time-out.
+            // Without an eventfd, waits end by a timeout.
             self.0.get_or_init(|| EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).ok());
         }
 
-        /// Ends the current wait, or the next one. May be called in a signal handler: it is a load and write(2).
+        /// Ends the current wait, or the next one. May be called in a signal handler: it makes a load and a write(2).
         pub fn wake(&self) {
             if let Some(Some(event)) = self.0.get() {
-                // It fails only after 2^64 wakes.
+                // Fails only after 2^64 wakes.
                 let _ = event.write(1);
             }
         }
 
-        /// Waits until the descriptor is ready, or has failed so that a read or write will say how. `false` if it was
-        /// woken or the time is over.
+        /// Waits until the descriptor is ready, or has an error that the next read or write will return. `false` if
+        /// the wait was ended by [`Self::wake`], a signal or the timeout.
         pub fn poll(&self, fd: BorrowedFd, events: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
-            /// The time-out without an eventfd, in milliseconds.
+            /// The timeout without an eventfd, in milliseconds.
             const PATIENCE: u16 = 5;
             let event = self.0.get().and_then(Option::as_ref);
             let timeout = match (timeout, event) {
@@ -50,7 +50,7 @@ mod linux {
                     let mut fds = [stream, PollFd::new(event.as_fd(), PollFlags::POLLIN)];
                     let result = poll(&mut fds, timeout);
                     if fds[1].any() == Some(true) {
-                        // It is not blocking, and there is something.
+                        // Does not block: the eventfd is non-blocking and readable.
                         let _ = event.read();
                     }
                     result.map(|_| fds[0].any() == Some(true))
@@ -65,7 +65,7 @@ mod linux {
     }
 }
 
-/// Does nothing: waits poll for interrupts.
+/// Does nothing: on other systems a wait polls for interrupts.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug, Default)]
 pub struct Waker;

@@ -1,4 +1,4 @@
-//! What an ELF file says of a program, read without the rest of the file.
+//! The segments, sections and tests of an ELF file, read without the rest of the file.
 
 use std::error::Error;
 use std::fmt;
@@ -15,7 +15,7 @@ use object::read::ReadCache;
 
 use crate::Image;
 
-/// What is known of a program from its ELF file.
+/// The parts of an ELF file that a program keeps.
 #[derive(Clone, Debug)]
 pub struct Contents {
     pub segments: Vec<Segment>,
@@ -28,23 +28,23 @@ pub struct Contents {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AddElfError {
-    /// It cannot be made sense of.
+    /// The file cannot be used.
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         why: String,
     },
-    /// It is something else.
+    /// The file is not an ELF file.
     NotElf {
         /// The file.
         path: PathBuf,
     },
-    /// It belongs to another image.
+    /// The file belongs to another image.
     OfAnotherImage {
         /// The file.
         path: PathBuf,
-        /// The first address where image and file differ.
+        /// The first address where the image and the file differ.
         address: u32,
     },
 }
@@ -73,7 +73,7 @@ impl fmt::Display for AddElfError {
 
 impl Error for AddElfError {}
 
-/// Whether this begins as ELF files do. It must be a regular file: it is read again for names.
+/// Whether the file begins as ELF files do. It must be a regular file, because it is read again for names.
 pub fn is_elf(mut file: &File) -> io::Result<bool> {
     if !file.metadata()?.is_file() {
         return Ok(false);
@@ -98,7 +98,7 @@ impl Contents {
         })
     }
 
-    /// Of the ELF file that this image was made of.
+    /// The contents of the ELF file of this image.
     pub fn of_image(path: &Path, image: &Image) -> Result<Self, AddElfError> {
         let unusable = |why| AddElfError::Unusable { path: path.into(), why };
         let broken = |error| match error {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use flatland_x86::MemorySize;
 
-/// A flat image, not empty. It may be run any number of times.
+/// A flat image. It is not empty, and may be run any number of times.
 #[derive(Clone, Debug)]
 pub struct Image {
     bytes: Vec<u8>,
@@ -24,14 +24,14 @@ impl Image {
         }
     }
 
-    /// Reads an image for a machine with this much RAM from a file, or anything else with a path, such as a pipe.
+    /// Reads an image for a machine with this much RAM, from a file or a pipe.
     pub fn open(path: &Path, ram: MemorySize) -> Result<Self, ImageError> {
         Self::read_all(&File::open(path)?, ram)
     }
 
     pub(crate) fn read_all(file: &File, ram: MemorySize) -> Result<Self, ImageError> {
         let mut bytes = Vec::new();
-        // At most one byte more than fits, because /dev/zero has no end.
+        // Reads at most one byte more than fits, because /dev/zero has no end.
         let most = u64::from(ram.bytes()) + 1;
         file.take(most).read_to_end(&mut bytes)?;
         if bytes.len() as u64 == most {
@@ -46,7 +46,7 @@ impl Image {
         &self.bytes
     }
 
-    /// Copies the image from an address on, and returns how many bytes are there.
+    /// Copies image bytes from an address. Returns how many it could copy.
     pub fn read(&self, address: u32, bytes: &mut [u8]) -> usize {
         let there = self.bytes.get(address as usize..).unwrap_or_default();
         let len = there.len().min(bytes.len());
@@ -54,7 +54,7 @@ impl Image {
         len
     }
 
-    /// Says whether the image fits a machine with this much RAM.
+    /// Checks that the image fits a machine with this much RAM.
     pub fn check_fits(&self, ram: MemorySize) -> Result<(), ImageError> {
         match self.bytes.len() as u64 {
             size if size > u64::from(ram.bytes()) => Err(ImageError::TooLarge { size, ram }),
@@ -63,28 +63,28 @@ impl Image {
     }
 }
 
-/// Why there is no image to run.
+/// Why an image cannot be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// There is no file of that name.
+    /// The file does not exist.
     Missing,
-    /// No permission to read the file.
+    /// The file may not be read.
     NoPermission,
     /// The path names a directory.
     Directory,
-    /// It is empty.
+    /// The image is empty.
     Empty,
-    /// An ELF file, which is a container and not code.
+    /// The file is an ELF file, not a flat image.
     Elf,
-    /// It does not fit RAM.
+    /// The image does not fit RAM.
     TooLarge {
-        /// The image's size in bytes; if it is no regular file, how much was read.
+        /// The image's size in bytes. If it is not a regular file, the number of bytes that were read.
         size: u64,
-        /// The RAM it was meant for.
+        /// The size of RAM.
         ram: MemorySize,
     },
-    /// Reading it failed.
+    /// Reading failed.
     Read(io::Error),
 }
 

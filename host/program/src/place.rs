@@ -1,48 +1,49 @@
-//! Where in a program an address is, as a person means it.
+//! The location of an address in a program's source, from the programmer's point of view.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where in a program something happened, as a person means it: in the program's own code, or where that has called a
-/// library.
+/// The location of an event in a program's source, from the programmer's point of view: in the program's own code, or
+/// where that called a library.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// What the program's own function has called, and where it happened; none where it happened in that itself.
+    /// The function that the program's own function called, with the location in it. None if the event was in the
+    /// program's own function.
     pub callee: Option<Function>,
-    /// The function, with its path.
+    /// The program's function, with its path.
     pub function: Option<String>,
     /// The source file and the line.
     pub line: Option<(String, u32)>,
-    /// Whether the function is the program's own, and no library's for want of one.
+    /// Whether the function is the program's own. If the program's own is not known, it is a library function.
     pub is_own: bool,
 }
 
-/// A function at an address: the innermost, or one that it is inlined in.
+/// A function at an address: the innermost one, or one that it is inlined in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
     /// Its name, with its path.
     pub name: Option<String>,
-    /// The place in it.
+    /// The source location in it.
     pub source: Option<Source>,
 }
 
-/// A place in a source file.
+/// A source location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// The file's path when it was compiled.
+    /// The file's path at compile time.
     pub path: PathBuf,
-    /// The path as shown to a person: as the compiler was given it; for the standard library, from its own folder on.
+    /// The path as printed: as given to the compiler; for the standard library, relative to its sources.
     pub shown: String,
-    /// The line, from 1 on.
+    /// The line, starting at 1.
     pub line: u32,
-    /// The column, from 1 on, if it is known.
+    /// The column, starting at 1, if known.
     pub column: Option<u32>,
 }
 
 impl Place {
-    /// Of where the guest is. `calls` are the functions at that address and at those of the calls that led there, from the
-    /// innermost on, each with its address: what [`Symbols::functions`](crate::Symbols::functions) returns for each. Where nothing is known at the
-    /// address itself, the guest has come there by a call or a jump through a bad pointer, and there is no place.
+    /// The location of the guest. `calls` are the functions at `address` and at the calls that led there, innermost
+    /// first, each with its address: the results of [`Symbols::functions`](crate::Symbols::functions). If no function
+    /// is known at `address` itself, the guest has called or jumped through a bad pointer, and the location is empty.
     pub fn of<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Self {
         let calls: Vec<_> = calls.into_iter().collect();
         let here = calls.first().filter(|(at, function)| *at == address && **function != Function::default());
@@ -59,9 +60,9 @@ impl Place {
     }
 }
 
-/// Which of these functions a person means by where the guest is: the innermost of the program's own. If there is none,
-/// the innermost at the address itself that is the runtime's, or else of which anything is known. For the arguments see
-/// [`Place::of`].
+/// The index of the function that the programmer would name as the location: the innermost of the program's own. If
+/// there is none, the innermost at `address` itself that belongs to the runtime, or else to a library. For the
+/// arguments see [`Place::of`].
 pub fn own<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)>) -> Option<usize> {
     let known = calls.into_iter().enumerate().filter(|(_, (at, function))| {
         **function != Function::default() && (*at == address || function.owner() == Owner::Program)
@@ -69,7 +70,7 @@ pub fn own<'a>(address: u32, calls: impl IntoIterator<Item = (u32, &'a Function)
     known.min_by_key(|(_, (_, function))| function.owner()).map(|(index, _)| index)
 }
 
-/// Whose code a function is, the nearest to a person first.
+/// The owner of a function, in order of interest to the programmer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Program,
@@ -77,7 +78,7 @@ enum Owner {
     StandardLibrary,
 }
 
-/// ` in FUNCTION (FILE:LINE)`, as much of it as is known: to be put behind an address.
+/// ` in FUNCTION (FILE:LINE)`, with the parts that are known: a suffix for an address.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         if let Some(Function { name, .. }) = &self.callee {
@@ -106,7 +107,7 @@ impl fmt::Display for Source {
 
 impl Function {
     fn owner(&self) -> Owner {
-        // `<&mut flatland_guest::T as core::fmt::Write>::write_str` is the runtime's, too.
+        // `<&mut flatland_guest::T as core::fmt::Write>::write_str` belongs to the runtime, too.
         let is_runtime = |name: &str| {
             let name = name.trim_start_matches('<').trim_start_matches('&').trim_start_matches("mut ");
             name.starts_with("flatland_guest::")
@@ -120,23 +121,23 @@ impl Function {
         }
     }
 
-    /// Whether it is what the runtime has before `main`.
+    /// Whether it is part of the runtime's code before `main`.
     pub fn is_start(&self) -> bool {
         let name = self.name.as_deref().unwrap_or_default();
         let of_the_runtime = ["flatland_guest::start::", "flatland_guest::testing::"];
         matches!(name, "_start" | "__flatland_main" | "__flatland_test_main")
-            // What the attribute `test` puts beside a test.
+            // Generated by the attribute `test` for each test.
             || name.ends_with("::_::call")
             || of_the_runtime.iter().any(|module| name.starts_with(module))
     }
 
-    /// Whether it is what `#[panic_handler]` becomes for the linker, whatever it is called in the guest.
+    /// Whether it is the linker's name for the guest's `#[panic_handler]`.
     pub fn is_panic_handler(&self) -> bool {
         let name = self.name.as_deref().unwrap_or_default();
         name == "rust_begin_unwind" || name.ends_with("::rust_begin_unwind")
     }
 
-    /// Whether it is the standard library's.
+    /// Whether it belongs to the standard library.
     pub fn is_of_the_standard_library(&self) -> bool {
         match &self.source {
             Some(source) => in_standard_library(&source.path.to_string_lossy()).is_some(),
@@ -148,7 +149,7 @@ impl Function {
     }
 }
 
-/// A file of the standard library, from the folder of its sources on: `library/core/src/panicking.rs`.
+/// The path of a file of the standard library, relative to its sources: `library/core/src/panicking.rs`.
 pub(crate) fn in_standard_library(file: &str) -> Option<&str> {
     let library = file.rfind("/library/")?;
     let from = &file[library + 1..];
@@ -210,10 +211,10 @@ mod tests {
             ),
             (vec![(1, &assembly), (2, &main)], " in copy"),
             (vec![(1, &start), (2, &main)], " in _start, called in answer::main (src/main.rs:7)"),
-            // Nothing is known of where it is.
+            // No function is known at the address.
             (vec![(2, &main)], ""),
             (vec![(1, &unknown), (2, &main)], ""),
-            // Nothing is the program's own.
+            // No function is the program's own.
             (vec![(1, &library), (1, &runtime)], " in flatland_guest::port::read_byte (port.rs:7)"),
             (
                 vec![(1, &library), (2, &runtime)],
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_said_as_compilers_say_them() {
+    fn places_have_the_form_of_compiler_messages() {
         let source = Source { shown: "src/main.rs".into(), line: 7, column: Some(3), ..Source::default() };
         assert_eq!(source.to_string(), "src/main.rs:7:3");
         assert_eq!(Source { column: None, ..source }.to_string(), "src/main.rs:7");

@@ -15,7 +15,7 @@ use crate::{Image, ImageError};
 #[cfg(feature = "symbols")]
 use crate::{Symbols, SymbolsError};
 
-/// A program: a flat image, and what its ELF file says of it where there is one.
+/// A program: a flat image, and the contents of its ELF file if it has one.
 ///
 /// ```
 /// use flatland_program::Program;
@@ -29,7 +29,7 @@ use crate::{Symbols, SymbolsError};
 pub struct Program {
     image: Image,
     elf: Option<PathBuf>,
-    /// What the ELF file says, if it can be made sense of.
+    /// The contents of the ELF file, if they could be read.
     contents: Option<Contents>,
 }
 
@@ -37,7 +37,7 @@ pub struct Program {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ProgramError {
-    /// There is no image.
+    /// The image cannot be used.
     Image(ImageError),
     /// No image can be made of the ELF file.
     Elf(ElfError),
@@ -55,7 +55,7 @@ impl fmt::Display for ProgramError {
 impl Error for ProgramError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            // It is told as this one's.
+            // Displayed as this error, so its source is the next one.
             Self::Image(error) => error.source(),
             Self::Elf(error) => error.source(),
         }
@@ -75,8 +75,8 @@ impl From<Image> for Program {
 }
 
 impl Program {
-    /// Opens a program's file: a flat image, or the ELF file of a program that any linker has linked at fixed addresses,
-    /// with its entry at 0.
+    /// Opens a program's file: a flat image, or an ELF file that any linker has linked at fixed addresses, with its
+    /// entry at 0.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ProgramError> {
         let most = MemorySize::from_bytes(MAX_RAM_SIZE.into()).expect("machines have so much");
         Self::open_for(path, most)
@@ -85,7 +85,7 @@ impl Program {
     /// The same for a machine with this much RAM.
     pub fn open_for(path: impl AsRef<Path>, ram: MemorySize) -> Result<Self, ProgramError> {
         let path = path.as_ref();
-        // Once: there may be a pipe behind it.
+        // Opens the file only once, because it may be a pipe.
         let file = File::open(path).map_err(ImageError::from)?;
         if !elf::is_elf(&file).map_err(ImageError::from)? {
             return Ok(Image::read_all(&file, ram)?.into());
@@ -106,8 +106,7 @@ impl Program {
         Ok(Image::from_bytes(bytes)?.into())
     }
 
-    /// Takes what is known of a flat image from the ELF file that it was made of. With an error nothing is, or only
-    /// names are.
+    /// Adds the ELF file that this flat image was made of. With an error nothing is added, or only the names.
     pub fn add_elf(&mut self, path: &Path) -> Result<(), AddElfError> {
         let contents = Contents::of_image(path, &self.image);
         let has_names = matches!(contents, Ok(_) | Err(AddElfError::Unusable { .. }));
@@ -122,13 +121,13 @@ impl Program {
         &self.image
     }
 
-    /// The ELF file with its names and lines, if there is one.
+    /// The path of the ELF file with names and lines, if there is one.
     pub fn elf(&self) -> Option<&Path> {
         self.elf.as_deref()
     }
 
-    /// The names and lines in the ELF file, if there is one. It is read as a whole, each time: do it when there is
-    /// something to report. A file that is another program's by now is refused.
+    /// The names and lines in the ELF file, if there is one. Each call reads the whole file, so call it only when
+    /// they are needed. Refuses a file that has become another program's.
     #[cfg(feature = "symbols")]
     pub fn symbols(&self) -> Result<Option<Symbols>, SymbolsError> {
         self.elf()
@@ -141,24 +140,24 @@ impl Program {
         self.contents.as_ref().map_or(&[], |contents| &contents.sections)
     }
 
-    /// The name of the section that an address lies in.
+    /// The name of the section that contains an address.
     pub fn section(&self, address: u32) -> Option<&str> {
         let section = self.sections().iter().find(|section| section.contains(address))?;
         Some(&section.name)
     }
 
-    /// The records of the program's tests, as the contract has them (`flatland_contract::test`).
+    /// The records of the program's tests, in the contract's form (`flatland_contract::test`).
     pub fn tests(&self) -> &[u8] {
         self.contents.as_ref().map_or(&[], |contents| &contents.tests)
     }
 
-    /// What the program takes of RAM, if that is known.
+    /// The RAM that the program uses, if known.
     pub fn segments(&self) -> Option<&[Segment]> {
         self.contents.as_ref().map(|contents| &*contents.segments)
     }
 
-    /// The memory map for this program. If its segments are known, code and constants are read-only and there is a guard below
-    /// the stack.
+    /// The memory map for this program. If its segments are known, code and constants are read-only and there is a
+    /// guard below the stack.
     pub fn memory_map(
         &self,
         ram: MemorySize,
@@ -169,7 +168,8 @@ impl Program {
             None => ram.into(),
         };
         let Some(segments) = self.segments() else { return Ok(map) };
-        // The image may be longer than the file's segments, and must not reach into the guard: an empty segment marks its end.
+        // The image may be longer than the file's segments, and must not extend into the guard: an empty segment
+        // marks its end.
         let end = self.image.bytes().len() as u32;
         let mut segments = segments.to_vec();
         segments.push(Segment { start: end, end: end.into(), writable: true });

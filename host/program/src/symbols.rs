@@ -15,18 +15,18 @@ use gimli::{Dwarf, EndianArcSlice, LittleEndian};
 use crate::place::in_standard_library;
 use crate::{Function, Source};
 
-/// The names and lines in an ELF file. Reading it takes a while, so it is opened when there is something to report.
+/// The names and lines in an ELF file. Reading it takes time, so open it only when they are needed.
 pub struct Symbols {
     debug_info: Context<EndianArcSlice<LittleEndian>>,
-    /// In the order of their addresses.
+    /// Sorted by address.
     table: Vec<Symbol>,
     sections: Vec<Section>,
-    /// The folders in which the compiler was called with relative paths. Paths are shown relative to these, as in panics and
-    /// the compiler's messages.
-    folders: Vec<PathBuf>,
+    /// The directories in which the compiler was called with relative paths. Paths are printed relative to them, as
+    /// in panics and compiler messages.
+    directories: Vec<PathBuf>,
 }
 
-/// Why there are no names.
+/// Why names are not available.
 #[derive(Debug)]
 pub struct SymbolsError {
     path: PathBuf,
@@ -47,8 +47,8 @@ impl Symbols {
     /// The most nested inlined functions at one address. Broken debug information may be endless.
     const MOST_INLINED: usize = 64;
 
-    /// Reads the ELF file of the program in this memory. The file of another image is refused, because its names would be
-    /// wrong.
+    /// Reads the ELF file of the program in this memory. Refuses the ELF file of another image, because its names
+    /// would be wrong.
     pub fn open(path: &Path, read: Read) -> Result<Self, SymbolsError> {
         Self::read(path, read).map_err(|(cause, advice)| SymbolsError { path: path.into(), cause, advice })
     }
@@ -77,20 +77,20 @@ impl Symbols {
             Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
         });
         let dwarf = dwarf.map_err(broken)?;
-        let folders = working_folders(&dwarf);
+        let directories = working_directories(&dwarf);
         let debug_info = Context::from_dwarf(dwarf).map_err(|error| (error.to_string(), OTHER))?;
         let mut table = elf.symbols().map_err(broken)?;
         table.retain(|symbol| symbol.is_code || symbol.size > 0);
         let sections = elf.sections().map_err(broken)?;
-        Ok(Self { debug_info, table, sections, folders })
+        Ok(Self { debug_info, table, sections, directories })
     }
 
-    /// The functions and variables in the symbol table, in the order of their addresses.
+    /// The functions and variables in the symbol table, sorted by address.
     pub fn table(&self) -> &[Symbol] {
         &self.table
     }
 
-    /// The name of the section that an address lies in.
+    /// The name of the section that contains an address.
     pub fn section(&self, address: u32) -> Option<String> {
         Some(self.section_at(address)?.name.clone())
     }
@@ -99,15 +99,15 @@ impl Symbols {
         self.sections.iter().find(|section| section.contains(address))
     }
 
-    /// The functions that this address lies in: first the innermost, and then those that it is inlined in. None where
-    /// nothing is known.
+    /// The functions at this address: first the innermost, then the functions that it is inlined in. Empty if none is
+    /// known.
     pub fn functions(&self, address: u32) -> Vec<Function> {
         if !self.section_at(address).is_some_and(|section| section.is_code) {
             return Vec::new();
         }
         let mut functions = self.by_debug_info(address.into());
         match functions.last_mut() {
-            // Assembly has lines and no functions there.
+            // Assembly has lines in the debug information, but no functions.
             Some(outermost) if outermost.name.is_none() => outermost.name = self.symbol_name(address),
             Some(_) => {}
             None => functions
@@ -116,7 +116,7 @@ impl Symbols {
         functions
     }
 
-    /// The start of the function at this address.
+    /// The start address of the function at this address.
     pub fn function_start(&self, address: u32) -> Option<u32> {
         Some(self.symbol(address)?.start)
     }
@@ -141,27 +141,28 @@ impl Symbols {
         functions
     }
 
-    /// A file's path as the compiler was given it, or from the standard library's folder on.
+    /// A file's path as given to the compiler; for the standard library, relative to its sources.
     fn short(&self, file: &str) -> String {
         if let Some(path) = in_standard_library(file) {
             return path.into();
         }
-        let relative = self.folders.iter().find_map(|folder| Path::new(file).strip_prefix(folder).ok());
+        let relative =
+            self.directories.iter().find_map(|directory| Path::new(file).strip_prefix(directory).ok());
         relative.unwrap_or(Path::new(file)).display().to_string()
     }
 
-    /// The symbol below the address, in the same section.
+    /// The nearest symbol at or below the address, in the same section.
     fn symbol(&self, address: u32) -> Option<&Symbol> {
         let section = self.section_at(address).filter(|section| section.is_code)?;
         let below = &self.table[..self.table.partition_point(|symbol| symbol.start <= address)];
         let start = below.iter().rfind(|symbol| symbol.is_code)?.start;
         let same =
             below.iter().rev().take_while(|symbol| symbol.start == start).filter(|symbol| symbol.is_code);
-        // Of several names, not that of a mere label.
+        // Of several names, the one with the largest size, since a mere label has size 0.
         same.max_by_key(|symbol| symbol.size).filter(|symbol| section.contains(symbol.start))
     }
 
-    /// The name of the symbol there.
+    /// The name of the symbol at this address.
     fn symbol_name(&self, address: u32) -> Option<String> {
         Some(demangle(&self.symbol(address)?.name))
     }
@@ -172,20 +173,20 @@ pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
 }
 
-/// The folders in which the compiler was called with relative paths: that of the guest's workspace, as cargo calls it. Broken
-/// debug information has none.
-fn working_folders(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
+/// The directories in which the compiler was called with relative paths: the guest's workspace, since cargo calls it
+/// there. Broken debug information has none.
+fn working_directories(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
     let text = |slice: &EndianArcSlice<LittleEndian>| String::from_utf8_lossy(slice).into_owned();
-    let mut folders = Vec::new();
+    let mut directories = Vec::new();
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
-        let Ok(gimli::Unit { name: Some(name), comp_dir: Some(folder), .. }) = dwarf.unit(header) else {
+        let Ok(gimli::Unit { name: Some(name), comp_dir: Some(directory), .. }) = dwarf.unit(header) else {
             continue;
         };
-        let folder = PathBuf::from(text(&folder));
-        if Path::new(&text(&name)).is_relative() && !folders.contains(&folder) {
-            folders.push(folder);
+        let directory = PathBuf::from(text(&directory));
+        if Path::new(&text(&name)).is_relative() && !directories.contains(&directory) {
+            directories.push(directory);
         }
     }
-    folders
+    directories
 }

@@ -1,6 +1,6 @@
-//! `flatland-inspect`: what a program is made of, without running it.
+//! `flatland-inspect`: shows a program's instructions and sizes, without running it.
 //!
-//! A program of its own, because nobody needs it to run a guest: `cargo xtask disasm` and `cargo xtask size` call it.
+//! A separate program, because running a guest does not need it: `cargo xtask disasm` and `cargo xtask size` call it.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,7 +1,8 @@
-//! The calls that led to where the guest is: a walk along the frame pointers that the target (i686-bare.json) keeps.
+//! Finds the calls that led to the guest's location, by walking the frame pointers that the target (i686-bare.json)
+//! keeps.
 //!
-//! It works on plain data and takes nothing on trust: a guest may have written anything where its stack should be. Each
-//! frame must lie above the last one, and each return address must stand behind a `call`, or the walk ends and says why.
+//! It works on plain data and trusts none of it: the guest may have overwritten its stack. Each frame must be above
+//! the previous one, and each return address must follow a `call`; otherwise the walk ends and reports why.
 
 use std::fmt;
 
@@ -16,23 +17,23 @@ use crate::instruction::{self, LARGEST_FUNCTION};
 pub struct Start {
     /// The instruction, or an address inside it.
     pub eip: u32,
-    /// The registers, as they are before it.
+    /// The stack pointer before the instruction.
     pub esp: u32,
-    /// The frame pointer.
+    /// The frame pointer before the instruction.
     pub ebp: u32,
-    /// Where the function begins, if that is known: a frame that is not yet there can then be told.
+    /// The start of the function, if known: shows whether the function has set up its frame yet.
     pub function: Option<u32>,
 }
 
-/// The calls that led somewhere.
+/// The calls that led to a location.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backtrace {
-    /// An address inside each instruction: first where the guest is, and then each `call`, from the innermost on.
+    /// Addresses inside instructions: first the guest's location, then each `call`, innermost first.
     pub addresses: Vec<u32>,
-    /// Frames in the middle that were left out, and behind which address.
+    /// The gap in a long chain: after how many addresses, and how many frames were left out.
     pub left_out: Option<(usize, u64)>,
-    /// Why the walk did not come to the start of the program.
+    /// Why the walk did not reach the start of the program.
     pub broken: Option<Broken>,
 }
 
@@ -40,18 +41,18 @@ pub struct Backtrace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Broken {
-    /// The frame pointer leads to where no memory is.
+    /// The frame pointer points outside memory.
     NoMemory(u32),
     /// The frame pointer does not lead up the stack.
     NotUpwards(u32),
-    /// What should be a return address is none.
+    /// The word in place of a return address does not follow a `call`.
     NoCall {
-        /// What stands there.
+        /// The word.
         found: u32,
-        /// Where.
+        /// The address of the word.
         at: u32,
     },
-    /// There is no end to it.
+    /// The chain of frames has no end.
     Endless,
 }
 
@@ -70,37 +71,37 @@ impl fmt::Display for Broken {
     }
 }
 
-/// How a function's caller is found.
+/// Where the return address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
-    /// By the function's frame, to which EBP points.
+    /// In the function's frame, to which EBP points.
     InFrame,
-    /// By the return address at this place; EBP is still the caller's, or is it again.
+    /// At this address. EBP is the caller's: not changed yet, or restored.
     At(u32),
 }
 
 impl Backtrace {
-    /// Of a long chain, so many frames are kept from its beginning.
+    /// The number of frames kept from the beginning of a long chain.
     pub const FIRST: usize = 24;
-    /// And so many from its end.
+    /// The number of frames kept from its end.
     pub const LAST: usize = 8;
-    /// The walk goes no further: more frames than fit the largest stack that makes sense.
+    /// The most frames to walk: more than fit any sensible stack.
     pub const FARTHEST: u64 = 1 << 20;
 
-    /// Walks from this start.
+    /// Walks from `start`.
     pub fn walk(start: &Start, read: Read) -> Self {
         let mut frames = Frames::default();
         frames.push(start.eip);
         let mut ebp = start.ebp;
         if let Caller::At(address) = caller(start, read)
             && let Some(called_from) =
-                word(read, address).filter(|found| instruction::is_behind_call(*found, read))
+                word(read, address).filter(|found| instruction::is_after_call(*found, read))
         {
             frames.push(called_from.wrapping_sub(1));
         }
         let mut lowest = start.esp;
         let broken = loop {
-            // The start of the program clears EBP.
+            // The program's start code clears EBP.
             if ebp == 0 {
                 break None;
             }
@@ -111,14 +112,14 @@ impl Backtrace {
             if ebp < lowest {
                 break Some(Broken::NotUpwards(ebp));
             }
-            if !instruction::is_behind_call(found, read) {
+            if !instruction::is_after_call(found, read) {
                 break Some(Broken::NoCall { found, at });
             }
             if frames.count == Self::FARTHEST {
                 break Some(Broken::Endless);
             }
             frames.push(found.wrapping_sub(1));
-            // The next frame begins above this one's two words.
+            // The next frame must be above the two words of this one.
             lowest = ebp.saturating_add(8);
             ebp = next;
         };
@@ -126,11 +127,11 @@ impl Backtrace {
     }
 }
 
-/// The first frames and the last ones, however many there are.
+/// The first frames and the last ones of a chain of any length.
 #[derive(Default)]
 struct Frames {
     first: Vec<u32>,
-    /// A ring.
+    /// A ring buffer.
     last: Vec<u32>,
     count: u64,
 }
@@ -160,18 +161,18 @@ impl Frames {
     }
 }
 
-/// How the caller of the function is found in which the guest is: by decoding it up to there, since the frame is made by
-/// its first instructions and taken down by its last ones.
+/// Finds where the return address is, by decoding the function up to EIP: its first instructions set up the frame,
+/// and its last ones remove it.
 fn caller(start: &Start, read: Read) -> Caller {
     let Start { eip, esp, function, .. } = *start;
     if read(eip, &mut [0]) == 0 {
-        // A call through a bad pointer: the return address is the last thing pushed. After a jump it is something
-        // else, in most cases not behind a call.
+        // After a call through a bad pointer, the return address is the last word pushed. After a jump it is some
+        // other word, which in most cases does not follow a call.
         return Caller::At(esp);
     }
-    // As far as it is sensible to decode.
+    // Only if the function's length is sensible.
     let Some(function) = function.filter(|function| eip.wrapping_sub(*function) < LARGEST_FUNCTION) else {
-        // What can be seen from here alone.
+        // Without the function's start, check only the code at EIP.
         let is_at = |address: u32, code: &[u8]| {
             let mut bytes = [0; 3];
             read(address, &mut bytes) >= code.len() && bytes.starts_with(code)
@@ -195,18 +196,18 @@ fn caller(start: &Start, read: Read) -> Caller {
             (Mnemonic::Mov, Register::EBP) if decoded.op1_register() == Register::ESP => {
                 (has_frame, had_frame) = (true, true);
             }
-            // The frame pointer is the caller's again, and its return address on top.
+            // EBP is the caller's again, and the return address is on top of the stack.
             (Mnemonic::Pop, Register::EBP) | (Mnemonic::Leave, _) if has_frame => {
                 (has_frame, depth) = (false, 0);
             }
-            // What follows is another way through the function.
+            // The following code is reached by another path through the function.
             (Mnemonic::Ret | Mnemonic::Jmp | Mnemonic::Ud2, _) => has_frame = had_frame,
             (Mnemonic::Sub | Mnemonic::Add, Register::ESP) if is_immediate(decoded.op1_kind()) => {
                 let by = decoded.immediate(1) as i32;
                 let down = if decoded.mnemonic() == Mnemonic::Sub { by } else { by.wrapping_neg() };
                 depth = depth.wrapping_add(down);
             }
-            // What it pushes is gone when it is back.
+            // The callee has popped what the call pushed.
             (Mnemonic::Call, _) => {}
             _ => depth = depth.wrapping_sub(instruction::moves_stack_pointer(&decoded)),
         }

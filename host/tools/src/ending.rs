@@ -1,4 +1,4 @@
-//! Where exactly a run has ended.
+//! Finds the exact location where a run ended.
 
 use flatland_contract::memory::ENTRY;
 use flatland_contract::{Direction, Port};
@@ -13,18 +13,18 @@ use crate::instruction::{self, Deed, Instruction};
 /// The processor at the end of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ending {
-    /// How the run ended. Where the engine knew only where an instruction ended, and that was found, it is told exactly.
+    /// The outcome. If the engine knew only the end of an instruction and its start was found, the location is exact.
     pub outcome: Outcome,
-    /// Where.
+    /// The location.
     pub location: Location,
-    /// The instruction there, if it is known where it begins and there is one.
+    /// The instruction there, if its start is known and it can be decoded.
     pub instruction: Option<Instruction>,
-    /// The registers, before it was executed as far as the engine keeps that.
+    /// The registers before the instruction, as far as the engine preserves them.
     pub registers: Registers,
 }
 
 impl Ending {
-    /// Finds out more of a run that has ended there, with these registers.
+    /// Decodes the end of a run with this outcome, location and registers.
     pub fn new(
         outcome: &Outcome,
         location: Location,
@@ -43,14 +43,14 @@ impl Ending {
             registers.eip = address;
         }
         if let (Location::EndsAt(_), Some(pushed)) = (location, &instruction) {
-            // KVM tells of it when ESP has moved.
+            // KVM reports it after ESP has changed.
             let by = pushed.moves_stack_pointer().min(0);
             registers.esp = registers.esp.wrapping_sub(by as u32);
         }
         Self { outcome, location: exact, instruction, registers }
     }
 
-    /// Where a walk along its calls begins. None where the registers are not the guest's any more.
+    /// The start of a backtrace. None if the registers are no longer the guest's.
     pub fn start(&self, symbols: Option<&Symbols>) -> Option<Start> {
         let eip = self.location.inside()?;
         let Registers { esp, ebp, .. } = self.registers;
@@ -58,7 +58,7 @@ impl Ending {
     }
 }
 
-/// Finds the instruction where the engine knows only its end.
+/// Finds the instruction if the engine knows only its end.
 fn exactly(
     outcome: &Outcome,
     location: Location,
@@ -80,8 +80,8 @@ fn exactly(
         },
         _ => return location,
     };
-    // Compilers put nothing but code between a function's start and its end. Without symbols there is only the start of
-    // the image.
+    // Compilers put only code between a function's start and its end. Without symbols, decode from the start of the
+    // image.
     let function = symbols.and_then(|symbols| symbols.function_start(end.wrapping_sub(1)));
     instruction::ending_at(end, function.unwrap_or(ENTRY), deed, registers, read)
         .map_or(location, Location::At)

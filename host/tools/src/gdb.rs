@@ -1,11 +1,11 @@
-//! A debugger at a run: the GDB remote serial protocol, by the crate gdbstub.
+//! A debugger for a run: the GDB remote serial protocol, with the crate gdbstub.
 //!
-//! A [`Debugger`] is an [`Observer`]. While it holds the guest, it does not return from a call, and answers packets. While
-//! the guest runs, it wants the clock, to see whether the debugger wants something: that is how Ctrl-C arrives.
+//! A [`Debugger`] is an [`Observer`]. While it holds the guest, its call does not return, and it answers packets.
+//! While the guest runs, it requests clock events to check for packets: that is how Ctrl-C arrives.
 //!
-//! gdbstub's own loop would keep a stub from packet to packet, and with it a target, which is the machine. But the machine
-//! is lent, for one call at a time, and gdbstub's stub is lost with the first packet that it does not understand. So each
-//! packet has a stub of its own: see [`stub`].
+//! gdbstub's own loop keeps a stub from packet to packet, and the stub keeps its target, which is the machine. But
+//! the machine is borrowed for one call at a time, and a stub is lost with the first packet that it cannot read. So
+//! each packet gets a stub of its own: see [`stub`].
 
 mod address;
 mod connection;
@@ -30,15 +30,15 @@ use connection::{Connection, Listener, Received};
 use guest::{Guest, Resume, State};
 use packets::{Message, Packets};
 use signal::signal;
-use stub::{Features, StopReason, Then};
+use stub::{Continuation, Features, StopReason};
 
 use crate::words::{self, Names};
 use crate::{Observer, Verdict};
 
-/// How sentences reach the person at the machine.
+/// Prints a message to the user of the host program.
 pub type Say = fn(&str);
 
-/// Lets debuggers come to a run, one at a time, as often as they like.
+/// Lets debuggers connect to a run, one at a time, any number of times.
 ///
 /// ```no_run
 /// use flatland_machine::{EngineChoice, Machine, Program};
@@ -54,30 +54,30 @@ pub type Say = fn(&str);
 pub struct Debugger {
     listener: Listener,
     client: Option<Client>,
-    /// Who wants to be let in, until it is known whether the one before is still there.
-    newcomer: Option<Connection>,
+    /// A second debugger. It is accepted once the connection of the first one is known to be closed.
+    next_client: Option<Connection>,
     state: State,
-    /// The guest waits for what the debugger says.
+    /// The guest is stopped, until the debugger resumes it.
     is_held: bool,
-    /// The run is to end.
+    /// The debugger has requested the end of the run.
     ends: bool,
-    /// The run has ended, and there is still something to look at.
+    /// The run has ended, and the debugger examines the final state.
     has_ended: bool,
-    /// Ctrl-C has come while the guest was held: it stops as soon as it runs.
+    /// Ctrl-C came while the guest was held: the guest stops as soon as it is resumed.
     is_interrupted: bool,
-    /// When to see next whether the debugger wants something.
-    look_at: Instant,
-    /// When to tell that somebody is waited for, if that is still to be told.
-    tell_at: Option<Instant>,
+    /// When to check for packets next.
+    poll_at: Instant,
+    /// When to print that the run waits for a debugger, if that has not been printed.
+    announce_at: Option<Instant>,
 }
 
-/// A debugger that is there.
+/// A connected debugger.
 #[derive(Debug)]
 struct Client {
     connection: Connection,
     packets: Packets,
     features: Features,
-    /// The packet that was sent last, for a debugger that has not understood it.
+    /// The last packet, for retransmission.
     last: Vec<u8>,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Debug for Debugger {
     }
 }
 
-/// Why nobody can connect.
+/// Why no debugger can connect.
 #[derive(Debug)]
 pub struct ListenError {
     address: Address,
@@ -107,53 +107,53 @@ impl fmt::Display for ListenError {
 impl Error for ListenError {}
 
 impl Debugger {
-    /// How often the debugger is listened to while the guest runs: what Ctrl-C may take.
-    const PATIENCE: Duration = Duration::from_millis(20);
+    /// How often to check for packets while the guest runs. It limits the delay of Ctrl-C.
+    const POLL_EVERY: Duration = Duration::from_millis(20);
 
-    /// A wait that somebody wonders about.
-    const LONG: Duration = Duration::from_secs(2);
+    /// How long to wait for a debugger before printing how to connect.
+    const ANNOUNCE_AFTER: Duration = Duration::from_secs(2);
 
-    /// How long the guest's reader may take to read what the guest has sent when it stops.
-    const LONGEST_FLUSH: Duration = Duration::from_millis(100);
+    /// The time limit for writing the guest's output when the guest stops.
+    const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 
-    /// How long the debugger may take to acknowledge the last packet.
-    const LONGEST_ACKNOWLEDGMENT: Duration = Duration::from_secs(1);
+    /// The time limit for the acknowledgment of the last packet.
+    const ACKNOWLEDGMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Listens there. The run begins when somebody has connected and says so.
+    /// Listens at this address. The run begins when a debugger has connected and resumes the guest.
     pub fn listen(address: &Address, say: Say) -> Result<Self, ListenError> {
         let listener =
             Listener::new(address).map_err(|cause| ListenError { address: address.clone(), cause })?;
         Ok(Self {
             listener,
             client: None,
-            newcomer: None,
+            next_client: None,
             state: State::new(say),
             is_held: true,
             ends: false,
             has_ended: false,
             is_interrupted: false,
-            look_at: Instant::now(),
-            tell_at: None,
+            poll_at: Instant::now(),
+            announce_at: None,
         })
     }
 
-    /// Lets somebody in. The guest is held from now on.
-    fn let_in(&mut self, connection: Connection) {
+    /// Accepts a debugger. The guest is held from now on.
+    fn accept(&mut self, connection: Connection) {
         self.client = Some(Client {
             connection,
             packets: Packets::default(),
             features: Features::default(),
             last: Vec::new(),
         });
-        // What the one before wanted.
-        self.state.let_go();
+        // Removes the breakpoints of the previous debugger.
+        self.state.remove_stops();
         self.is_held = true;
         self.is_interrupted = false;
-        self.tell_at = None;
+        self.announce_at = None;
     }
 
-    /// Nobody is there any more, and nobody said what is to become of the run.
-    fn lost(&mut self, why: &str) {
+    /// The debugger disconnected without resuming or ending the run.
+    fn on_disconnect(&mut self, why: &str) {
         self.client = None;
         self.is_held = true;
         let address = self.listener.address();
@@ -172,7 +172,7 @@ impl Debugger {
         (self.state.say)(&sentence);
     }
 
-    /// Sends this, if somebody is there.
+    /// Sends bytes, if a debugger is connected.
     fn send(&mut self, machine: &Machine, bytes: Vec<u8>) {
         let Some(client) = &mut self.client else { return };
         let sent = client.connection.send(&bytes, machine);
@@ -180,21 +180,21 @@ impl Debugger {
             client.last = bytes;
         }
         if let Err(error) = sent {
-            self.lost(&error.to_string());
+            self.on_disconnect(&error.to_string());
         }
     }
 
-    /// Closes the connection, when all is said.
-    fn leave(&mut self) {
+    /// Closes the connection, after the last packet was acknowledged.
+    fn disconnect(&mut self) {
         let Some(mut client) = self.client.take().filter(|client| client.features.acknowledges()) else {
             return;
         };
-        // It could not acknowledge what was sent last, and would tell of an error.
-        let end = Instant::now() + Self::LONGEST_ACKNOWLEDGMENT;
+        // If the connection closes before the debugger acknowledges, it reports an error.
+        let end = Instant::now() + Self::ACKNOWLEDGMENT_TIMEOUT;
         while matches!(client.connection.receive(&mut [0; 16]), Received::Nothing) && Instant::now() < end {}
     }
 
-    /// Tells the debugger that the guest has stopped, and holds the guest.
+    /// Reports a stop to the debugger, and holds the guest.
     fn report(&mut self, machine: &mut Machine, reason: StopReason) -> Result<(), RunError> {
         self.is_held = true;
         let Some(client) = &self.client else { return Ok(()) };
@@ -203,10 +203,10 @@ impl Debugger {
         Ok(())
     }
 
-    /// Does what a message asks for.
-    fn take(&mut self, machine: &mut Machine, message: Message) -> Result<Then, RunError> {
-        let Some(client) = &mut self.client else { return Ok(Then::Nothing) };
-        let mut then = Then::Nothing;
+    /// Handles a message.
+    fn handle(&mut self, machine: &mut Machine, message: Message) -> Result<Continuation, RunError> {
+        let Some(client) = &mut self.client else { return Ok(Continuation::Nothing) };
+        let mut then = Continuation::Nothing;
         match message {
             Message::Packet(body) => {
                 let answer;
@@ -229,27 +229,27 @@ impl Debugger {
         Ok(then)
     }
 
-    /// Takes what has come.
-    fn take_all(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<(), RunError> {
+    /// Handles received bytes.
+    fn handle_bytes(&mut self, machine: &mut Machine, bytes: &[u8]) -> Result<(), RunError> {
         for byte in bytes {
             let message = self.client.as_mut().and_then(|client| client.packets.take(*byte));
             let Some(message) = message else { continue };
-            match self.take(machine, message)? {
-                Then::Nothing => {}
-                // It has gone after that, and the guest is held.
-                Then::Run if self.client.is_none() => {}
-                Then::Run if self.is_interrupted => {
+            match self.handle(machine, message)? {
+                Continuation::Nothing => {}
+                // The debugger disconnected while its packet was answered, so the guest stays held.
+                Continuation::Run if self.client.is_none() => {}
+                Continuation::Run if self.is_interrupted => {
                     self.is_interrupted = false;
                     self.report(machine, StopReason::Signal(Signal::SIGINT))?;
                 }
-                Then::Run => self.is_held = false,
-                Then::Detach => {
-                    self.leave();
-                    self.state.let_go();
+                Continuation::Run => self.is_held = false,
+                Continuation::Detach => {
+                    self.disconnect();
+                    self.state.remove_stops();
                     self.is_held = false;
                 }
-                Then::Kill => {
-                    self.leave();
+                Continuation::Kill => {
+                    self.disconnect();
                     self.is_held = true;
                     self.ends = true;
                 }
@@ -258,63 +258,63 @@ impl Debugger {
         Ok(())
     }
 
-    /// Takes what comes now. Whether anything came.
+    /// Receives and handles bytes, or a new connection. Returns whether there were any.
     fn receive(
         &mut self,
         machine: &mut Machine,
         receive: fn(&mut Connection, &mut [u8]) -> Received,
     ) -> Result<bool, RunError> {
-        if self.newcomer.is_none() {
-            // Where that fails, it may go better next time: a person can end the run.
-            self.newcomer = self.listener.accept().unwrap_or_default();
+        if self.next_client.is_none() {
+            // An error is ignored, because the next try may succeed. The user can end the run.
+            self.next_client = self.listener.accept().unwrap_or_default();
         }
         let mut buffer = [0; 4096];
         match self.client.as_mut().map(|client| receive(&mut client.connection, &mut buffer)) {
-            Some(Received::Bytes(len)) => self.take_all(machine, &buffer[..len])?,
-            Some(Received::End) => self.lost("the connection was closed"),
+            Some(Received::Bytes(len)) => self.handle_bytes(machine, &buffer[..len])?,
+            Some(Received::End) => self.on_disconnect("the connection was closed"),
             Some(Received::Nothing) => {
-                // One at a time: the connection is closed.
-                self.newcomer = None;
+                // Only one debugger at a time: close the new connection.
+                self.next_client = None;
                 return Ok(false);
             }
-            None => match self.newcomer.take() {
-                Some(newcomer) => self.let_in(newcomer),
+            None => match self.next_client.take() {
+                Some(next_client) => self.accept(next_client),
                 None => return Ok(false),
             },
         }
         Ok(true)
     }
 
-    /// Answers until the guest is to run on or to end, or the run is interrupted.
+    /// Answers packets until the guest is resumed or ended, or the run is interrupted.
     fn hold(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
-        match machine.flush_within(Self::LONGEST_FLUSH) {
-            // The run sees it, too.
+        match machine.flush_within(Self::FLUSH_TIMEOUT) {
+            // The run itself handles a closed output.
             Ok(()) | Err(StreamError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
         while self.is_held && !self.ends && !machine.is_interrupted() {
             if !self.receive(machine, Connection::receive)? && self.client.is_none() {
-                self.tell_of_the_wait();
-                thread::sleep(Self::PATIENCE / 2);
+                self.announce();
+                thread::sleep(Self::POLL_EVERY / 2);
             }
         }
-        self.look_at = Instant::now() + Self::PATIENCE;
-        // How a run has ended stays so.
+        self.poll_at = Instant::now() + Self::POLL_EVERY;
+        // A run that has ended keeps its outcome.
         Ok(if self.ends && !self.has_ended { Verdict::End(Stop::Debugger) } else { Verdict::Continue })
     }
 
-    fn tell_of_the_wait(&mut self) {
-        if self.tell_at.is_some_and(|at| Instant::now() >= at)
+    fn announce(&mut self) {
+        if self.announce_at.is_some_and(|at| Instant::now() >= at)
             && let Ok(address) = self.listener.address()
         {
             (self.state.say)(&format!("waiting for gdb: `target remote {address}`"));
-            self.tell_at = None;
+            self.announce_at = None;
         }
     }
 
-    /// Sees whether the debugger wants something of a guest that runs.
-    fn look(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
-        self.look_at = Instant::now() + Self::PATIENCE;
+    /// Checks for packets while the guest runs.
+    fn poll(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        self.poll_at = Instant::now() + Self::POLL_EVERY;
         while !self.is_held {
             if !self.receive(machine, Connection::receive_at_once)? {
                 return Ok(Verdict::Continue);
@@ -323,7 +323,7 @@ impl Debugger {
         self.hold(machine)
     }
 
-    /// Whether the debugger wants to hear of this stop, which may be another's.
+    /// The stop to report to the debugger, or none if only another observer wanted it.
     fn reason(&self, machine: &mut Machine, stopped: &Stopped) -> Result<Option<StopReason>, RunError> {
         if let Some((address, access)) = stopped.watchpoint
             && let Some(kind) = self.state.watchpoint_at(address, access)
@@ -336,7 +336,7 @@ impl Debugger {
             false => StopReason::HwBreak(()),
         });
         Ok(match self.state.resume {
-            // gdb wants to hear of the end of a line only, or of a breakpoint before it.
+            // gdb wants only a stop at the end of the range, or at a breakpoint in it.
             Resume::Range(start, end) if (start..end).contains(&eip) => breakpoint,
             Resume::Step | Resume::Range(..) if stopped.stepped => Some(StopReason::DoneStep),
             _ => breakpoint,
@@ -347,7 +347,7 @@ impl Debugger {
         if self.is_held || self.client.is_none() {
             return Ok(Verdict::Continue);
         }
-        // So that the registers are those of the place.
+        // Restores the registers of this location.
         machine.location()?;
         if let Some(signal) = signal(outcome) {
             let message = match outcome {
@@ -366,7 +366,7 @@ impl Debugger {
                 return Ok(verdict);
             }
             if self.state.has_changed {
-                // Takes the end back, also where only memory was changed.
+                // Setting the registers revives the run, even if only memory was changed.
                 let registers = machine.registers()?;
                 machine.set_registers(&registers)?;
                 return Ok(Verdict::Revive);
@@ -375,9 +375,9 @@ impl Debugger {
         if let Some(client) = &mut self.client {
             let reason = StopReason::Exited(outcome.status());
             let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
-            // Who has gone need not know any more.
+            // An error is ignored: the debugger may have disconnected.
             let _ = client.connection.send(&reply, machine);
-            self.leave();
+            self.disconnect();
         }
         Ok(Verdict::Continue)
     }
@@ -385,17 +385,17 @@ impl Debugger {
 
 impl Observer for Debugger {
     fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
-        let wait = if self.listener.is_told_at_once() { Duration::ZERO } else { Self::LONG };
-        self.tell_at = Some(Instant::now() + wait);
+        let wait = if self.listener.announces_at_once() { Duration::ZERO } else { Self::ANNOUNCE_AFTER };
+        self.announce_at = Some(Instant::now() + wait);
         self.hold(machine)
     }
 
     fn wants(&self) -> Wants {
         let mut wants = self.state.wants();
-        // Nothing is under way then where registers are changed.
+        // A transfer that is not complete would be lost when registers are changed.
         wants.transfers = true;
-        // Others may want other times, and more events.
-        wants.clock = Some(self.look_at.saturating_duration_since(Instant::now()));
+        // Other observers may cause more frequent events.
+        wants.clock = Some(self.poll_at.saturating_duration_since(Instant::now()));
         wants
     }
 
@@ -410,6 +410,6 @@ impl Observer for Debugger {
             self.report(machine, reason)?;
             return self.hold(machine);
         }
-        if Instant::now() >= self.look_at { self.look(machine) } else { Ok(Verdict::Continue) }
+        if Instant::now() >= self.poll_at { self.poll(machine) } else { Ok(Verdict::Continue) }
     }
 }

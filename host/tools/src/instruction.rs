@@ -1,13 +1,13 @@
-//! Instructions for people: found, and written as in the manual of NASM.
+//! Instructions: found in memory, and formatted in NASM syntax.
 
 use flatland_x86::instruction::{Read, decode, value};
 use flatland_x86::{Access, CodeBytes, Engine, Registers};
 use iced_x86::{Code, Decoder, DecoderOptions, Formatter, Mnemonic, NasmFormatter, OpKind};
 
-/// No function is larger, or so large that it should be decoded.
+/// The limit for decoding a function, in bytes.
 pub const LARGEST_FUNCTION: u32 = 1 << 20;
 
-/// Reads what the guest itself could read.
+/// A function that reads what the guest itself could read.
 pub fn reader(engine: &dyn Engine) -> impl Fn(u32, &mut [u8]) -> usize {
     move |address, bytes| {
         let there = engine.memory_map().end_of_run(Access::Read, address).saturating_sub(address);
@@ -19,43 +19,43 @@ pub fn reader(engine: &dyn Engine) -> impl Fn(u32, &mut [u8]) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Instruction {
-    /// Where it begins.
+    /// The address of its first byte.
     pub address: u32,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// How it is written.
+    /// Its text in NASM syntax.
     pub text: String,
 }
 
-/// What an instruction did that could not be done.
+/// The failed effect of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Deed {
     /// It wrote to this address.
     Write(u32),
-    /// It wrote to where the stack does not reach.
+    /// It wrote below the stack.
     Stack,
-    /// It sent something to this port.
+    /// It wrote to this port.
     Out(u16),
-    /// It asked for an exception itself.
+    /// It raised an exception deliberately.
     Trap,
 }
 
 impl Instruction {
-    /// The one that begins here. None where no instruction is, or no memory.
+    /// The instruction at this address. None if there is no instruction or no memory.
     pub fn at(address: u32, read: Read) -> Option<Self> {
         let (decoded, bytes) = decode(address, read)?;
         Some(Self::new(&decoded, &bytes))
     }
 
-    /// One that is decoded, with the bytes that it begins.
+    /// A decoded instruction, with the bytes that start with it.
     pub fn new(decoded: &iced_x86::Instruction, bytes: &[u8]) -> Self {
         let mut text = String::new();
         formatter().format(decoded, &mut text);
         Self { address: decoded.ip32(), bytes: bytes[..decoded.len()].to_vec(), text }
     }
 
-    /// How far it moves the stack pointer, if it does by itself.
+    /// By how many bytes it moves the stack pointer, if it pushes or pops.
     pub fn moves_stack_pointer(&self) -> i32 {
         moves_stack_pointer(&Decoder::new(32, &self.bytes, DecoderOptions::NONE).decode())
     }
@@ -64,7 +64,7 @@ impl Instruction {
 /// The most bytes that an integer instruction stores at once: `cmpxchg8b`.
 const LARGEST_OPERAND: u32 = 8;
 
-/// How far an instruction moves the stack pointer, if it pushes or pops.
+/// By how many bytes an instruction moves the stack pointer, if it pushes or pops.
 pub fn moves_stack_pointer(instruction: &iced_x86::Instruction) -> i32 {
     match (instruction.mnemonic(), instruction.code()) {
         (_, Code::Push_r16 | Code::Push_rm16 | Code::Push_imm16 | Code::Pushw_imm8) => -2,
@@ -77,7 +77,7 @@ pub fn moves_stack_pointer(instruction: &iced_x86::Instruction) -> i32 {
     }
 }
 
-/// The mnemonic of the instruction that these bytes begin with.
+/// The mnemonic of the first instruction in `code`.
 pub fn mnemonic(code: &[u8]) -> Option<String> {
     let decoded = Decoder::new(32, code, DecoderOptions::NONE).decode();
     let name = format!("{:?}", decoded.mnemonic()).to_lowercase();
@@ -93,9 +93,9 @@ pub fn first(code: &CodeBytes) -> &[u8] {
     }
 }
 
-/// Where the instruction begins that ends at `end`, found by decoding from `start` on: data among the code may lead
-/// astray, and then nothing is found. The instruction must be one that can have done the deed with these registers,
-/// which are as it left them.
+/// The start of the instruction that ends at `end`, found by decoding from `start`. Data among the code may mislead
+/// the decoder; then the result is `None`. The instruction must be able to have this effect with these registers,
+/// which are the registers after it.
 pub fn ending_at(end: u32, start: u32, deed: Deed, registers: &Registers, read: Read) -> Option<u32> {
     if end.checked_sub(start)? > LARGEST_FUNCTION {
         return None;
@@ -112,9 +112,10 @@ pub fn ending_at(end: u32, start: u32, deed: Deed, registers: &Registers, read: 
     None
 }
 
-/// Whether a `call` ends here: what stands there is where a function returns to.
-pub fn is_behind_call(address: u32, read: Read) -> bool {
-    // FF /2 of a register is the shortest, with a displacement of 4 bytes and an index the longest; E8 in between.
+/// Whether a `call` ends at this address, as it does at a return address.
+pub fn is_after_call(address: u32, read: Read) -> bool {
+    // FF /2 with a register is the shortest form, with a 4-byte displacement and an index the longest; E8 has 5
+    // bytes.
     [5, 2, 3, 6, 7, 4].into_iter().any(|length| {
         let Some(start) = address.checked_sub(length) else { return false };
         let mut bytes = [0; 7];
@@ -135,7 +136,7 @@ fn did(instruction: &iced_x86::Instruction, deed: Deed, registers: &Registers) -
             (Mnemonic::Out, _) => registers.edx as u16 == port,
             _ => false,
         },
-        // A push has moved ESP by now, to where it wrote.
+        // A push has already moved ESP to the address that it wrote.
         Deed::Trap => {
             matches!(instruction.mnemonic(), Mnemonic::Int | Mnemonic::Int1 | Mnemonic::Int3 | Mnemonic::Into)
         }
@@ -154,12 +155,12 @@ fn did(instruction: &iced_x86::Instruction, deed: Deed, registers: &Registers) -
                 OpKind::Memory => {
                     let value = |register, _, _| value(register, registers).map(u64::from);
                     let start = instruction.virtual_address(operand, 0, value).map(|start| start as u32);
-                    // A bit string reaches beyond its operand.
+                    // A bit string may extend beyond its operand.
                     let is_bit_string =
                         matches!(instruction.mnemonic(), Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc);
                     start.is_some_and(|start| address.wrapping_sub(start) < LARGEST_OPERAND || is_bit_string)
                 }
-                // EDI has moved on.
+                // EDI has already advanced.
                 OpKind::MemoryESEDI | OpKind::MemoryESDI => true,
                 _ => false,
             })
@@ -183,7 +184,7 @@ fn formatter() -> NasmFormatter {
 mod tests {
     use super::*;
 
-    /// Reads from these bytes, which lie at 0.
+    /// Reads from these bytes, which start at address 0.
     fn memory(bytes: &[u8]) -> impl Fn(u32, &mut [u8]) -> usize {
         move |address, to| {
             let from = bytes.get(address as usize..).unwrap_or_default();
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_are_written_as_people_write_them() {
+    fn instructions_are_in_nasm_syntax() {
         for (code, text) in [
             (&[0xf7, 0xf1][..], "div ecx"),
             (&[0xa2, 0x00, 0x80, 0x0b, 0x00], "mov [0xb8000], al"),
@@ -230,14 +231,14 @@ mod tests {
         assert_eq!(find(9, 0, Deed::Write(0x7003)), Some(8));
         assert_eq!(find(9, 0, Deed::Write(0x7004)), None);
         assert_eq!(find(10, 0, Deed::Out(0x3f8)), Some(9));
-        // Led astray, nothing is found: from 2 on, `and` and more.
+        // If decoding is misled, nothing is found: from 2 on it finds `and` and more.
         assert_eq!(find(3, 0, Deed::Write(0x2000)), None);
         assert_eq!(find(100, 0, Deed::Write(0x2000)), None);
         assert_eq!(find(0, 4, Deed::Write(0x2000)), None);
     }
 
     #[test]
-    fn calls_are_known_by_their_end() {
+    fn calls_are_recognized_by_their_end() {
         for code in [
             &[0xe8, 1, 2, 3, 4][..],
             &[0xff, 0xd3],
@@ -246,13 +247,13 @@ mod tests {
             &[0xff, 0x15, 0, 0x10, 0, 0],
             &[0xff, 0x94, 0x88, 0, 0x10, 0, 0],
         ] {
-            assert!(is_behind_call(code.len() as u32, &memory(code)), "{code:02x?}");
+            assert!(is_after_call(code.len() as u32, &memory(code)), "{code:02x?}");
         }
         // jmp ebx; push [eax+8]; five times nop
         for code in [&[0xff, 0xe3][..], &[0xff, 0x70, 0x08], &[0x90; 5]] {
-            assert!(!is_behind_call(code.len() as u32, &memory(code)), "{code:02x?}");
+            assert!(!is_after_call(code.len() as u32, &memory(code)), "{code:02x?}");
         }
-        assert!(!is_behind_call(0, &memory(&[0xe8])));
-        assert!(!is_behind_call(u32::MAX, &memory(&[0xe8])));
+        assert!(!is_after_call(0, &memory(&[0xe8])));
+        assert!(!is_after_call(u32::MAX, &memory(&[0xe8])));
     }
 }

@@ -1,5 +1,5 @@
-//! What looks at a run. Each tool is an [`Observer`]: it wants some events, and [`observe`] is the loop that resumes the
-//! run and hands each event to all of them. Several may look at one run.
+//! Tools that observe a run. Each tool is an [`Observer`] that wants some events. [`observe`] is the loop that
+//! resumes the run and passes each event to all observers.
 
 pub mod backtrace;
 mod ending;

@@ -1,5 +1,4 @@
-//! What a program is made of, from its ELF file, without running it: its instructions beside its source, and what takes
-//! the room.
+//! Listings of a program from its ELF file, without running it: its instructions beside its source, and its sizes.
 
 mod disassembly;
 mod sizes;
@@ -12,15 +11,15 @@ use flatland_program::{Program, Symbol, Symbols, SymbolsError, demangle};
 pub use disassembly::disassembly;
 pub use sizes::sizes;
 
-/// Why there is nothing to list.
+/// Why a listing cannot be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListingError {
     /// The ELF file cannot be read.
     Symbols(SymbolsError),
-    /// It is a flat image alone.
+    /// The program is a flat image without an ELF file.
     NoElf,
-    /// No function has that name.
+    /// No function has this text in its name.
     NoFunction(String),
 }
 
@@ -45,14 +44,14 @@ impl From<SymbolsError> for ListingError {
     }
 }
 
-/// The names of a program, and its functions and variables: each once, with its name as it stands in the source.
+/// The names of a program, and its functions and variables. Each is listed once, with its name as in the source.
 fn names(program: &Program) -> Result<(Symbols, Vec<Symbol>), ListingError> {
     let symbols = program.symbols()?.ok_or(ListingError::NoElf)?;
     let sized = symbols.table().iter().filter(|symbol| symbol.size > 0);
     let mut all: Vec<_> =
         sized.map(|symbol| Symbol { name: demangle(&symbol.name), ..symbol.clone() }).collect();
     all.sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
-    // Several names for the same bytes: functions that came out the same are folded into one.
+    // Several names may have the same bytes: identical functions are folded into one.
     all.dedup_by_key(|symbol| (symbol.start, symbol.is_code));
     Ok((symbols, all))
 }

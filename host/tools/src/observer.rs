@@ -1,8 +1,8 @@
-//! Several tools at one run.
+//! Several tools that observe one run.
 
 use flatland_machine::{Event, Machine, Outcome, RunError, Stop, Wants};
 
-/// Looks at a run.
+/// Observes a run; may change registers, memory and breakpoints.
 ///
 /// ```
 /// use flatland_machine::{EngineChoice, Event, Machine, Outcome, Program, RunError, Wants};
@@ -38,38 +38,39 @@ pub trait Observer {
         Ok(Verdict::Continue)
     }
 
-    /// The run is about to be resumed: every observer has seen the last event, and nobody changes the machine any more.
+    /// The run is about to be resumed. Every observer has seen the last event, and the machine does not change any
+    /// more.
     fn resumes(&mut self, _machine: &mut Machine) -> Result<(), RunError> {
         Ok(())
     }
 
-    /// Which events it wants next. Asked before each [`Machine::resume`].
+    /// The events it wants next. Called before each [`Machine::resume`].
     fn wants(&self) -> Wants;
 
-    /// An event happened, maybe one that another observer wanted. The machine may be looked at and changed, and is held
-    /// for as long as this takes.
+    /// An event happened, which another observer may have wanted. The observer may read and change the machine, and
+    /// the run waits until it returns.
     ///
-    /// The last event is [`Event::Ended`], unless somebody ends the run before. Where an observer sets the guest going
-    /// again then, by setting registers, the run goes on.
+    /// The last event is [`Event::Ended`], unless an observer ends the run before. If an observer then returns
+    /// [`Verdict::Revive`], the run goes on.
     fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError>;
 }
 
-/// What an observer makes of an event.
+/// An observer's decision on an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The run goes on as it would without it.
+    /// The run continues.
     Continue,
     /// The run ends here, for this reason.
     End(Stop),
-    /// The run has ended, and goes on all the same: something of the machine was changed.
+    /// The run has ended, but goes on: the observer has changed the machine's state.
     Revive,
 }
 
-/// Runs to the end with all of these looking. An interrupt ends the run, as it does in [`Machine::run`].
+/// Runs to the end with these observers. An interrupt ends the run, as in [`Machine::run`].
 ///
-/// The observers see each event in this order. The first that ends the run has its way: those behind it do not see that
-/// event, and the last one that all others see is that the run has ended.
+/// The observers see each event in this order. The first one that ends the run stops this: those after it do not see
+/// the event. All others then see the end of the run as their last event.
 pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Result<Outcome, RunError> {
     for index in 0..observers.len() {
         if let Verdict::End(stop) = observers[index].begins(machine)? {
@@ -100,7 +101,7 @@ pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Re
     }
 }
 
-/// One of them ends the run, and the others are told.
+/// Ends the run for one observer, and tells the others.
 fn end(
     machine: &mut Machine,
     observers: &mut [&mut dyn Observer],

@@ -1,8 +1,8 @@
-//! What a person or a program is told of how a run ended.
+//! Reports on the end of a run, for people and for programs.
 //!
-//! A [`Report`] is plain data: it is taken of the outcome, the processor, and the symbols if there are any, and then
-//! written as text ([`Report::message`], [`Report::body`]) or as JSON ([`Report::json`]). Where nothing went wrong there is
-//! nothing to report, and nothing is read.
+//! A [`Report`] is plain data, made from the outcome, the processor, and the symbols if available. It can be written
+//! as text ([`Report::message`], [`Report::body`]) or as JSON ([`Report::json`]). If nothing went wrong, the report
+//! is empty and no files are read.
 
 mod calls;
 mod json;
@@ -32,16 +32,16 @@ pub use json::Run;
 pub use paint::Paint;
 pub use source::Snippet;
 
-/// When the calls are shown that led to a fault, a panic or where the guest was stopped.
+/// When to show the calls that led to the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backtraces {
-    /// Where there are names for them, without what every program has.
+    /// If they have names, without the calls that are the same in every program.
     #[default]
     Auto,
-    /// All of them, with their addresses.
+    /// All calls, with their addresses.
     Always,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
@@ -58,7 +58,7 @@ impl FromStr for Backtraces {
     }
 }
 
-/// It is none of the words for it.
+/// The text is not a choice of backtraces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownBacktraces;
 
@@ -70,7 +70,7 @@ impl fmt::Display for UnknownBacktraces {
 
 impl Error for UnknownBacktraces {}
 
-/// How a run ended, as far as it is of interest.
+/// Data on the end of a run.
 ///
 /// ```
 /// use flatland_machine::{EngineChoice, Machine, Program};
@@ -87,39 +87,39 @@ impl Error for UnknownBacktraces {}
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How it ended. Where the engine knew only where an instruction ended, and it was found, it is told exactly.
+    /// The outcome. If the engine knew only the end of an instruction and its start was found, the location is exact.
     pub outcome: Outcome,
-    /// What is known by name.
+    /// The names at the end of the run.
     pub names: Names,
     /// Whether the guest panicked.
     pub is_panic: bool,
-    /// The source of where the guest was.
+    /// The source of the guest's location.
     pub snippet: Option<Snippet>,
-    /// The processor, where it could not go on.
+    /// The processor, if it faulted.
     pub processor: Option<Processor>,
-    /// The calls that led there.
+    /// The calls that led to the end of the run.
     pub calls: Option<Calls>,
-    /// What else is to be said, in sentences.
+    /// Further remarks, in sentences.
     pub notes: Vec<String>,
 }
 
-/// What the processor was about to do.
+/// The processor's state at a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Processor {
-    /// The instruction. None where it is not known, or where no memory is.
+    /// The instruction. None if it is not known, or outside memory.
     pub instruction: Option<Instruction>,
-    /// The registers, before it was executed as far as the engine keeps that.
+    /// The registers before the instruction, as far as the engine preserves them.
     pub registers: Registers,
-    /// What ESP points to: words from there on, as far as there is memory.
+    /// The words on the stack from ESP on, as far as there is memory.
     pub stack: Vec<u32>,
 }
 
-/// How many words of the stack are shown.
+/// How many stack words are shown.
 const STACK_WORDS: u32 = 16;
 
 impl Report {
-    /// Looks at how a run ended. Names come from this ELF file.
+    /// Examines the end of a run. Names come from this ELF file.
     pub fn new(
         outcome: &Outcome,
         engine: &mut dyn Engine,
@@ -128,10 +128,10 @@ impl Report {
     ) -> Self {
         let mut report = Self { outcome: outcome.clone(), ..Self::without_outcome() };
         let location = match *outcome {
-            // Who did it has seen all there is.
+            // The debugger's user has already seen the state.
             Outcome::Stopped(Stop::Debugger, _) => return report,
             Outcome::Fault(Fault { location, .. }) | Outcome::Stopped(_, location) => Ok(location),
-            // The runtime ends so in a panic, which its calls show, and for which they need names.
+            // The runtime exits like this after a panic. Its calls show the panic, if they have names.
             Outcome::Exited(status::PANIC) if symbols.is_some() || backtraces == Backtraces::Always => {
                 engine.location()
             }
@@ -139,13 +139,13 @@ impl Report {
         };
         match location.and_then(|location| Ok((location, engine.registers()?))) {
             Ok((location, registers)) => report.read(location, registers, engine, symbols, backtraces),
-            // What is known without the processor is told all the same.
+            // Facts that do not need the processor are still reported.
             Err(error) => report.notes.push(error.to_string()),
         }
         report
     }
 
-    /// Of a run that the host could not bring to an end.
+    /// A report on a run that ended by a failure of the host.
     pub fn without_outcome() -> Self {
         Self {
             outcome: Outcome::Halted,
@@ -194,7 +194,7 @@ impl Report {
         let place = calls.as_ref().map(Calls::place);
         self.names = symbols.map(|symbols| Names::of(&self.outcome, place, symbols)).unwrap_or_default();
         let Some(calls) = calls else {
-            // The registers are not the guest's any more.
+            // The registers are no longer the guest's.
             self.notes.push(
                 "registers and calls are not known, because KVM resets the processor at a triple fault: run it with \
                  --engine soft to see them"

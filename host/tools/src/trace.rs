@@ -1,8 +1,8 @@
-//! Traces: what a guest did, a line for each thing it did.
+//! Traces: a log of what a guest does, one line for each action.
 //!
-//! A [`Trace`] observes a run, on any engine. Each [`Kind`] of it is a loop over events of its own, and all write to one
-//! sink: transfers are told of as they are made, calls and instructions are found by stepping. Nothing of the guest is changed by
-//! that but its speed, and the same run has the same trace on every engine.
+//! A [`Trace`] observes a run, on any engine. Each [`Kind`] observes events of its own, and all write to one sink.
+//! Transfers are reported as they are made; calls and instructions are found by stepping. Tracing changes only the
+//! guest's speed, and the same run has the same trace on every engine.
 
 mod calls;
 mod instructions;
@@ -29,7 +29,7 @@ pub use lines::TraceError;
 use names::Names;
 use transfers::TransferTrace;
 
-/// What is traced.
+/// The kind of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kind {
@@ -54,7 +54,7 @@ impl FromStr for Kind {
     }
 }
 
-/// There is no such trace.
+/// No kind of trace has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownKind;
 
@@ -66,11 +66,11 @@ impl fmt::Display for UnknownKind {
 
 impl Error for UnknownKind {}
 
-/// Where a guest must be for a line to be written.
+/// Selects the lines to write by the guest's location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Filter {
-    /// In a function whose name contains this.
+    /// In a function whose name contains this text.
     Function(String),
     /// At one of these addresses.
     Addresses(Range<u32>),
@@ -87,14 +87,14 @@ impl FromStr for Filter {
                 (Some(start), Some(end)) if start < end => Ok(Self::Addresses(start..end)),
                 _ => Err(WrongFilter),
             },
-            // No function's name begins with a digit.
+            // No function name starts with a digit.
             _ if text.is_empty() || text.starts_with("0x") => Err(WrongFilter),
             _ => Ok(Self::Function(text.into())),
         }
     }
 }
 
-/// There is no such filter.
+/// The text is not a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongFilter;
 
@@ -106,25 +106,25 @@ impl fmt::Display for WrongFilter {
 
 impl Error for WrongFilter {}
 
-/// What to trace, and how much of it.
+/// What to trace, and how many lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What. Where several have something to tell of one instruction, they do so in the order of [`Kind`].
+    /// The kinds. If several report the same instruction, they do so in the order of [`Kind`].
     pub kinds: Vec<Kind>,
-    /// Where; everywhere, if it does not say.
+    /// The filter; none selects everything.
     pub filter: Option<Filter>,
-    /// The most lines. The run goes on behind them, untraced.
+    /// The most lines. The run continues untraced after them.
     pub most_lines: u64,
 }
 
-/// The most lines where nobody asks for another number: so many can be looked at, and do not fill a disk.
+/// The default of [`Settings::most_lines`]: small enough to read and not to fill a disk.
 pub const MOST_LINES: u64 = 1_000_000;
 
-/// Where lines go.
+/// Where the lines are written.
 pub enum Sink {
-    /// To the machine's diagnostics, between the guest's own lines there. Each begins with `trace: `.
+    /// To the machine's diagnostics, between the guest's own lines. Each starts with `trace: `.
     Diagnostics,
-    /// Elsewhere.
+    /// To a writer.
     Writer(Box<dyn Write>),
 }
 
@@ -139,7 +139,7 @@ impl fmt::Debug for Sink {
 
 /// Traces a run.
 ///
-/// Put it before others that look at the run: then its lines are there when a debugger holds the guest.
+/// Put it before other observers: then its lines are written before a debugger holds the guest.
 pub struct Trace {
     tracers: Vec<Box<dyn Tracer>>,
     names: Names,
@@ -153,8 +153,8 @@ impl fmt::Debug for Trace {
     }
 }
 
-/// One kind of trace: what an [`Observer`] is, with the names and the lines that all kinds have in common. It is called while
-/// more lines are wanted, and at the end.
+/// One kind of trace: an [`Observer`] that shares names and lines with the other kinds. It is called while more lines
+/// are wanted, and at the end of the run.
 trait Tracer {
     /// See [`Observer::resumes`].
     fn resumes(
@@ -178,10 +178,10 @@ trait Tracer {
 }
 
 impl Trace {
-    /// How long the last lines may take to be written.
+    /// The time limit for writing the last lines.
     const LAST_FLUSH: Duration = Duration::from_secs(1);
 
-    /// Traces this, with the names of these symbols.
+    /// A trace with these settings, and the names of these symbols.
     pub fn new(settings: Settings, symbols: Option<Symbols>, sink: Sink) -> Self {
         let Settings { mut kinds, filter, most_lines } = settings;
         kinds.sort();
@@ -202,12 +202,12 @@ impl Trace {
         }
     }
 
-    /// Why there are no more lines than there are, if one could not be written.
+    /// Why the trace is incomplete, if a line could not be written.
     pub fn error(&mut self) -> Option<TraceError> {
         self.lines.error()
     }
 
-    /// The last line says how the run has ended.
+    /// Writes the last line, which says how the run ended.
     fn end(&mut self, machine: &mut Machine, outcome: &Outcome) {
         let Self { names, lines, .. } = self;
         if self.is_filtered && lines.is_empty() {
@@ -217,11 +217,11 @@ impl Trace {
                  0x100-0x200",
             );
         }
-        let place = names.of_end(machine, outcome);
-        lines.write(machine, &format!("end: {}{place}", names::of_outcome(outcome)));
+        let place = names.end_location(machine, outcome);
+        lines.write(machine, &format!("end: {}{place}", names::outcome_in_words(outcome)));
         lines.flush();
         if lines.are_diagnostics() {
-            // Whoever does not read any more misses nothing.
+            // A failure is ignored: the reader may have stopped reading.
             let _ = machine.flush_notes_within(Self::LAST_FLUSH);
         }
     }

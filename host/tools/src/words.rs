@@ -1,4 +1,4 @@
-//! Faults and outcomes in sentences. Nothing below this room makes any.
+//! Faults and outcomes in words. All sentences on the end of a run are made here.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use flatland_x86::instruction as x86_instruction;
 
 use crate::instruction;
 
-/// What is known by name of the end of a run.
+/// The names at the end of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Where the guest was.
+    /// The location of the guest.
     pub place: Place,
-    /// The section of what it was not to write.
+    /// The section of the address that it must not write.
     pub section: Option<String>,
 }
 
 impl Names {
-    /// Of how a run ended: at this place, as far as that is known.
+    /// The names for this outcome at this location, if known.
     pub fn of(outcome: &Outcome, place: Option<Place>, symbols: &Symbols) -> Self {
         let written = match outcome {
             Outcome::Fault(Fault { kind, .. }) => section_address(kind),
@@ -35,8 +35,8 @@ impl Names {
     }
 }
 
-/// What a person is told, or nothing where the guest ended the run itself or the reader of its output
-/// did. `names` are those of this outcome, as far as they are known.
+/// The message for an outcome. None if the guest ended the run itself or the reader of its output did. `names` are
+/// the names for this outcome, if known.
 pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
     let Names { place, section } = names;
     match outcome {
@@ -56,7 +56,7 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
         Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
             "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
         )),
-        // Who did it knows.
+        // The person who ended the run knows.
         Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => None,
         Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(
             "ended by {signal}, the guest {location}{place}: run it again if that was not meant"
@@ -70,10 +70,10 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// What happened, without where: `divide error (#DE)`.
-struct What<'a>(&'a FaultKind);
+/// A fault in words, without its location: `divide error (#DE)`.
+struct FaultWords<'a>(&'a FaultKind);
 
-impl fmt::Display for What<'_> {
+impl fmt::Display for FaultWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match *self.0 {
             FaultKind::Exception { vector, error_code } => {
@@ -85,7 +85,7 @@ impl fmt::Display for What<'_> {
                 }
             }
             FaultKind::TripleFault => write!(f, "triple fault"),
-            // A jump has taken place: the address is where the processor is.
+            // The jump has already happened: the address is the guest's location.
             FaultKind::OutsideRam { access: Access::Execute, .. } => write!(f, "execution outside RAM"),
             FaultKind::OutsideRam { access: Access::Read, address, ram_size } => {
                 write!(f, "read outside RAM at {address:#x} (RAM ends at {ram_size:#x}), by the instruction")
@@ -135,23 +135,23 @@ impl fmt::Display for What<'_> {
     }
 }
 
-/// A null pointer, with the offset of a field or a small index: the first page.
+/// Whether this is a null pointer, with a field offset or a small index: the first page.
 fn is_null(address: u32) -> bool {
     address < PAGE_SIZE
 }
 
-/// What happened, without where: `divide error (#DE)`. `section` is the name of the section that `section_address`
-/// lies in.
+/// A fault in words, without its location: `divide error (#DE)`. `section` is the name of the section
+/// that the guest must not write.
 pub fn fault(kind: &FaultKind, section: Option<&str>) -> String {
     match (kind, section_address(kind), section) {
         (FaultKind::ReadOnly { address }, Some(_), Some(section)) => {
             format!("write to read-only memory ({section}) at {address:#010x}, by the instruction")
         }
-        _ => What(kind).to_string(),
+        _ => FaultWords(kind).to_string(),
     }
 }
 
-/// An address of which it is good to know the section.
+/// The address whose section is worth naming.
 fn section_address(kind: &FaultKind) -> Option<u32> {
     match *kind {
         FaultKind::ReadOnly { address } if !is_null(address) => Some(address),
@@ -159,7 +159,7 @@ fn section_address(kind: &FaultKind) -> Option<u32> {
     }
 }
 
-/// What a person can do about it.
+/// What the user can do about the fault.
 pub fn advice(kind: &FaultKind) -> String {
     match *kind {
         FaultKind::Exception { .. } => {
@@ -212,7 +212,7 @@ pub fn advice(kind: &FaultKind) -> String {
     }
 }
 
-/// What to do about an instruction that an engine cannot run. Another engine is named only where it can.
+/// What to do about an instruction that an engine does not support. Names another engine only if it helps.
 fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
     if instruction::mnemonic(code).is_none() {
         "look for a jump that went wrong, or data among the code"
@@ -228,12 +228,12 @@ fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
     }
 }
 
-/// A number of bytes, in the largest unit that gives a whole number.
+/// A number of bytes, in the largest unit that divides it.
 fn size(bytes: u32) -> String {
     MemorySize::from_bytes(bytes.into()).map_or_else(|_| format!("{bytes} bytes"), |size| size.to_string())
 }
 
-/// What an error code says that names a selector (SDM volume 3, section 7.13).
+/// The selector in an error code (SDM volume 3, section 7.13).
 struct Selector(u32);
 
 impl fmt::Display for Selector {
@@ -248,7 +248,7 @@ impl fmt::Display for Selector {
     }
 }
 
-/// An exception's name and mnemonic (SDM volume 3, table 7-1); no mnemonic where the manual reserves it.
+/// An exception's name and mnemonic (SDM volume 3, table 7-1). No mnemonic if the manual reserves the vector.
 fn exception_name(vector: u8) -> (&'static str, &'static str) {
     match vector {
         0 => ("divide error", "#DE"),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn who_ends_by_itself_is_not_commented_on() {
+    fn a_run_that_ends_by_itself_has_no_message() {
         for outcome in [Outcome::Halted, Outcome::EndOfInput, Outcome::Exited(7), Outcome::OutputClosed] {
             assert_eq!(super::outcome(&outcome, &Names::default()), None);
         }

@@ -1,5 +1,5 @@
-//! Output without exits: KVM collects bytes that the guest sends to some ports in a ring, in order, and continues to run the
-//! guest (KVM API 4.116, KVM_REGISTER_COALESCED_MMIO).
+//! Output without exits (coalesced PIO): KVM collects bytes that the guest sends to some ports in a ring, in order,
+//! and continues to run the guest (KVM API 4.116, KVM_REGISTER_COALESCED_MMIO).
 //!
 //! The ring is emptied after each exit, before the exit is reported. An interrupt makes an exit.
 
@@ -11,33 +11,33 @@ use flatland_x86::EngineError;
 /// The ports whose output needs no answer.
 const PORTS: [Port; 2] = [Port::Console, Port::Diagnostics];
 
-/// Whether this is one of them.
-pub fn takes(port: u16) -> bool {
+/// Whether KVM may collect the output of this port.
+pub fn collects(port: u16) -> bool {
     PORTS.into_iter().any(|known| known.number() == port)
 }
 
-/// The ring is enabled after this many output exits. A VM with a ring takes 13 ms to close (an SRCU grace period), about as
-/// long as this many exits take. A guest with little output is faster without.
+/// The ring is enabled after this many output exits. A VM with a ring takes 13 ms to close (an SRCU grace period),
+/// about as long as this many exits take. A guest with little output is faster without the ring.
 const EXITS_UNTIL_ENABLED: u32 = 1000;
 
-/// Reads the ring in pieces: bytes that went to the same port.
+/// Reads the ring in pieces: consecutive bytes for the same port.
 #[derive(Debug)]
 pub struct Ring {
     state: State,
     bytes: Vec<u8>,
-    /// The byte after the last piece, which went to another port.
+    /// The byte after the last piece, for another port.
     next: Option<(u16, u8)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Not enabled yet, after this many exits that the ring would have saved.
+    /// Not enabled yet; this many exits so far could have used the ring.
     Waiting(u32),
     /// KVM collects output.
     Enabled,
-    /// KVM no longer collects; the ring may still have bytes.
+    /// KVM no longer collects output; the ring may still have bytes.
     Disabled,
-    /// KVM cannot do it.
+    /// KVM does not support the ring.
     Never,
 }
 
@@ -46,7 +46,7 @@ impl Ring {
         Self { state: State::Waiting(0), bytes: Vec::new(), next: None }
     }
 
-    /// Records an output exit at one of the ports, and enables the ring if it is time.
+    /// Records an output exit at one of the ports, and enables the ring after enough of them.
     pub fn count_exit(&mut self, vm: &VmFd, vcpu: &mut VcpuFd) {
         if let State::Waiting(exits) = &mut self.state {
             *exits += 1;
@@ -65,7 +65,7 @@ impl Ring {
     pub fn disable(&mut self, vm: &VmFd) {
         if self.state == State::Enabled {
             for port in PORTS {
-                // It was registered, so this cannot fail.
+                // Cannot fail, because the zone was registered.
                 let _ = vm.unregister_coalesced_mmio(address(port), 1);
             }
             self.state = State::Disabled;
@@ -105,19 +105,19 @@ impl Ring {
     }
 }
 
-/// Enables the ring. Returns whether KVM can do it; if not, each transfer stays an exit.
+/// Enables the ring. Returns whether KVM supports it; if not, each transfer stays an exit.
 fn enable(vm: &VmFd, vcpu: &mut VcpuFd) -> bool {
     if !vm.check_extension(Cap::CoalescedPio) || vcpu.map_coalesced_mmio_ring().is_err() {
         return false;
     }
-    // A zone for each port: one of two bytes would also take transfers of that width.
+    // A zone for each port: one zone of two bytes would also accept 2-byte transfers.
     let Some(failed) =
         PORTS.into_iter().position(|port| vm.register_coalesced_mmio(address(port), 1).is_err())
     else {
         return true;
     };
     for port in &PORTS[..failed] {
-        // It was registered, so this cannot fail.
+        // Cannot fail, because the zone was registered.
         let _ = vm.unregister_coalesced_mmio(address(*port), 1);
     }
     false

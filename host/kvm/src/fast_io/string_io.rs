@@ -1,11 +1,11 @@
 //! Finishes a `rep outsb` or a `rep insb` in RAM instead of exit by exit.
 //!
-//! KVM runs each iteration of a `rep outsb` by itself: as an exit, or as an entry of the [ring], which takes a
-//! third of a microsecond. A `rep insb` is an exit for each 1024 bytes, which KVM then copies a second time. After an exit in
-//! the middle of one, everything that follows is known: the instruction moves bytes between RAM and the same port. So the
-//! engine returns RAM itself as the data, and sets the registers to their values afterwards. The registers are in the page
-//! that KVM shares with us (KVM API 5, `kvm_sync_regs`): reading them costs one KVM_RUN that runs nothing, and setting them
-//! costs no call.
+//! KVM runs each iteration of a `rep outsb` by itself: as an exit, or as an entry of the [ring], which takes 0.3 µs.
+//! A `rep insb` is an exit for each 1024 bytes, which KVM then copies a second time. After an exit in the middle of
+//! such an instruction its remaining effects are known: it moves bytes between RAM and the same port. So the engine
+//! returns RAM itself as the data, and sets the registers to their values afterwards. The registers are in a page
+//! that KVM shares with the host (KVM API 5, `kvm_sync_regs`): reading them costs one KVM_RUN that runs no
+//! instruction, and setting them costs no call.
 
 use flatland_contract::Direction;
 use kvm_bindings::{
@@ -23,7 +23,7 @@ const REP_OUTSB: [&[u8]; 2] = [&[0xf3, 0x6e], &[0xf2, 0x6e]];
 const REP_INSB: [&[u8]; 2] = [&[0xf3, 0x6c], &[0xf2, 0x6c]];
 const INSTRUCTION_LEN: u32 = 2;
 
-/// The most bytes that are moved at once. A guest can be stopped between two pieces.
+/// The most bytes that are moved at once. A guest can be stopped between two such pieces.
 const MOST: u32 = 64 << 10;
 
 /// The most bytes that KVM moves at one exit for a `rep insb` (emulate.c, pio_in_emulated: the size of `io_read.data`).
@@ -39,7 +39,7 @@ const fn least(direction: Direction) -> u32 {
 
 const TRAP: u64 = eflags::TF as u64;
 const DOWN: u64 = eflags::DF as u64;
-/// Set in the middle of an instruction.
+/// Set at an exit in the middle of an instruction.
 const RESUME: u64 = eflags::RF as u64;
 
 /// Decides when to finish a `rep ins` or `rep outs` in RAM.
@@ -49,7 +49,7 @@ pub struct StringIo {
     input: Pattern,
     /// The port of the last exit, which a repeated instruction would use again.
     port: u16,
-    /// Whether each transfer is to be an exit of its own.
+    /// Whether each transfer must be an exit of its own.
     is_off: bool,
     /// Whether KVM can share registers; `None` before the first check.
     can_share: Option<bool>,
@@ -60,7 +60,7 @@ impl StringIo {
         Self { output: Pattern::new(), input: Pattern::new(), port: 0, is_off: false, can_share: None }
     }
 
-    /// Sets whether each transfer is to be an exit of its own.
+    /// Sets whether each transfer must be an exit of its own.
     pub fn turn_off(&mut self, off: bool) {
         self.is_off = off;
     }
@@ -69,7 +69,7 @@ impl StringIo {
     pub fn count_exit(&mut self, direction: Direction, port: u16, len: usize) {
         self.port = port;
         match direction {
-            Direction::Out if len == 1 && ring::takes(port) => self.output.exits_in_a_row += 1,
+            Direction::Out if len == 1 && ring::collects(port) => self.output.exits_in_a_row += 1,
             Direction::In if len == INPUT_PIECE => {
                 self.input.exits_in_a_row += 1;
                 self.output.exits_in_a_row = 0;
@@ -103,14 +103,14 @@ impl StringIo {
 /// Consecutive exits that may belong to one instruction.
 #[derive(Debug)]
 struct Pattern {
-    /// How many there were since the last exit of another kind.
+    /// The number of exits since the last exit of another kind.
     exits_in_a_row: u32,
-    /// After how many to check whether they belong to one instruction. A check costs about as much as an exit.
+    /// After how many exits to check whether they belong to one instruction. A check costs about as much as an exit.
     enough: u32,
 }
 
 impl Pattern {
-    /// After one was found, another one is likely.
+    /// After an instruction was found, another one is likely.
     const SHORT: u32 = 1;
     const FIRST: u32 = 2;
     const LONG: u32 = 256;
@@ -132,12 +132,12 @@ pub struct Repeated {
     pub direction: Direction,
     pub port: u16,
     pub rest: Rest,
-    /// The registers before it.
+    /// The registers before the repeated transfers.
     regs: kvm_regs,
 }
 
 impl Repeated {
-    /// The registers after it.
+    /// The registers after the repeated transfers.
     pub fn regs_after(&self) -> kvm_regs {
         let mut regs = self.regs;
         advance(&mut regs, self.direction, self.rest.len);
@@ -163,7 +163,7 @@ pub enum Found {
 }
 
 impl KvmEngine {
-    /// Checks whether the last exit was in the middle of a `rep outsb` or a `rep insb`, and returns what is left of it.
+    /// Checks whether the last exit was in the middle of a `rep outsb` or a `rep insb`, and returns the rest of it.
     pub(crate) fn find_repeated(&mut self) -> Result<Found, EngineError> {
         let direction = match self.last {
             LastExit::Out => Direction::Out,
@@ -194,12 +194,12 @@ impl KvmEngine {
         let code = self.code_at(regs.rip as u32);
         let rest = rest(direction, &regs, code.as_slice())
             .map(|Rest { address, len }| {
-                // KVM itself runs the part that memory refuses, and reports it.
+                // KVM itself runs the part outside the accessible memory, and reports the fault.
                 let there = self.map.end_of_run(access, address) - address;
                 Rest { address, len: len.min(there) }
             })
             .filter(|rest| rest.len >= least(direction) && is_flat(&sregs))
-            // Only at the same port: whether another port accepts the transfer shows at its first byte.
+            // Only at the same port: whether another port accepts the transfer is not known before its first byte.
             .filter(|_| regs.rdx as u16 == self.strings.port);
         self.strings.checked(direction, rest.is_some());
         let port = self.strings.port;
@@ -209,7 +209,7 @@ impl KvmEngine {
     fn can_share_registers(&mut self) -> bool {
         let asked = || {
             let needed = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
-            // It returns the supported bits, or fails if there are none.
+            // Returns the supported bits, or fails if there are none.
             self.vm.check_extension_raw(KVM_CAP_SYNC_REGS.into()) as u32 & needed == needed
         };
         *self.strings.can_share.get_or_insert_with(asked)
@@ -349,18 +349,18 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_byte_by_byte_is_left_alone() {
+    fn guests_that_send_byte_by_byte_are_rarely_checked() {
         for (direction, len) in [(Out, 1), (In, INPUT_PIECE)] {
             let mut strings = StringIo::new();
-            let mut looks = 0;
+            let mut checks = 0;
             for _ in 0..10_000 {
                 strings.count_exit(direction, 0xe9, len);
                 if strings.should_check(direction) {
-                    looks += 1;
+                    checks += 1;
                     strings.checked(direction, false);
                 }
             }
-            assert!((30..60).contains(&looks), "{looks}");
+            assert!((30..60).contains(&checks), "{checks}");
             strings.checked(direction, true);
             assert!(!strings.should_check(direction));
             strings.count_exit(direction, 0xe9, len);

@@ -6,13 +6,13 @@ use crate::{Device, Host, Unfinished};
 /// The guest's arguments.
 #[derive(Clone, Debug, Default)]
 pub struct Arguments {
-    /// All of them, each followed by a zero byte.
+    /// All arguments, each followed by a zero byte.
     bytes: Vec<u8>,
     answer: Answer,
 }
 
 impl Arguments {
-    /// These, of which a zero byte would end one.
+    /// No argument may have a zero byte, which would end it.
     pub fn new(arguments: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let bytes = arguments.into_iter().flat_map(|argument| [argument, vec![0]].concat()).collect();
         Self { bytes, answer: Answer::default() }

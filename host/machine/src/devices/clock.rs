@@ -16,7 +16,7 @@ pub struct Clock {
 }
 
 enum Source {
-    /// The host's clock, and when the run began.
+    /// The host's clock, and the time when the run began.
     System(Instant),
     Other(Box<dyn FnMut() -> contract::Clock + Send>),
 }
@@ -36,13 +36,12 @@ impl Clock {
         Self { source: Source::System(Instant::now()), answer: Answer::default() }
     }
 
-    /// The times that this function returns.
+    /// A clock that returns the times of this function.
     pub fn of(source: impl FnMut() -> contract::Clock + Send + 'static) -> Self {
         Self { source: Source::Other(Box::new(source)), answer: Answer::default() }
     }
 
-    /// The same times in each run: the clock begins at `start`, since 1970, and advances by a millisecond each time it is
-    /// read.
+    /// A clock with the same times in each run: it starts at `start` since 1970, and advances by 1 ms at each read.
     pub fn repeatable(start: Duration) -> Self {
         let mut elapsed = Duration::ZERO;
         Self::of(move || {

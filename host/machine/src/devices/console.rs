@@ -2,7 +2,7 @@
 
 use crate::{Device, Host, Unfinished};
 
-/// Reads the run's input, and sends to its output.
+/// Reads the run's input, and writes the run's output.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Console;
 

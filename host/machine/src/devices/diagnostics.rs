@@ -2,7 +2,7 @@
 
 use crate::{Device, Host, Unfinished};
 
-/// Sends to the run's diagnostics.
+/// Writes the run's diagnostics.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Diagnostics;
 

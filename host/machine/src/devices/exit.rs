@@ -2,7 +2,7 @@
 
 use crate::{Device, Host, Unfinished};
 
-/// Ends the run with the first byte that is sent to it.
+/// Ends the run with the first byte that is written.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Exit;
 

@@ -5,7 +5,7 @@ use flatland_contract::memory;
 use crate::device::Answer;
 use crate::{Device, Host, Unfinished};
 
-/// The memory layout.
+/// The memory layout of the machine.
 #[derive(Clone, Debug)]
 pub struct Layout {
     layout: memory::Layout,
@@ -13,7 +13,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of this machine.
+    /// A device that returns this layout.
     pub fn new(layout: memory::Layout) -> Self {
         Self { layout, answer: Answer::default() }
     }

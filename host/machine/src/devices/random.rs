@@ -5,10 +5,10 @@ use std::io;
 
 use crate::{Device, Host, StreamError, Unfinished};
 
-/// A source of random bytes: fills what it is given.
+/// A source of random bytes: fills the slice.
 type Entropy = dyn FnMut(&mut [u8]) -> io::Result<()> + Send;
 
-/// Random bytes.
+/// A source of random bytes.
 pub struct Random(Box<Entropy>);
 
 impl fmt::Debug for Random {
@@ -18,17 +18,17 @@ impl fmt::Debug for Random {
 }
 
 impl Random {
-    /// Those of the operating system.
+    /// The random bytes of the operating system.
     pub fn system() -> Self {
         Self::of(|bytes| getrandom::fill(bytes).map_err(Into::into))
     }
 
-    /// Those that this function fills in.
+    /// The bytes that this function fills in.
     pub fn of(source: impl FnMut(&mut [u8]) -> io::Result<()> + Send + 'static) -> Self {
         Self(Box::new(source))
     }
 
-    /// The same bytes in each run with this seed; not for keys. SplitMix64, by Sebastiano Vigna.
+    /// The same bytes in each run with this seed. Not for keys. SplitMix64, by Sebastiano Vigna.
     pub fn repeatable(seed: u64) -> Self {
         let mut state = seed;
         let mut word = [0; 8];

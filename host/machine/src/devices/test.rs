@@ -5,12 +5,12 @@ use flatland_contract::test::Order;
 use crate::device::Answer;
 use crate::{Device, Host, Unfinished};
 
-/// Asks the guest to run a test, and takes its completion record. Without a request it asks for none.
+/// Requests a test from the guest, and takes its completion record. By default it requests no test.
 #[derive(Clone, Debug)]
 pub struct Test {
     order: Order,
     answer: Answer,
-    /// What was sent as a completion record, but no more than shows that it is too much.
+    /// The bytes of the completion record, with at most one byte too many.
     completion: Vec<u8>,
 }
 
@@ -21,12 +21,12 @@ impl Default for Test {
 }
 
 impl Test {
-    /// Asks for this test from now on.
+    /// Requests this test from now on.
     pub fn request(&mut self, order: Order) {
         *self = Self { order, ..Self::default() };
     }
 
-    /// Whether the completion record of the test has come, and nothing else.
+    /// Whether the guest sent the completion record of the test, and nothing else.
     pub fn is_complete(&self) -> bool {
         self.completion == self.order.token.to_le_bytes()
     }

@@ -1,4 +1,4 @@
-//! The run: what each exit of the engine means, and which of them are events.
+//! The loop of a run: handles each exit of the engine, and returns those that are events.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -26,7 +26,7 @@ impl Machine {
         }
     }
 
-    /// Ends the run here, for this reason: for loops over [`Self::resume`].
+    /// Ends the run with this reason. For loops over [`Self::resume`].
     pub fn stop(&mut self, stop: Stop) -> Result<Outcome, RunError> {
         match self.streams.flush_within(Self::LAST_FLUSH) {
             Ok(()) | Err(StreamError::Closed) => {}
@@ -43,7 +43,7 @@ impl Machine {
             self.bus.reset();
         }
         let start = Instant::now();
-        // A limit beyond the clock's range is no limit.
+        // A limit beyond the clock's range counts as no limit.
         let deadline = self.limits.time.and_then(|limit| start.checked_add(limit.saturating_sub(self.used)));
         let clock = wants.clock.and_then(|time| start.checked_add(time));
         let result = self.resume_until(wants, deadline, clock);
@@ -78,7 +78,7 @@ impl Machine {
         result
     }
 
-    /// Writes the rest of the output of a run that has ended. It may be interrupted, or fail.
+    /// Writes the remaining output of a run that has ended. This may be interrupted, or fail.
     fn deliver(
         &mut self,
         result: Result<Event, RunError>,
@@ -94,7 +94,7 @@ impl Machine {
             _ => loop {
                 match self.streams.flush(&self.shared) {
                     Ok(Flush::Interrupted) => {
-                        if let Some(stop) = self.stop_of_reasons(deadline) {
+                        if let Some(stop) = self.stop_after_end(deadline) {
                             return self.stop(stop).map(Event::Ended);
                         }
                     }
@@ -105,7 +105,7 @@ impl Machine {
         self.cancel_flush();
         let outcome = match (outcome, delivered) {
             (outcome, Ok(())) => outcome,
-            // The reader may close the output early. A fault is reported all the same.
+            // The reader may close the output early. A fault is still reported.
             (Outcome::Halted | Outcome::EndOfInput | Outcome::Exited(_), Err(StreamError::Closed)) => {
                 Outcome::OutputClosed
             }
@@ -119,8 +119,8 @@ impl Machine {
         Ok(Event::Ended(outcome))
     }
 
-    /// Why a run that only has output left to write must end, if it must.
-    fn stop_of_reasons(&mut self, deadline: Option<Instant>) -> Option<Stop> {
+    /// Why a run with only output left to write must end now, if it must.
+    fn stop_after_end(&mut self, deadline: Option<Instant>) -> Option<Stop> {
         self.shared.clear(reason::CLOCK);
         if self.shared.clear(reason::REQUESTED) {
             return Some(Stop::Interrupted);
@@ -225,10 +225,10 @@ impl Machine {
         }
     }
 
-    /// Makes the input that the guest waits for, or tries to.
+    /// Retries the input that the guest waits for.
     fn read_again(&mut self, wants: &Wants) -> Result<Option<Event>, RunError> {
         self.waits_for_input = false;
-        // None if the registers were changed, which gives the input up.
+        // None if the registers were changed, which cancels the input.
         let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
         let host = &mut Host {
             streams: &mut self.streams,
@@ -242,7 +242,7 @@ impl Machine {
         self.settle(result, port, width, Direction::In, transfer)
     }
 
-    /// Turns the result of a transfer into an event, if there is one.
+    /// Turns the result of a transfer into an event, if it causes one.
     #[cold]
     fn settle(
         &mut self,
@@ -254,7 +254,7 @@ impl Machine {
     ) -> Result<Option<Event>, RunError> {
         let outcome = match result {
             Ok(()) => None,
-            // The caller's loop handles the reason.
+            // The loop in `resume_entered` handles the reason.
             Err(Unfinished::Interrupted) => return Ok(None),
             Err(Unfinished::InputWanted) => return Ok(Some(Event::InputWanted)),
             Err(Unfinished::Stream(error)) => return Err(error.into()),
@@ -286,7 +286,7 @@ impl Machine {
         Ok(Event::Stopped(Stopped::new(stop, &self.stops, eip)))
     }
 
-    /// Handles the reasons to return. Not each is an event: the alarm may be late, or nobody wants the event any more.
+    /// Handles the pending reasons. A reason is no event if the alarm was late or the event is no longer wanted.
     fn on_reasons(
         &mut self,
         deadline: Option<Instant>,
@@ -311,8 +311,7 @@ impl Machine {
         Ok(None)
     }
 
-    /// Sees to it that output is written within [`Self::FLUSH_WITHIN`]: what waits to be written, and what the engine
-    /// may hold.
+    /// Schedules a flush within [`Self::FLUSH_WITHIN`] if output is buffered here or in the engine.
     fn schedule_flush(&mut self) -> Result<(), RunError> {
         if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engine.holds_output()) {
             return Ok(());
@@ -323,7 +322,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Cancels the flush: all output is written.
+    /// Cancels the scheduled flush, because all output has been written.
     pub(super) fn cancel_flush(&mut self) {
         self.shared.flush_at.store(NEVER, Ordering::SeqCst);
         self.shared.clear(reason::FLUSH);
@@ -347,7 +346,7 @@ impl Machine {
     }
 }
 
-/// The transfer for an event, if it was made and is wanted.
+/// The [`Transfer`] for an event, if the transfer was made and is wanted.
 fn made_transfer(
     result: &Result<(), Unfinished>,
     wants: &Wants,

@@ -1,4 +1,4 @@
-//! Any reader and any writer, by threads instead of the operating system's waits.
+//! Any reader and any writer. A thread reads ahead, instead of the operating system's waits.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,22 +10,22 @@ use crate::interrupt::Shared;
 
 /// A reader that may block: a thread reads ahead, so that waiting for it can be interrupted.
 pub struct AnyReader {
-    /// The reader, until its thread is started.
+    /// The reader, until its thread starts.
     source: Option<Box<dyn Read + Send>>,
     pieces: Option<Receiver<io::Result<Vec<u8>>>>,
-    /// The piece that did not fit the buffer, and how much of it has been read.
+    /// The last piece if it did not fit the buffer, and how much of it has been read.
     rest: (Vec<u8>, usize),
 }
 
 impl AnyReader {
-    /// How often to check for an interrupt while there is no input.
-    const PATIENCE: Duration = Duration::from_millis(5);
+    /// How often a wait for input checks for an interrupt.
+    const CHECK_EVERY: Duration = Duration::from_millis(5);
 
     pub fn new(source: impl Read + Send + 'static) -> Self {
         Self { source: Some(Box::new(source)), pieces: None, rest: (Vec::new(), 0) }
     }
 
-    /// Waits until there is something, and reads it; 0 bytes are the end. `None` if it was interrupted before.
+    /// Waits for input and reads it; 0 bytes mean the end. `None` if the wait was interrupted.
     pub fn read(&mut self, buffer: &mut [u8], shared: &Shared) -> io::Result<Option<usize>> {
         if let Some(source) = self.source.take() {
             self.pieces = Some(read_ahead(source)?);
@@ -39,7 +39,7 @@ impl AnyReader {
                 return Ok(Some(len));
             }
             let Some(pieces) = &self.pieces else { return Ok(Some(0)) };
-            match shared.wait(|_| pieces.recv_timeout(Self::PATIENCE)) {
+            match shared.wait(|_| pieces.recv_timeout(Self::CHECK_EVERY)) {
                 None => return Ok(None),
                 Some(Ok(piece)) => self.rest = (piece?, 0),
                 Some(Err(RecvTimeoutError::Timeout)) => {}
@@ -88,7 +88,7 @@ impl AnyWriter {
         Self(Box::new(writer))
     }
 
-    /// Writes it all.
+    /// Writes all bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write_all(bytes)?;
         self.0.flush()?;

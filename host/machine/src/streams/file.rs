@@ -1,4 +1,4 @@
-//! Files, pipes, sockets and terminals of Linux, waited for together with interrupts.
+//! Files, pipes, sockets and terminals on Linux. A wait for one of them also ends at an interrupt.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use crate::interrupt::Shared;
 use crate::waker::Waker;
 
-/// Waits until the descriptor is ready. `false` if it was interrupted before.
+/// Waits until the descriptor is ready. `false` if the wait was interrupted.
 fn wait(fd: BorrowedFd, events: PollFlags, shared: &Shared) -> io::Result<bool> {
     loop {
         match shared.wait(|waker| waker.poll(fd, events, None)) {
@@ -27,23 +27,23 @@ fn wait(fd: BorrowedFd, events: PollFlags, shared: &Shared) -> io::Result<bool> 
 #[derive(Debug)]
 pub struct InputFile {
     file: File,
-    /// Whether it can be read without waiting (RWF_NOWAIT).
-    can_be_asked: bool,
+    /// Whether reads without waiting are supported (RWF_NOWAIT).
+    has_nowait: bool,
 }
 
 impl InputFile {
     pub fn new(fd: OwnedFd) -> Self {
-        Self { file: fd.into(), can_be_asked: true }
+        Self { file: fd.into(), has_nowait: true }
     }
 
-    /// Waits for input and reads it; 0 bytes are the end. `None` if it was interrupted before.
+    /// Waits for input and reads it; 0 bytes mean the end. `None` if the wait was interrupted.
     pub fn read(&mut self, buffer: &mut [u8], shared: &Shared) -> io::Result<Option<usize>> {
-        if self.can_be_asked {
+        if self.has_nowait {
             match read_now(&self.file, buffer) {
                 Ok(len) => return Ok(Some(len)),
-                Err(error) if is_to_be_tried_again(&error) => {}
+                Err(error) if should_retry(&error) => {}
                 // A terminal, or an old kernel. The next call reports any other error.
-                Err(_) => self.can_be_asked = false,
+                Err(_) => self.has_nowait = false,
             }
         }
         loop {
@@ -52,8 +52,8 @@ impl InputFile {
             }
             match self.file.read(buffer) {
                 Ok(len) => return Ok(Some(len)),
-                // Another process has read it, or a signal came: wait again.
-                Err(error) if is_to_be_tried_again(&error) => {}
+                // Another process has read the input, or a signal came: wait again.
+                Err(error) if should_retry(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -63,21 +63,21 @@ impl InputFile {
 /// The file's own offset, if it has one (preadv2(2)).
 const HERE: libc::off_t = -1;
 
-/// Reads what is available, in one system call and without waiting (preadv2(2), RWF_NOWAIT).
+/// Reads the available bytes, in one system call without waiting (preadv2(2), RWF_NOWAIT).
 fn read_now(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
     let piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: there is one piece, it is as long as the buffer, and the buffer is ours to write.
     let len = unsafe { libc::preadv2(file.as_raw_fd(), &raw const piece, 1, HERE, libc::RWF_NOWAIT) };
-    // Negative if it failed.
+    // Negative on failure.
     usize::try_from(len).map_err(|_| io::Error::last_os_error())
 }
 
-/// Writes what there is room for, in one system call and without waiting (pwritev2(2), RWF_NOWAIT).
+/// Writes as much as there is room for, in one system call without waiting (pwritev2(2), RWF_NOWAIT).
 fn write_now(file: &File, bytes: &[u8]) -> io::Result<usize> {
     let piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: there is one piece, it is as long as the bytes, and they are only read.
     let len = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const piece, 1, HERE, libc::RWF_NOWAIT) };
-    // Negative if it failed.
+    // Negative on failure.
     usize::try_from(len).map_err(|_| io::Error::last_os_error())
 }
 
@@ -88,19 +88,19 @@ pub struct OutputFile {
     way: Way,
 }
 
-/// How to write without being blocked for long.
+/// How to write without blocking for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// It never blocks for long: a regular file, or a device such as /dev/null.
+    /// Write at once: a regular file, or a device such as /dev/null, never blocks for long.
     AtOnce,
-    /// A write takes as much as there is room for.
+    /// Write without waiting (RWF_NOWAIT): a call takes as much as there is room for.
     Now,
-    /// Wait until there is room, then write a little.
-    Asked,
+    /// Poll until there is room, then write at most [`PIPE_BUF`] bytes.
+    Polled,
 }
 
 impl OutputFile {
-    /// What a pipe that is ready for writing takes without blocking (pipe(7), PIPE_BUF).
+    /// A pipe that is ready for writing takes this many bytes without blocking (pipe(7), PIPE_BUF).
     const PIPE_BUF: usize = 4096;
 
     pub fn new(fd: OwnedFd) -> Self {
@@ -116,21 +116,21 @@ impl OutputFile {
         identity(&self.file).is_some_and(|own| identity(&other.file) == Some(own))
     }
 
-    /// Writes some of it, waiting as long as it takes. `None` if the run is to come back before.
+    /// Writes some of the bytes, however long that takes. `None` if the wait was interrupted.
     pub fn write(&mut self, bytes: &[u8], shared: &Shared) -> io::Result<Option<usize>> {
         loop {
             if self.way == Way::Now {
                 match write_now(&self.file, bytes) {
                     Ok(len) => return Ok(Some(len)),
-                    Err(error) if is_to_be_tried_again(&error) => {}
-                    Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.way = Way::Asked,
-                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.way = Way::Asked,
+                    Err(error) if should_retry(&error) => {}
+                    Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => self.way = Way::Polled,
+                    Err(error) if error.raw_os_error() == Some(libc::EINVAL) => self.way = Way::Polled,
                     Err(error) => return Err(error),
                 }
             }
             let piece = match self.way {
                 Way::AtOnce => bytes,
-                Way::Now | Way::Asked => {
+                Way::Now | Way::Polled => {
                     if !wait(self.file.as_fd(), PollFlags::POLLOUT, shared)? {
                         return Ok(None);
                     }
@@ -139,14 +139,14 @@ impl OutputFile {
             };
             match self.file.write(piece) {
                 Ok(len) => return Ok(Some(len)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.way = Way::Asked,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.way = Way::Polled,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Writes as much as possible in this time, and returns how much that was.
+    /// Writes as much as possible in this time. Returns the count.
     pub fn write_within(&mut self, bytes: &[u8], time: Duration) -> io::Result<usize> {
         let start = Instant::now();
         let mut written = 0;
@@ -162,7 +162,7 @@ impl OutputFile {
             match self.file.write(&piece[..piece.len().min(Self::PIPE_BUF)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => written += len,
-                Err(error) if is_to_be_tried_again(&error) => {}
+                Err(error) if should_retry(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -170,6 +170,6 @@ impl OutputFile {
     }
 }
 
-fn is_to_be_tried_again(error: &io::Error) -> bool {
+fn should_retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }

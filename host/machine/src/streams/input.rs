@@ -38,7 +38,7 @@ pub(crate) enum Refill {
     Ready,
     /// The end of input.
     End,
-    /// Interrupted before there was any.
+    /// The wait was interrupted.
     Interrupted,
 }
 
@@ -63,7 +63,7 @@ impl Input {
         Self { source: None, unread: 0..bytes.len(), buffer: bytes.into() }
     }
 
-    /// A file, pipe, socket or terminal. An interrupt ends a wait for it at once.
+    /// A file, pipe, socket or terminal. An interrupt ends a wait for its input at once.
     #[cfg(target_os = "linux")]
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Self {
         Self::reading(Source::File(InputFile::new(fd.into())))
@@ -83,7 +83,7 @@ impl Input {
         &self.buffer[self.unread.clone()]
     }
 
-    /// Fills as much of `bytes` as is ready, and returns how much that was.
+    /// Fills as much of `bytes` as is ready. Returns the count.
     pub(crate) fn take(&mut self, bytes: &mut [u8]) -> usize {
         let ready = self.ready();
         let len = ready.len().min(bytes.len());
@@ -92,18 +92,18 @@ impl Input {
         len
     }
 
-    /// Puts back the bytes that were taken last. Nothing else may be ready.
+    /// Puts back the bytes that were taken last. No other bytes may be ready.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         debug_assert!(self.unread.is_empty());
         match self.buffer.get_mut(..bytes.len()) {
             Some(room) => room.copy_from_slice(bytes),
-            // The bytes came in many pieces.
+            // The bytes were taken from several refills.
             None => self.buffer = bytes.into(),
         }
         self.unread = 0..bytes.len();
     }
 
-    /// Waits until something is ready.
+    /// Waits until input is ready.
     pub(crate) fn refill(&mut self, shared: &Shared) -> Result<Refill, StreamError> {
         const SIZE: usize = 64 << 10;
         if !self.unread.is_empty() {
@@ -158,7 +158,7 @@ impl From<&str> for Input {
     }
 }
 
-/// The process's standard input, of which std's own buffer holds nothing yet.
+/// The process's standard input. std must not have buffered any of it.
 #[cfg(target_os = "linux")]
 impl From<io::Stdin> for Input {
     fn from(stdin: io::Stdin) -> Self {

@@ -15,7 +15,7 @@ use super::any::AnyWriter;
 use super::file::OutputFile;
 use crate::interrupt::Shared;
 
-/// The guest's output, collected and written in large pieces.
+/// The guest's output, buffered and written in large pieces.
 ///
 /// It goes to memory, a file, a pipe or standard output, or with [`Output::from_writer`] to any writer.
 #[derive(Debug)]
@@ -25,15 +25,15 @@ pub struct Output {
     buffer: Vec<u8>,
     /// Without a sink: how much of the buffer counts as written.
     written: usize,
-    /// Whether bytes may wait to be written.
+    /// Whether output is buffered; otherwise each send is written at once.
     is_buffered: bool,
-    /// Whether they wait until their line has an end: see [`Machine::set_whole_lines`](crate::Machine::set_whole_lines).
+    /// Whether unfinished lines are held back: see [`Machine::set_whole_lines`](crate::Machine::set_whole_lines).
     whole_lines: bool,
-    /// Diagnostics only: what is sent here is sent to the output instead, since both are written to one place.
+    /// Diagnostics only: bytes sent here go to the output instead, because both are written to one file.
     pub(super) is_joined: bool,
-    /// Whether the last byte that was written is in the middle of a line. Outputs to one place share this.
+    /// Whether the last written byte is in the middle of a line. Outputs that are written to one file share this.
     is_mid_line: Arc<AtomicBool>,
-    /// Nobody reads it any more.
+    /// Its reader has closed it.
     is_lost: bool,
 }
 
@@ -41,7 +41,7 @@ pub struct Output {
 struct Sink {
     writer: Writer,
     name: &'static str,
-    /// What to do if it fails.
+    /// What to do if a write fails.
     on_failure: OnFailure,
 }
 
@@ -65,7 +65,7 @@ impl Writer {
         match self {
             #[cfg(target_os = "linux")]
             Self::File(file) => file.write_within(bytes, time),
-            // A call may take longer: there is no way to limit it.
+            // May take longer: the time of a call cannot be limited.
             Self::Any(writer) => writer.write(bytes),
         }
     }
@@ -89,10 +89,10 @@ pub(crate) enum Flush {
 }
 
 impl Output {
-    /// The most bytes that are collected.
+    /// The buffer is written when it has this many bytes.
     const CAPACITY: usize = 64 << 10;
 
-    /// The longest part of a line that waits for the rest of it, in bytes.
+    /// An unfinished line is held back up to this length, in bytes.
     const LONGEST_PART: usize = 4 << 10;
 
     /// The process's standard output.
@@ -129,7 +129,7 @@ impl Output {
         Self::named(Writer::File(OutputFile::new(fd.into())), "the output", OnFailure::End)
     }
 
-    /// Any writer. One of its calls that blocks cannot be interrupted.
+    /// Any writer. A call of it that blocks cannot be interrupted.
     pub fn from_writer(writer: impl Write + Send + 'static) -> Self {
         Self::named(Writer::Any(AnyWriter::new(writer)), "the output", OnFailure::End)
     }
@@ -152,19 +152,19 @@ impl Output {
         }
     }
 
-    /// Sets whether output is buffered, or written as it comes.
+    /// Sets whether output is buffered, or written at once.
     pub(crate) fn set_buffered(&mut self, buffered: bool) {
         self.is_buffered = buffered;
     }
 
-    /// Has the beginning of a line wait for its end, or not.
+    /// Sets whether unfinished lines are held back.
     pub(crate) fn set_whole_lines(&mut self, whole: bool) {
         self.whole_lines = whole;
     }
 
-    /// Looks whether both are written to one file, pipe or terminal. If so, each knows from now on where the other one has
-    /// ended.
-    pub(crate) fn share_place(&mut self, other: &mut Self) {
+    /// Checks whether both are written to the same file, pipe or terminal. If so, they share [`Self::is_mid_line`]
+    /// from now on.
+    pub(crate) fn share_file(&mut self, other: &mut Self) {
         let is_same = match (&self.sink, &other.sink) {
             #[cfg(target_os = "linux")]
             (
@@ -178,32 +178,32 @@ impl Output {
         }
     }
 
-    /// Whether both are written to one place.
-    pub(super) fn shares_place(&self, other: &Self) -> bool {
+    /// Whether both are written to the same file, pipe or terminal.
+    pub(super) fn shares_file(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.is_mid_line, &other.is_mid_line)
     }
 
-    /// Takes what waits in another one.
+    /// Moves the buffered bytes of `other` here.
     pub(super) fn take(&mut self, other: &mut Self) {
         self.buffer.append(&mut other.buffer);
     }
 
-    /// What has not been written anywhere: with [`Self::memory`], everything.
+    /// The bytes that have not been written to a sink: with [`Self::memory`], all of them.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// Whether something waits to be written.
+    /// Whether bytes are buffered that have not been written.
     pub(crate) fn is_waiting(&self) -> bool {
         self.written < self.buffer.len()
     }
 
-    /// Whether something waits that need not wait for the end of its line.
+    /// Whether buffered bytes may be written now, because they are not held back as an unfinished line.
     pub(crate) fn is_due(&self) -> bool {
         self.sink.is_some() && self.due() > self.written
     }
 
-    /// How much of the buffer need not wait for the end of its line.
+    /// The length of the part of the buffer that is not held back as an unfinished line.
     fn due(&self) -> usize {
         if !self.whole_lines {
             return self.buffer.len();
@@ -215,17 +215,17 @@ impl Output {
         }
     }
 
-    /// Collects bytes, and writes when there are many. What cannot be written now is kept.
+    /// Buffers bytes, and writes if the buffer is full. Bytes that cannot be written now stay in the buffer.
     pub(crate) fn send(&mut self, bytes: &[u8], shared: &Shared) -> Result<(), StreamError> {
         if self.is_lost {
             return Ok(());
         }
         self.buffer.extend_from_slice(bytes);
-        self.flush_if_much(shared)
+        self.flush_if_full(shared)
     }
 
-    /// Puts a line of the host's before the one that the guest has begun, or below the part of that that is written.
-    /// An error if nobody reads it any more.
+    /// Inserts a line of the host's before the guest's unfinished line, or below the part of that line that is
+    /// written already. An error if the reader has closed the output.
     pub(crate) fn note(&mut self, line: &str, shared: &Shared) -> Result<(), StreamError> {
         if self.is_lost {
             return Err(StreamError::Closed);
@@ -237,22 +237,22 @@ impl Output {
         let is_cut = at == self.written && self.is_mid_line.load(Ordering::Relaxed);
         let line = format!("{}{line}\n", if is_cut { "\n" } else { "" });
         self.buffer.splice(at..at, line.bytes());
-        self.flush_if_much(shared)
+        self.flush_if_full(shared)
     }
 
-    fn flush_if_much(&mut self, shared: &Shared) -> Result<(), StreamError> {
+    fn flush_if_full(&mut self, shared: &Shared) -> Result<(), StreamError> {
         if self.sink.is_some() && (self.buffer.len() >= Self::CAPACITY || !self.is_buffered) {
             self.flush_due(shared)?;
         }
         Ok(())
     }
 
-    /// Writes the whole buffer, and waits as long as it takes.
+    /// Writes the whole buffer, however long that takes.
     pub(crate) fn flush(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         self.flush_first(self.buffer.len(), shared)
     }
 
-    /// Writes all that need not wait for the end of its line.
+    /// Writes the part of the buffer that is not held back as an unfinished line.
     pub(crate) fn flush_due(&mut self, shared: &Shared) -> Result<Flush, StreamError> {
         self.flush_first(self.due(), shared)
     }
@@ -279,8 +279,8 @@ impl Output {
         result.or_else(|error| self.failed(error).map(|()| Flush::Done))
     }
 
-    /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest stays in
-    /// [`Self::bytes`].
+    /// Writes as much as possible in this time, for a run that was stopped while its reader does not read. The rest
+    /// stays in [`Self::bytes`].
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let Some(sink) = &mut self.sink else {
             self.forget(self.buffer.len());
@@ -295,7 +295,7 @@ impl Output {
         }
     }
 
-    /// Drops the first bytes of the buffer, which are written; not where there is nothing but the buffer.
+    /// Marks the first bytes of the buffer as written. Removes them, unless there is no sink.
     fn forget(&mut self, written: usize) {
         if let Some(last) = written.checked_sub(1) {
             self.is_mid_line.store(self.buffer[last] != b'\n', Ordering::Relaxed);
@@ -306,7 +306,7 @@ impl Output {
         }
     }
 
-    /// Handles a failed write: returns the error if it ends the run, and discards the buffer.
+    /// Handles a failed write: discards the buffer, and returns the error if it ends the run.
     fn failed(&mut self, cause: io::Error) -> Result<(), StreamError> {
         let lost = self.buffer.len();
         self.buffer.clear();
@@ -328,12 +328,12 @@ impl Output {
     }
 }
 
-/// Where the last line ends that has an end.
+/// The end of the last complete line; 0 if there is none.
 fn end_of_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
 
-/// Keeps what comes behind these bytes, for [`Output::bytes`].
+/// Appends the output to these bytes, for [`Output::bytes`].
 impl From<Vec<u8>> for Output {
     fn from(bytes: Vec<u8>) -> Self {
         Self { buffer: bytes, ..Self::memory() }
@@ -356,7 +356,7 @@ impl From<io::PipeWriter> for Output {
 
 impl From<io::Stdout> for Output {
     fn from(stdout: io::Stdout) -> Self {
-        // Where no descriptor is left, it is written through std.
+        // Writes through std if the descriptor cannot be duplicated.
         Self::standard_output().unwrap_or_else(|_| Self::from_writer(stdout))
     }
 }

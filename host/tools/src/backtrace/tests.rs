@@ -1,14 +1,14 @@
-//! Walks over stacks that nobody ran anything on.
+//! Walks over handmade stacks.
 
 use super::*;
 
 /// The first frame's function is here: push ebp; mov ebp, esp; nop.
 const FUNCTION: u32 = 0x100;
-/// Behind this many calls, a `call` ends.
+/// At this address plus n, a `call` with the number n ends.
 const CALLS: u32 = 0x200;
 /// The end of RAM.
 const END: u32 = 0x1000;
-/// What is behind a function's first two instructions.
+/// The address after the function's first two instructions.
 const IN_FRAME: u32 = FUNCTION + 3;
 
 struct Ram(Vec<u8>);
@@ -38,8 +38,8 @@ impl Ram {
     }
 }
 
-/// The return address behind the call of this number.
-fn behind(call: u32) -> u32 {
+/// The return address of the call with this number.
+fn return_address(call: u32) -> u32 {
     CALLS + call * 8 + 5
 }
 
@@ -55,35 +55,35 @@ fn broken(addresses: &[u32], broken: Broken) -> Backtrace {
 fn two_frames() -> Ram {
     let mut ram = Ram::new();
     ram.set(0x800, 0x900);
-    ram.set(0x804, behind(0));
+    ram.set(0x804, return_address(0));
     ram.set(0x900, 0);
-    ram.set(0x904, behind(1));
+    ram.set(0x904, return_address(1));
     ram
 }
 
 #[test]
 fn frames_lead_to_the_start() {
-    let expected = whole(&[IN_FRAME, behind(0) - 1, behind(1) - 1]);
+    let expected = whole(&[IN_FRAME, return_address(0) - 1, return_address(1) - 1]);
     assert_eq!(two_frames().walk(IN_FRAME, 0x7f0, 0x800, Some(FUNCTION)), expected);
     assert_eq!(two_frames().walk(IN_FRAME, 0x7f0, 0x800, None), expected);
     assert_eq!(Ram::new().walk(IN_FRAME, 0x800, 0, None), whole(&[IN_FRAME]));
 }
 
 #[test]
-fn a_frame_that_is_not_there_is_found_out() {
+fn a_missing_frame_is_detected() {
     // The stack as a call leaves it; EBP is the caller's.
     let mut ram = two_frames();
-    ram.set(0x7f0, behind(2));
+    ram.set(0x7f0, return_address(2));
     ram.set(0x7ec, 0x800);
     for function in [Some(FUNCTION), None] {
         for (eip, esp) in [(FUNCTION, 0x7f0), (FUNCTION + 1, 0x7ec), (FUNCTION + 5, 0x7f0)] {
-            let expected = whole(&[eip, behind(2) - 1, behind(0) - 1, behind(1) - 1]);
+            let expected = whole(&[eip, return_address(2) - 1, return_address(0) - 1, return_address(1) - 1]);
             assert_eq!(ram.walk(eip, esp, 0x800, function), expected, "{eip:#x} of {function:x?}");
         }
     }
     // A function without a frame, by the way to it: sub esp, 0x10; push ebx; nop
     ram.0[0x180..0x185].copy_from_slice(&[0x83, 0xec, 0x10, 0x53, 0x90]);
-    let expected = whole(&[0x184, behind(2) - 1, behind(0) - 1, behind(1) - 1]);
+    let expected = whole(&[0x184, return_address(2) - 1, return_address(0) - 1, return_address(1) - 1]);
     assert_eq!(ram.walk(0x184, 0x7dc, 0x800, Some(0x180)), expected);
 }
 
@@ -91,22 +91,25 @@ fn a_frame_that_is_not_there_is_found_out() {
 fn a_call_to_nowhere_is_told_from_a_jump() {
     let mut ram = two_frames();
     let nowhere = 0x20_0000;
-    assert_eq!(ram.walk(nowhere, 0x7f0, 0x800, None), whole(&[nowhere, behind(0) - 1, behind(1) - 1]));
-    ram.set(0x7f0, behind(2));
-    let called = whole(&[nowhere, behind(2) - 1, behind(0) - 1, behind(1) - 1]);
+    assert_eq!(
+        ram.walk(nowhere, 0x7f0, 0x800, None),
+        whole(&[nowhere, return_address(0) - 1, return_address(1) - 1])
+    );
+    ram.set(0x7f0, return_address(2));
+    let called = whole(&[nowhere, return_address(2) - 1, return_address(0) - 1, return_address(1) - 1]);
     assert_eq!(ram.walk(nowhere, 0x7f0, 0x800, None), called);
 }
 
 #[test]
 fn a_broken_chain_ends_and_says_why() {
-    let at = [IN_FRAME, behind(0) - 1];
+    let at = [IN_FRAME, return_address(0) - 1];
     let walk = |ram: &Ram| ram.walk(IN_FRAME, 0x7f0, 0x800, None);
     let mut ram = two_frames();
     for ebp in [0x20_0000, u32::MAX, END - 4, END - 7] {
         ram.set(0x800, ebp);
         assert_eq!(walk(&ram), broken(&at, Broken::NoMemory(ebp)), "{ebp:#x}");
     }
-    // Itself, below itself, and the middle of itself.
+    // The frame itself, an address below it, one in the middle of it, and one outside of the stack.
     for ebp in [0x800, 0x7f0, 0x804, 4] {
         ram.set(0x800, ebp);
         assert_eq!(walk(&ram), broken(&at, Broken::NotUpwards(ebp)), "{ebp:#x}");
@@ -128,16 +131,16 @@ fn a_deep_recursion_keeps_its_ends() {
     for frame in 0..count {
         let at = 0x800 + 8 * frame;
         ram.set(at, if frame + 1 < count { at + 8 } else { 0 });
-        ram.set(at + 4, behind(frame % 16));
+        ram.set(at + 4, return_address(frame % 16));
     }
     let backtrace = ram.walk(IN_FRAME, 0x800, 0x800, None);
     let all: Vec<u32> =
-        [IN_FRAME].into_iter().chain((0..count).map(|frame| behind(frame % 16) - 1)).collect();
+        [IN_FRAME].into_iter().chain((0..count).map(|frame| return_address(frame % 16) - 1)).collect();
     let (first, last) = (Backtrace::FIRST, Backtrace::LAST);
     assert_eq!(backtrace.left_out, Some((first, 101 - (first + last) as u64)));
     assert_eq!(backtrace.addresses[..first], all[..first]);
     assert_eq!(backtrace.addresses[first..], all[all.len() - last..]);
-    // One less than is kept, as many, and one more.
+    // One frame less than is kept, exactly as many, and one more.
     for (frames, left_out) in
         [(first + last - 1, None), (first + last, None), (first + last + 1, Some((first, 1)))]
     {
@@ -161,10 +164,10 @@ fn no_stack_makes_it_endless_or_panic() {
     };
     for _ in 0..20_000 {
         let mut ram = Ram::new();
-        // Words that look like what stands on a stack, and others.
+        // Return addresses, frame pointers and random words.
         for at in (0x800..END).step_by(4) {
             let word = match next() % 4 {
-                0 => behind(next() % 16),
+                0 => return_address(next() % 16),
                 1 => 0x800 + next() % 0x800 / 4 * 4,
                 2 => at + 4 + next() % 64,
                 _ => next(),
@@ -181,7 +184,7 @@ fn no_stack_makes_it_endless_or_panic() {
 
 #[test]
 fn a_chain_of_too_many_frames_is_cut() {
-    // Each word above RAM is the next frame's address, or a return address.
+    // Each word above RAM is the address of the next frame, or a return address.
     let ram = Ram::new();
     let read = |address: u32, to: &mut [u8]| {
         if address < END {
@@ -190,7 +193,7 @@ fn a_chain_of_too_many_frames_is_cut() {
             to[..len].copy_from_slice(&from[..len]);
             return len;
         }
-        let word = if address.is_multiple_of(8) { address + 8 } else { behind(0) };
+        let word = if address.is_multiple_of(8) { address + 8 } else { return_address(0) };
         to.copy_from_slice(&word.to_le_bytes()[..to.len()]);
         to.len()
     };

@@ -1,4 +1,5 @@
-//! Where a debugger may connect from: this machine, and nowhere else. Whoever connects owns the guest.
+//! The address where a debugger may connect: only from this machine, because a debugger has full control of the
+//! guest.
 
 use std::error::Error;
 use std::fmt;
@@ -6,10 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The port where nobody names another: that of the manual of gdb, of QEMU and of others.
+/// The default port, as in the manuals of gdb and QEMU.
 const PORT: u16 = 1234;
 
-/// An address of this machine that no other one can reach.
+/// An address that other machines cannot reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Address {
@@ -32,7 +33,7 @@ impl Address {
     }
 }
 
-/// As gdb's `target remote` takes it.
+/// The form that gdb's `target remote` accepts.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -43,13 +44,13 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why nobody can be let in there.
+/// Why an address cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// It can be reached from elsewhere.
+    /// Other machines can reach the address.
     NotLoopback,
-    /// It is none.
+    /// The text is not an address.
     Unknown,
 }
 
@@ -85,7 +86,7 @@ impl FromStr for Address {
             let is_ours = address.ip().to_canonical().is_loopback();
             return if is_ours { Ok(Self::Loopback(address)) } else { Err(AddressError::NotLoopback) };
         }
-        // No name is looked up: what it means would be somebody else's to say.
+        // Host names are not resolved: the name server could return an address of another machine.
         match text.rsplit_once(':') {
             Some(("localhost", port)) => port.parse().map(Self::on_port).map_err(|_| AddressError::Unknown),
             Some((_, port)) if port.parse::<u16>().is_ok() => Err(AddressError::NotLoopback),
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_this_machine() {
+    fn addresses_of_this_machine() {
         for (text, shown) in [
             ("1234", "127.0.0.1:1234"),
             (":1", "127.0.0.1:1"),
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_reach_is_refused() {
+    fn addresses_that_others_can_reach_are_refused() {
         for text in [
             "0.0.0.0:1234",
             "[::]:1234",

@@ -12,32 +12,32 @@ use flatland_machine::Machine;
 
 use super::Address;
 
-/// The longest time without a look whether somebody wants the run to end.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a read or a write may block before the run is checked for an interrupt.
+const INTERRUPT_CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a debugger may take to read an answer.
-const LONGEST_WRITE: Duration = Duration::from_secs(5);
+/// The time limit for sending an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a debugger can connect.
+/// A socket that accepts debuggers.
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, RemovedAtTheEnd),
+    Unix(UnixListener, SocketPath),
 }
 
-/// A socket in the file system, which outlives its process otherwise.
+/// The path of a Unix socket, which is removed when this is dropped.
 #[derive(Debug)]
-pub struct RemovedAtTheEnd(PathBuf);
+pub struct SocketPath(PathBuf);
 
-impl Drop for RemovedAtTheEnd {
+impl Drop for SocketPath {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
 }
 
 impl Listener {
-    /// Listens there.
+    /// Listens at this address.
     pub fn new(address: &Address) -> io::Result<Self> {
         match address {
             Address::Loopback(address) => {
@@ -50,18 +50,19 @@ impl Listener {
                 if path.exists() {
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
-                // Under another name until it listens, so that who sees the name can connect.
+                // Bound under another name until it listens, so that the name exists only when it accepts
+                // connections.
                 let unfinished = path.with_added_extension("new");
                 let listener = UnixListener::bind(&unfinished)?;
-                let unfinished = RemovedAtTheEnd(unfinished);
+                let unfinished = SocketPath(unfinished);
                 listener.set_nonblocking(true)?;
                 fs::rename(&unfinished.0, path)?;
-                Ok(Self::Unix(listener, RemovedAtTheEnd(path.clone())))
+                Ok(Self::Unix(listener, SocketPath(path.clone())))
             }
         }
     }
 
-    /// Where it listens: the port, too, where the system has chosen one.
+    /// The address, with the port that the system has chosen.
     pub fn address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Loopback),
@@ -70,7 +71,7 @@ impl Listener {
         }
     }
 
-    /// Whether anybody can still connect: a socket's name may have been removed.
+    /// Whether a debugger can still connect: the path of a Unix socket may have been removed.
     pub fn can_be_reached(&self) -> bool {
         match self {
             Self::Tcp(_) => true,
@@ -79,12 +80,13 @@ impl Listener {
         }
     }
 
-    /// Whether a wait is told at once. Who gave the name of a socket may be on the way; a port has to be known first.
-    pub fn is_told_at_once(&self) -> bool {
+    /// Whether to announce a wait at once. A port may be chosen by the system, so its number must be printed; the
+    /// user knows the path of a Unix socket.
+    pub fn announces_at_once(&self) -> bool {
         matches!(self, Self::Tcp(_))
     }
 
-    /// Somebody who wants to connect, if there is anybody now.
+    /// The next debugger that is connecting, if any.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
         let accepted = match self {
             Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
@@ -94,7 +96,7 @@ impl Listener {
         match accepted.and_then(Connection::new) {
             Ok(connection) => Ok(Some(connection)),
             Err(error) => match error.kind() {
-                // Nobody, or nobody any more.
+                // No connection, or it was closed meanwhile.
                 io::ErrorKind::WouldBlock
                 | io::ErrorKind::Interrupted
                 | io::ErrorKind::ConnectionAborted
@@ -122,18 +124,18 @@ macro_rules! each {
     };
 }
 
-/// A debugger that is there.
+/// A connected debugger.
 #[derive(Debug)]
 pub struct Connection(Stream);
 
-/// What has come from the debugger.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Received {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(usize),
-    /// Nothing yet.
+    /// No bytes yet.
     Nothing,
-    /// The end: nobody is there any more.
+    /// The debugger has closed the connection.
     End,
 }
 
@@ -141,23 +143,23 @@ impl Connection {
     fn new(stream: Stream) -> io::Result<Self> {
         each!(&stream, inner => {
             inner.set_nonblocking(false)?;
-            inner.set_read_timeout(Some(PATIENCE))?;
-            inner.set_write_timeout(Some(PATIENCE))?;
+            inner.set_read_timeout(Some(INTERRUPT_CHECK_EVERY))?;
+            inner.set_write_timeout(Some(INTERRUPT_CHECK_EVERY))?;
         });
         if let Stream::Tcp(stream) = &stream {
-            // Packets are small, and each is waited for.
+            // Packets are small, and the debugger waits for each.
             stream.set_nodelay(true)?;
         }
         Ok(Self(stream))
     }
 
-    /// Waits a moment for something.
+    /// Receives bytes, and waits up to [`INTERRUPT_CHECK_EVERY`] for them.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Received {
         match each!(&mut self.0, stream => stream.read(buffer)) {
             Ok(0) => Received::End,
             Ok(len) => Received::Bytes(len),
             Err(error) => match error.kind() {
-                // The system says either when the time is over.
+                // Systems differ in the error of a timeout.
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
                     Received::Nothing
                 }
@@ -166,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// The same, without waiting.
+    /// Receives bytes without waiting.
     pub fn receive_at_once(&mut self, buffer: &mut [u8]) -> Received {
         if each!(&self.0, stream => stream.set_nonblocking(true)).is_err() {
             return Received::End;
@@ -178,17 +180,17 @@ impl Connection {
         }
     }
 
-    /// Sends all of it. An error if nobody reads it, or the run is interrupted meanwhile.
+    /// Sends all bytes. An error if they cannot be sent in time, or if the run is interrupted.
     pub fn send(&mut self, bytes: &[u8], machine: &Machine) -> io::Result<()> {
         let mut rest = bytes;
-        // The system's own limit begins again after each signal.
-        let mut end = Instant::now() + LONGEST_WRITE;
+        // The system's timeout restarts after each signal.
+        let mut end = Instant::now() + WRITE_TIMEOUT;
         while !rest.is_empty() {
             match each!(&mut self.0, stream => stream.write(rest)) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => {
                     rest = &rest[len..];
-                    end = Instant::now() + LONGEST_WRITE;
+                    end = Instant::now() + WRITE_TIMEOUT;
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted

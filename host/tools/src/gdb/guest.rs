@@ -1,4 +1,4 @@
-//! The guest, as gdbstub sees it: registers, memory, breakpoints, and how it is to run on.
+//! The guest as gdbstub's target: registers, memory, breakpoints and resumption.
 
 use flatland_machine::{Machine, Wants};
 use flatland_x86::{self as x86, Access, EngineError, Watchpoint};
@@ -20,21 +20,21 @@ use gdbstub::target::{Target, TargetError, TargetResult};
 use super::registers::{Core, I386, Id};
 use super::{Say, monitor};
 
-/// How the guest is to run on.
+/// How the guest is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
     /// To the next stop.
     Continue,
     /// One instruction.
     Step,
-    /// As long as EIP is in here.
+    /// While EIP is in this range.
     Range(u32, u32),
 }
 
-/// What a debugger wants of the guest.
+/// The debugger's breakpoints, watchpoints and resumption.
 #[derive(Debug)]
 pub struct State {
-    /// Breakpoints that gdb calls software ones and hardware ones: here both are neither.
+    /// gdb's software and hardware breakpoints. The engine handles both the same way.
     breakpoints: [Vec<u32>; 2],
     watchpoints: Vec<Watchpoint>,
     pub resume: Resume,
@@ -54,7 +54,7 @@ impl State {
         }
     }
 
-    /// Where the guest is to stop.
+    /// The events for these stops.
     pub fn wants(&self) -> Wants {
         let mut wants = Wants::nothing();
         wants.steps = self.resume != Resume::Continue;
@@ -63,20 +63,20 @@ impl State {
         wants
     }
 
-    /// Forgets all stops.
-    pub fn let_go(&mut self) {
+    /// Removes all stops.
+    pub fn remove_stops(&mut self) {
         self.breakpoints = Default::default();
         self.watchpoints.clear();
         self.resume = Resume::Continue;
     }
 
-    /// Whether there is a breakpoint, and whether it is one that gdb calls a software one.
+    /// Whether there is a breakpoint at this address, and whether it is one of gdb's software breakpoints.
     pub fn breakpoint_at(&self, address: u32) -> Option<bool> {
         let [software, hardware] = &self.breakpoints;
         if software.contains(&address) { Some(true) } else { hardware.contains(&address).then_some(false) }
     }
 
-    /// What gdb calls the watchpoint that this access has met, if it is one of ours.
+    /// The kind of the debugger's watchpoint for this access, if there is one.
     pub fn watchpoint_at(&self, address: u32, access: Access) -> Option<WatchKind> {
         let met = self.watchpoints.iter().find(|watch| watch.touched_by(address, 1, access).is_some());
         met.map(|watch| match watch.kind {
@@ -99,7 +99,7 @@ impl State {
     }
 }
 
-/// What gdbstub asks things of, for as long as it has a packet to answer.
+/// gdbstub's target, for one packet.
 #[derive(Debug)]
 pub struct Guest<'a> {
     pub machine: &'a mut Machine,
@@ -184,13 +184,13 @@ impl SingleThreadBase for Guest<'_> {
     }
 }
 
-/// gdb knows error numbers by the names of its manual's "Errno Values".
+/// The error number, by gdb's manual ("Errno Values").
 const EFAULT: u8 = 14;
 
 impl SingleRegisterAccess<()> for Guest<'_> {
     fn read_register(&mut self, (): (), id: Id, buffer: &mut [u8]) -> TargetResult<usize, Self> {
         let Some(value) = self.core()?.get(id) else {
-            // Not available.
+            // The register is not available.
             return Ok(0);
         };
         let bytes = value.to_le_bytes();
@@ -206,7 +206,7 @@ impl SingleRegisterAccess<()> for Guest<'_> {
     }
 }
 
-/// There are no signals here: one that gdb wants to hand on is not handed on.
+/// Signals from gdb are ignored, because the guest has none.
 impl SingleThreadResume for Guest<'_> {
     fn resume(&mut self, _: Option<Signal>) -> Result<(), EngineError> {
         self.state.resume = Resume::Continue;
@@ -285,7 +285,7 @@ impl HwWatchpoint for Guest<'_> {
         let refused = self.machine.check(&self.state.wants());
         if let Err(error) = &refused {
             self.state.watchpoints.pop();
-            // gdb has no room for a reason in its own message, which comes next.
+            // gdb's own error message, which follows, has no room for the reason.
             (self.state.say)(&format!(
                 "{error} (--engine soft); or have gdb compare after each step, slowly: `set can-use-hw-watchpoints 0`, \
                  then watch it again"
@@ -310,7 +310,7 @@ impl MonitorCmd for Guest<'_> {
     }
 }
 
-/// gdb asks whether to kill or to detach when it quits: this run was started for it.
+/// When gdb quits, it asks whether to kill or to detach, because this run was started for it.
 impl ExtendedMode for Guest<'_> {
     fn run(&mut self, _: Option<&[u8]>, _: Args<'_, '_>) -> TargetResult<Pid, Self> {
         (self.state.say)("a guest runs once: quit gdb and start it again");

@@ -1,4 +1,4 @@
-//! `monitor` commands: what gdb has no commands of its own for.
+//! `monitor` commands, for information that gdb has no commands for.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ Breakpoints: any number. Watchpoints: any number on the soft engine, none on KVM
 is there to look at and to change: `continue` then ends the run, or goes on where something was changed.
 ";
 
-/// What a command says.
+/// The text that a command prints.
 pub fn answer(machine: &mut Machine, command: &str) -> Result<String, EngineError> {
     Ok(match command {
         "" | "help" => HELP.into(),

@@ -1,33 +1,33 @@
-//! What comes from a debugger, cut into packets ("Overview" of the remote protocol in gdb's manual).
+//! Splits the bytes from a debugger into packets ("Overview" of the remote protocol in gdb's manual).
 //!
-//! gdbstub does this, too, but a stub is lost with the first packet that it cannot read. Here a damaged one is asked for
-//! again, and the session goes on.
+//! gdbstub does this, too, but a stub is lost with the first packet that it cannot read. This module requests a
+//! damaged packet again, and the session goes on.
 
-/// The longest packet that is taken, with its `$`, `#` and checksum. gdb is told.
+/// The longest packet that is accepted, with its `$`, `#` and checksum. gdb is told this size.
 pub const PACKET_SIZE: usize = 4096;
 
-/// How much memory one answer has room for: each byte is two digits.
+/// The most bytes of memory in one answer. Each byte is two digits.
 const MOST_MEMORY: usize = (PACKET_SIZE - FRAME) / 2;
 
-/// `$`, `#` and two digits.
+/// The length of `$`, `#` and two digits.
 const FRAME: usize = 4;
 
-/// What has come.
+/// A message from the debugger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// What stood between `$` and `#`.
+    /// The text between `$` and `#`.
     Packet(Vec<u8>),
     /// A packet whose checksum is wrong.
     Damaged,
     /// A packet that is longer than [`PACKET_SIZE`].
     TooLong,
-    /// The last answer came damaged.
+    /// The debugger received the last answer damaged.
     Nack,
     /// Ctrl-C.
     Interrupt,
 }
 
-/// Takes what comes, byte by byte.
+/// Assembles messages from bytes.
 #[derive(Debug, Default)]
 pub struct Packets {
     state: State,
@@ -42,15 +42,15 @@ enum State {
     Between,
     Body,
     FirstDigit,
-    /// Behind the first digit of the checksum.
+    /// After the first digit of the checksum.
     SecondDigit(u8),
 }
 
 impl Packets {
-    /// Takes a byte. What is no part of a packet is skipped.
+    /// Takes a byte. Skips bytes outside packets.
     pub fn take(&mut self, byte: u8) -> Option<Message> {
         match (&self.state, byte) {
-            // Inside of a packet it would be escaped: what came before is the beginning of one that was cut off.
+            // In a packet `$` would be escaped, so the previous packet was cut off.
             (_, b'$') => *self = Self { state: State::Body, ..Self::default() },
             (State::Between, b'-') => return Some(Message::Nack),
             (State::Between, 0x03) => return Some(Message::Interrupt),
@@ -80,22 +80,22 @@ impl Packets {
     }
 }
 
-/// A packet with this body.
+/// A packet with this body and its checksum.
 pub fn packet(body: &[u8]) -> Vec<u8> {
     let sum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     [b"$", body, format!("#{sum:02x}").as_bytes()].concat()
 }
 
-/// A packet that shows a text in the debugger's console. It listens while the guest runs only ("Stop Reply Packets" in
-/// gdb's manual).
+/// A packet that prints text in the debugger's console. gdb accepts it only while the guest runs ("Stop Reply
+/// Packets" in gdb's manual).
 pub fn console(text: &str) -> Vec<u8> {
     let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     packet(format!("O{digits}").as_bytes())
 }
 
-/// Makes of a request for more memory than an answer has room for one that fits, since gdbstub would send all of it. An
-/// answer may always be shorter ("m" under "Packets" in gdb's manual).
-pub fn fitting(body: Vec<u8>) -> Vec<u8> {
+/// Shortens a request for memory to fit one answer, since gdbstub would send all of it. An answer may always be
+/// shorter ("m" under "Packets" in gdb's manual).
+pub fn limit_memory_request(body: Vec<u8>) -> Vec<u8> {
     let request = body.strip_prefix(b"m").and_then(|request| str::from_utf8(request).ok());
     match request.and_then(|request| request.split_once(',')) {
         Some((address, len)) if u64::from_str_radix(len, 16).is_ok_and(|len| len > MOST_MEMORY as u64) => {
@@ -119,17 +119,17 @@ mod tests {
     }
 
     #[test]
-    fn packets_and_what_stands_between_them() {
+    fn packets_and_the_bytes_between_them() {
         assert_eq!(messages(b"+$g#67+$?#3F"), [is(b"g"), is(b"?")]);
         assert_eq!(messages(b"$#00"), [is(b"")]);
         assert_eq!(messages(b"GET / HTTP/1.1\r\n\r\n\0#67$g#67"), [is(b"g")]);
         assert_eq!(messages(b"\x03$g#67-"), [Message::Interrupt, is(b"g"), Message::Nack]);
-        // Neither of both is one inside of a packet.
+        // In a packet these bytes have no such meaning.
         assert_eq!(messages(&packet(b"X0,2:\x03-")), [is(b"X0,2:\x03-")]);
     }
 
     #[test]
-    fn damaged_packets_are_told_and_the_next_one_is_read() {
+    fn damaged_packets_are_reported_and_the_next_one_is_read() {
         for damaged in [&b"$g#66"[..], b"$g#xx", b"$g#6-", b"$?g#67"] {
             assert_eq!(messages(&[damaged, b"$g#67"].concat()), [Message::Damaged, is(b"g")]);
         }
@@ -158,7 +158,7 @@ mod tests {
             ("m", "m"),
             ("M0,ffff:", "M0,ffff:"),
         ] {
-            assert_eq!(fitting(asked.into()), made.as_bytes());
+            assert_eq!(limit_memory_request(asked.into()), made.as_bytes());
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The registers as the protocol has them: what gdb calls `org.gnu.gdb.i386.core`.
+//! The registers in the protocol's form: gdb's feature `org.gnu.gdb.i386.core`.
 //!
-//! The crate gdbstub_arch has an i386 with SSE, whose registers no engine shows. This one has what the machine has;
-//! gdb insists on the x87's, and is told that they are not available.
+//! The crate gdbstub_arch has an i386 with SSE, whose registers no engine provides. This one has the machine's
+//! registers. gdb requires the x87 registers, which are reported as not available.
 
 use std::num::NonZeroUsize;
 
 use flatland_x86::{Registers, SystemRegisters};
 use gdbstub::arch::{Arch, RegId};
 
-/// The processor, as gdbstub wants to know it.
+/// The architecture for gdbstub.
 #[derive(Debug)]
 pub enum I386 {}
 
@@ -23,13 +23,13 @@ impl Arch for I386 {
     }
 }
 
-/// General registers, EIP, EFLAGS and the six segment registers, of 4 bytes each on the wire.
+/// The number of general registers, EIP, EFLAGS and segment registers, of 4 bytes each.
 const WORDS: usize = 16;
 
-/// ST0 to ST7, of 10 bytes each; and the x87's eight control registers, of 4.
+/// The size of ST0 to ST7, of 10 bytes each, and of the x87's eight control registers, of 4 bytes each.
 const X87_BYTES: usize = 8 * 10 + 8 * 4;
 
-/// The names and the order are gdb's own (gdb/features/i386/32bit-core.xml).
+/// Names and order are gdb's (gdb/features/i386/32bit-core.xml).
 const DESCRIPTION: &str = r#"<?xml version="1.0"?>
 <!DOCTYPE target SYSTEM "gdb-target.dtd">
 <target version="1.0">
@@ -104,14 +104,14 @@ impl RegId for Id {
     }
 }
 
-/// The values of those there are, in the order of the description.
+/// The values of the available registers, in the order of the description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Core {
     words: [u32; WORDS],
 }
 
 impl Core {
-    /// From the engine's.
+    /// From the engine's registers.
     pub fn new(general: &Registers, system: &SystemRegisters) -> Self {
         let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = *general;
         let SystemRegisters { cs, ds, es, fs, gs, ss, .. } = *system;
@@ -119,23 +119,23 @@ impl Core {
         Self { words: [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, cs, ss, ds, es, fs, gs] }
     }
 
-    /// The general ones; the others cannot be changed from here.
+    /// The general registers. The others cannot be changed through gdb.
     pub fn general(&self) -> Registers {
         let [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, ..] = self.words;
         Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags }
     }
 
-    /// Whether the segment registers are the same in both.
+    /// Whether both have the same segment registers.
     pub fn has_segments_of(&self, other: &Self) -> bool {
         self.words[10..] == other.words[10..]
     }
 
-    /// A register's value, unless it is one of the x87's.
+    /// A register's value. None for the x87's registers.
     pub fn get(&self, id: Id) -> Option<u32> {
         self.words.get(id.0).copied()
     }
 
-    /// Changes it, if it is there.
+    /// Changes a register. None if it is not available.
     pub fn set(&mut self, id: Id, value: u32) -> Option<()> {
         *self.words.get_mut(id.0)? = value;
         Some(())
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn registers_survive_a_round_trip() {
         let general =
             Registers { eax: 1, ebx: 2, ecx: 3, edx: 4, esi: 5, edi: 6, ebp: 7, esp: 8, eip: 9, eflags: 10 };
         let system = SystemRegisters { cs: 8, ds: 16, es: 24, fs: 32, gs: 40, ss: 48, cr0: 1 };
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(core.general(), general);
         let mut bytes = Vec::new();
         core.gdb_serialize(|byte| bytes.push(byte));
-        // What gdb expects of the description: 16 words, 8 of 80 bits, 8 words.
+        // The size of the description's registers: 16 words, 8 of 80 bits, 8 words.
         assert_eq!(bytes.len(), 16 * 4 + 8 * 10 + 8 * 4);
         assert!(bytes[64..].iter().all(Option::is_none));
         let bytes: Vec<_> = bytes.into_iter().flatten().collect();

@@ -1,8 +1,8 @@
-//! gdbstub at work: a packet in, the answer out.
+//! Answers packets with gdbstub.
 //!
-//! A stub lives for one packet. It borrows the machine for so long and no longer, and a packet that it refuses, which is
-//! the end of a stub, is the end of nothing else. What a stub has to know of the packets before is little: what the
-//! debugger can do, which it says once, and that it waits for the guest to stop. So each stub is told that first.
+//! A stub lives for one packet. It borrows the machine only for that time, and a packet that it refuses ends only
+//! this stub. A stub must know two things from earlier packets: the debugger's features, which it sends once, and
+//! that it waits for the guest to stop. So each stub is first given those packets.
 
 use std::convert::Infallible;
 
@@ -14,33 +14,33 @@ use gdbstub::stub::{DisconnectReason, GdbStub, GdbStubError, SingleThreadStopRea
 use super::guest::Guest;
 use super::packets::{self, PACKET_SIZE, packet};
 
-/// Why the guest has stopped.
+/// Why the guest stopped.
 pub type StopReason = SingleThreadStopReason<u32>;
 
-/// What is to become of the guest.
+/// How the run continues after a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// What it does already.
+pub enum Continuation {
+    /// The guest stays as it is.
     Nothing,
-    /// It runs.
+    /// The guest runs.
     Run,
-    /// It runs, and the debugger goes.
+    /// The guest runs, and the debugger disconnects.
     Detach,
-    /// It ends.
+    /// The run ends.
     Kill,
 }
 
-/// What the debugger can do: the packets in which it has said so.
+/// The debugger's features: the packets in which it sent them.
 #[derive(Clone, Debug, Default)]
 pub struct Features(Vec<Vec<u8>>);
 
-/// The packet that is about features.
+/// The packet with the features.
 const SUPPORTED: &[u8] = b"qSupported";
 
-/// The packet that is the last one to be acknowledged.
+/// The packet that ends acknowledgments. It is the last one to be acknowledged.
 const NO_ACKNOWLEDGMENTS: &[u8] = b"QStartNoAckMode";
 
-/// What a stub writes.
+/// The bytes that a stub writes.
 #[derive(Debug, Default)]
 struct Written(Vec<u8>);
 
@@ -61,26 +61,31 @@ type Stub<'guest> = GdbStubStateMachine<'static, Guest<'guest>, Written>;
 type Error = GdbStubError<EngineError, Infallible>;
 
 impl Features {
-    /// The answer to a packet, and what it asks for. One that gdbstub cannot read is answered by an error.
-    pub fn answer(&mut self, body: Vec<u8>, guest: &mut Guest) -> Result<(Vec<u8>, Then), EngineError> {
-        match self.try_to_answer(packets::fitting(body), guest) {
+    /// The answer to a packet, and how the run continues. A packet that gdbstub cannot read is answered with an
+    /// error.
+    pub fn answer(
+        &mut self,
+        body: Vec<u8>,
+        guest: &mut Guest,
+    ) -> Result<(Vec<u8>, Continuation), EngineError> {
+        match self.try_to_answer(packets::limit_memory_request(body), guest) {
             Ok(answer) => Ok(answer),
             Err(error) => match error.into_target_error() {
                 Some(error) => Err(error),
-                None => Ok((self.refusal(), Then::Nothing)),
+                None => Ok((self.refusal(), Continuation::Nothing)),
             },
         }
     }
 
-    fn try_to_answer(&mut self, body: Vec<u8>, guest: &mut Guest) -> Result<(Vec<u8>, Then), Error> {
+    fn try_to_answer(&mut self, body: Vec<u8>, guest: &mut Guest) -> Result<(Vec<u8>, Continuation), Error> {
         let mut stub = feed(self.stub(guest)?, guest, &body)?;
         let then = match &stub {
-            Stub::Running(_) => Then::Run,
+            Stub::Running(_) => Continuation::Run,
             Stub::Disconnected(inner) => match inner.get_reason() {
-                DisconnectReason::Kill => Then::Kill,
-                _ => Then::Detach,
+                DisconnectReason::Kill => Continuation::Kill,
+                _ => Continuation::Detach,
             },
-            Stub::Idle(_) | Stub::CtrlCInterrupt(_) => Then::Nothing,
+            Stub::Idle(_) | Stub::CtrlCInterrupt(_) => Continuation::Nothing,
         };
         for packet in [SUPPORTED, NO_ACKNOWLEDGMENTS] {
             if body.starts_with(packet) {
@@ -91,7 +96,7 @@ impl Features {
         Ok((written(&mut stub), then))
     }
 
-    /// The packet that says why the guest has stopped.
+    /// The packet that reports why the guest stopped.
     pub fn stop_reply(&self, reason: StopReason, guest: &mut Guest) -> Result<Vec<u8>, EngineError> {
         self.try_to_report(reason, guest).map_err(|error| {
             error.into_target_error().expect("nothing else fails where nothing comes from outside")
@@ -99,14 +104,14 @@ impl Features {
     }
 
     fn try_to_report(&self, reason: StopReason, guest: &mut Guest) -> Result<Vec<u8>, Error> {
-        // gdbstub reports a stop only where it has been told to go on.
+        // gdbstub reports a stop only after a resume packet.
         let mut stub = feed(self.stub(guest)?, guest, b"c")?;
         written(&mut stub);
         let Stub::Running(inner) = stub else { return Ok(Vec::new()) };
         Ok(written(&mut inner.report_stop(guest, reason)?))
     }
 
-    /// A stub that knows what gdb can do.
+    /// A stub that knows gdb's features.
     fn stub<'guest>(&self, guest: &mut Guest<'guest>) -> Result<Stub<'guest>, Error> {
         let builder = GdbStub::builder(Written::default()).packet_buffer_size(PACKET_SIZE);
         let mut stub = builder.build().expect("it makes the buffer itself").run_state_machine(guest)?;
@@ -122,7 +127,7 @@ impl Features {
         !self.0.iter().any(|features| features.starts_with(NO_ACKNOWLEDGMENTS))
     }
 
-    /// A packet was understood as one, and as nothing else: EINVAL, by its number in gdb's manual.
+    /// The answer to a well-formed packet that was not understood: EINVAL, by its number in gdb's manual.
     pub fn refusal(&self) -> Vec<u8> {
         let acknowledgment: &[u8] = if self.acknowledges() { b"+" } else { b"" };
         [acknowledgment, &packet(b"E16")].concat()
@@ -144,7 +149,7 @@ fn feed<'guest>(
     Ok(stub)
 }
 
-/// What a stub has written since it was last asked.
+/// Takes the bytes that a stub has written since the last call.
 fn written(stub: &mut Stub) -> Vec<u8> {
     let written = match stub {
         Stub::Idle(inner) => inner.borrow_conn(),

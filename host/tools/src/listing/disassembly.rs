@@ -1,4 +1,4 @@
-//! A program's instructions, each below the line of the source that it was made of.
+//! A program's instructions, each after the source line that it was compiled from.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use super::{ListingError, names};
 use crate::instruction::Instruction;
 use crate::words::hex;
 
-/// The functions whose names contain this, or all of them.
+/// Lists the functions whose names contain `part`, or all functions.
 pub fn disassembly(program: &Program, part: Option<&str>) -> Result<String, ListingError> {
     let (symbols, all) = names(program)?;
     let wanted = |symbol: &&Symbol| symbol.is_code && part.is_none_or(|part| symbol.name.contains(part));
@@ -33,7 +33,7 @@ struct Listing<'a> {
     program: &'a Program,
     symbols: &'a Symbols,
     all: &'a [Symbol],
-    /// The lines of source files; none of those that are not there.
+    /// The lines of source files. Empty for files that cannot be read.
     files: HashMap<PathBuf, Vec<String>>,
     text: String,
 }
@@ -68,7 +68,7 @@ impl Listing<'_> {
         let _ = writeln!(self.text, "  {}:{}  {line}", source.shown, source.line);
     }
 
-    /// Lists an instruction, or a byte that is none, and returns its length.
+    /// Lists an instruction, or a byte that is not an instruction. Returns the length.
     fn instruction(&mut self, address: u32, function: &Symbol) -> u32 {
         let read = |address: u32, bytes: &mut [u8]| self.program.image().read(address, bytes);
         let Some(instruction) = Instruction::at(address, &read) else {
@@ -86,7 +86,7 @@ impl Listing<'_> {
     }
 }
 
-/// Where a call or a jump leads, if its bytes say so.
+/// The target of a call or a jump, if it is in the instruction.
 fn target(address: u32, read: Read) -> Option<u32> {
     let (decoded, _) = decode(address, read)?;
     (decoded.op0_kind() == OpKind::NearBranch32).then(|| decoded.near_branch_target() as u32)

@@ -1,4 +1,4 @@
-//! What takes the room in a program, by section, by crate and by function.
+//! The sizes of a program's sections, crates and functions.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -7,10 +7,10 @@ use flatland_program::{Program, Section};
 
 use super::{ListingError, names};
 
-/// Functions and variables that take less than this part of all of them are told of together.
-const LEAST_PART: u64 = 200;
+/// Symbols smaller than the total divided by this are listed as one row.
+const SMALL_DIVISOR: u64 = 200;
 
-/// Bytes of RAM, in tables.
+/// Tables of the RAM that the program takes, in bytes.
 pub fn sizes(program: &Program) -> Result<String, ListingError> {
     let (_, symbols) = names(program)?;
     let sections = program.sections();
@@ -43,11 +43,11 @@ pub fn sizes(program: &Program) -> Result<String, ListingError> {
     );
     let symbols = symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size.into())).collect();
     text.push('\n');
-    table(&mut text, "by function and variable", symbols, ram, ram / LEAST_PART);
+    table(&mut text, "by function and variable", symbols, ram, ram / SMALL_DIVISOR);
     Ok(text)
 }
 
-/// The largest first. What is below `least` bytes is one row.
+/// Appends a table, the largest row first. Rows below `least` bytes become one row.
 fn table(text: &mut String, title: &str, mut rows: Vec<(String, u64)>, all: u64, least: u64) {
     rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let mut row = |size: u64, name: &str| {
@@ -65,7 +65,7 @@ fn table(text: &mut String, title: &str, mut rows: Vec<(String, u64)>, all: u64,
     }
 }
 
-/// The crate that a name belongs to: the first part of its path, in `<T as Trait>::f` that of `T`.
+/// The crate of a name: the first part of its path, in `<T as Trait>::f` that of `T`.
 fn crate_of(name: &str) -> &str {
     let start = name.trim_start_matches(['<', '&', '*', '[', '(']).trim_start_matches("mut ");
     let end = start.find("::").unwrap_or(0);

@@ -5,36 +5,36 @@ use flatland_program::{Function, Place, Symbols, own};
 use super::Snippet;
 use crate::backtrace::{Backtrace, Broken};
 
-/// The calls that led somewhere, from the innermost on.
+/// The calls that led to a location, innermost first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Calls {
-    /// One for each function, also for those that the compiler has inlined.
+    /// One for each function, including inlined functions.
     pub calls: Vec<Call>,
-    /// How many frames were left out, and behind how many of the calls.
+    /// The gap in a long chain: after how many calls, and how many frames were left out.
     pub left_out: Option<(usize, u64)>,
-    /// Why they do not lead to the start of the program.
+    /// Why the calls do not lead to the start of the program.
     pub broken: Option<Broken>,
-    /// Whether they are only those that tell something.
+    /// Whether the calls without information were left out: see [`Self::short`].
     pub is_short: bool,
 }
 
-/// A function that was called, and where in it the next one was.
+/// A function, and the location in it of the next inner call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
     /// An address inside the instruction.
     pub address: u32,
-    /// What is known of it.
+    /// The function.
     pub function: Function,
-    /// Whether it is inlined in the next one, and so of the same frame.
+    /// Whether it is inlined in the next call, and so shares its frame.
     pub is_inlined: bool,
-    /// Whether every panic or every program has it: the way from a panic to the end of the run, and the runtime's start.
+    /// Whether it is the same in every run: the path from a panic to the end of the run, or the runtime's start code.
     pub is_machinery: bool,
 }
 
 impl Calls {
-    /// Names the calls.
+    /// Adds names to a backtrace.
     pub fn new(backtrace: &Backtrace, symbols: Option<&Symbols>) -> Self {
         let mut calls = Vec::new();
         let mut left_out = None;
@@ -60,7 +60,7 @@ impl Calls {
         Self { calls, left_out, broken: backtrace.broken, is_short: false }
     }
 
-    /// Without what every panic and every program has.
+    /// Without the calls that are the same in every run.
     pub fn short(self) -> Self {
         let left_out = self.left_out.map(|(behind, count)| {
             (self.calls[..behind].iter().filter(|call| !call.is_machinery).count(), count)
@@ -74,17 +74,17 @@ impl Calls {
         self.calls.iter().any(|call| call.function.is_panic_handler())
     }
 
-    /// Whether any function is known.
+    /// Whether the name of any function is known.
     pub fn have_names(&self) -> bool {
         self.calls.iter().any(|call| call.function.name.is_some())
     }
 
-    /// Where the guest is.
+    /// The location of the guest.
     pub fn place(&self) -> Place {
         self.calls.first().map(|first| Place::of(first.address, in_places(&self.calls))).unwrap_or_default()
     }
 
-    /// The source of where the guest is, or of the innermost call on the way there whose source can be read.
+    /// The source of the guest's location, or of the innermost call whose source can be read.
     pub fn snippet(&self) -> Option<Snippet> {
         let address = self.calls.first()?.address;
         let mut left = &self.calls[..];
@@ -99,14 +99,14 @@ impl Calls {
     }
 }
 
-/// Marks what leads from a panic to the end of the run, with the parts of the standard library that found the reason for
-/// it, and what leads from the start of the program to `main`.
+/// Marks the calls that are the same in every run: from a panic (with the parts of the standard library that raised
+/// it) to the end of the run, and from the start of the program to `main`.
 fn mark_machinery(calls: &mut [Call]) {
     let mut begin = 0;
     if let Some(handler) = calls.iter().rposition(|call| call.function.is_panic_handler()) {
-        let behind =
+        let library =
             calls[handler + 1..].iter().take_while(|call| call.function.is_of_the_standard_library()).count();
-        begin = handler + 1 + behind;
+        begin = handler + 1 + library;
     }
     let is_outer = |call: &Call| call.function.is_start() || call.function.is_of_the_standard_library();
     let mut end = calls.len() - calls.iter().rev().take_while(|call| is_outer(call)).count();
@@ -114,7 +114,7 @@ fn mark_machinery(calls: &mut [Call]) {
         end = calls.len();
     }
     if !calls.get(begin..end).is_some_and(|left| left.iter().any(|call| call.function.name.is_some())) {
-        // Something must be left to see.
+        // At least one call must remain.
         (begin, end) = (begin.min(calls.len().saturating_sub(1)), calls.len());
     }
     for (index, call) in calls.iter_mut().enumerate() {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_panic_and_every_program_has_is_left_out() {
+    fn calls_of_every_run_are_left_out() {
         let start = ["flatland_guest::start::run", "__flatland_main", "_start"];
         let panic =
             ["flatland_guest::process::exit", "__rustc::rust_begin_unwind", "core::panicking::panic_fmt"];
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn something_is_always_left() {
+    fn at_least_one_call_remains() {
         assert_left(&["_start"], &["_start"]);
         assert_left(&["__flatland_main", "_start"], &["__flatland_main", "_start"]);
         assert_left(&["rust_begin_unwind"], &["rust_begin_unwind"]);

@@ -1,4 +1,4 @@
-//! A report for programs: one JSON object. Its form is described in docs/report.md, which a test holds against this.
+//! A report as one JSON object. docs/report.md describes the format, and a test compares the two.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers};
 use crate::{instruction, words};
 use flatland_machine::{Outcome, Stats, Stop, Transfers};
 
-/// What there is to say of a run besides how it ended.
+/// Data on a run besides its outcome.
 #[derive(Debug)]
 pub struct Run<'a> {
     /// The flat image.
     pub image: &'a Path,
-    /// Where names come from.
+    /// The ELF file with names.
     pub symbols: Option<&'a Path>,
-    /// What the run has cost.
+    /// The cost of the run.
     pub stats: Stats,
     /// From the start of the program to now.
     pub total: Duration,
-    /// Why the host could not do its work, if it could not.
+    /// Why the host failed, if it did.
     pub failure: Option<String>,
 }
 
-/// The version of the form. It grows when a program that knows the old one could misunderstand the new one.
+/// The version of the format. It is increased when a program for the old format could misunderstand the new one.
 const VERSION: u32 = 1;
 
 impl Report {
-    /// One object, in lines. The processor is as it was at the end.
+    /// The report as one object, in several lines. The engine's state is the one at the end of the run.
     pub fn json(&self, run: &Run, engine: &dyn Engine) -> String {
         let Run { image, symbols, stats, total, failure } = run;
         let layout = engine.memory_map().layout();
@@ -96,7 +96,7 @@ impl Report {
     }
 }
 
-/// A fault in numbers. Each kind has the keys that it needs.
+/// A fault as data. Each kind has its own keys.
 fn fault(outcome: &Outcome) -> Value {
     let Outcome::Fault(Fault { kind, .. }) = outcome else { return Value::Null };
     let access = |access| match access {
@@ -174,8 +174,8 @@ fn exits(stats: &Stats) -> Value {
     Value::Object(ports)
 }
 
-/// How many bytes of the stack were used at least: from the lowest one that is not zero, as RAM is at the start. A guest
-/// whose deepest frames held nothing but zeros has used more.
+/// The least number of stack bytes that were used: from the lowest nonzero byte, since RAM is zero at the start. A
+/// guest whose deepest frames held only zeros has used more.
 fn peak_stack(engine: &dyn Engine) -> u32 {
     let layout = engine.memory_map().layout();
     let mut bytes = [0; 4096];

@@ -1,4 +1,4 @@
-//! Colours, where there is somebody to see them.
+//! The choice of colours.
 
 use std::env;
 use std::fmt::Display;
@@ -12,9 +12,9 @@ pub struct Paint {
     is_on: bool,
 }
 
-/// What went wrong, and where.
+/// The error and its location.
 const FAULT: Style = AnsiColor::Red.on_default().bold();
-/// What helps to find one's way.
+/// Line numbers and labels.
 const FRAME: Style = AnsiColor::Blue.on_default().bold();
 /// Names.
 const NAME: Style = Style::new().bold();
@@ -25,7 +25,7 @@ impl Paint {
     /// With colours.
     pub const COLOURED: Self = Self { is_on: true };
 
-    /// With colours if standard error is a terminal that has them, and nobody has said NO_COLOR (no-color.org).
+    /// With colours if standard error is a terminal that supports them, and NO_COLOR (no-color.org) is not set.
     pub fn for_standard_error() -> Self {
         let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
@@ -44,7 +44,7 @@ impl Paint {
         self.with(NAME, text)
     }
 
-    /// The word that marks what is ours and not the guest's.
+    /// The word that marks output of the host, as opposed to the guest's.
     pub fn mark(self, text: impl Display) -> String {
         self.with(FAULT, text)
     }

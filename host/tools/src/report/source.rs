@@ -1,31 +1,31 @@
-//! A few lines of source.
+//! Source excerpts.
 
 use std::fs::File;
 use std::io::Read;
 
 use flatland_program::{Function, Source};
 
-/// A line of source, with those before it.
+/// A source line, with the lines before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snippet {
-    /// Where it is.
+    /// The location of the line.
     pub source: Source,
-    /// Whether it is a call on the way to where the guest is, and not that itself.
+    /// Whether the line is a call that led to the guest's location, and not the location itself.
     pub is_called: bool,
-    /// The lines, the last of which it is.
+    /// The lines. The last one is the line itself.
     pub lines: Vec<String>,
 }
 
 impl Snippet {
-    /// How many lines are shown.
+    /// The most lines that are shown.
     const LINES: usize = 3;
-    /// Larger files are nobody's source.
+    /// The size limit of a source file, in bytes.
     const LARGEST: u64 = 4 << 20;
-    /// What is longer is cut off.
+    /// Longer lines are cut off here, in characters.
     const WIDEST: usize = 140;
 
-    /// Reads the source of a place in a function, if it is still there.
+    /// Reads the source at a function's location, if it can be read.
     pub fn read(function: &Function, is_called: bool) -> Option<Self> {
         let source = function.source.as_ref()?;
         let file = File::open(&source.path).ok()?;
@@ -40,11 +40,11 @@ impl Snippet {
         let line = source.line as usize;
         let lines: Vec<_> = text.lines().take(line).collect();
         if lines.len() < line {
-            // The file is another than the one that was compiled.
+            // The file is not the one that was compiled.
             return None;
         }
         let shown = lines[line.saturating_sub(Self::LINES)..].iter();
-        let lines = shown.map(|line| tame(line)).skip_while(|line| line.is_empty()).collect::<Vec<_>>();
+        let lines = shown.map(|line| sanitize(line)).skip_while(|line| line.is_empty()).collect::<Vec<_>>();
         (!lines.is_empty()).then(|| Self { source: source.clone(), is_called, lines })
     }
 
@@ -54,8 +54,8 @@ impl Snippet {
     }
 }
 
-/// A line that does nothing to a terminal and is not too long.
-fn tame(line: &str) -> String {
+/// A line without control characters, cut off if it is too long.
+fn sanitize(line: &str) -> String {
     let shown = |c: char| if c == '\t' || !c.is_control() { c } else { '\u{fffd}' };
     line.trim_end().chars().map(shown).take(Snippet::WIDEST).collect()
 }

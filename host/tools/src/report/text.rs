@@ -1,4 +1,4 @@
-//! A report for people.
+//! A report as text.
 
 use std::fmt::Write;
 
@@ -8,15 +8,15 @@ use flatland_x86::Registers;
 
 use crate::words;
 
-/// The flags that instructions set and ask for, by bit (SDM volume 1, section 3.4.3).
+/// The status and control flags, by bit (SDM volume 1, section 3.4.3).
 const FLAGS: [(u32, &str); 9] =
     [(0, "CF"), (2, "PF"), (4, "AF"), (6, "ZF"), (7, "SF"), (8, "TF"), (9, "IF"), (10, "DF"), (11, "OF")];
 
-/// Words of the stack in a line.
+/// The number of stack words in a line.
 const STACK_COLUMNS: usize = 4;
 
 impl Report {
-    /// What happened, in a sentence; nothing where there is nothing to tell.
+    /// The outcome in a sentence. None if it needs no message.
     pub fn message(&self) -> Option<String> {
         let message = words::outcome(&self.outcome, &self.names);
         match (&self.outcome, &self.calls) {
@@ -26,10 +26,10 @@ impl Report {
         }
     }
 
-    /// What is to be seen below the message, in lines; it may be nothing.
+    /// The lines after the message. May be empty.
     pub fn body(&self, paint: Paint) -> String {
         let mut text = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = self.write_body(&mut text, paint);
         text
     }
@@ -62,7 +62,7 @@ impl Snippet {
         }
         let called = if self.is_called { " called here" } else { "" };
         if let (Some(column), Some(line)) = (self.source.column, self.lines.last()) {
-            // Tabs stay, so that the mark stands below its column.
+            // Tabs are kept, so that the mark is below its column.
             let before = line.chars().take(column as usize - 1);
             let space: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             writeln!(text, "{} {space}{}", bar(String::new()), paint.fault(format!("^{called}")))?;
@@ -104,14 +104,14 @@ impl Processor {
     }
 }
 
-/// Takes the spaces before the last line's end away.
+/// Removes spaces at the end of the text.
 fn trim_end(text: &mut String) {
     text.truncate(text.trim_end().len());
     text.push('\n');
 }
 
 impl Calls {
-    /// As the standard library writes them. What is the same again and again, as in a recursion, is told once.
+    /// In the standard library's format. A repeated frame, as in a recursion, is written once.
     fn write(&self, text: &mut String, paint: Paint) -> std::fmt::Result {
         let mut number = 0;
         let mut at = 0;
@@ -163,7 +163,7 @@ impl Calls {
     }
 }
 
-/// The calls of one frame, which these begin with: those that are inlined, and the one that they are inlined in.
+/// The calls of the first frame: the inlined ones, and the one that they are inlined in.
 fn frame(calls: &[Call]) -> &[Call] {
     let inlined = calls.iter().take_while(|call| call.is_inlined).count();
     &calls[..(inlined + 1).min(calls.len())]

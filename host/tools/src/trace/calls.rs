@@ -13,13 +13,13 @@ use crate::instruction::reader;
 pub struct CallTrace {
     frames: Vec<Frame>,
     has_begun: bool,
-    /// What the instruction does that is executed next, and where it stands.
+    /// The effect of the next instruction, and its address.
     next: Option<(Flow, u32)>,
-    /// [`Machine::changes`] when that was found out.
+    /// [`Machine::changes`] when `next` was decoded.
     changes: Option<u64>,
 }
 
-/// Where an instruction leads, as far as it is about calls.
+/// The effect of an instruction on calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Call,
@@ -28,7 +28,7 @@ enum Flow {
 }
 
 struct Frame {
-    /// ESP at the function's first instruction: its return address lies there.
+    /// ESP at the function's first instruction, which is the address of its return address.
     esp: u32,
     name: String,
     is_wanted: bool,
@@ -50,7 +50,7 @@ impl CallTrace {
                 self.enter(machine, eip, registers.esp, &names.get(eip), &from, lines);
             }
             Some((Flow::Return, _)) => self.leave(machine, registers.esp, lines),
-            // A function whose last act is a call may jump there instead, and what is there returns for both.
+            // A function that ends with a call may jump there instead. The callee then returns for both.
             Some((Flow::Jump, from)) => {
                 let (before, here) = (names.get(from), names.get(eip));
                 if here.start == Some(eip) && before.start != here.start {
@@ -92,7 +92,7 @@ impl CallTrace {
         self.frames.push(Frame { esp, name, is_wanted: known.is_wanted });
     }
 
-    /// Everything has returned whose frame lies below this.
+    /// Leaves all functions whose frames are below `esp`: they have returned.
     fn leave(&mut self, machine: &mut Machine, esp: u32, lines: &mut Lines) {
         while let Some(frame) = self.frames.pop_if(|frame| frame.esp < esp) {
             if frame.is_wanted {
@@ -102,7 +102,7 @@ impl CallTrace {
         }
     }
 
-    /// What is left out is not counted.
+    /// Counts only the calls that are shown.
     fn indent(&self) -> usize {
         2 * self.frames.iter().filter(|frame| frame.is_wanted).count()
     }
@@ -140,7 +140,7 @@ impl Tracer for CallTrace {
     ) -> Result<(), RunError> {
         match event {
             Event::Stopped(stopped) if stopped.stepped => self.stepped(machine, names, lines)?,
-            // Should it go on, nobody knows where.
+            // If the run continues, the next instruction is unknown.
             Event::Ended(_) => self.changes = None,
             _ => {}
         }

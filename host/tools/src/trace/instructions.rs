@@ -1,4 +1,4 @@
-//! Each instruction, with the registers it changed, below the line of the source that it was made of.
+//! Traces each instruction, with the registers that it changed, after the source line that it was compiled from.
 
 use flatland_machine::{Event, Machine, RunError, Wants};
 use flatland_program::Place;
@@ -10,22 +10,22 @@ use super::{Lines, Names, Tracer};
 use crate::instruction::{Instruction, reader};
 use crate::words::hex;
 
-/// The instruction that is executed next, and what is known of what came before.
+/// The next instruction, and the state of the trace.
 #[derive(Default)]
 pub struct InstructionTrace {
     next: Option<Next>,
-    /// [`Machine::changes`] when that was found out.
+    /// [`Machine::changes`] when `next` was decoded.
     changes: Option<u64>,
-    /// Whether its place has to be written first.
+    /// The location to write before the next instruction, if it has changed.
     heading: Option<Place>,
     place: Option<Place>,
-    /// The flags that the manual leaves undefined since the last instruction that set them: each processor has others, and
-    /// nobody may rely on them.
+    /// The flags that the manual leaves undefined since the last instruction that set them. They differ between
+    /// processors, so they are not shown.
     undefined: u32,
 }
 
 struct Next {
-    /// The registers before it.
+    /// The registers before the instruction.
     before: Registers,
     decoded: Option<(iced_x86::Instruction, [u8; CodeBytes::MOST])>,
     is_wanted: bool,
@@ -55,7 +55,7 @@ impl InstructionTrace {
         self.next = Some(Next { before, decoded, is_wanted: known.is_wanted });
     }
 
-    /// The next instruction was executed, and left these registers; none, if the run ended with it.
+    /// Writes the next instruction, which was executed and left these registers. None if the run ended with it.
     fn write(&mut self, machine: &mut Machine, after: Option<&Registers>, lines: &mut Lines) {
         let Some(Next { before, decoded, is_wanted }) = self.next.take() else { return };
         let was_undefined = self.undefined;
@@ -120,7 +120,7 @@ impl Tracer for InstructionTrace {
             }
             Event::Ended(_) => {
                 self.write(machine, None, lines);
-                // Should it go on, nobody knows where.
+                // If the run continues, the next instruction is unknown.
                 self.changes = None;
             }
             _ => {}
@@ -129,7 +129,7 @@ impl Tracer for InstructionTrace {
     }
 }
 
-/// The registers that an instruction changed, with what they are now.
+/// The registers that an instruction changed, with their new values.
 fn registers(before: &Registers, after: &Registers) -> String {
     let all = |registers: &Registers| {
         let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, .. } = *registers;
@@ -148,7 +148,7 @@ fn registers(before: &Registers, after: &Registers) -> String {
     changed.map(|(_, (name, new))| format!("  {name}={new:08x}")).collect()
 }
 
-/// The flags that are set, of those that are not undefined.
+/// The flags that are set and not undefined.
 fn flags(eflags: u32, undefined: u32) -> String {
     let set = FLAGS.iter().filter(|(bit, _, in_iced)| eflags >> bit & 1 != 0 && undefined & in_iced == 0);
     set.map(|(_, name, _)| *name).collect::<Vec<_>>().join(" ")
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_what_is_different() {
+    fn only_changed_registers_are_shown() {
         let before = Registers { eax: 1, eip: 0x10, eflags: 0x2, ..Registers::default() };
         let after = Registers { eax: 0, esi: 0x20, eip: 0x12, eflags: 0x46, ..before };
         assert_eq!(registers(&before, &after), "  eax=00000000  esi=00000020");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_are_undefined_are_not_told() {
+    fn undefined_flags_are_not_shown() {
         assert_eq!(flags(0x46, 0), "PF ZF");
         assert_eq!(flags(0x46, RflagsBits::PF | RflagsBits::CF), "ZF");
         assert_eq!(flags(0x2, 0), "");

@@ -1,4 +1,4 @@
-//! Where a trace is written.
+//! Writes the lines of a trace.
 
 use std::error::Error;
 use std::fmt;
@@ -8,7 +8,7 @@ use flatland_machine::Machine;
 
 use super::Sink;
 
-/// Lines, up to a number of them.
+/// Writes at most a given number of lines.
 pub struct Lines {
     sink: Sink,
     most: u64,
@@ -17,7 +17,7 @@ pub struct Lines {
     is_broken: bool,
 }
 
-/// Why a trace is not complete.
+/// Why a trace is incomplete.
 #[derive(Debug)]
 pub struct TraceError(io::Error);
 
@@ -42,7 +42,7 @@ impl Lines {
         Self { sink, most, written: 0, error: None, is_broken: false }
     }
 
-    /// Writes a line; not if there are enough.
+    /// Writes a line, unless the limit has been reached.
     pub fn write(&mut self, machine: &mut Machine, line: &str) {
         if self.is_full() {
             return;
@@ -57,7 +57,7 @@ impl Lines {
 
     fn put(&mut self, machine: &mut Machine, line: &str) {
         match &mut self.sink {
-            // A failure of the guest's own output is told when the guest sends something.
+            // A failure of the guest's own output is reported at the guest's next output.
             Sink::Diagnostics => self.is_broken |= machine.note(&format!("trace: {line}")).is_err(),
             Sink::Writer(writer) => {
                 let result = writeln!(writer, "{line}");
@@ -73,22 +73,22 @@ impl Lines {
         }
     }
 
-    /// Whether they go to the machine's diagnostics.
+    /// Whether the lines go to the machine's diagnostics.
     pub fn are_diagnostics(&self) -> bool {
         matches!(self.sink, Sink::Diagnostics)
     }
 
-    /// Whether there was no line yet.
+    /// Whether no line has been written yet.
     pub fn is_empty(&self) -> bool {
         self.written == 0
     }
 
-    /// Whether no more lines are written.
+    /// Whether the limit has been reached or the sink has failed.
     pub fn is_full(&self) -> bool {
         self.written >= self.most || self.is_broken
     }
 
-    /// Writes what is still in a buffer.
+    /// Writes buffered lines.
     pub fn flush(&mut self) {
         if let Sink::Writer(writer) = &mut self.sink
             && !self.is_broken
@@ -98,7 +98,7 @@ impl Lines {
         }
     }
 
-    /// What went wrong. That a reader has seen enough is no error.
+    /// The error that ended the trace. A closed reader is not an error.
     pub fn error(&mut self) -> Option<TraceError> {
         self.error.take().filter(|error| error.kind() != io::ErrorKind::BrokenPipe).map(TraceError)
     }

@@ -1,4 +1,4 @@
-//! Names and lines for a trace, looked up once for each address.
+//! Names and lines for a trace. Each address is looked up once.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,32 +13,32 @@ use crate::ending::Ending;
 use crate::instruction::reader;
 use crate::words;
 
-/// What is known of addresses.
+/// A cache of names and lines by address.
 pub struct Names {
     symbols: Option<Symbols>,
     filter: Option<Filter>,
     known: HashMap<u32, Rc<Known>>,
 }
 
-/// What is known of an address.
+/// The names and lines of an address.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     address: u32,
-    /// The functions that it lies in: first the innermost, and then those that it is inlined in.
+    /// The functions at the address: first the innermost, then the functions that it is inlined in.
     functions: Vec<Function>,
-    /// Where the last one of them begins.
+    /// The start address of the outermost one.
     pub start: Option<u32>,
-    /// Whether the filter lets it through.
+    /// Whether the filter accepts the address.
     pub is_wanted: bool,
 }
 
 impl Known {
-    /// The function that can be called.
+    /// The name of the outermost function, which is the one that can be called.
     pub fn function(&self) -> Option<&str> {
         self.functions.last()?.name.as_deref()
     }
 
-    /// Where in the program it is, as far as the address itself tells.
+    /// The location in the program, as far as known from the address alone.
     pub fn place(&self) -> Place {
         Place::of(self.address, self.calls())
     }
@@ -76,8 +76,8 @@ impl Names {
         Known { address, functions, start, is_wanted }
     }
 
-    /// Where in the program the guest is at this address, past the runtime and the standard library; and whether the filter
-    /// lets anything of the way there through.
+    /// The program's own code location at this address, past the runtime and the standard library. Also whether the
+    /// filter accepts any address of the calls up to there.
     pub fn place(&mut self, machine: &mut Machine, address: u32) -> Result<(Place, bool), EngineError> {
         let here = self.get(address);
         let place = here.place();
@@ -96,8 +96,8 @@ impl Names {
         (place, calls.iter().any(|known| known.is_wanted))
     }
 
-    /// Where a run has ended, to be put behind how it has: an address, and what is known of it.
-    pub fn of_end(&mut self, machine: &mut Machine, outcome: &Outcome) -> String {
+    /// The location where a run ended, as a suffix: an address with its names.
+    pub fn end_location(&mut self, machine: &mut Machine, outcome: &Outcome) -> String {
         let Some(location) = outcome.location() else { return String::new() };
         let Ok(registers) = machine.registers() else { return String::new() };
         let symbols = self.symbols.as_ref();
@@ -109,8 +109,8 @@ impl Names {
     }
 }
 
-/// How a run ended, in a few words.
-pub fn of_outcome(outcome: &Outcome) -> String {
+/// The outcome of a run, in a few words.
+pub fn outcome_in_words(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Halted => "hlt".into(),
         Outcome::EndOfInput => "the console was read past the end of input".into(),

@@ -1,4 +1,4 @@
-//! Each transfer at a port: which way, at which, what, and from where in the program.
+//! Traces each transfer at a port: direction, port, data, and the location in the program.
 
 use flatland_contract::{Direction, Port};
 use flatland_machine::{Event, Machine, RunError, Transfer, Wants};
@@ -11,24 +11,25 @@ use super::{Lines, Names, Tracer};
 use crate::instruction::{self, Deed, reader};
 use crate::words::hex;
 
-/// The transfers of a repeated instruction, which one engine tells of at once and another one by one.
+/// Collects the transfers of a repeated instruction into one line. One engine reports them together, another one by
+/// one.
 #[derive(Default)]
 pub struct TransferTrace {
     line: Option<Line>,
 }
 
-/// What is known of a line that is not written yet.
+/// A line that has not been written yet.
 struct Line {
-    /// Where the instruction stands.
+    /// The address of the instruction.
     address: u32,
     transfer: Transfer,
-    /// How many transfers more the instruction is going to make.
+    /// How many transfers of the instruction are still to come.
     left: u32,
     place: Place,
     is_wanted: bool,
 }
 
-/// So many bytes of a transfer are shown.
+/// How many bytes of a transfer are shown.
 const SHOWN: usize = 16;
 
 impl TransferTrace {
@@ -45,13 +46,13 @@ impl TransferTrace {
             let read = reader(machine.engine());
             let address = match location {
                 Location::At(address) => address,
-                // An engine may know only where an `out` ends.
+                // An engine may know only the end of an `out`.
                 Location::EndsAt(end) => output_before(end, transfer, &registers, &read).unwrap_or(end),
                 Location::Unknown => registers.eip,
             };
             (address, counter(address, &registers, &read))
         };
-        // Output is counted already, and input when the guest goes on.
+        // The count already includes this output, but includes input only when the guest continues.
         let count = (transfer.data.len() / usize::from(transfer.width)) as u32;
         let (before, left) = match (counter, transfer.direction) {
             (None, _) => (1, 0),
@@ -70,7 +71,7 @@ impl TransferTrace {
             None => {
                 self.write(machine, lines);
                 let (mut place, is_wanted) = names.place(machine, address)?;
-                // Which of the runtime's functions it was is much the same in every line.
+                // The runtime's function is left out, because it is nearly the same in every line.
                 place.callee = place.callee.map(|_| Function::default());
                 self.line = Some(Line { address, transfer: transfer.clone(), left, place, is_wanted });
             }
@@ -81,7 +82,7 @@ impl TransferTrace {
         Ok(())
     }
 
-    /// Writes what is known of an instruction that is through.
+    /// Writes the line of an instruction that has ended.
     fn write(&mut self, machine: &mut Machine, lines: &mut Lines) {
         let Some(Line { address, transfer, place, is_wanted, .. }) = self.line.take() else { return };
         if !is_wanted {
@@ -129,7 +130,7 @@ impl Tracer for TransferTrace {
     }
 }
 
-/// What a repeated instruction counts down. None if the one that stands there is not repeated.
+/// The count register of the repeated instruction at this address. None if it is not a repeated instruction.
 fn counter(address: u32, registers: &Registers, read: Read) -> Option<u32> {
     let (decoded, _) = decode(address, read)?;
     if !(decoded.has_rep_prefix() || decoded.has_repne_prefix()) {
@@ -139,8 +140,8 @@ fn counter(address: u32, registers: &Registers, read: Read) -> Option<u32> {
     Some(if is_16_bits { registers.ecx & 0xffff } else { registers.ecx })
 }
 
-/// The `out` or `outs` that ends here. One that begins with a prefix, or has the port's number in it, has more bytes than
-/// the one that may be seen in its last byte.
+/// The start of the `out` or `outs` that ends here. Tries the longest form first, because the last byte of a prefixed
+/// form, or of one with a port number, may look like a shorter instruction.
 fn output_before(end: u32, transfer: &Transfer, registers: &Registers, read: Read) -> Option<u32> {
     [4, 3, 2, 1]
         .into_iter()
