@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::io::Read;
+
 use common::engines;
 use flatland::EngineChoice;
 use flatland::x86::{EngineError, Registers, Stops, SystemRegisters};
-use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams};
+use flatland::{Event, Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams, Wants};
 use flatland_contract::memory::{Layout, default_stack_size};
 
 type Any = Machine;
@@ -289,5 +291,48 @@ fn model_specific_registers_are_put_back() {
             assert_eq!(finish(&mut machine), (Outcome::Halted, vec![0, 6]), "{register:#x}");
             machine.restore(&start, streams(b"")).unwrap();
         }
+    }
+}
+
+#[test]
+fn the_end_of_a_run_is_part_of_its_state() {
+    let transfers = Wants { transfers: true, ..Wants::default() };
+    for &engine in engines() {
+        // mov al, 7; out 0xf4, al; hlt: between the transfer and the end that it means.
+        let mut machine = machine_on(engine, memory(), &[0xb0, 7, 0xe6, 0xf4, 0xf4], b"");
+        assert!(matches!(machine.resume(&transfers).unwrap(), Event::Transfer(_)), "{engine:?}");
+        let snapshot = machine.snapshot().unwrap();
+        for _ in 0..2 {
+            assert_eq!(machine.run().unwrap(), Outcome::Exited(7), "{engine:?}");
+            machine.restore(&snapshot, streams(b"")).unwrap();
+        }
+        // hlt, and ud2; behind each: mov al, 5; out 0xf4, al. At an end, which stays the end.
+        for code in [&[0xf4, 0xb0, 5, 0xe6, 0xf4][..], &[0x0f, 0x0b, 0xb0, 5, 0xe6, 0xf4]] {
+            let mut machine = machine_on(engine, memory(), code, b"");
+            let outcome = machine.run().unwrap();
+            assert!(matches!(outcome, Outcome::Halted | Outcome::Fault(_)), "{engine:?}");
+            let registers = machine.registers().unwrap();
+            let snapshot = machine.snapshot().unwrap();
+            machine.restore(&snapshot, streams(b"")).unwrap();
+            assert_eq!(machine.registers().unwrap(), registers, "{engine:?}");
+            assert_eq!(machine.run().unwrap(), outcome, "{engine:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restore_writes_what_the_old_streams_hold() {
+    for &engine in engines() {
+        // mov al, 'P'; out 0xe9, al; in al, 0xe9; hlt
+        let mut machine = machine_on(engine, memory(), &[0xb0, b'P', 0xe6, 0xe9, 0xe4, 0xe9, 0xf4], b"");
+        let start = machine.snapshot().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let input = Input::from_bytes(b"x".to_vec());
+        machine.restore(&start, Streams { input, output: writer.into(), ..Streams::none() }).unwrap();
+        assert_eq!(machine.run_until_input().unwrap(), None);
+        machine.restore(&start, Streams::none()).unwrap();
+        let mut seen = Vec::new();
+        reader.read_to_end(&mut seen).unwrap();
+        assert_eq!(seen, b"P", "{engine:?}");
     }
 }

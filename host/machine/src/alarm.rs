@@ -26,6 +26,8 @@ struct Alarm {
 struct Machines {
     has_thread: bool,
     all: Vec<Weak<Shared>>,
+    /// The length of `all` at which dropped machines are removed.
+    prune_at: usize,
 }
 
 static ALARM: LazyLock<Alarm> = LazyLock::new(|| Alarm {
@@ -68,6 +70,11 @@ impl Alarm {
             // The thread needs little stack.
             thread::Builder::new().name("alarm".into()).stack_size(64 << 10).spawn(|| self.watch())?;
             machines.has_thread = true;
+        }
+        // The thread also removes them, but it may sleep long.
+        if machines.all.len() >= machines.prune_at {
+            machines.all.retain(|machine| machine.strong_count() > 0);
+            machines.prune_at = 64 + 2 * machines.all.len();
         }
         machines.all.push(Arc::downgrade(shared));
         shared.is_registered.store(true, Ordering::Relaxed);

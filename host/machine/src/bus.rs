@@ -57,9 +57,11 @@ impl Bus {
     /// Replaces the device at a port of the contract.
     pub fn replace(&mut self, port: Port, device: impl Device) {
         let number = u32::from(port.number());
-        self.slots.retain(|slot| slot.ports != (number..number + 1));
-        self.last = 0;
-        self.slots.push(Slot { ports: number..number + 1, device: Box::new(device) });
+        let slot = Slot { ports: number..number + 1, device: Box::new(device) };
+        match self.slots.iter_mut().find(|other| other.ports == slot.ports) {
+            Some(other) => *other = slot,
+            None => self.slots.push(slot),
+        }
     }
 
     /// The first device of this type.
@@ -83,7 +85,10 @@ impl Bus {
     pub fn read(&mut self, port: u16, width: u8, data: &mut [u8], host: &mut Host) -> Result<(), Unfinished> {
         match self.find(port) {
             Some((offset, device)) if device.takes_width(offset, width) => {
-                device.read_bytes(offset, data, host)
+                host.streams.input.mark();
+                let result = device.read_bytes(offset, data, host);
+                put_back_unless_made(&result, host);
+                result
             }
             _ => Err(Unfinished::Unsupported),
         }
@@ -93,7 +98,10 @@ impl Bus {
     pub fn write(&mut self, port: u16, width: u8, data: &[u8], host: &mut Host) -> Result<(), Unfinished> {
         match self.find(port) {
             Some((offset, device)) if device.takes_width(offset, width) => {
-                device.write_bytes(offset, data, host)
+                host.streams.input.mark();
+                let result = device.write_bytes(offset, data, host);
+                put_back_unless_made(&result, host);
+                result
             }
             _ => Err(Unfinished::Unsupported),
         }
@@ -104,15 +112,32 @@ impl Bus {
         self.slots.iter_mut().for_each(|slot| slot.device.reset());
     }
 
-    /// The state of each device, in order.
-    pub fn save(&self) -> Vec<Vec<u8>> {
-        self.slots.iter().map(|slot| slot.device.save()).collect()
+    /// The state of each device.
+    pub fn save(&self) -> Vec<DeviceState> {
+        let save = |slot: &Slot| DeviceState { ports: slot.ports.clone(), state: slot.device.save() };
+        self.slots.iter().map(save).collect()
     }
 
-    /// Restores the states. Extra states are ignored.
-    pub fn restore(&mut self, states: &[Vec<u8>]) {
-        for (slot, state) in self.slots.iter_mut().zip(states) {
-            slot.device.restore(state);
+    /// Restores the states. Those of other ports are ignored.
+    pub fn restore(&mut self, states: &[DeviceState]) {
+        for slot in &mut self.slots {
+            if let Some(saved) = states.iter().find(|saved| saved.ports == slot.ports) {
+                slot.device.restore(&saved.state);
+            }
         }
+    }
+}
+
+/// What a device at these ports has saved.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceState {
+    ports: Range<u32>,
+    state: Vec<u8>,
+}
+
+/// A transfer that will be made again reads the same input again.
+fn put_back_unless_made(result: &Result<(), Unfinished>, host: &mut Host) {
+    if let Err(Unfinished::Interrupted | Unfinished::InputWanted) = result {
+        host.streams.input.put_back();
     }
 }

@@ -27,7 +27,8 @@ use crate::{StreamError, Streams};
 ///
 /// One instruction of the guest may make many transfers. If one of them returns [`Unfinished::Interrupted`] or
 /// [`Unfinished::InputWanted`], as the methods of [`Host`] may, all transfers are made again later, starting with the
-/// first. So return these errors, by `?`, before you change the device's state.
+/// first. So return these errors, by `?`, before you change the device's state. Input that was taken is put back before. Output
+/// stays sent, so send to one of the two streams only, or to the second one last.
 pub trait Device: Any + Send {
     /// The number of the device's ports. They are consecutive.
     fn ports(&self) -> u16 {
@@ -134,10 +135,8 @@ impl Host<'_> {
             match self.refill()? {
                 Refill::Ready => {}
                 Refill::End => return Err(Unfinished::EndOfInput),
-                Refill::Interrupted => {
-                    self.streams.input.put_back(&bytes[..filled]);
-                    return Err(Unfinished::Interrupted);
-                }
+                // The bus puts back what was taken.
+                Refill::Interrupted => return Err(Unfinished::Interrupted),
             }
         }
     }

@@ -331,7 +331,9 @@ impl Machine {
     }
 
     /// Starts a new run from a restored state.
-    pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, streams: Streams) {
+    pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, next: Option<Outcome>, streams: Streams) {
+        // A failure of streams that nobody uses any more is no failure of the new run.
+        let _ = self.streams.flush_within(Self::LAST_FLUSH);
         self.streams = streams;
         self.streams.set_buffered(self.is_buffered);
         self.streams.begin(self.whole_lines);
@@ -341,7 +343,7 @@ impl Machine {
         self.has_begun = true;
         self.waits_for_input = false;
         self.input_is_announced = false;
-        self.next = None;
+        self.next = next;
         if self.flush_is_scheduled {
             self.cancel_flush();
         }
@@ -349,5 +351,9 @@ impl Machine {
 
     pub(crate) fn unsent(&self) -> Option<&Unsent> {
         self.unsent.as_ref()
+    }
+
+    pub(crate) fn next(&self) -> Option<&Outcome> {
+        self.next.as_ref()
     }
 }

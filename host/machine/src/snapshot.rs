@@ -2,6 +2,7 @@
 
 use flatland_x86::{EngineError, EngineSnapshot};
 
+use crate::bus::DeviceState;
 use crate::machine::Unsent;
 use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
 
@@ -27,8 +28,9 @@ use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     engine: EngineSnapshot,
-    devices: Vec<Vec<u8>>,
+    devices: Vec<DeviceState>,
     unsent: Option<Unsent>,
+    next: Option<Outcome>,
 }
 
 impl Machine {
@@ -38,17 +40,19 @@ impl Machine {
             engine: self.engine().snapshot()?,
             devices: self.bus.save(),
             unsent: self.unsent().cloned(),
+            next: self.next().cloned(),
         })
     }
 
     /// Restores the state, with these streams. Makes no new VM. If this snapshot was the last one to be taken or
     /// restored here, restores only the memory that was written since. The time limit and the guest's clock begin
     /// anew; the instruction limit includes the instructions of the snapshot; the counts of [`Self::stats`] continue.
+    /// What the old streams have buffered is written first, as far as that can be done in a second.
     pub fn restore(&mut self, snapshot: &Snapshot, streams: Streams) -> Result<(), EngineError> {
         self.engine().restore(&snapshot.engine)?;
         self.bus.reset();
         self.bus.restore(&snapshot.devices);
-        self.begin_anew(snapshot.unsent.clone(), streams);
+        self.begin_anew(snapshot.unsent.clone(), snapshot.next.clone(), streams);
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use flatland_contract::Port;
+
 pub use input::Input;
 pub(crate) use input::Refill;
 pub(crate) use output::Flush;
@@ -76,6 +78,18 @@ impl Streams {
     pub(crate) fn flush_within(&mut self, time: Duration) -> Result<(), StreamError> {
         let result = self.output.flush_within(time);
         self.diagnostics.flush_within(time).and(result)
+    }
+
+    /// Adds output of an interrupted transfer, at the end of a run that does not wait for its readers any more. Returns
+    /// whether the port's device is one of the streams.
+    pub(crate) fn keep(&mut self, port: u16, bytes: &[u8]) -> bool {
+        match Port::from_number(port) {
+            Some(Port::Console) => self.output.keep(bytes),
+            Some(Port::Diagnostics) if self.diagnostics.is_joined => self.output.keep(bytes),
+            Some(Port::Diagnostics) => self.diagnostics.keep(bytes),
+            _ => return false,
+        }
+        true
     }
 
     /// Writes only the stream of [`Self::note`], as much as can be written in this time. The output may have no

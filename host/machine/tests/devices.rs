@@ -1,10 +1,13 @@
 //! The contract's devices and those of a caller, seen from a guest.
 
+use std::io::Write;
+use std::time::Duration;
+
 use flatland_contract::test::Order;
 use flatland_contract::{Clock, Direction, Port};
 use flatland_machine::{
-    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Program, Unfinished, Wants,
-    devices,
+    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Program, Streams, Unfinished,
+    Wants, devices,
 };
 use flatland_x86::{FaultKind, Registers};
 
@@ -240,4 +243,98 @@ fn input_is_announced_before_any_of_it_is_taken_and_once() {
     }
     assert_eq!(machine.resume(&wants).unwrap(), Event::Ended(Outcome::Halted));
     assert_eq!(machine.resume(&wants).unwrap(), Event::Ended(Outcome::Halted));
+}
+
+#[test]
+fn a_seed_and_a_time_repeat_after_a_restore() {
+    let port = |port: Port| port.number() as u8;
+    // in al, RANDOM; out 0xe9, al; in al, CLOCK (a part of an answer); out 0xe9, al; jmp 0
+    let code = [0xe4, port(Port::Random), 0xe6, 0xe9, 0xe4, port(Port::Clock), 0xe6, 0xe9, 0xeb, 0xf6];
+    let builder = Machine::builder()
+        .random_device(devices::Random::repeatable(7))
+        .clock_device(devices::Clock::repeatable(Duration::ZERO))
+        .instruction_limit(5 * 100);
+    let mut machine = machine(builder, &code);
+    let start = machine.snapshot().unwrap();
+    machine.run().unwrap();
+    let (middle, first) = (machine.snapshot().unwrap(), machine.streams().output.bytes().to_vec());
+    machine.set_instruction_limit(5 * 200).unwrap();
+    machine.run().unwrap();
+    let second = machine.streams().output.bytes()[first.len()..].to_vec();
+    assert_ne!(first, second);
+    for (snapshot, limit, expected) in
+        [(&middle, 1000, &second), (&start, 500, &first), (&middle, 1000, &second)]
+    {
+        machine.restore(snapshot, Streams::none()).unwrap();
+        machine.set_instruction_limit(limit).unwrap();
+        machine.run().unwrap();
+        assert_eq!(machine.streams().output.bytes(), expected);
+    }
+}
+
+/// Keeps the last byte that was written to it.
+struct Register(u8);
+
+impl Device for Register {
+    fn write(&mut self, _: u16, byte: u8, _: &mut Host) -> Result<(), Unfinished> {
+        self.0 = byte;
+        Ok(())
+    }
+
+    fn save(&self) -> Vec<u8> {
+        vec![self.0]
+    }
+
+    fn restore(&mut self, state: &[u8]) {
+        self.0 = state[0];
+    }
+}
+
+#[test]
+fn each_device_gets_its_own_state_also_when_others_were_replaced() {
+    let mut machine = machine(Machine::builder().device(0x40, Register(0)), &[0xb0, 7, 0xe6, 0x40, 0xf4]);
+    machine.run().unwrap();
+    let snapshot = machine.snapshot().unwrap();
+    machine.set_arguments([b"a".to_vec()]);
+    machine.device::<Register>().unwrap().0 = 0;
+    machine.restore(&snapshot, Streams::none()).unwrap();
+    assert_eq!(machine.device::<Register>().unwrap().0, 7);
+    // A machine that was made otherwise: its ports are the same.
+    let builder = Machine::builder().device(0x40, Register(0)).clock(|| Clock { elapsed: 0, unix_time: 0 });
+    let mut other = self::machine(builder, &[0xf4]);
+    other.restore(&snapshot, Streams::none()).unwrap();
+    assert_eq!(other.device::<Register>().unwrap().0, 7);
+}
+
+/// Reads two bytes of input for each byte, and returns the second one.
+struct EverySecond;
+
+impl Device for EverySecond {
+    fn read(&mut self, _: u16, host: &mut Host) -> Result<u8, Unfinished> {
+        let mut byte = [0];
+        host.input(&mut byte)?;
+        host.input(&mut byte)?;
+        Ok(byte[0])
+    }
+}
+
+#[test]
+fn an_interrupted_transfer_of_any_device_takes_no_input() {
+    // mov ecx, 3; mov dx, 0x40; mov edi, 0x1000; rep insb; hlt
+    let code = [0xb9, 3, 0, 0, 0, 0x66, 0xba, 0x40, 0, 0xbf, 0, 0x10, 0, 0, 0xf3, 0x6c, 0xf4];
+    let (input, mut sender) = std::io::pipe().unwrap();
+    let mut machine = machine(Machine::builder().device(0x40, EverySecond).input(input), &code);
+    let wants = Wants { clock: Some(Duration::from_millis(5)), ..Wants::default() };
+    // Each piece comes in a read of its own, and the guest is interrupted after each.
+    for piece in [&b"abc"[..], b"d", b"e"] {
+        sender.write_all(piece).unwrap();
+        for _ in 0..2 {
+            assert_eq!(machine.resume(&wants).unwrap(), Event::Clock);
+        }
+    }
+    sender.write_all(b"fg").unwrap();
+    assert_eq!(machine.run().unwrap(), Outcome::Halted);
+    let mut bytes = [0; 3];
+    machine.read_ram(0x1000, &mut bytes);
+    assert_eq!(&bytes, b"bdf");
 }

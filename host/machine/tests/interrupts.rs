@@ -1,18 +1,26 @@
 //! Interrupts: many machines in many threads, which do not know of each other.
 
-use std::io::{Read, Write};
+use std::env;
+use std::io::{self, PipeReader, Read, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use flatland_machine::{
-    EngineChoice, Event, Input, InterruptHandle, Machine, Outcome, Output, Program, Stop, Streams, Wants,
+    Device, EngineChoice, Event, Host, Input, InterruptHandle, Machine, Outcome, Output, Program, Stop,
+    Streams, Unfinished, Wants,
 };
 use flatland_x86::Registers;
 
-const ENGINES: &[EngineChoice] =
-    if cfg!(feature = "kvm") { &[EngineChoice::Soft, EngineChoice::Kvm] } else { &[EngineChoice::Soft] };
+/// The engines to test. Without KVM a test fails, unless this variable says that there is none.
+fn engines() -> &'static [EngineChoice] {
+    match env::var_os("FLATLAND_TEST_WITHOUT_KVM") {
+        None if cfg!(feature = "kvm") => &[EngineChoice::Soft, EngineChoice::Kvm],
+        _ => &[EngineChoice::Soft],
+    }
+}
 
 fn machine(engine: EngineChoice, code: &[u8]) -> Machine {
     let program = Program::from_bytes(code.to_vec()).expect("there is code");
@@ -39,7 +47,7 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
     const TIMES: usize = 1000;
     #[cfg(target_os = "linux")]
     let handlers = signal_handlers();
-    for engine in ENGINES {
+    for engine in engines() {
         let (send_handle, handles) = channel::<InterruptHandle>();
         let answered = AtomicUsize::new(0);
         thread::scope(|scope| {
@@ -87,7 +95,7 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
 
 #[test]
 fn an_interrupt_before_the_run_is_not_lost_and_counts_once() {
-    for engine in ENGINES {
+    for engine in engines() {
         let mut machine = machine(*engine, &[0xf4]);
         let handle = machine.interrupt_handle();
         handle.interrupt();
@@ -101,7 +109,7 @@ fn an_interrupt_before_the_run_is_not_lost_and_counts_once() {
 #[test]
 fn a_run_goes_on_in_another_thread() {
     let wants = Wants { clock: Some(Duration::from_millis(2)), ..Wants::default() };
-    for engine in ENGINES {
+    for engine in engines() {
         let mut machine = machine(*engine, COUNT);
         let mut counts = vec![0];
         // On a busy machine the time may be over before the guest has run.
@@ -123,7 +131,7 @@ fn a_run_goes_on_in_another_thread() {
 fn a_wait_for_input_is_interrupted_and_goes_on_from_its_beginning() {
     // mov ecx, 4; mov edx, 0xe9; mov edi, 0x1000; rep insb; hlt
     let code = [0xb9, 4, 0, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x10, 0, 0, 0xf3, 0x6c, 0xf4];
-    for engine in ENGINES {
+    for engine in engines() {
         for through_reader in [false, true] {
             let (pipe, mut sender) = std::io::pipe().unwrap();
             let input = if through_reader { Input::from_reader(pipe) } else { pipe.into() };
@@ -153,7 +161,7 @@ fn a_wait_for_input_is_interrupted_and_goes_on_from_its_beginning() {
 fn output_that_nobody_reads_can_be_interrupted_and_is_not_lost() {
     // A megabyte: mov ecx, 0x100000; mov edx, 0xe9; rep outsb; hlt
     let code = [0xb9, 0, 0, 0x10, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6e, 0xf4];
-    for engine in ENGINES {
+    for engine in engines() {
         let (mut pipe, sender) = std::io::pipe().unwrap();
         let program = Program::from_bytes(code.to_vec()).unwrap();
         let mut machine = Machine::builder().engine(*engine).output(sender).build(&program).unwrap();
@@ -181,7 +189,7 @@ fn output_that_nobody_reads_can_be_interrupted_and_is_not_lost() {
 fn the_clock_is_an_event_while_it_runs_and_while_it_waits() {
     // jmp $; in al, 0xe9
     for code in [&[0xeb, 0xfe][..], &[0xe4, 0xe9, 0xf4]] {
-        for engine in ENGINES {
+        for engine in engines() {
             let (pipe, sender) = std::io::pipe().unwrap();
             let program = Program::from_bytes(code.to_vec()).unwrap();
             let mut machine = Machine::builder().engine(*engine).input(pipe).build(&program).unwrap();
@@ -198,7 +206,7 @@ fn the_clock_is_an_event_while_it_runs_and_while_it_waits() {
 
 #[test]
 fn a_time_limit_counts_running_and_not_being_held() {
-    for engine in ENGINES {
+    for engine in engines() {
         let mut machine = machine(*engine, COUNT);
         machine.set_time_limit(Duration::from_millis(60));
         let wants = Wants { clock: Some(Duration::from_millis(5)), ..Wants::default() };
@@ -239,7 +247,7 @@ fn a_limit_of_instructions_counts_from_entry_also_after_a_restore() {
 fn output_comes_in_time_while_the_guest_computes() {
     // mov al, 'x'; out 0xe9, al; jmp $
     let code = [0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe];
-    for engine in ENGINES {
+    for engine in engines() {
         let (mut pipe, sender) = std::io::pipe().unwrap();
         let program = Program::from_bytes(code.to_vec()).unwrap();
         let mut machine =
@@ -254,5 +262,97 @@ fn output_comes_in_time_while_the_guest_computes() {
         });
         assert!(matches!(machine.run().unwrap(), Outcome::Stopped(Stop::Interrupted, _)), "{engine:?}");
         assert_eq!(&reading.join().unwrap(), b"x");
+    }
+}
+
+/// A machine whose output has no room: a pipe that is full, and whose reader is returned.
+fn with_a_full_pipe(engine: EngineChoice, code: &[u8]) -> (Machine, PipeReader) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    // As much as a pipe holds (pipe(7)).
+    writer.write_all(&[b'.'; 64 << 10]).unwrap();
+    let program = Program::from_bytes(code.to_vec()).expect("there is code");
+    let built = Machine::builder().engine(engine).output(writer).build(&program);
+    (built.unwrap_or_else(|error| panic!("this test needs KVM, and {error}")), reader)
+}
+
+fn interrupt_later(machine: &Machine) -> thread::JoinHandle<()> {
+    let handle = machine.interrupt_handle();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(100));
+        handle.interrupt();
+    })
+}
+
+#[test]
+fn an_end_whose_output_is_interrupted_stays_the_end() {
+    // out 0xe9, al; hlt; mov al, 5; out 0xf4, al
+    for engine in engines() {
+        let (mut machine, mut reader) = with_a_full_pipe(*engine, &[0xe6, 0xe9, 0xf4, 0xb0, 5, 0xe6, 0xf4]);
+        for _ in 0..2 {
+            let interrupting = interrupt_later(&machine);
+            assert_eq!(machine.resume(&Wants::nothing()).unwrap(), Event::Interrupted, "{engine:?}");
+            interrupting.join().unwrap();
+        }
+        machine.set_time_limit(machine.stats().time + Duration::from_millis(50));
+        let event = machine.resume(&Wants::nothing()).unwrap();
+        assert!(
+            matches!(event, Event::Ended(Outcome::Stopped(Stop::TimeLimit(_), _))),
+            "{engine:?}: {event:?}"
+        );
+        machine.set_time_limit(None);
+        let reading = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).unwrap();
+            bytes.len()
+        });
+        let ended = Event::Ended(Outcome::Halted);
+        assert_eq!(machine.resume(&Wants::nothing()).unwrap(), ended, "{engine:?}");
+        assert_eq!(machine.resume(&Wants::nothing()).unwrap(), ended, "{engine:?}");
+        drop(machine);
+        assert_eq!(reading.join().unwrap(), (64 << 10) + 1, "{engine:?}");
+    }
+}
+
+#[test]
+fn what_was_sent_behind_output_that_nobody_reads_is_kept() {
+    // out 0xe9, al; mov al, '!'; out DIAGNOSTICS, al; jmp $
+    let diagnostics = flatland_contract::Port::Diagnostics.number() as u8;
+    for engine in engines() {
+        let code = [0xe6, 0xe9, 0xb0, b'!', 0xe6, diagnostics, 0xeb, 0xfe];
+        let (mut machine, _reader) = with_a_full_pipe(*engine, &code);
+        let interrupting = interrupt_later(&machine);
+        assert!(matches!(machine.run().unwrap(), Outcome::Stopped(Stop::Interrupted, _)), "{engine:?}");
+        interrupting.join().unwrap();
+        assert_eq!(machine.streams().diagnostics.bytes(), b"!", "{engine:?}");
+    }
+}
+
+/// Panics at each write.
+struct Panics;
+
+impl Device for Panics {
+    fn write(&mut self, _: u16, _: u8, _: &mut Host) -> Result<(), Unfinished> {
+        panic!("a device's own fault, which this test expects")
+    }
+}
+
+/// The signals that this thread blocks.
+#[cfg(target_os = "linux")]
+fn blocked_signals() -> String {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux tells");
+    status.lines().find(|line| line.starts_with("SigBlk")).expect("it is there").into()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_device_that_panics_leaves_the_thread_as_it_was() {
+    for engine in engines() {
+        let before = blocked_signals();
+        let program = Program::from_bytes(vec![0xe6, 0x40, 0xf4]).expect("there is code");
+        let builder = Machine::builder().engine(*engine).device(0x40, Panics);
+        let mut machine = builder.build(&program).unwrap_or_else(|error| panic!("this test needs {error}"));
+        let panicked = panic::catch_unwind(AssertUnwindSafe(|| machine.run()));
+        assert!(panicked.is_err(), "{engine:?}");
+        assert_eq!(blocked_signals(), before, "{engine:?}");
     }
 }

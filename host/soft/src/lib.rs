@@ -45,7 +45,7 @@ mod stop;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use flatland_x86::{
     CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location,
@@ -96,7 +96,7 @@ struct Interrupted(AtomicBool);
 
 impl Interrupt for Interrupted {
     fn interrupt(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -216,7 +216,9 @@ impl SoftEngine {
         let mut id = self.blocks.find(&mut self.cpu, false);
         loop {
             if interrupted.0.load(Ordering::Relaxed) {
-                interrupted.0.store(false, Ordering::Release);
+                // The caller reads the reason of this interrupt next. The fence keeps that read behind this store.
+                interrupted.0.store(false, Ordering::Relaxed);
+                fence(Ordering::SeqCst);
                 self.location = Location::At(self.cpu.eip);
                 return Some(Stopped::Interrupted);
             }

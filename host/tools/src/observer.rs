@@ -91,6 +91,8 @@ pub fn observe(machine: &mut Machine, observers: &mut [&mut dyn Observer]) -> Re
             match observers[index].observe(machine, &event)? {
                 Verdict::Continue => {}
                 Verdict::Revive => revived = true,
+                // It has ended already, with a reason of its own.
+                Verdict::End(_) if matches!(event, Event::Ended(_)) => {}
                 Verdict::End(stop) => return end(machine, observers, index, stop),
             }
         }

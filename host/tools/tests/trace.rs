@@ -1,12 +1,14 @@
 //! Traces of small images: exact lines, the same from each engine, also when others look at the run.
 
 use std::env;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use flatland_contract::Direction;
 use flatland_machine::{EngineChoice, Event, Machine, Outcome, Program, RunError, Stop, Wants};
 use flatland_tools::trace::{Kind, MOST_LINES, Settings, Sink, Trace};
 use flatland_tools::{Observer, Verdict, observe};
+use flatland_x86::Location;
 
 /// The engines to test. Without KVM a test fails, unless somebody has said that there is none.
 fn engines() -> &'static [EngineChoice] {
@@ -110,18 +112,28 @@ fn a_repeated_instruction_is_one_whoever_interrupts_it() {
         "trace: end: hlt",
     ];
     for engine in engines() {
-        // Somebody who looks at the run all the time, and asks where it is.
-        let wants = wants(|wants| wants.clock = Some(Duration::ZERO));
-        let mut looks = 0;
+        let (input, mut sender) = io::pipe().unwrap();
+        let program = Program::from_bytes(IN_BULK.to_vec()).expect("code is not empty");
+        let builder = Machine::builder().engine(*engine).input(input).time_limit(Duration::from_secs(20));
+        let mut machine = builder.build(&program).unwrap_or_else(|error| panic!("this test needs {error}"));
+        // Interrupts `rep insb` until it has done so several times, and only then sends the input.
+        let wants = wants(|wants| wants.clock = Some(Duration::from_millis(1)));
+        let mut interrupts = 0;
         let mut other = Other(wants, |machine: &mut Machine, event: &Event| {
-            looks += u32::from(*event == Event::Clock);
-            machine.location().unwrap();
+            if *event == Event::Clock && machine.location().unwrap() == Location::At(0x17) {
+                interrupts += 1;
+                match interrupts {
+                    2 => sender.write_all(b"x").unwrap(),
+                    4 => sender.write_all(b"yz").unwrap(),
+                    _ => {}
+                }
+            }
             Verdict::Continue
         });
         let trace = trace(&[Kind::Io, Kind::Instructions], MOST_LINES);
-        let text = diagnostics(&mut machine(*engine, IN_BULK, b"xyz"), trace, Some(&mut other));
+        let text = diagnostics(&mut machine, trace, Some(&mut other));
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "{engine:?}");
-        assert!(looks > 0);
+        assert!(interrupts >= 4, "{interrupts}");
     }
 }
 

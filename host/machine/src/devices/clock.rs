@@ -18,6 +18,11 @@ pub struct Clock {
 enum Source {
     /// The host's clock, and the time when the run began.
     System(Instant),
+    /// Starts at `start` since 1970, and advances by 1 ms at each read.
+    Repeatable {
+        start: Duration,
+        reads: u64,
+    },
     Other(Box<dyn FnMut() -> contract::Clock + Send>),
 }
 
@@ -25,6 +30,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::System(_) => "System",
+            Self::Repeatable { .. } => "Repeatable",
             Self::Other(_) => "Other",
         })
     }
@@ -43,12 +49,7 @@ impl Clock {
 
     /// A clock with the same times in each run: it starts at `start` since 1970, and advances by 1 ms at each read.
     pub fn repeatable(start: Duration) -> Self {
-        let mut elapsed = Duration::ZERO;
-        Self::of(move || {
-            let now = elapsed;
-            elapsed += Duration::from_millis(1);
-            contract::Clock { elapsed: nanoseconds(now), unix_time: nanoseconds(start.saturating_add(now)) }
-        })
+        Self { source: Source::Repeatable { start, reads: 0 }, answer: Answer::default() }
     }
 }
 
@@ -60,6 +61,14 @@ impl Source {
                 // 0 if the host's clock is before 1970.
                 unix_time: SystemTime::UNIX_EPOCH.elapsed().map_or(0, nanoseconds),
             },
+            Self::Repeatable { start, reads } => {
+                let elapsed = Duration::from_millis(*reads);
+                *reads += 1;
+                contract::Clock {
+                    elapsed: nanoseconds(elapsed),
+                    unix_time: nanoseconds(start.saturating_add(elapsed)),
+                }
+            }
             Self::Other(source) => source(),
         }
     }
@@ -75,17 +84,28 @@ impl Device for Clock {
     }
 
     fn reset(&mut self) {
-        if let Source::System(start) = &mut self.source {
-            *start = Instant::now();
+        match &mut self.source {
+            Source::System(start) => *start = Instant::now(),
+            Source::Repeatable { reads, .. } => *reads = 0,
+            Source::Other(_) => {}
         }
         self.answer = Answer::default();
     }
 
+    /// The number of reads of a repeatable clock, and the unread bytes of its answer.
     fn save(&self) -> Vec<u8> {
-        self.answer.unread().into()
+        let reads = match self.source {
+            Source::Repeatable { reads, .. } => reads,
+            Source::System(_) | Source::Other(_) => 0,
+        };
+        [&reads.to_le_bytes(), self.answer.unread()].concat()
     }
 
     fn restore(&mut self, state: &[u8]) {
-        self.answer.set_unread(state);
+        let Some((saved, unread)) = state.split_first_chunk() else { return };
+        if let Source::Repeatable { reads, .. } = &mut self.source {
+            *reads = u64::from_le_bytes(*saved);
+        }
+        self.answer.set_unread(unread);
     }
 }

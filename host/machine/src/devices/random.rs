@@ -5,11 +5,15 @@ use std::io;
 
 use crate::{Device, Host, StreamError, Unfinished};
 
-/// A source of random bytes: fills the slice.
-type Entropy = dyn FnMut(&mut [u8]) -> io::Result<()> + Send;
-
 /// A source of random bytes.
-pub struct Random(Box<Entropy>);
+pub struct Random(Source);
+
+enum Source {
+    /// Fills the slice.
+    Other(Box<dyn FnMut(&mut [u8]) -> io::Result<()> + Send>),
+    /// The bytes that belong to this seed, of which the guest has read `read`.
+    Repeatable { seed: u64, read: u64 },
+}
 
 impl fmt::Debug for Random {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -25,34 +29,54 @@ impl Random {
 
     /// The bytes that this function fills in.
     pub fn of(source: impl FnMut(&mut [u8]) -> io::Result<()> + Send + 'static) -> Self {
-        Self(Box::new(source))
+        Self(Source::Other(Box::new(source)))
     }
 
     /// The same bytes in each run with this seed. Not for keys. SplitMix64, by Sebastiano Vigna.
     pub fn repeatable(seed: u64) -> Self {
-        let mut state = seed;
-        let mut word = [0; 8];
-        let mut used = word.len();
-        Self::of(move |bytes| {
-            for byte in bytes {
-                if used == word.len() {
-                    state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    let mut mixed = state;
-                    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-                    word = (mixed ^ mixed >> 31).to_le_bytes();
-                    used = 0;
-                }
-                *byte = word[used];
-                used += 1;
-            }
-            Ok(())
-        })
+        Self(Source::Repeatable { seed, read: 0 })
     }
+}
+
+/// Word `index` of SplitMix64.
+fn split_mix(seed: u64, index: u64) -> u64 {
+    let mut word = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
 }
 
 impl Device for Random {
     fn read_bytes(&mut self, _: u16, bytes: &mut [u8], _: &mut Host) -> Result<(), Unfinished> {
-        self.0(bytes).map_err(|error| StreamError::Random(error).into())
+        match &mut self.0 {
+            Source::Other(source) => source(bytes).map_err(|error| StreamError::Random(error).into()),
+            Source::Repeatable { seed, read } => {
+                for byte in bytes {
+                    *byte = split_mix(*seed, *read / 8).to_le_bytes()[(*read % 8) as usize];
+                    *read += 1;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        if let Source::Repeatable { read, .. } = &mut self.0 {
+            *read = 0;
+        }
+    }
+
+    /// How many bytes of a repeatable source the guest has read.
+    fn save(&self) -> Vec<u8> {
+        match self.0 {
+            Source::Other(_) => Vec::new(),
+            Source::Repeatable { read, .. } => read.to_le_bytes().into(),
+        }
+    }
+
+    fn restore(&mut self, state: &[u8]) {
+        if let (Source::Repeatable { read, .. }, Some(saved)) = (&mut self.0, state.first_chunk()) {
+            *read = u64::from_le_bytes(*saved);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The loop of a run: handles each exit of the engine, and returns those that are events.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use flatland_contract::Direction;
 use flatland_x86::{DebugStop, Exit, Fault, FaultKind, Stops, Unsupported};
@@ -28,11 +29,21 @@ impl Machine {
 
     /// Ends the run with this reason. For loops over [`Self::resume`].
     pub fn stop(&mut self, stop: Stop) -> Result<Outcome, RunError> {
-        match self.streams.flush_within(Self::LAST_FLUSH) {
+        match self.flush_last() {
             Ok(()) | Err(StreamError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(Outcome::Stopped(stop, self.engine.location()?))
+    }
+
+    /// Writes what the guest has sent, without waiting long for a reader that does not read.
+    fn flush_last(&mut self) -> Result<(), StreamError> {
+        let result = self.streams.flush_within(Self::LAST_FLUSH);
+        let kept = self.unsent.take_if(|unsent| self.streams.keep(unsent.port, &unsent.data));
+        match kept {
+            Some(_) => self.streams.flush_within(Duration::ZERO).and(result),
+            None => result,
+        }
     }
 
     /// Runs the guest to the next event, and returns it. `wants` may be different each time.
@@ -66,9 +77,13 @@ impl Machine {
             }
         }
         self.engine.enter()?;
-        let result = self.resume_entered(wants, deadline, clock);
+        // A device may panic. The thread is left as it was before that goes on.
+        let result = panic::catch_unwind(AssertUnwindSafe(|| self.resume_entered(wants, deadline, clock)));
         self.engine.leave();
-        let result = self.deliver(result, deadline);
+        let result = match result {
+            Ok(result) => self.deliver(result, deadline),
+            Err(panic) => panic::resume_unwind(panic),
+        };
         if deadline.is_some() {
             shared.limit_at.store(NEVER, Ordering::SeqCst);
         }
@@ -90,17 +105,17 @@ impl Machine {
             result => return result,
         };
         let delivered = match outcome {
-            Outcome::Stopped(..) => self.streams.flush_within(Self::LAST_FLUSH),
-            _ => loop {
-                match self.streams.flush(&self.shared) {
-                    Ok(Flush::Interrupted) => {
-                        if let Some(stop) = self.stop_after_end(deadline) {
-                            return self.stop(stop).map(Event::Ended);
-                        }
-                    }
-                    result => break result.map(drop),
+            Outcome::Stopped(..) => self.flush_last(),
+            _ => {
+                // The next call goes on from here if this one is interrupted.
+                self.next = Some(outcome.clone());
+                match self.flush_at_end(deadline) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(Stop::Interrupted)) => return Ok(Event::Interrupted),
+                    Ok(Some(stop)) => return self.stop(stop).map(Event::Ended),
+                    Err(error) => Err(error),
                 }
-            },
+            }
         };
         self.cancel_flush();
         let outcome = match (outcome, delivered) {
@@ -112,20 +127,24 @@ impl Machine {
             (outcome, Err(StreamError::Closed)) => outcome,
             (_, Err(error)) => return Err(error.into()),
         };
-        self.next = match &outcome {
-            Outcome::Stopped(..) => None,
-            outcome => Some(outcome.clone()),
-        };
+        if !matches!(outcome, Outcome::Stopped(..)) {
+            self.next = Some(outcome.clone());
+        }
         Ok(Event::Ended(outcome))
     }
 
-    /// Why a run with only output left to write must end now, if it must.
-    fn stop_after_end(&mut self, deadline: Option<Instant>) -> Option<Stop> {
-        self.shared.clear(reason::CLOCK);
-        if self.shared.clear(reason::REQUESTED) {
-            return Some(Stop::Interrupted);
+    /// Writes the output of a run that has ended. Returns why that was given up, if it was.
+    fn flush_at_end(&mut self, deadline: Option<Instant>) -> Result<Option<Stop>, StreamError> {
+        while self.streams.flush(&self.shared)? == Flush::Interrupted {
+            self.shared.clear(reason::CLOCK);
+            if self.shared.clear(reason::REQUESTED) {
+                return Ok(Some(Stop::Interrupted));
+            }
+            if self.time_is_over(deadline) {
+                return Ok(Some(Stop::TimeLimit(self.limits.time.unwrap_or_default())));
+            }
         }
-        self.time_is_over(deadline).then(|| Stop::TimeLimit(self.limits.time.unwrap_or_default()))
+        Ok(None)
     }
 
     fn time_is_over(&self, deadline: Option<Instant>) -> bool {
@@ -256,7 +275,11 @@ impl Machine {
             Ok(()) => None,
             // The loop in `resume_entered` handles the reason.
             Err(Unfinished::Interrupted) => return Ok(None),
-            Err(Unfinished::InputWanted) => return Ok(Some(Event::InputWanted)),
+            Err(Unfinished::InputWanted) => {
+                // A prompt is to be seen. What its reader does not take now is written while the guest waits.
+                self.streams.flush_within(Duration::ZERO)?;
+                return Ok(Some(Event::InputWanted));
+            }
             Err(Unfinished::Stream(error)) => return Err(error.into()),
             Err(Unfinished::Exit(status)) => Some(Outcome::Exited(status)),
             Err(Unfinished::EndOfInput) => Some(Outcome::EndOfInput),

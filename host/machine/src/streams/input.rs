@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,6 +23,10 @@ pub struct Input {
     buffer: Box<[u8]>,
     /// The part of the buffer that the guest has not read.
     unread: std::ops::Range<usize>,
+    /// Where the unread part began at the last [`Self::mark`] or refill.
+    marked: usize,
+    /// What was taken between the last [`Self::mark`] and the last refill after it.
+    taken: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -60,7 +65,7 @@ impl Input {
 
     /// These bytes.
     pub fn from_bytes(bytes: Vec<u8>) -> Self {
-        Self { source: None, unread: 0..bytes.len(), buffer: bytes.into() }
+        Self { source: None, unread: 0..bytes.len(), buffer: bytes.into(), marked: 0, taken: Vec::new() }
     }
 
     /// A file, pipe, socket or terminal. An interrupt ends a wait for its input at once.
@@ -75,7 +80,7 @@ impl Input {
     }
 
     fn reading(source: Source) -> Self {
-        Self { source: Some(source), buffer: Box::default(), unread: 0..0 }
+        Self { source: Some(source), ..Self::none() }
     }
 
     /// The bytes that are ready.
@@ -92,15 +97,22 @@ impl Input {
         len
     }
 
-    /// Puts back the bytes that were taken last. No other bytes may be ready.
-    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
-        debug_assert!(self.unread.is_empty());
-        match self.buffer.get_mut(..bytes.len()) {
-            Some(room) => room.copy_from_slice(bytes),
-            // The bytes were taken from several refills.
-            None => self.buffer = bytes.into(),
+    /// Begins a transfer: [`Self::put_back`] returns to this point.
+    #[inline]
+    pub(crate) fn mark(&mut self) {
+        self.marked = self.unread.start;
+        self.taken.clear();
+    }
+
+    /// Puts back all that was taken since the last [`Self::mark`].
+    pub(crate) fn put_back(&mut self) {
+        self.unread.start = self.marked;
+        if !self.taken.is_empty() {
+            self.taken.extend_from_slice(&self.buffer[self.unread.clone()]);
+            self.unread = 0..self.taken.len();
+            self.buffer = mem::take(&mut self.taken).into();
+            self.marked = 0;
         }
-        self.unread = 0..bytes.len();
     }
 
     /// Waits until input is ready.
@@ -110,8 +122,11 @@ impl Input {
             return Ok(Refill::Ready);
         }
         let Some(source) = &mut self.source else { return Ok(Refill::End) };
-        if self.buffer.is_empty() {
+        self.taken.extend_from_slice(&self.buffer[self.marked..self.unread.start]);
+        self.marked = self.unread.start;
+        if self.buffer.len() < SIZE {
             self.buffer = vec![0; SIZE].into();
+            (self.unread, self.marked) = (0..0, 0);
         }
         let read = match source {
             #[cfg(target_os = "linux")]
@@ -125,6 +140,7 @@ impl Input {
             }
             Ok(Some(len)) => {
                 self.unread = 0..len;
+                self.marked = 0;
                 Ok(Refill::Ready)
             }
             Ok(None) => Ok(Refill::Interrupted),

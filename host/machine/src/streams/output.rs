@@ -295,6 +295,13 @@ impl Output {
         }
     }
 
+    /// Adds bytes to the buffer, whatever its size.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        if !self.is_lost {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
     /// Marks the first bytes of the buffer as written. Removes them, unless there is no sink.
     fn forget(&mut self, written: usize) {
         if let Some(last) = written.checked_sub(1) {
