@@ -8,9 +8,11 @@ use crate::{Device, Host, StreamError, Unfinished};
 /// A source of random bytes.
 pub struct Random(Source);
 
+/// Fills the slice with random bytes.
+type Fill = dyn FnMut(&mut [u8]) -> io::Result<()> + Send;
+
 enum Source {
-    /// Fills the slice.
-    Other(Box<dyn FnMut(&mut [u8]) -> io::Result<()> + Send>),
+    Other(Box<Fill>),
     /// The bytes that belong to this seed, of which the guest has read `read`.
     Repeatable { seed: u64, read: u64 },
 }
