@@ -14,7 +14,10 @@ type Fill = dyn FnMut(&mut [u8]) -> io::Result<()> + Send;
 enum Source {
     Other(Box<Fill>),
     /// The bytes that belong to this seed, of which the guest has read `read`.
-    Repeatable { seed: u64, read: u64 },
+    Repeatable {
+        seed: u64,
+        read: u64,
+    },
 }
 
 impl fmt::Debug for Random {
