@@ -55,8 +55,8 @@ pub struct Entrance {
     shared: Arc<Shared>,
     /// This thread's signal mask before [`Self::enter`].
     before: Option<SigSet>,
-    /// The mask that KVM was given last.
-    kvm_mask: Option<SigSet>,
+    /// The mask that KVM was given last, as the kernel's own set.
+    kvm_mask: Option<u64>,
 }
 
 impl Entrance {
@@ -75,13 +75,18 @@ impl Entrance {
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(SIGNAL)), Some(&mut before))
             .map_err(EngineError::call("pthread_sigmask"))?;
-        self.before = Some(before);
         let mut mask = before;
         mask.remove(SIGNAL);
+        let mask = kernel_set(&mask);
         if self.kvm_mask != Some(mask) {
-            set_signal_mask(vcpu, &mask).map_err(EngineError::call("KVM_SET_SIGNAL_MASK"))?;
+            if let Err(errno) = set_signal_mask(vcpu, mask) {
+                // Cannot fail: the mask comes from the same call.
+                let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+                return Err(EngineError::call("KVM_SET_SIGNAL_MASK")(errno));
+            }
             self.kvm_mask = Some(mask);
         }
+        self.before = Some(before);
         self.shared.thread.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
         Ok(())
     }
@@ -118,6 +123,18 @@ impl Entrance {
     }
 }
 
+impl Drop for Entrance {
+    /// A panic may drop an engine that has entered. Its thread may go on, and gets its mask back.
+    fn drop(&mut self) {
+        if self.shared.thread.load(Ordering::SeqCst) == nix::unistd::gettid().as_raw() {
+            self.leave();
+        } else {
+            // Another thread's mask cannot be set from here. At least nobody sends it a signal any more.
+            self.shared.thread.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Consumes a pending signal.
 fn consume_pending() {
     let set = SigSet::from(SIGNAL);
@@ -126,15 +143,22 @@ fn consume_pending() {
     unsafe { libc::sigtimedwait(set.as_ref(), ptr::null_mut(), &now) };
 }
 
+/// The kernel's own form of a set: a bit for each signal from 1 to 64.
+fn kernel_set(set: &SigSet) -> u64 {
+    // nix does not list real-time signals. One that stays pending would end each KVM_RUN at once.
+    // SAFETY: the set lives through the call.
+    let contains = |signal: &libc::c_int| unsafe { libc::sigismember(set.as_ref(), *signal) } == 1;
+    (1..=64).filter(contains).fold(0, |signals, signal| signals | 1 << (signal - 1))
+}
+
 /// KVM_SET_SIGNAL_MASK (KVM API 4.10): the signals that are blocked during KVM_RUN.
-fn set_signal_mask(vcpu: &VcpuFd, mask: &SigSet) -> Result<(), Errno> {
-    /// `struct kvm_signal_mask` with the kernel's own set: a bit for each signal from 1 to 64.
+fn set_signal_mask(vcpu: &VcpuFd, signals: u64) -> Result<(), Errno> {
+    /// `struct kvm_signal_mask` with the kernel's own set.
     #[repr(C, packed)]
     struct Mask {
         len: u32,
         signals: u64,
     }
-    let signals = mask.iter().fold(0, |signals, signal| signals | 1 << (signal as u32 - 1));
     let argument = Mask { len: size_of::<u64>() as u32, signals };
     // The argument's size in the request number is 4, that of `len`, without the set after it.
     let request = nix::request_code_write!(0xae, 0x8b, size_of::<u32>());

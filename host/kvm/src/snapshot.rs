@@ -4,6 +4,7 @@
 //! goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does not depend
 //! on the size of RAM.
 
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -18,7 +19,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::{Engine, EngineError, EngineSnapshot, KvmEngine, LastExit, MemoryMap};
+use super::{Engine, EngineError, EngineSnapshot, Kind, KvmEngine, LastExit, MemoryMap, Output};
 
 /// A KVM engine's state.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ struct State {
     file: Arc<File>,
     map: MemoryMap,
     processor: Box<Processor>,
+    /// What the guest has sent, and nobody has been told of.
+    unreported: VecDeque<Output>,
+    /// The exit to report after it.
+    pending: Option<Kind>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,7 +66,13 @@ impl KvmEngine {
             msrs: self.msrs()?,
         };
         let file = self.save_ram().map_err(EngineError::call("memfd_create"))?;
-        let state = State { file: Arc::new(file), map: self.map.clone(), processor: processor.into() };
+        let state = State {
+            file: Arc::new(file),
+            map: self.map.clone(),
+            processor: processor.into(),
+            unreported: self.unreported.clone(),
+            pending: self.pending.filter(Kind::is_the_guests),
+        };
         self.map_ram(&state.file)?;
         Ok(EngineSnapshot::new(state))
     }
@@ -69,7 +80,7 @@ impl KvmEngine {
     pub(super) fn restore_snapshot(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
         let own = snapshot.state::<State>().filter(|state| state.map == self.map);
         let state = own.ok_or(EngineError::ForeignSnapshot)?;
-        self.give_up_exit()?;
+        self.discard_exit()?;
         self.zeros_from = self.map.ram().bytes();
         match &self.base {
             Some(base) if Arc::ptr_eq(base, &state.file) => self.forget_writes()?,
@@ -89,6 +100,8 @@ impl KvmEngine {
         }
         self.stopping.forget_report();
         self.last = LastExit::Before;
+        self.unreported = state.unreported.clone();
+        self.pending = state.pending;
         Ok(())
     }
 
@@ -116,10 +129,24 @@ impl KvmEngine {
         Ok(Msrs::from_entries(&entries).expect("they are fewer than KVM takes"))
     }
 
-    /// Gives up whatever the last exit has left unfinished, so that it has no effect on the next run.
+    /// Discards what the guest has done and nobody has been told of, and what the last exit has left unfinished: KVM would
+    /// finish it on the restored registers.
+    fn discard_exit(&mut self) -> Result<(), EngineError> {
+        let is_pending = self.pending.take().is_some();
+        self.drain_ring()?;
+        self.unreported.clear();
+        if is_pending || matches!(self.last, LastExit::In | LastExit::Out | LastExit::Fault(..)) {
+            self.give_up_io()?;
+        }
+        self.last = LastExit::Before;
+        Ok(())
+    }
+
+    /// Gives up whatever the last exit has left unfinished, so that it has no effect on the next run. What is still to be
+    /// reported stays so.
     fn give_up_exit(&mut self) -> Result<(), EngineError> {
-        self.pending = None;
-        while self.ring.take(&mut self.vcpu)?.is_some() {}
+        self.drain_ring()?;
+        self.give_up_pending_io()?;
         match self.last {
             LastExit::In => {
                 let registers = self.registers()?;
@@ -180,6 +207,19 @@ impl KvmEngine {
         let start = self.memory.get_host_address(GuestAddress(0)).expect("RAM begins at 0");
         let start = NonNull::new(start).expect("it is mapped").cast();
         (start, NonZeroUsize::new(self.map.ram().bytes() as usize).expect("there is RAM"))
+    }
+}
+
+impl Kind {
+    /// Whether this is the guest's state, and nothing else is needed to report it. The others belong to whoever runs the
+    /// engine: interrupts and stops.
+    fn is_the_guests(&self) -> bool {
+        match self {
+            Self::Halt | Self::InternalError { .. } | Self::Shutdown | Self::Mmio(..) => true,
+            Self::Debug | Self::Breakpoint | Self::Interrupted => false,
+            // It has been given up.
+            Self::Io => false,
+        }
     }
 }
 
