@@ -166,3 +166,68 @@ fn set_signal_mask(vcpu: &VcpuFd, signals: u64) -> Result<(), Errno> {
     let result = unsafe { libc::ioctl(vcpu.as_raw_fd(), request, &raw const argument) };
     Errno::result(result).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+    use std::{mem, thread};
+
+    use flatland_x86::{Engine, Exit, MemorySize};
+
+    use super::*;
+    use crate::KvmEngine;
+
+    fn engine(code: &[u8]) -> Option<KvmEngine> {
+        if std::env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
+            return None;
+        }
+        let mut engine = KvmEngine::new(MemorySize::default()).expect("this test needs /dev/kvm");
+        engine.write_ram(0, code);
+        Some(engine)
+    }
+
+    /// Sends this thread a real-time signal, which stays pending.
+    fn block_and_raise_real_time() {
+        let signal = libc::SIGRTMIN() + 3;
+        // SAFETY: the set lives through the calls, and the signal is sent to this thread, which blocks it.
+        unsafe {
+            let mut set: libc::sigset_t = mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, signal);
+            assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()), 0);
+            assert_eq!(libc::pthread_kill(libc::pthread_self(), signal), 0);
+        }
+    }
+
+    /// This test needs KVM.
+    #[test]
+    fn a_blocked_real_time_signal_does_not_stop_the_guest() {
+        // Other tests keep their masks.
+        let running = thread::spawn(|| {
+            // hlt
+            let Some(mut engine) = engine(&[0xf4]) else { return };
+            block_and_raise_real_time();
+            let start = Instant::now();
+            // Other signals may interrupt it.
+            while matches!(engine.run().unwrap(), Exit::Interrupted) {
+                assert!(start.elapsed() < Duration::from_secs(10), "the guest does not run");
+            }
+            assert_eq!(engine.registers().unwrap().eip, 1);
+        });
+        running.join().unwrap();
+    }
+
+    /// This test needs KVM.
+    #[test]
+    fn an_engine_that_is_dropped_gives_its_thread_the_mask_back() {
+        let running = thread::spawn(|| {
+            let Some(mut engine) = engine(&[0xf4]) else { return };
+            let is_blocked = || SigSet::thread_get_mask().unwrap().contains(SIGNAL);
+            engine.enter().unwrap();
+            assert!(is_blocked());
+            drop(engine);
+            assert!(!is_blocked());
+        });
+        running.join().unwrap();
+    }
+}
