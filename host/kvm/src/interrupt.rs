@@ -169,8 +169,8 @@ fn set_signal_mask(vcpu: &VcpuFd, signals: u64) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
     use std::time::{Duration, Instant};
-    use std::{mem, thread};
 
     use flatland_x86::{Engine, Exit, MemorySize};
 
@@ -189,14 +189,15 @@ mod tests {
     /// Sends this thread a real-time signal, which stays pending.
     fn block_and_raise_real_time() {
         let signal = libc::SIGRTMIN() + 3;
-        // SAFETY: the set lives through the calls, and the signal is sent to this thread, which blocks it.
-        unsafe {
-            let mut set: libc::sigset_t = mem::zeroed();
-            libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, signal);
-            assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()), 0);
-            assert_eq!(libc::pthread_kill(libc::pthread_self(), signal), 0);
-        }
+        let mut set = *SigSet::empty().as_ref();
+        // SAFETY: the set lives through the call.
+        assert_eq!(unsafe { libc::sigaddset(&mut set, signal) }, 0);
+        // SAFETY: as above, and nobody asks for the mask of before.
+        assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) }, 0);
+        // SAFETY: this call takes nothing.
+        let this = unsafe { libc::pthread_self() };
+        // SAFETY: this thread lives, and blocks the signal.
+        assert_eq!(unsafe { libc::pthread_kill(this, signal) }, 0);
     }
 
     /// This test needs KVM.

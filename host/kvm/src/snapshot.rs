@@ -254,9 +254,12 @@ mod tests {
 
     const ELSEWHERE: u32 = 0x80;
 
+    /// Port, width and data.
+    type Sent = (u16, u8, Vec<u8>);
+
     /// All that happens from here on, and where it ends. Each input is a Z.
-    fn rest(engine: &mut KvmEngine) -> (Vec<(u16, u8, Vec<u8>)>, String, Registers) {
-        let mut output: Vec<(u16, u8, Vec<u8>)> = Vec::new();
+    fn rest(engine: &mut KvmEngine) -> (Vec<Sent>, String, Registers) {
+        let mut output = Vec::new();
         loop {
             match engine.run().unwrap() {
                 Exit::Out { port, width, data } => output.push((port, width, data.to_vec())),
