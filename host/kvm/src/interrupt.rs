@@ -42,7 +42,7 @@ impl Interrupt for Shared {
             self.sent.store(true, Ordering::SeqCst);
             // SAFETY: this call takes numbers only.
             let process = unsafe { libc::getpid() };
-            // As above. It cannot fail for a thread that lives.
+            // SAFETY: as above. It cannot fail for a thread that lives.
             unsafe { libc::syscall(libc::SYS_tgkill, process, thread, SIGNAL as libc::c_int) };
         }
         self.senders.fetch_sub(1, Ordering::SeqCst);
