@@ -55,8 +55,8 @@ pub struct Entrance {
     shared: Arc<Shared>,
     /// This thread's signal mask before [`Self::enter`].
     before: Option<SigSet>,
-    /// The mask that KVM was given last.
-    kvm_mask: Option<SigSet>,
+    /// The mask that KVM was given last, as the kernel's own set.
+    kvm_mask: Option<u64>,
 }
 
 impl Entrance {
@@ -75,13 +75,18 @@ impl Entrance {
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::from(SIGNAL)), Some(&mut before))
             .map_err(EngineError::call("pthread_sigmask"))?;
-        self.before = Some(before);
         let mut mask = before;
         mask.remove(SIGNAL);
+        let mask = kernel_set(&mask);
         if self.kvm_mask != Some(mask) {
-            set_signal_mask(vcpu, &mask).map_err(EngineError::call("KVM_SET_SIGNAL_MASK"))?;
+            if let Err(errno) = set_signal_mask(vcpu, mask) {
+                // Cannot fail: the mask comes from the same call.
+                let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
+                return Err(EngineError::call("KVM_SET_SIGNAL_MASK")(errno));
+            }
             self.kvm_mask = Some(mask);
         }
+        self.before = Some(before);
         self.shared.thread.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
         Ok(())
     }
@@ -118,6 +123,18 @@ impl Entrance {
     }
 }
 
+impl Drop for Entrance {
+    /// A panic may drop an engine that has entered. Its thread may go on, and gets its mask back.
+    fn drop(&mut self) {
+        if self.shared.thread.load(Ordering::SeqCst) == nix::unistd::gettid().as_raw() {
+            self.leave();
+        } else {
+            // Another thread's mask cannot be set from here. At least nobody sends it a signal any more.
+            self.shared.thread.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Consumes a pending signal.
 fn consume_pending() {
     let set = SigSet::from(SIGNAL);
@@ -126,19 +143,92 @@ fn consume_pending() {
     unsafe { libc::sigtimedwait(set.as_ref(), ptr::null_mut(), &now) };
 }
 
+/// The kernel's own form of a set: a bit for each signal from 1 to 64.
+fn kernel_set(set: &SigSet) -> u64 {
+    // nix does not list real-time signals. One that stays pending would end each KVM_RUN at once.
+    // SAFETY: the set lives through the call.
+    let contains = |signal: &libc::c_int| unsafe { libc::sigismember(set.as_ref(), *signal) } == 1;
+    (1..=64).filter(contains).fold(0, |signals, signal| signals | 1 << (signal - 1))
+}
+
 /// KVM_SET_SIGNAL_MASK (KVM API 4.10): the signals that are blocked during KVM_RUN.
-fn set_signal_mask(vcpu: &VcpuFd, mask: &SigSet) -> Result<(), Errno> {
-    /// `struct kvm_signal_mask` with the kernel's own set: a bit for each signal from 1 to 64.
+fn set_signal_mask(vcpu: &VcpuFd, signals: u64) -> Result<(), Errno> {
+    /// `struct kvm_signal_mask` with the kernel's own set.
     #[repr(C, packed)]
     struct Mask {
         len: u32,
         signals: u64,
     }
-    let signals = mask.iter().fold(0, |signals, signal| signals | 1 << (signal as u32 - 1));
     let argument = Mask { len: size_of::<u64>() as u32, signals };
     // The argument's size in the request number is 4, that of `len`, without the set after it.
     let request = nix::request_code_write!(0xae, 0x8b, size_of::<u32>());
     // SAFETY: KVM reads `len` and that many bytes after it, which `Mask` contains.
     let result = unsafe { libc::ioctl(vcpu.as_raw_fd(), request, &raw const argument) };
     Errno::result(result).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use flatland_x86::{Engine, Exit, MemorySize};
+
+    use super::*;
+    use crate::KvmEngine;
+
+    fn engine(code: &[u8]) -> Option<KvmEngine> {
+        if std::env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
+            return None;
+        }
+        let mut engine = KvmEngine::new(MemorySize::default()).expect("this test needs /dev/kvm");
+        engine.write_ram(0, code);
+        Some(engine)
+    }
+
+    /// Sends this thread a real-time signal, which stays pending.
+    fn block_and_raise_real_time() {
+        let signal = libc::SIGRTMIN() + 3;
+        let mut set = *SigSet::empty().as_ref();
+        // SAFETY: the set lives through the call.
+        assert_eq!(unsafe { libc::sigaddset(&mut set, signal) }, 0);
+        // SAFETY: as above, and nobody asks for the mask of before.
+        assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) }, 0);
+        // SAFETY: this call takes nothing.
+        let this = unsafe { libc::pthread_self() };
+        // SAFETY: this thread lives, and blocks the signal.
+        assert_eq!(unsafe { libc::pthread_kill(this, signal) }, 0);
+    }
+
+    /// This test needs KVM.
+    #[test]
+    fn a_blocked_real_time_signal_does_not_stop_the_guest() {
+        // Other tests keep their masks.
+        let running = thread::spawn(|| {
+            // hlt
+            let Some(mut engine) = engine(&[0xf4]) else { return };
+            block_and_raise_real_time();
+            let start = Instant::now();
+            // Other signals may interrupt it.
+            while matches!(engine.run().unwrap(), Exit::Interrupted) {
+                assert!(start.elapsed() < Duration::from_secs(10), "the guest does not run");
+            }
+            assert_eq!(engine.registers().unwrap().eip, 1);
+        });
+        running.join().unwrap();
+    }
+
+    /// This test needs KVM.
+    #[test]
+    fn an_engine_that_is_dropped_gives_its_thread_the_mask_back() {
+        let running = thread::spawn(|| {
+            let Some(mut engine) = engine(&[0xf4]) else { return };
+            let is_blocked = || SigSet::thread_get_mask().unwrap().contains(SIGNAL);
+            engine.enter().unwrap();
+            assert!(is_blocked());
+            drop(engine);
+            assert!(!is_blocked());
+        });
+        running.join().unwrap();
+    }
 }

@@ -19,6 +19,7 @@ mod run_page;
 mod snapshot;
 mod stopping;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -67,12 +68,26 @@ pub struct KvmEngine {
     each_transfer: bool,
     ring: Ring,
     strings: StringIo,
+    /// Output that is no longer in the ring. It is reported before anything else.
+    unreported: VecDeque<Output>,
+    /// The output that was reported last, if it came from there.
+    reported: Vec<u8>,
     /// The exit to report after the output in the ring.
     pending: Option<Kind>,
     /// RAM is zeros from this address on: the guest has not run yet, and the host has not written there.
     zeros_from: u32,
     /// The snapshot's file that RAM is a private mapping of, if there is one.
     base: Option<Arc<File>>,
+}
+
+/// Transfers that the guest has made, and that nobody has been told of.
+#[derive(Clone, Debug)]
+struct Output {
+    port: u16,
+    width: u8,
+    bytes: Vec<u8>,
+    /// The last exit once this is reported.
+    last: LastExit,
 }
 
 /// The last exit, as far as EIP depends on it.
@@ -152,6 +167,8 @@ impl KvmEngine {
             each_transfer: false,
             ring: Ring::new(),
             strings: StringIo::new(),
+            unreported: VecDeque::new(),
+            reported: Vec::new(),
             pending: None,
             zeros_from: 0,
             base: None,
@@ -247,8 +264,7 @@ impl KvmEngine {
     }
 
     /// KVM's instruction emulator cannot run the instruction.
-    fn on_internal_error(&mut self) -> Result<Exit<'_>, EngineError> {
-        let suberror = run_page::suberror(self.vcpu.get_kvm_run());
+    fn on_internal_error(&mut self, suberror: u32) -> Result<Exit<'_>, EngineError> {
         let registers = registers(&self.kvm_regs()?);
         let (eip, esp) = (registers.eip, registers.esp);
         let code = self.code_at(eip);
@@ -314,13 +330,22 @@ impl KvmEngine {
         kind
     }
 
+    /// KVM_RUN.
+    fn enter_kvm(&mut self) -> Result<Kind, EngineError> {
+        let mut kind = Kind::of(self.vcpu.run())?;
+        if let Kind::InternalError { suberror } = &mut kind {
+            *suberror = run_page::suberror(self.vcpu.get_kvm_run());
+        }
+        Ok(kind)
+    }
+
     fn run_entered(&mut self) -> Result<Kind, EngineError> {
         let requested = self.entrance.take_request();
         if requested {
             // KVM still completes the I/O of the last exit.
             self.vcpu.set_kvm_immediate_exit(1);
         }
-        let kind = Kind::of(self.vcpu.run());
+        let kind = self.enter_kvm();
         if requested {
             self.vcpu.set_kvm_immediate_exit(0);
         }
@@ -357,7 +382,7 @@ impl KvmEngine {
     /// read.
     fn finish_io(&mut self) -> Result<Option<Kind>, EngineError> {
         self.vcpu.set_kvm_immediate_exit(1);
-        let result = Kind::of(self.vcpu.run());
+        let result = self.enter_kvm();
         self.vcpu.set_kvm_immediate_exit(0);
         Ok(match result? {
             // The instruction is complete, and the guest is single-stepped.
@@ -371,9 +396,50 @@ impl KvmEngine {
         while let Some(Kind::Mmio(..)) = self.finish_io()? {}
         Ok(())
     }
+
+    /// Finishes an `out`, which causes no exit.
+    fn finish_out(&mut self) -> Result<LastExit, EngineError> {
+        self.give_up_io()?;
+        let regs = self.kvm_regs()?;
+        let goes_on = regs.rcx as u32 != 0 && self.repeated(regs.rip as u32).is_some();
+        Ok(LastExit::Sent { goes_on })
+    }
+
+    /// Moves all output from the ring to `unreported`.
+    fn drain_ring(&mut self) -> Result<(), EngineError> {
+        while let Some(port) = self.ring.take(&mut self.vcpu)? {
+            let bytes = self.ring.bytes().to_vec();
+            self.unreported.push_back(Output { port, width: 1, bytes, last: LastExit::Before });
+        }
+        Ok(())
+    }
+
+    /// Gives up a pending I/O exit. Output has been sent, and is reported after that of the ring. Input becomes the next
+    /// instruction again.
+    fn give_up_pending_io(&mut self) -> Result<(), EngineError> {
+        if !matches!(self.pending, Some(Kind::Io)) {
+            return Ok(());
+        }
+        self.pending = None;
+        self.drain_ring()?;
+        let Io { port, width, direction, data } = run_page::io(self.vcpu.get_kvm_run());
+        match direction {
+            Direction::Out => {
+                let bytes = data.to_vec();
+                let last = self.finish_out()?;
+                self.unreported.push_back(Output { port, width, bytes, last });
+            }
+            Direction::In => {
+                let regs = self.kvm_regs()?;
+                self.give_up_io()?;
+                self.set_kvm_regs(&regs)?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// [`VcpuExit`] without its borrow, so that the run page can be read again.
+/// [`VcpuExit`] without its borrow, so that the run page can be read again. Only [`Kind::Io`] has more there.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Debug,
@@ -381,7 +447,9 @@ enum Kind {
     Breakpoint,
     Io,
     Halt,
-    InternalError,
+    InternalError {
+        suberror: u32,
+    },
     Shutdown,
     Mmio(Access, u64, Option<u32>),
     Interrupted,
@@ -396,7 +464,7 @@ impl Kind {
             Ok(VcpuExit::MmioWrite(address, data)) => {
                 Self::Mmio(Access::Write, address, data.try_into().ok().map(u32::from_le_bytes))
             }
-            Ok(VcpuExit::InternalError) => Self::InternalError,
+            Ok(VcpuExit::InternalError) => Self::InternalError { suberror: 0 },
             Ok(VcpuExit::Shutdown) => Self::Shutdown,
             Ok(VcpuExit::Debug(_)) => Self::Debug,
             Ok(VcpuExit::Intr) => Self::Interrupted,
@@ -436,6 +504,11 @@ impl Engine for KvmEngine {
             }
             LastExit::Repeated(repeated) => self.complete_repeated(&repeated),
             _ => {}
+        }
+        if let Some(Output { port, width, bytes, last }) = self.unreported.pop_front() {
+            self.last = last;
+            self.reported = bytes;
+            return Ok(Exit::Out { port, width, data: &self.reported });
         }
         let kind = match self.pending.take() {
             Some(kind) => kind,
@@ -477,7 +550,7 @@ impl Engine for KvmEngine {
             }
             Kind::Halt => self.on_halt(),
             Kind::Mmio(access, address, value) => self.on_mmio(access, address, value),
-            Kind::InternalError => self.on_internal_error(),
+            Kind::InternalError { suberror } => self.on_internal_error(suberror),
             Kind::Shutdown => self.on_shutdown(),
             Kind::Debug => self.on_debug(DebugStop::Step),
             Kind::Breakpoint => self.on_debug(DebugStop::Breakpoint),
@@ -509,8 +582,18 @@ impl Engine for KvmEngine {
     }
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
+        match self.pending {
+            // The guest has sent this already.
+            Some(Kind::Io) => self.give_up_pending_io()?,
+            // This does not depend on registers, and would be lost.
+            Some(Kind::Interrupted) => {}
+            _ => self.pending = None,
+        }
         // An unfinished I/O would change them afterwards.
         self.give_up_io()?;
+        for output in &mut self.unreported {
+            output.last = LastExit::Before;
+        }
         self.stopping.forget_progress();
         self.stop_stepping()?;
         self.set_kvm_regs(&kvm_regs_of(&registers.as_held()))?;
@@ -572,12 +655,7 @@ impl Engine for KvmEngine {
                 Ok(Location::EndsAt(self.kvm_regs()?.rip as u32))
             }
             LastExit::Out => {
-                // Finishing an `out` causes no exit.
-                self.give_up_io()?;
-                let regs = self.kvm_regs()?;
-                let eip = regs.rip as u32;
-                let goes_on = regs.rcx as u32 != 0 && self.repeated(eip).is_some();
-                self.last = LastExit::Sent { goes_on };
+                self.last = self.finish_out()?;
                 self.location()
             }
         }

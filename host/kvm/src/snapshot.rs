@@ -4,6 +4,7 @@
 //! goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does not depend
 //! on the size of RAM.
 
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -18,7 +19,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::{Engine, EngineError, EngineSnapshot, KvmEngine, LastExit, MemoryMap};
+use super::{Engine, EngineError, EngineSnapshot, Kind, KvmEngine, LastExit, MemoryMap, Output};
 
 /// A KVM engine's state.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ struct State {
     file: Arc<File>,
     map: MemoryMap,
     processor: Box<Processor>,
+    /// What the guest has sent, and nobody has been told of.
+    unreported: VecDeque<Output>,
+    /// The exit to report after it.
+    pending: Option<Kind>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,7 +66,13 @@ impl KvmEngine {
             msrs: self.msrs()?,
         };
         let file = self.save_ram().map_err(EngineError::call("memfd_create"))?;
-        let state = State { file: Arc::new(file), map: self.map.clone(), processor: processor.into() };
+        let state = State {
+            file: Arc::new(file),
+            map: self.map.clone(),
+            processor: processor.into(),
+            unreported: self.unreported.clone(),
+            pending: self.pending.filter(Kind::is_the_guests),
+        };
         self.map_ram(&state.file)?;
         Ok(EngineSnapshot::new(state))
     }
@@ -69,7 +80,7 @@ impl KvmEngine {
     pub(super) fn restore_snapshot(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
         let own = snapshot.state::<State>().filter(|state| state.map == self.map);
         let state = own.ok_or(EngineError::ForeignSnapshot)?;
-        self.give_up_exit()?;
+        self.discard_exit()?;
         self.zeros_from = self.map.ram().bytes();
         match &self.base {
             Some(base) if Arc::ptr_eq(base, &state.file) => self.forget_writes()?,
@@ -89,6 +100,8 @@ impl KvmEngine {
         }
         self.stopping.forget_report();
         self.last = LastExit::Before;
+        self.unreported = state.unreported.clone();
+        self.pending = state.pending;
         Ok(())
     }
 
@@ -116,10 +129,24 @@ impl KvmEngine {
         Ok(Msrs::from_entries(&entries).expect("they are fewer than KVM takes"))
     }
 
-    /// Gives up whatever the last exit has left unfinished, so that it has no effect on the next run.
+    /// Discards what the guest has done and nobody has been told of, and what the last exit has left unfinished: KVM would
+    /// finish it on the restored registers.
+    fn discard_exit(&mut self) -> Result<(), EngineError> {
+        let is_pending = self.pending.take().is_some();
+        self.drain_ring()?;
+        self.unreported.clear();
+        if is_pending || matches!(self.last, LastExit::In | LastExit::Out | LastExit::Fault(..)) {
+            self.give_up_io()?;
+        }
+        self.last = LastExit::Before;
+        Ok(())
+    }
+
+    /// Gives up whatever the last exit has left unfinished, so that it has no effect on the next run. What is still to be
+    /// reported stays so.
     fn give_up_exit(&mut self) -> Result<(), EngineError> {
-        self.pending = None;
-        while self.ring.take(&mut self.vcpu)?.is_some() {}
+        self.drain_ring()?;
+        self.give_up_pending_io()?;
         match self.last {
             LastExit::In => {
                 let registers = self.registers()?;
@@ -183,11 +210,151 @@ impl KvmEngine {
     }
 }
 
+impl Kind {
+    /// Whether this is the guest's state, and nothing else is needed to report it. The others belong to whoever runs the
+    /// engine: interrupts and stops.
+    fn is_the_guests(&self) -> bool {
+        match self {
+            Self::Halt | Self::InternalError { .. } | Self::Shutdown | Self::Mmio(..) => true,
+            Self::Debug | Self::Breakpoint | Self::Interrupted => false,
+            // It has been given up.
+            Self::Io => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use flatland_x86::MemorySize;
+    use flatland_contract::Port;
+    use flatland_x86::{Exit, MemorySize, Registers};
 
     use super::*;
+
+    /// An engine that has reported the first piece of the ring. Another piece is still there, and behind it the exit of the
+    /// code at the end. Nothing if tests run without KVM.
+    fn behind_the_ring(end: &[u8]) -> Option<KvmEngine> {
+        if std::env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
+            return None;
+        }
+        let diagnostics = Port::Diagnostics.number() as u8;
+        // mov ecx, 1100; out diagnostics, al; loop; out console, al; out diagnostics, al
+        let mut code = vec![0xb9, 0x4c, 4, 0, 0, 0xe6, diagnostics, 0xe2, 0xfc];
+        code.extend([0xe6, Port::Console.number() as u8, 0xe6, diagnostics]);
+        code.extend(end);
+        code.resize(ELSEWHERE as usize, 0x90);
+        // mov al, '!'; out 0x80, al; hlt
+        code.extend([0xb0, b'!', 0xe6, 0x80, 0xf4]);
+        let mut engine = KvmEngine::new(MemorySize::default()).expect("this test needs /dev/kvm");
+        engine.write_ram(0, &code);
+        while engine.pending.is_none() {
+            assert!(matches!(engine.run().unwrap(), Exit::Out { .. }));
+        }
+        Some(engine)
+    }
+
+    const ELSEWHERE: u32 = 0x80;
+
+    /// Port, width and data.
+    type Sent = (u16, u8, Vec<u8>);
+
+    /// All that happens from here on, and where it ends. Each input is a Z.
+    fn rest(engine: &mut KvmEngine) -> (Vec<Sent>, String, Registers) {
+        let mut output = Vec::new();
+        loop {
+            match engine.run().unwrap() {
+                Exit::Out { port, width, data } => output.push((port, width, data.to_vec())),
+                Exit::In { data, .. } => data.fill(b'Z'),
+                exit => {
+                    let end = format!("{exit:?}");
+                    let end = format!("{end} {:?}", engine.location().unwrap());
+                    return (output, end, engine.registers().unwrap());
+                }
+            }
+        }
+    }
+
+    const ENDS: [&[u8]; 7] = [
+        // hlt
+        &[0xf4],
+        // out 0x80, eax; hlt
+        &[0xe7, 0x80, 0xf4],
+        // in al, console; out 0x80, al; hlt
+        &[0xe4, 0xe9, 0xe6, 0x80, 0xf4],
+        // mov edx, 0xe9; mov edi, 0x1000; mov ecx, 3; rep insb; mov eax, [0x1000]; out 0x80, eax; hlt
+        &[
+            0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x10, 0, 0, 0xb9, 3, 0, 0, 0, 0xf3, 0x6c, 0xa1, 0, 0x10, 0, 0,
+            0xe7, 0x80, 0xf4,
+        ],
+        // mov eax, [0xf0000000]
+        &[0xa1, 0, 0, 0, 0xf0],
+        // mov [0xf0000000], eax
+        &[0xa3, 0, 0, 0, 0xf0],
+        // ud2
+        &[0x0f, 0x0b],
+    ];
+
+    /// This test needs KVM.
+    #[test]
+    fn a_snapshot_keeps_what_lies_in_the_ring_and_behind_it() {
+        for end in ENDS {
+            let Some(mut plain) = behind_the_ring(end) else { return };
+            let expected = rest(&mut plain);
+            assert!(expected.0.len() >= 2, "{:?}", expected.0);
+
+            let mut engine = behind_the_ring(end).expect("there is KVM");
+            let first = engine.take_snapshot().unwrap();
+            let second = engine.take_snapshot().unwrap();
+            assert_eq!(rest(&mut engine), expected, "after the snapshot of {end:x?}");
+            for snapshot in [&first, &second, &first] {
+                engine.restore_snapshot(snapshot).unwrap();
+                assert_eq!(rest(&mut engine), expected, "after the restore of {end:x?}");
+            }
+            // Between the pieces.
+            engine.restore_snapshot(&first).unwrap();
+            engine.run().unwrap();
+            let middle = engine.take_snapshot().unwrap();
+            let expected = rest(&mut engine);
+            engine.restore_snapshot(&middle).unwrap();
+            assert_eq!(rest(&mut engine), expected, "{end:x?}");
+        }
+    }
+
+    /// This test needs KVM.
+    #[test]
+    fn a_restore_forgets_what_lies_in_the_ring_and_behind_it() {
+        for end in ENDS {
+            let Some(mut engine) = behind_the_ring(end) else { return };
+            let registers = Registers { eip: ELSEWHERE, ..engine.registers().unwrap() };
+            let mut other = behind_the_ring(end).expect("there is KVM");
+            rest(&mut other);
+            other.set_registers(&registers).unwrap();
+            let snapshot = other.take_snapshot().unwrap();
+            engine.restore_snapshot(&snapshot).unwrap();
+            let (output, end_of_it, _) = rest(&mut engine);
+            assert_eq!(output, [(0x80, 1, b"!".to_vec())], "{end:x?}");
+            assert!(end_of_it.starts_with("Halt"), "{end_of_it}");
+        }
+    }
+
+    /// This test needs KVM.
+    #[test]
+    fn new_registers_drop_the_exit_behind_the_ring_but_no_output() {
+        for end in ENDS {
+            let Some(mut engine) = behind_the_ring(end) else { return };
+            let registers = Registers { eip: ELSEWHERE, ..engine.registers().unwrap() };
+            engine.set_registers(&registers).unwrap();
+            assert_eq!(engine.registers().unwrap(), registers.as_held());
+            let (output, end_of_it, _) = rest(&mut engine);
+            let ports: Vec<_> = output.iter().map(|(port, width, _)| (*port, *width)).collect();
+            let (console, diagnostics) = (Port::Console.number(), Port::Diagnostics.number());
+            // The guest had sent this one.
+            let sent: &[_] = if end[0] == 0xe7 { &[(0x80, 4)] } else { &[] };
+            let expected = [&[(console, 1), (diagnostics, 1)], sent, &[(0x80, 1)]].concat();
+            assert_eq!(ports, expected, "{end:x?}");
+            assert_eq!(output.last().expect("there is some").2, b"!");
+            assert!(end_of_it.starts_with("Halt"), "{end_of_it}");
+        }
+    }
 
     /// This test needs KVM.
     #[test]
