@@ -28,6 +28,8 @@ struct State {
     file: Arc<File>,
     map: MemoryMap,
     processor: Box<Processor>,
+    /// The last exit, of which nothing is left unfinished.
+    last: LastExit,
     /// What the guest has sent, and nobody has been told of.
     unreported: VecDeque<Output>,
     /// The exit to report after it.
@@ -70,6 +72,7 @@ impl KvmEngine {
             file: Arc::new(file),
             map: self.map.clone(),
             processor: processor.into(),
+            last: self.last,
             unreported: self.unreported.clone(),
             pending: self.pending.filter(Kind::is_the_guests),
         };
@@ -99,7 +102,7 @@ impl KvmEngine {
             return Err(EngineError::RegisterRefused { index: refused.index });
         }
         self.stopping.forget_report();
-        self.last = LastExit::Before;
+        self.last = state.last;
         self.unreported = state.unreported.clone();
         self.pending = state.pending;
         Ok(())
@@ -152,11 +155,9 @@ impl KvmEngine {
                 let registers = self.registers()?;
                 self.set_registers(&registers)
             }
-            LastExit::Out | LastExit::Fault(..) => {
-                self.give_up_io()?;
-                self.last = LastExit::Before;
-                Ok(())
-            }
+            // Finishes it.
+            LastExit::Out => self.location().map(drop),
+            LastExit::Fault(..) => self.give_up_io(),
             LastExit::Repeated(repeated) => {
                 self.set_kvm_regs(&repeated.regs())?;
                 self.last = LastExit::Before;

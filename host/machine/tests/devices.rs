@@ -104,7 +104,7 @@ fn a_snapshot_has_what_is_left_of_an_answer() {
     assert_eq!(read(&mut machine, 0xed, 5).1, b"\x04\0\0\0a");
     let snapshot = machine.snapshot().unwrap();
     assert_eq!(read(&mut machine, 0xed, 2).1, b"bc");
-    machine.restore(&snapshot, flatland_machine::Streams::none()).unwrap();
+    machine.restore(&snapshot, Streams::none()).unwrap();
     assert_eq!(read(&mut machine, 0xed, 3).1, b"bc\0");
 }
 
@@ -150,7 +150,7 @@ fn time_and_random_bytes_are_the_callers() {
 #[test]
 fn a_seed_and_a_time_make_runs_repeatable() {
     let run = |seed, seconds| {
-        let clock = devices::Clock::repeatable(std::time::Duration::from_secs(seconds));
+        let clock = devices::Clock::repeatable(Duration::from_secs(seconds));
         let builder = Machine::builder().random_device(devices::Random::repeatable(seed)).clock_device(clock);
         let mut machine = machine(builder, &[0xf4]);
         (read(&mut machine, 0xef, 20).1, read(&mut machine, 0xee, 32).1)
@@ -211,7 +211,7 @@ fn a_device_of_ones_own_is_like_any_other() {
     assert!(matches!(read(&mut machine, 0x3f9, 1).0, Outcome::Fault(it) if it.kind == fault));
     write(&mut machine, 0x3f9, &[93]);
     assert_eq!(machine.streams().output.bytes(), b"ninety-nine");
-    machine.restore(&snapshot, flatland_machine::Streams::none()).unwrap();
+    machine.restore(&snapshot, Streams::none()).unwrap();
     let adder = machine.device::<Adder>().unwrap();
     assert_eq!((adder.sum, adder.resets), (6, 2));
 }

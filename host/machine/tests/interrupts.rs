@@ -133,7 +133,7 @@ fn a_wait_for_input_is_interrupted_and_goes_on_from_its_beginning() {
     let code = [0xb9, 4, 0, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x10, 0, 0, 0xf3, 0x6c, 0xf4];
     for engine in engines() {
         for through_reader in [false, true] {
-            let (pipe, mut sender) = std::io::pipe().unwrap();
+            let (pipe, mut sender) = io::pipe().unwrap();
             let input = if through_reader { Input::from_reader(pipe) } else { pipe.into() };
             let program = Program::from_bytes(code.to_vec()).unwrap();
             let mut machine = Machine::builder().engine(*engine).input(input).build(&program).unwrap();
@@ -162,7 +162,7 @@ fn output_that_nobody_reads_can_be_interrupted_and_is_not_lost() {
     // A megabyte: mov ecx, 0x100000; mov edx, 0xe9; rep outsb; hlt
     let code = [0xb9, 0, 0, 0x10, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6e, 0xf4];
     for engine in engines() {
-        let (mut pipe, sender) = std::io::pipe().unwrap();
+        let (mut pipe, sender) = io::pipe().unwrap();
         let program = Program::from_bytes(code.to_vec()).unwrap();
         let mut machine = Machine::builder().engine(*engine).output(sender).build(&program).unwrap();
         let handle = machine.interrupt_handle();
@@ -190,7 +190,7 @@ fn the_clock_is_an_event_while_it_runs_and_while_it_waits() {
     // jmp $; in al, 0xe9
     for code in [&[0xeb, 0xfe][..], &[0xe4, 0xe9, 0xf4]] {
         for engine in engines() {
-            let (pipe, sender) = std::io::pipe().unwrap();
+            let (pipe, sender) = io::pipe().unwrap();
             let program = Program::from_bytes(code.to_vec()).unwrap();
             let mut machine = Machine::builder().engine(*engine).input(pipe).build(&program).unwrap();
             let wants = Wants { clock: Some(Duration::from_millis(2)), ..Wants::default() };
@@ -248,7 +248,7 @@ fn output_comes_in_time_while_the_guest_computes() {
     // mov al, 'x'; out 0xe9, al; jmp $
     let code = [0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe];
     for engine in engines() {
-        let (mut pipe, sender) = std::io::pipe().unwrap();
+        let (mut pipe, sender) = io::pipe().unwrap();
         let program = Program::from_bytes(code.to_vec()).unwrap();
         let mut machine =
             Machine::builder().engine(*engine).output(Output::from(sender)).build(&program).unwrap();

@@ -2,6 +2,7 @@
 //! resumes the run and passes each event to all observers.
 
 pub mod backtrace;
+#[cfg(any(feature = "report", feature = "trace"))]
 mod ending;
 #[cfg(feature = "gdb")]
 pub mod gdb;
