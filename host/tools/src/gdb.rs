@@ -5,7 +5,7 @@
 //!
 //! gdbstub's own loop keeps a stub from packet to packet, and the stub keeps its target, which is the machine. But
 //! the machine is borrowed for one call at a time, and a stub is lost with the first packet that it cannot read. So
-//! each packet gets a stub of its own: see [`stub`].
+//! each packet gets a stub of its own: see `stub.rs`.
 
 mod address;
 mod connection;
