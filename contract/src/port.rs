@@ -14,10 +14,10 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both.
+    /// Both directions.
     pub const ALL: [Self; 2] = [Self::In, Self::Out];
 
-    /// How a person is told of it: the instruction's name.
+    /// The instruction's name, for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::In => "in",

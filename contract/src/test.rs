@@ -10,8 +10,8 @@ pub const SECTION: &str = ".flatland.tests";
 /// The default time limit of a test, in seconds.
 pub const DEFAULT_TIME_LIMIT: u32 = 10;
 
-/// A test, as the ELF file has it: words of 32 bits, little-endian. `P` is a pointer to bytes and `F` a pointer to a
-/// function; both are addresses in the file.
+/// A test in the ELF file: words of 32 bits, little-endian. `P` is a pointer to bytes and `F` a pointer to a function;
+/// both are addresses in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Record<P, F> {
@@ -100,7 +100,7 @@ pub mod flag {
 pub struct Order {
     /// The test's [`Record::function`]; 0 if the run is no test.
     pub function: u32,
-    /// To be sent to the same port as a little-endian u32 when the test has passed.
+    /// The number that the guest sends to the same port, as a little-endian u32, when the test has passed.
     pub token: u32,
 }
 
