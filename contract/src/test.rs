@@ -1,8 +1,8 @@
 //! Tests in the guest: how the host finds them in an ELF file, runs one, and learns that it has passed.
 //!
-//! Each test is a [`Record`] in the section [`SECTION`] of the ELF file, which is not loaded. The host starts the program
-//! in a fresh machine and answers at [`Port::Test`](crate::Port::Test) which function to call. A test has passed only if
-//! the program has sent the [`Order::token`] to that port and the run has then ended with status 0.
+//! Each test is a [`Record`] in the section [`SECTION`] of the ELF file, which is not loaded. The host starts the
+//! program in a fresh machine and answers at [`Port::Test`](crate::Port::Test) which function to call. A test has
+//! passed only if the program has sent the [`Order::token`] to that port and the run has then ended with status 0.
 
 /// The section of the ELF file with the records, one after the other.
 pub const SECTION: &str = ".flatland.tests";

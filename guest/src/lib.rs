@@ -11,9 +11,9 @@
 //! }
 //! ```
 //!
-//! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place to the
-//! host's standard error, and ends the run with status 101. The runtime does not use paging, interrupts, or the x87, MMX
-//! and SSE units.
+//! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place
+//! to the host's standard error, and ends the run with status 101. The runtime does not use paging, interrupts, or the
+//! x87, MMX and SSE units.
 //!
 //! The parts of std that a bare machine can have keep std's names and signatures: [`print!`] and the other macros,
 //! [`io`], [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the

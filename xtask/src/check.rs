@@ -181,8 +181,8 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     }
 }
 
-/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, what the program needs, and
-/// all.
+/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, what the program needs,
+/// and all.
 const FEATURES: [&str; 8] =
     ["", "gdb", "kvm", "report", "symbols", "trace", "gdb,report,trace", "gdb,kvm,report,symbols,trace"];
 

@@ -59,7 +59,7 @@ impl Stdin {
             !INPUT.locked.swap(true, Ordering::Acquire),
             "standard input is locked already: drop the first `StdinLock` (or the `lines()` made of it), or use that one"
         );
-        // SAFETY: `locked` was clear, so nobody else has the buffer until this lock is dropped.
+        // SAFETY: `locked` was clear, so nothing else uses the buffer until this lock is dropped.
         StdinLock { buffer: unsafe { &mut *INPUT.buffer.get() } }
     }
 

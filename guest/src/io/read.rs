@@ -105,7 +105,7 @@ pub trait BufRead: Read {
         }
     }
 
-    /// Appends a line with its `\n`, or the input up to its end. Returns how many bytes that was: 0 is the end of input.
+    /// Appends a line with its `\n`, or the input up to its end. Returns the number of bytes; 0 is the end of input.
     ///
     /// # Errors
     ///

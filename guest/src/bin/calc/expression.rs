@@ -28,7 +28,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The value of an expression. A division by zero is no error of the parser, which would then try another way to parse.
+/// The value of an expression. A division by zero is no error of the parser, which would then try alternatives.
 type Value = Result<f64, Error>;
 
 /// Evaluates an expression.
