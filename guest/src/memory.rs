@@ -110,8 +110,8 @@ unsafe extern "C" fn memset(destination: *mut u8, value: i32, len: usize) -> *mu
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
     let order: i32;
-    // SAFETY: `repe cmps` reads from ESI and EDI on, in all at most `len` bytes; ESI as in `memcpy`. If a word differs,
-    // its bytes are compared again. With a count of 0 `repe cmps` keeps the flags, so `cmp eax, eax` sets "equal" first.
+    // SAFETY: `repe cmps` reads from ESI and EDI on, in all at most `len` bytes; ESI as in `memcpy`. If a word
+    // differs, its bytes are compared again. With a count of 0 `repe cmps` keeps the flags: `cmp eax, eax` sets ZF.
     unsafe {
         asm!(
             "xchg esi, {left}",
