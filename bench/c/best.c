@@ -1,15 +1,16 @@
-// The best monitor: the same images as plain.c, by the best means known.
+// The best monitor: runs the same images as plain.c with the fastest methods known.
 //
 //     best IMAGE [RUNS]
 //
-// Only the KVM calls that these images need; input read and output written in large pieces; what is left of a `rep insb`
-// after its first 1024 bytes put into RAM by one copy, and what is left of a `rep outsb` after its first byte taken from
-// there by another; and from the 1000th output exit on KVM collects output in a ring, with no exits (coalesced PIO). Not
-// from the first on: a VM with a ring takes 13 ms to close. With RUNS, it runs so many machines, one after the other.
+// It makes only the KVM calls that these images need. It reads input and writes output in large pieces. After the
+// first 1024 bytes of a `rep insb`, it copies the rest to RAM at once. After the first byte of a `rep outsb`, it
+// copies the rest from RAM at once. From the 1000th output exit on, KVM collects output in a ring, without exits
+// (coalesced PIO). The ring is not used from the first exit on, because a VM with a ring takes 13 ms to close. With
+// RUNS, it runs that many machines, one after another.
 //
-// It is what a monitor can reach, and none to use: it names no fault, has no limits, trusts segments to be flat and
-// addresses to lie in RAM, knows one port for input and output, and a guest that computes is not seen to have sent
-// anything until it asks or ends.
+// It shows what a monitor can reach, and is not for use. It names no fault, has no limits, trusts segments to be flat
+// and addresses to be in RAM, and knows one port for input and output. The output of a guest that computes appears
+// only when the guest reads input or ends.
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -70,7 +71,7 @@ static void drain(struct kvm_coalesced_mmio_ring *ring) {
     __atomic_store_n(&ring->first, last, __ATOMIC_RELEASE);
 }
 
-// Fills a transfer, or returns 0 at the end of input.
+// Fills a transfer with input. Returns 0 at the end of input.
 static int receive(uint8_t *bytes, size_t len) {
     while (len > 0) {
         if (input_at == input_end) {
@@ -86,9 +87,9 @@ static int receive(uint8_t *bytes, size_t len) {
     return 1;
 }
 
-// After an exit for input or output: if it was one of a `rep insb` or `rep outsb`, does the rest of it, and returns 1; or
-// -1 at the end of input. EIP is known only when the I/O is finished, which KVM_RUN does first. Registers come and go in
-// the page that KVM shares with us.
+// Completes a `rep insb` or `rep outsb` after one of its exits. Returns 1 if the exit was one of these, 0 if not, and
+// -1 at the end of input. EIP is known only when the I/O is finished, which KVM_RUN does first. Registers are
+// exchanged in the page shared with KVM.
 static int finish(int vcpu, struct kvm_run *run, uint8_t *ram, int in) {
     struct kvm_regs *regs = &run->s.regs.regs;
     run->kvm_valid_regs = KVM_SYNC_X86_REGS;
@@ -151,7 +152,7 @@ static int run_once(int kvm, const char *path, int run_size, int may_collect) {
         if (run->io.direction == KVM_EXIT_IO_IN) {
             in_a_row = 0;
             if (!receive(bytes, len)) break;
-            // The most that comes at once: there may be more of it.
+            // An exit of the maximum size may be part of a longer `rep insb`.
             if (len == INPUT_PIECE && finish(vcpu, run, ram, 1) < 0) break;
         } else if (run->io.port == EXIT) {
             status = *bytes;
@@ -163,7 +164,7 @@ static int run_once(int kvm, const char *path, int run_size, int may_collect) {
                 call(vm, KVM_REGISTER_COALESCED_MMIO, &zone);
                 ring = (void *)((uint8_t *)run + KVM_COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE);
             }
-            // To look costs as much as two exits: seldom, where it is for nothing.
+            // The check costs as much as two exits, so it is done less often while it finds nothing.
             if (++in_a_row >= enough) {
                 enough = finish(vcpu, run, ram, 0) ? 1 : enough < 256 ? enough * 2 : 256;
                 in_a_row = 0;

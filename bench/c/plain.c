@@ -2,10 +2,9 @@
 //
 //     plain IMAGE [RUNS]
 //
-// It makes the same KVM calls as flatland does before the first instruction, and then the obvious thing: one exit a
-// byte, getchar and putchar. With RUNS, it does all of that so many times, each in a fresh machine. It checks nothing
-// that a correct image on a working KVM does not need. `cargo xtask bench` compiles it, and its times are what all
-// others are compared with.
+// It makes the same KVM calls as flatland before the first instruction. Then it handles one exit per byte, with
+// getchar and fwrite. With RUNS, it runs that many fresh machines, one after another. It omits checks that a correct
+// image on a working KVM does not need. `cargo xtask bench` compiles it. Its times are the baseline for all others.
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -82,7 +81,7 @@ static int run_once(int kvm, const char *path) {
     for (;;) {
         call(vcpu, KVM_RUN, 0, "KVM_RUN");
         if (run->exit_reason == KVM_EXIT_HLT) {
-            // flatland asks too, to tell the guest's own hlt from an exception.
+            // flatland reads the registers, too, to tell the guest's own hlt from an exception.
             call(vcpu, KVM_GET_REGS, &regs, "KVM_GET_REGS");
             break;
         }

@@ -1,4 +1,4 @@
-//! What cargo builds to be measured, and cargo itself.
+//! Builds what is measured with cargo, and measures cargo itself.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use crate::Result;
 use crate::processes::succeed;
 
-/// How many tests the suite has.
+/// The number of tests in the suite.
 pub const TESTS: u32 = 200;
 
 /// A call of cargo in this folder.
@@ -20,7 +20,7 @@ pub fn cargo(folder: &Path, line: &str) -> Command {
     command
 }
 
-/// Makes a crate of trivial tests, and returns the ELF file that they are in.
+/// Makes a crate of trivial tests, and returns the ELF file that has them.
 pub fn build_suite(root: &Path, folder: &Path) -> Result<PathBuf> {
     succeed(cargo(root, "xtask new --path").arg(folder).arg("trivial"))?;
     let mut source = "#![no_std]\n#![no_main]\nuse flatland_guest::test;\n".to_owned();
@@ -29,7 +29,7 @@ pub fn build_suite(root: &Path, folder: &Path) -> Result<PathBuf> {
     }
     fs::create_dir(folder.join("tests"))?;
     fs::write(folder.join("tests/many.rs"), source)?;
-    // The standard library for the guest is there already.
+    // Reuse the standard library that was built for the guest.
     fs::create_dir_all(folder.join("target/guest"))?;
     symlink(root.join("target/guest/cargo"), folder.join("target/guest/cargo"))?;
     succeed(&mut cargo(folder, "xtask test --guest many"))?;
@@ -42,18 +42,18 @@ pub fn build_suite(root: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(built.find(is_suite).ok_or("the suite was not built")?)
 }
 
-/// As if somebody had edited it.
+/// Sets the file's modification time to now, as an edit does.
 pub fn touch(file: &Path) -> Result<()> {
     Ok(File::options().append(true).open(file)?.set_modified(SystemTime::now())?)
 }
 
-/// From a new checkout to the answer of `hello`, in seconds. Only what is downloaded is there already.
+/// The time of the first `cargo xtask run hello` in a new checkout, in seconds. Only downloads are there already.
 pub fn cold(root: &Path, folder: &Path) -> Result<f64> {
     let _ = fs::remove_dir_all(folder);
     fs::create_dir_all(folder.join("target"))?;
     let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output()?;
     let names = String::from_utf8(listed.stdout)?;
-    // Some may be deleted since.
+    // Tracked files may have been deleted.
     let names = names.split_terminator('\0').filter(|name| root.join(name).exists());
     succeed(Command::new("cp").arg("--parents").args(names).arg(folder).current_dir(root))?;
     if root.join("target/rust-src").exists() {

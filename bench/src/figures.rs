@@ -1,14 +1,14 @@
-//! What was measured, and what follows from it: quantiles, ratios, and whether demands are met.
+//! Evaluates measurements: quantiles, ratios, and whether demands are met.
 
 use std::array;
 
 use serde_json::{Value, json};
 
-/// Minimum, 10th percentile and median. Machines are shared and noisy, and noise only ever adds: the lower two say what
-/// a thing takes, the median what a person sees.
+/// Minimum, 10th percentile and median. Machines are shared, and noise only adds time. The lower two show what the
+/// work takes, the median what a user sees.
 pub type Quantiles = [f64; 3];
 
-/// Not a number where there are no samples.
+/// NaN if there are no samples.
 pub fn quantiles(samples: &[f64]) -> Quantiles {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -19,19 +19,19 @@ fn ratios(of: Quantiles, to: Quantiles) -> Quantiles {
     array::from_fn(|index| of[index] / to[index])
 }
 
-/// Something that several were measured at, in turns.
+/// Measurements of several contenders, taken in turns.
 pub struct Row {
-    /// Its name for programs.
+    /// The name in the table for programs.
     pub id: &'static str,
-    /// Its name for people.
+    /// The name in the table for people.
     pub title: String,
     pub unit: &'static str,
-    /// Names and samples. The first is what the others are compared with.
+    /// Names and samples. The first contender is the baseline of the ratios.
     pub contenders: Vec<(&'static str, Vec<f64>)>,
     pub demands: Vec<Demand>,
 }
 
-/// What is asked of a contender: at most so many times what another one takes, and so much more.
+/// A limit for a contender: at most `times` what another one takes, plus `more`.
 #[derive(Clone, Copy)]
 pub struct Demand {
     pub of: &'static str,
@@ -50,7 +50,8 @@ impl Row {
         quantiles(self.contenders.first().map_or(&[], |(_, samples)| samples))
     }
 
-    /// What is asked for and what there is, in words; and whether the minimum and the 10th percentile both reach it.
+    /// Describes a demand and the measured values. Returns also whether the minimum and the 10th percentile both meet
+    /// the demand.
     fn judge(&self, demand: &Demand) -> (String, bool) {
         let Demand { of: name, against, times, more } = *demand;
         let of = self.quantiles(name);
@@ -66,7 +67,7 @@ impl Row {
     }
 }
 
-/// Three digits that count.
+/// Formats a number with three significant digits.
 fn short(number: f64) -> String {
     let digits = match number.abs() {
         size if size >= 99.5 || size == 0.0 => 0,
@@ -99,7 +100,7 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// The table for programs.
+/// The table for programs, in JSON.
 pub fn json(rows: &[Row]) -> Value {
     let named =
         |[minimum, tenth, median]: Quantiles| json!({ "minimum": minimum, "tenth": tenth, "median": median });
@@ -130,7 +131,7 @@ mod tests {
 
     const DEMAND: Demand = Demand { of: "flatland", against: "plain C", times: 0.5, more: 0.0 };
 
-    /// Two contenders, of whom one takes half as long.
+    /// Two contenders, one of which takes half as long.
     fn row() -> Row {
         let samples = |scale: f64| (1..=20).rev().map(|number| scale * f64::from(number)).collect();
         let contenders = vec![("plain C", samples(2.0)), ("flatland", samples(1.0))];
@@ -162,7 +163,7 @@ mod tests {
             "plain C: at most 3.00 us more than flatland: 2.00 of 4.00 and 6.00 of 6.00, met"
         );
         assert!(!row.judge(&Demand { more: 2.0, ..more }).1);
-        // The minimum alone does not do.
+        // The minimum alone does not suffice.
         row.contenders[1].1 = [vec![1.0], vec![50.0; 19]].concat();
         assert!(row.judge(&DEMAND).0.ends_with("NOT MET"));
     }

@@ -1,4 +1,4 @@
-//! Flat images of a few bytes, for machines that know one port.
+//! Flat images of a few bytes that use only the console port.
 
 /// `hlt`
 pub const HALT: &[u8] = &[0xf4];
@@ -11,7 +11,8 @@ pub const HALT: &[u8] = &[0xf4];
 /// ```
 pub const ASK: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0xe4, 0xe9, 0xf4];
 
-/// The seed's conversation: each byte is answered with the next one. The bytes lie one behind the other in RAM.
+/// The conversation of the project's first guest: answers each byte with the next one. The bytes are stored one after
+/// another in RAM.
 ///
 /// ```text
 ///     mov edx, 0xe9
@@ -27,7 +28,7 @@ pub const CONVERSATION: &[u8] = &[
     0x6c, 0xfe, 0x06, 0x6e, 0xeb, 0xfa,
 ];
 
-/// Copies 64 KiB at once, as often as there are so many.
+/// Copies blocks of 64 KiB from input to output until the input ends.
 ///
 /// ```text
 ///    mov edx, 0xe9
@@ -45,12 +46,12 @@ pub const COPY: &[u8] = &[
     0xbe, 0, 0, 0x01, 0, 0x89, 0xf1, 0xf3, 0x6e, 0xeb, 0xec, // out
 ];
 
-/// So many bytes of input, no two neighbouring ones the same.
+/// `len` bytes of input. No two adjacent bytes are equal.
 pub fn input(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index ^ (index >> 8)) as u8).collect()
 }
 
-/// What [`CONVERSATION`] answers.
+/// The answers of [`CONVERSATION`] to this input.
 pub fn answers(input: &[u8]) -> Vec<u8> {
     input.iter().map(|byte| byte.wrapping_add(1)).collect()
 }
@@ -61,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// What an image sends, and how it ends.
+    /// Runs an image. Returns its output and outcome.
     fn run(code: &[u8], input: &[u8]) -> (Vec<u8>, Outcome) {
         let program = Program::from_bytes(code.to_vec()).unwrap();
         let mut machine = Machine::builder()

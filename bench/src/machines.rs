@@ -1,4 +1,4 @@
-//! Machines made by the library, in this process.
+//! Measures machines made by the library, in this process.
 
 use std::time::Instant;
 
@@ -6,13 +6,13 @@ use flatland::{EngineChoice, Machine, Outcome, Program, Streams};
 
 use crate::{Result, images};
 
-/// Makes so many machines, one after the other, and runs each on one `hlt`. Returns what one takes, in microseconds.
+/// Makes `count` machines, one after another, and runs one `hlt` in each. Returns the time for one, in microseconds.
 pub fn fresh(count: u32) -> Result<f64> {
     let program = Program::from_bytes(images::HALT.to_vec())?;
     each(count, || halts(&mut make(&program)?))
 }
 
-/// Puts one machine back so often, and runs it on one `hlt` each time. Returns what once takes, in microseconds.
+/// Restores one machine `count` times, and runs one `hlt` each time. Returns the time for one round, in microseconds.
 pub fn put_back(count: u32) -> Result<f64> {
     let mut machine = make(&Program::from_bytes(images::HALT.to_vec())?)?;
     let snapshot = machine.snapshot()?;

@@ -3,7 +3,8 @@
 //!
 //!     flatland-bench ROOT FLATLAND FLATLAND-TEST [--quick] [--json] [--against FLATLAND]
 //!
-//! A crate of its own, because nobody else should have to compile it. It asserts nothing: a timing is not a test.
+//! This is a crate of its own so that only `cargo xtask bench` compiles it. It asserts nothing: a timing is not a
+//! test.
 
 mod cargo;
 mod figures;
@@ -19,18 +20,18 @@ use std::{env, fs, process};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What is to be measured, and how.
+/// The command line.
 pub struct Options {
     /// The checkout.
     root: PathBuf,
-    /// The program `flatland`, as people get it.
+    /// The program `flatland`, as users get it.
     flatland: PathBuf,
     /// The program `flatland-test`.
     runner: PathBuf,
     /// Few rounds, and no cold build.
     quick: bool,
     json: bool,
-    /// Another flatland to measure beside this one, such as one of before a change.
+    /// Another flatland to measure beside this one, such as one from before a change.
     against: Option<PathBuf>,
 }
 
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         eprintln!("bench: call `cargo xtask bench [--quick] [--json] [--against FLATLAND]`");
         return ExitCode::from(2);
     };
-    // A crate of tests and a new checkout cannot lie inside this one.
+    // The crate of tests and the new checkout cannot be inside this checkout.
     let elsewhere = env::temp_dir().join(format!("flatland-bench-{}", process::id()));
     let result = rows::measure_all(&options, &elsewhere);
     let _ = fs::remove_dir_all(&elsewhere);

@@ -1,4 +1,4 @@
-//! Programs that are run and timed.
+//! Runs programs and measures their time, memory and system calls.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ pub fn compile(source: &Path, program: &Path, options: &[&str]) -> Result<()> {
     )
 }
 
-/// Runs a command that must end well, and shows what it said if it does not.
+/// Runs a command. If it fails, the error has what it wrote to standard error.
 pub fn succeed(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
@@ -25,16 +25,16 @@ pub fn succeed(command: &mut Command) -> Result<()> {
     Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// From before the start of the process to after its end, in seconds.
+/// The time from before the start of a process until after its end, in seconds.
 pub fn time(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
-    // Whatever it says is thrown away: a pipe to read would be work of ours.
+    // Discard the output: reading a pipe would add work of this process.
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
     let time = start.elapsed().as_secs_f64();
     if status.success() { Ok(time) } else { Err(format!("{command:?}: {status}").into()) }
 }
 
-/// From before the start of the process to its first byte of output, or to the end of it, in seconds.
+/// The time from before the start of a process until its first byte of output, or the end of output, in seconds.
 pub fn time_to_first_byte(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -45,8 +45,8 @@ pub fn time_to_first_byte(command: &mut Command) -> Result<f64> {
     Ok(time)
 }
 
-/// Feeds a process through a pipe and reads its answers through another one; the time to its end, in seconds. The answers
-/// must be these.
+/// Feeds a process through a pipe and reads its answers through another one. Returns the time until its end, in
+/// seconds. Fails if the answers are others than these.
 pub fn time_to_answer(command: &mut Command, input: &[u8], answers: &[u8]) -> Result<f64> {
     let start = Instant::now();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -54,7 +54,7 @@ pub fn time_to_answer(command: &mut Command, input: &[u8], answers: &[u8]) -> Re
     let (mut stdin, mut stdout) = (stdin.ok_or("it is piped")?, stdout.ok_or("it is piped")?);
     let mut got = Vec::with_capacity(answers.len() + 1);
     thread::scope(|scope| -> Result<()> {
-        // Dropped with the thread, and so closed: the end of input.
+        // The thread drops `stdin` at its end, which closes the pipe: the end of input.
         let feeder = scope.spawn(move || stdin.write_all(input));
         stdout.read_to_end(&mut got)?;
         Ok(feeder.join().map_err(|_| "the thread that feeds it failed")??)
@@ -69,10 +69,10 @@ fn end(mut child: Child, command: &Command) -> Result<()> {
     if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
 }
 
-/// VmHWM (proc(5)), the most memory that was resident, while the process waits for input, in KiB.
+/// The peak of resident memory (VmHWM, proc(5)) of a process that waits for input, in KiB.
 pub fn resident(command: &mut Command) -> Result<f64> {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    // Long past the start: nothing but the wait for input is left to do.
+    // After this time the process has started, and only waits for input.
     thread::sleep(Duration::from_millis(200));
     let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
     drop(child.stdin.take());
@@ -81,7 +81,8 @@ pub fn resident(command: &mut Command) -> Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// How many system calls the first thread of a process makes, as strace(1) counts them, while it reads this input.
+/// The number of system calls that the first thread of a process makes while it reads this input, as strace(1) counts
+/// them.
 pub fn system_calls(program: &Path, image: &Path, input: &[u8], log: &Path) -> Result<f64> {
     let mut child = Command::new("strace")
         .args(["--summary-only", "--summary-columns=calls,name", "-o"])

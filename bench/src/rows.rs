@@ -1,4 +1,4 @@
-//! The rows of the table: who does what, how often.
+//! The rows of the table: the contenders of each, their work, and the number of rounds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const BEST: &str = "best C";
 const OURS: &str = "flatland";
 const PUT_BACK: &str = "flatland, put back";
 
-/// What it takes to measure one contender once.
+/// The name of a contender, and a function that measures it once.
 type Measure<'a> = (&'static str, Box<dyn FnMut() -> Result<f64> + 'a>);
 
 fn measure<'a>(name: &'static str, once: impl FnMut() -> Result<f64> + 'a) -> Measure<'a> {
@@ -25,16 +25,16 @@ fn at_most(times: f64, against: &'static str) -> Demand {
     Demand { of: OURS, against, times, more: 0.0 }
 }
 
-/// What is measured.
+/// The programs to measure.
 struct Bench<'a> {
     options: &'a Options,
-    /// Where images and the C monitors lie.
+    /// The folder of images and C monitors.
     folder: PathBuf,
     plain: PathBuf,
     best: PathBuf,
 }
 
-/// Prepares everything, and measures row by row. `elsewhere` is a folder outside of the checkout.
+/// Builds what is measured, and measures row by row. `elsewhere` is a folder outside of the checkout.
 pub fn measure_all(options: &Options, elsewhere: &Path) -> Result<Vec<Row>> {
     eprintln!("bench: building what is measured");
     fs::create_dir_all(elsewhere)?;
@@ -67,7 +67,7 @@ impl<'a> Bench<'a> {
         let (plain, best) = (folder.join("plain"), folder.join("best"));
         let sources = options.root.join("bench/c");
         compile(&sources.join("plain.c"), &plain, &[])?;
-        // Without a dynamic linker, as flatland is built; with one where there is no other way.
+        // Link statically, as flatland is linked; dynamically if that fails.
         let source = sources.join("best.c");
         compile(&source, &best, &["-static"]).or_else(|_| compile(&source, &best, &[]))?;
         Ok(Self { options, folder, plain, best })
@@ -86,7 +86,7 @@ impl<'a> Bench<'a> {
         [(PLAIN, &*self.plain), (BEST, &*self.best), (OURS, &*self.options.flatland)].into_iter().chain(other)
     }
 
-    /// Each of them with this image.
+    /// Measures each of [`Self::monitors`] with this image.
     fn each<'b>(
         &'b self,
         image: &'b Path,
@@ -98,8 +98,8 @@ impl<'a> Bench<'a> {
             .collect()
     }
 
-    /// Everybody in turn, so that a machine whose speed drifts slows all of them; a first turn is not counted, because
-    /// files come into memory in it. `rounds` are those of a full run and of a quick one.
+    /// Measures all contenders in turns, so that a drift of the machine's speed affects all of them. A first turn is
+    /// not counted, because it loads files into memory. `rounds` are the numbers for a full run and for a quick one.
     fn in_turns(
         &self,
         id: &'static str,
@@ -133,7 +133,7 @@ impl<'a> Bench<'a> {
         self.beside_true("first-byte", title, [300, 60], images::ASK, time_to_first_byte)
     }
 
-    /// Beside a process that does nothing.
+    /// Measures the monitors, and beside them a process that does nothing.
     fn beside_true(
         &self,
         id: &'static str,
@@ -161,7 +161,7 @@ impl<'a> Bench<'a> {
         Ok(Row { demands: vec![at_most(0.65, PLAIN)], ..row })
     }
 
-    /// The plain monitor leaves the guest for each byte, and would take half a minute for as much as the others.
+    /// The plain monitor copies less: it has an exit for each byte, and would take half a minute for 4 MiB.
     fn copy(&self) -> Result<Row> {
         const BYTES: usize = 4 << 20;
         const PLAIN_BYTES: usize = 64 << 10;
@@ -182,7 +182,7 @@ impl<'a> Bench<'a> {
         Ok(Row { demands: vec![at_most(1.0 / 25.0, PLAIN), at_most(1.2, BEST)], ..row })
     }
 
-    /// How long a C monitor takes for a machine, in microseconds, where it makes so many.
+    /// The time that a C monitor takes for a machine, in microseconds, measured with `machines` of them.
     fn machine_in_c(program: &Path, image: &Path, machines: u32) -> Result<f64> {
         let seconds = time(Command::new(program).arg(image).arg(machines.to_string()))?;
         Ok(seconds * 1e6 / f64::from(machines))
@@ -248,8 +248,8 @@ impl<'a> Bench<'a> {
         self.in_turns("cold", title, "s", [1, 1], measures)
     }
 
-    /// What a longer conversation asks for more than a short one: what is done once does not count. The longer one has a
-    /// buffer of input more.
+    /// Counts the system calls that a longer conversation makes beyond those of a short one, so that calls made once
+    /// do not count. The longer one has one more buffer of input.
     fn system_calls(&self) -> Result<Row> {
         const BYTES: [usize; 2] = [4 << 10, 68 << 10];
         let title = "system calls of the conversation's thread, for a byte in and a byte out";

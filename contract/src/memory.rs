@@ -20,8 +20,9 @@ pub const DEFAULT_RAM_SIZE: u32 = 16 << 20;
 /// The size of a page in bytes. RAM is a whole number of pages.
 pub const PAGE_SIZE: u32 = 4096;
 
-/// The maximum size of RAM in bytes. The addresses above belong to the host: KVM needs some below 4 GiB for its own pages
-/// (KVM API 4.13, KVM_SET_TSS_ADDR), and an engine may have a page there that catches the processor's exceptions.
+/// The maximum size of RAM in bytes. The addresses above belong to the host: KVM needs some below 4 GiB for its own
+/// pages (KVM API 4.13, KVM_SET_TSS_ADDR), and an engine may have a page there that catches the processor's
+/// exceptions.
 pub const MAX_RAM_SIZE: u32 = 0xf000_0000;
 
 /// The default size of the stack in bytes: an eighth of RAM (2 MiB of 16), and at least a page.

@@ -1,8 +1,8 @@
 //! The I/O ports. Every transfer is one byte wide: `in` and `out` of a byte, `insb` and `outsb`, and each iteration of
 //! `rep insb` and `rep outsb` (SDM volume 1, chapter 20).
 //!
-//! A value of several bytes is read byte by byte, in any number of transfers. The byte after the last one is the first of
-//! a new value.
+//! A value of several bytes is read byte by byte, in any number of transfers. The byte after the last one is the first
+//! of a new value.
 
 /// The direction of a transfer, as the guest sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +14,10 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both.
+    /// Both directions.
     pub const ALL: [Self; 2] = [Self::In, Self::Out];
 
-    /// How a person is told of it: the instruction's name.
+    /// The instruction's name, for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::In => "in",
@@ -30,8 +30,8 @@ impl Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Port {
-    /// In: waits for the next byte of standard input. Reading past the end of input ends the run with status 0. Out: sends
-    /// a byte to standard output. The number is that of Bochs' and QEMU's debug console.
+    /// In: waits for the next byte of standard input. Reading past the end of input ends the run with status 0. Out:
+    /// sends a byte to standard output. The number is that of Bochs' and QEMU's debug console.
     Console = 0xe9,
     /// Out: sends a byte to standard error.
     Diagnostics = 0xea,
@@ -40,8 +40,8 @@ pub enum Port {
     InputReady = 0xeb,
     /// In: the memory layout, a [`Layout`](crate::memory::Layout).
     Layout = 0xec,
-    /// In: the arguments of the run: their size in bytes as a little-endian u32, and then these bytes. Each argument ends
-    /// with a zero byte.
+    /// In: the arguments of the run: their size in bytes as a little-endian u32, and then these bytes. Each argument
+    /// ends with a zero byte.
     Arguments = 0xed,
     /// In: the time, a [`Clock`](crate::Clock), taken when its first byte is read.
     Clock = 0xee,

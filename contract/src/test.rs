@@ -1,8 +1,8 @@
 //! Tests in the guest: how the host finds them in an ELF file, runs one, and learns that it has passed.
 //!
-//! Each test is a [`Record`] in the section [`SECTION`] of the ELF file, which is not loaded. The host starts the program
-//! in a fresh machine and answers at [`Port::Test`](crate::Port::Test) which function to call. A test has passed only if
-//! the program has sent the [`Order::token`] to that port and the run has then ended with status 0.
+//! Each test is a [`Record`] in the section [`SECTION`] of the ELF file, which is not loaded. The host starts the
+//! program in a fresh machine and answers at [`Port::Test`](crate::Port::Test) which function to call. A test has
+//! passed only if the program has sent the [`Order::token`] to that port and the run has then ended with status 0.
 
 /// The section of the ELF file with the records, one after the other.
 pub const SECTION: &str = ".flatland.tests";
@@ -10,8 +10,8 @@ pub const SECTION: &str = ".flatland.tests";
 /// The default time limit of a test, in seconds.
 pub const DEFAULT_TIME_LIMIT: u32 = 10;
 
-/// A test, as the ELF file has it: words of 32 bits, little-endian. `P` is a pointer to bytes and `F` a pointer to a
-/// function; both are addresses in the file.
+/// A test in the ELF file: words of 32 bits, little-endian. `P` is a pointer to bytes and `F` a pointer to a function;
+/// both are addresses in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Record<P, F> {
@@ -100,7 +100,7 @@ pub mod flag {
 pub struct Order {
     /// The test's [`Record::function`]; 0 if the run is no test.
     pub function: u32,
-    /// To be sent to the same port as a little-endian u32 when the test has passed.
+    /// The number that the guest sends to the same port, as a little-endian u32, when the test has passed.
     pub token: u32,
 }
 

@@ -1,14 +1,14 @@
 //! The console port: the host's standard input and output without a buffer.
 //!
-//! Most programs use [`io`](crate::io), which reads through a buffer. These functions do not see the bytes in that buffer,
-//! so a program should read either here or there.
+//! Most programs use [`io`](crate::io), which reads through a buffer. These functions do not see the bytes in that
+//! buffer, so a program should read either here or there.
 
 use flatland_contract::Port;
 
 use crate::port;
 
-/// Waits for the next byte of input. At the end of input the run ends with status 0; [`ready`] tells beforehand whether
-/// there is a byte.
+/// Waits for the next byte of input. At the end of input the run ends with status 0; [`ready`] tells beforehand
+/// whether there is a byte.
 pub fn read_byte() -> u8 {
     port::read_byte(Port::Console)
 }

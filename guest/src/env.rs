@@ -1,4 +1,4 @@
-//! What the program was called with. A bare machine has no environment variables and no folders.
+//! The program's name and arguments. A bare machine has no environment variables and no folders.
 
 use alloc::string::String;
 use alloc::vec::{self, Vec};
@@ -21,7 +21,7 @@ static __flatland_default_name: &str = "test";
 ///
 /// # Panics
 ///
-/// If an argument is no UTF-8, as with std: see [`args_bytes`].
+/// If an argument is not UTF-8, as with std: see [`args_bytes`].
 pub fn args() -> Args {
     let text = |argument| String::from_utf8(argument).expect("an argument is no UTF-8");
     let arguments: Vec<_> = args_bytes().into_iter().map(text).collect();

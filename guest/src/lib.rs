@@ -11,14 +11,14 @@
 //! }
 //! ```
 //!
-//! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place to the
-//! host's standard error, and ends the run with status 101. The runtime does not use paging, interrupts, or the x87, MMX
-//! and SSE units.
+//! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place
+//! to the host's standard error, and ends the run with status 101. The runtime does not use paging, interrupts, or the
+//! x87, MMX and SSE units.
 //!
-//! What a bare machine can have of std has the names and signatures of std: [`print!`] and the other macros, [`io`],
-//! [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the machine. The
-//! feature `alloc`, which is on by default, brings a heap and the crate `alloc`. They take no room in the image of a
-//! program that does not use them. [`prelude`] has `Vec`, `String` and what else a program with std need not import.
+//! The parts of std that a bare machine can have keep std's names and signatures: [`print!`] and the other macros,
+//! [`io`], [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the
+//! machine. The feature `alloc`, on by default, brings a heap and the crate `alloc`. They add nothing to the image of
+//! a program that does not use them. [`prelude`] has `Vec`, `String` and the other names that std imports by default.
 
 #![no_std]
 #![cfg_attr(test, no_main)]
@@ -47,7 +47,7 @@ pub mod time;
 
 pub use flatland_guest_macros::test;
 
-/// What std's prelude has and that of a `no_std` program lacks, and the macros that print.
+/// The names that std's prelude has and that of a `no_std` program lacks, and the macros that print.
 pub mod prelude {
     #[cfg(feature = "alloc")]
     pub use alloc::borrow::ToOwned;
@@ -63,7 +63,7 @@ pub mod prelude {
     pub use crate::{dbg, eprint, eprintln, print, println};
 }
 
-/// What the macros expand to uses these.
+/// Used by the code that the macros expand to.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::start::run;

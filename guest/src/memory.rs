@@ -1,10 +1,10 @@
 //! `memcpy`, `memmove`, `memset`, `memcmp` and `bcmp`, which the compiler calls to copy, fill and compare memory, by
 //! string instructions.
 //!
-//! The standard library for a bare target has them as loops of several instructions for each byte or word. There they are
-//! weak symbols, so these replace them. String instructions are faster everywhere: a processor moves whole cache lines,
-//! the soft engine runs one as a single operation, and a KVM that emulates instructions takes one step for each word
-//! instead of one for each instruction of the loop.
+//! The standard library for a bare target has them as loops of several instructions for each byte or word. There they
+//! are weak symbols, so these replace them. String instructions are faster everywhere: a processor moves whole cache
+//! lines, the soft engine runs one as a single operation, and a KVM that emulates instructions takes one step for each
+//! word instead of one for each instruction of the loop.
 //!
 //! DF is clear at every call, and must be clear on return (System V ABI for Intel386, "Registers").
 
@@ -20,8 +20,8 @@ const WORD: usize = 4;
 /// `len` bytes at `source` can be read, and `len` bytes at `destination` written.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(destination: *mut u8, source: *const u8, len: usize) -> *mut u8 {
-    // SAFETY: `rep movs` reads from ESI on and writes from EDI on, in all `len` bytes. LLVM reserves ESI, so it cannot be an
-    // operand: it is exchanged with one, and restored. The other operands are not `reg`, which can mean ESI.
+    // SAFETY: `rep movs` reads from ESI on and writes from EDI on, in all `len` bytes. LLVM reserves ESI, so it cannot
+    // be an operand: it is exchanged with one, and restored. The other operands are not `reg`, which can mean ESI.
     unsafe {
         asm!(
             "xchg esi, {source}",
@@ -52,8 +52,8 @@ unsafe extern "C" fn memmove(destination: *mut u8, source: *const u8, len: usize
         // SAFETY: the caller guarantees what `memcpy` requires.
         return unsafe { memcpy(destination, source, len) };
     }
-    // SAFETY: as in `memcpy`, but from the last byte down, with DF set until `cld`. First come the bytes that are no whole
-    // word. Then ESI and EDI point to the last byte of a word, and `movsd` needs the first.
+    // SAFETY: as in `memcpy`, but from the last byte down, with DF set until `cld`. First come the bytes that are no
+    // whole word. Then ESI and EDI point to the last byte of a word, and `movsd` needs the first.
     unsafe {
         asm!(
             "xchg esi, {last}",
@@ -101,8 +101,8 @@ unsafe extern "C" fn memset(destination: *mut u8, value: i32, len: usize) -> *mu
     destination
 }
 
-/// Compares `len` bytes as unsigned numbers. Returns a negative number, 0 or a positive number, as the left bytes are less,
-/// equal or greater.
+/// Compares `len` bytes as unsigned numbers. Returns a negative number, 0 or a positive number, as the left bytes are
+/// less, equal or greater.
 ///
 /// # Safety
 ///
@@ -110,8 +110,8 @@ unsafe extern "C" fn memset(destination: *mut u8, value: i32, len: usize) -> *mu
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, len: usize) -> i32 {
     let order: i32;
-    // SAFETY: `repe cmps` reads from ESI and EDI on, in all at most `len` bytes; ESI as in `memcpy`. If a word differs, its
-    // bytes are compared again. With a count of 0 `repe cmps` leaves the flags alone, so `cmp eax, eax` sets "equal" first.
+    // SAFETY: `repe cmps` reads from ESI and EDI on, in all at most `len` bytes; ESI as in `memcpy`. If a word
+    // differs, its bytes are compared again. With a count of 0 `repe cmps` keeps the flags: `cmp eax, eax` sets ZF.
     unsafe {
         asm!(
             "xchg esi, {left}",

@@ -25,7 +25,7 @@ fn on_panic(panic: &PanicInfo) -> ! {
         // Formatting the message panicked, and would again.
         diagnostics::write(b"\npanicked while saying why it panicked\n");
     } else {
-        // An error of the message's own formatting is not worth a second panic.
+        // Ignore an error of the message's own formatting: it must not cause a second panic.
         let _ = writeln!(Unbuffered, "guest {panic}");
     }
     process::exit(status::PANIC.into())

@@ -6,8 +6,8 @@ use flatland_contract::Port;
 
 /// Sends bytes to a port, in order.
 pub fn write(port: Port, bytes: &[u8]) {
-    // SAFETY: `rep outsb` reads ECX bytes from ESI on, which are the slice; DF is clear. LLVM reserves ESI, so it cannot be
-    // an operand: it is exchanged with one, and restored.
+    // SAFETY: `rep outsb` reads ECX bytes from ESI on, which are the slice; DF is clear. LLVM reserves ESI, so it
+    // cannot be an operand: it is exchanged with one, and restored.
     unsafe {
         asm!(
             "xchg esi, {start}",

@@ -16,7 +16,7 @@ pub struct Instant {
     since_start: Duration,
 }
 
-/// A time on the clock that people use.
+/// A time on the host's wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SystemTime {
     since_epoch: Duration,
@@ -39,7 +39,7 @@ impl Instant {
         Self { since_start: Duration::from_nanos(clock().elapsed) }
     }
 
-    /// How long it is since then.
+    /// The time since then.
     pub fn elapsed(&self) -> Duration {
         Self::now() - *self
     }
@@ -87,7 +87,7 @@ impl SystemTime {
         Self { since_epoch: Duration::from_nanos(clock().unix_time) }
     }
 
-    /// How long it is since then.
+    /// The time since then.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ arithmetic!(Instant);
 arithmetic!(SystemTime);
 
 impl SystemTimeError {
-    /// How much later it is.
+    /// How much later the time is that was expected to be earlier.
     pub fn duration(&self) -> Duration {
         self.0
     }

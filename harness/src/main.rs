@@ -1,7 +1,7 @@
-//! `flatland-test`: runs the tests in guest programs, each in a machine as fresh as the first one.
+//! `flatland-test`: runs the tests in guest programs, each in a machine in its initial state.
 //!
-//! The command line is options of the machine, a list of ELF files, and after a `--` the options of libtest, as with `cargo
-//! test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
+//! The command line has options of the machine, a list of ELF files, and after a `--` the options of libtest, as with
+//! `cargo test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
 
 mod suite;
 
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         }
     };
     let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
-    // In the names of tests a program has none, as in its paths.
+    // The names of tests have underscores where a program's name has hyphens.
     for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
         *name = name.replace('-', "_");
     }
@@ -70,9 +70,9 @@ fn main() -> ExitCode {
 /// The command line.
 struct Command {
     engine: EngineChoice,
-    /// What the machines have.
+    /// The RAM of the machines.
     ram: MemoryMap,
-    /// Whether a filter that no test passes is a mistake.
+    /// Whether a filter that matches no test is an error.
     some: bool,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
@@ -112,7 +112,7 @@ fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Res
     text.parse().map_err(|error| format!("{option} `{text}` is {error}"))
 }
 
-/// The engine that all tests run on: what can be used is asked once, and not said for each test.
+/// Chooses the engine for all tests. The check runs once, so a fallback is reported once and not for each test.
 fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
     let (_, fell_back) =
         engine.open(MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
@@ -136,7 +136,7 @@ fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<T
 }
 
 thread_local! {
-    /// The machine in which this thread has run its last test, and whose that was.
+    /// The machine that ran this thread's last test, and the suite it belongs to.
     static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
 }
 
@@ -158,7 +158,7 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
         suite.run(test, &mut machine, Paint::for_standard_error())?;
     MACHINE.set(Some((suite.clone(), machine)));
     if no_capture {
-        // Nobody is left to tell if that fails.
+        // A write error cannot be reported anywhere.
         let _ = io::stdout().write_all(&output);
         let _ = io::stderr().write_all(&diagnostics);
     }
@@ -180,6 +180,6 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
 }
 
 fn say(message: &str) {
-    // Nobody is left to tell if that fails.
+    // A write error cannot be reported anywhere.
     let _ = writeln!(io::stderr(), "flatland: {message}");
 }

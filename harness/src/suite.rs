@@ -1,6 +1,6 @@
-//! Tests in the guest: found in an ELF file without running it, and each run in a machine as fresh as the first one.
+//! Tests in the guest: finds them in an ELF file without running it, and runs each in a machine in its initial state.
 //!
-//! What a test is, where it stands and when it has passed is the contract's: `flatland_contract::test`.
+//! `flatland_contract::test` defines the records of tests, and when a test has passed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub struct Suite {
     tests: Vec<Test>,
 }
 
-/// A machine that runs one test of a [`Suite`] after the other. Each finds it as a fresh one, in registers, RAM and ports: only
-/// putting it back takes a small part of the time.
+/// A machine that runs the tests of a [`Suite`] one after another. Each test finds registers, RAM and ports in their
+/// initial state. Restoring that state takes a small part of the time that a new machine takes.
 #[derive(Debug)]
 pub struct TestMachine {
     machine: Machine,
@@ -35,15 +35,15 @@ pub struct TestMachine {
 pub struct Test {
     /// Its path, as in `answer::tests::the_answer`.
     pub name: String,
-    /// The file that it stands in.
+    /// The source file.
     pub file: String,
-    /// The line.
+    /// The line of the source file.
     pub line: u32,
     /// What it must do to pass.
     pub expected: Expected,
-    /// Why it runs only when asked for, if it does; it may not say why.
+    /// If the test runs only on request: the reason, which may be empty.
     pub ignored: Option<String>,
-    /// How long it may take.
+    /// The time limit.
     pub time_limit: Duration,
     function: u32,
 }
@@ -51,26 +51,26 @@ pub struct Test {
 /// What a test must do to pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Come to its end.
+    /// Run to its end.
     Completion,
-    /// Panic, with this in the message.
+    /// Panic with a message that contains this text.
     Panic(String),
 }
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Nothing if it passed, or why it did not.
+    /// `None` if the test passed, or else the reason.
     pub failure: Option<String>,
-    /// What is to be seen of a failure, in lines: the fault, the calls that led to it. It may be nothing.
+    /// The report of a failure, in lines: the fault, and the calls that led to it. It may be empty.
     pub details: String,
-    /// What it sent to the console.
+    /// The bytes that the test sent to the console.
     pub output: Vec<u8>,
-    /// What it sent to diagnostics: a panic's message, for one.
+    /// The bytes that the test sent to diagnostics, such as a panic's message.
     pub diagnostics: Vec<u8>,
 }
 
-/// Why there are no tests to run.
+/// Why a suite cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
     /// The ELF file cannot be read.
@@ -79,7 +79,7 @@ pub enum SuiteError {
     /// The program does not fit the machine.
     #[error(transparent)]
     Memory(#[from] MemoryMapError),
-    /// The records are not what the contract says.
+    /// The records do not have the contract's format.
     #[error(
         "the tests in `{0}` are not of this version's form: build it again with `cargo xtask test --guest`"
     )]
@@ -87,7 +87,7 @@ pub enum SuiteError {
 }
 
 impl Suite {
-    /// The tests in this ELF file, in machines with this RAM. A program without tests has none.
+    /// Opens the tests in an ELF file, for machines with this RAM. A program without tests is an empty suite.
     pub fn open(elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
         let program =
             Program::open_for(elf, ram.ram()).map_err(|error| SuiteError::Program(elf.into(), error))?;
@@ -96,17 +96,17 @@ impl Suite {
         Ok(Self { program, memory_map, tests })
     }
 
-    /// What lies where in RAM: a test's processor is made with it.
+    /// The memory map, which a processor for [`Self::machine`] is opened with.
     pub fn memory_map(&self) -> &MemoryMap {
         &self.memory_map
     }
 
-    /// The tests, in the order of their files.
+    /// The tests, sorted by file and line.
     pub fn tests(&self) -> &[Test] {
         &self.tests
     }
 
-    /// A machine for one test after the other, on a fresh processor with [`Self::memory_map`].
+    /// Makes a machine for the suite's tests, of a fresh processor with [`Self::memory_map`].
     pub fn machine(&self, processor: Box<dyn Engine + Send>) -> Result<TestMachine, EngineError> {
         let mut machine = Machine::new(processor, self.program.image(), Streams::none())
             .expect("the image fits the RAM that it was opened for");
@@ -114,8 +114,8 @@ impl Suite {
         Ok(TestMachine { machine, start })
     }
 
-    /// Runs a test in a machine of this suite, which is put back to its start for it. After an error the machine is of no
-    /// more use.
+    /// Restores a machine of this suite to its initial state, and runs a test in it. After an error the machine must
+    /// not be used again.
     pub fn run(&self, test: &Test, machine: &mut TestMachine, paint: Paint) -> Result<Report, RunError> {
         let TestMachine { machine, start } = machine;
         machine.restore(start, Streams::none())?;
@@ -142,7 +142,7 @@ impl Suite {
         Ok(Report { failure, details, output: machine.streams().output.bytes().to_vec(), diagnostics })
     }
 
-    /// Why a test that ended like this has not passed.
+    /// Why a test that ended like this has not passed; `None` if it has.
     fn failure(&self, test: &Test, outcome: &Outcome, complete: bool, diagnostics: &[u8]) -> Option<String> {
         let too_early = "before the test was through";
         let reason = match (outcome, &test.expected) {
@@ -165,7 +165,7 @@ impl Suite {
             (Outcome::Stopped(Stop::TimeLimit(limit), _), _) => {
                 format!("took longer than {} s", limit.as_secs_f64(),)
             }
-            // The report says the rest of both.
+            // `run` completes this text and the time limit's.
             (Outcome::Fault(_), _) => "ended with a fault".into(),
             _ => "was stopped from outside: run it again".into(),
         };
@@ -177,7 +177,7 @@ fn test_port(machine: &mut Machine) -> &mut devices::Test {
     machine.device().expect("every machine has one")
 }
 
-/// The tests that these records describe, with their texts in the image.
+/// Parses test records, whose texts are in the image. `None` if they are malformed.
 fn tests(records: &[u8], image: &Image) -> Option<Vec<Test>> {
     let (records, rest) = records.as_chunks::<{ size_of::<Record<u32, u32>>() }>();
     let tests: Option<Vec<_>> = records.iter().map(|record| test(record, image)).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds what is measured, and calls what measures.
+//! `cargo xtask bench`: builds the programs to measure, and calls flatland-bench.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -7,9 +7,9 @@ use std::process::Command;
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, run};
 
-/// Builds everything as people get it, and becomes the program that measures it.
+/// Builds everything as users get it, and replaces this process by flatland-bench.
 pub fn bench(workspace: &Workspace, options: &[OsString]) -> Result<()> {
-    // The checkout is measured, whatever crate of a guest's this is called in.
+    // Measure the checkout, even if called in a guest's crate elsewhere.
     let workspace = &workspace.alone();
     guest::build(workspace, &["cat"], Profile::Release)?;
     let flatland = run::build_host(workspace)?;

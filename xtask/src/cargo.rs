@@ -1,4 +1,4 @@
-//! Calling cargo from a program that cargo itself started.
+//! Calls cargo from a program that cargo itself started.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
@@ -11,23 +11,23 @@ use crate::{Result, Workspace};
 
 static IS_OFFLINE: AtomicBool = AtomicBool::new(false);
 
-/// How a command is called that may download what is missing.
+/// For messages: how to call a command so that it may download what is missing.
 pub const ONLINE: &str = "without --offline and CARGO_NET_OFFLINE";
 
-/// From now on nothing is downloaded.
+/// Forbids downloads from now on.
 pub fn go_offline() {
     IS_OFFLINE.store(true, Ordering::Relaxed);
 }
 
-/// Whether nothing may be downloaded: cargo's setting `net.offline`, or an option of ours.
+/// Whether downloads are forbidden: by cargo's setting `net.offline`, or by the option `--offline`.
 pub fn is_offline() -> bool {
     IS_OFFLINE.load(Ordering::Relaxed)
         || env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true")
 }
 
-/// Variables that cargo sets for the programs it runs, and only for them (The Cargo Book, "Environment
-/// variables"). Handed on, they would be taken for a person's settings, and a build script that looks at one
-/// would be run again. What people set themselves, such as CARGO_HOME or CARGO_TERM_COLOR, is handed on.
+/// Whether cargo sets this variable for the programs it runs, and only for them (The Cargo Book, "Environment
+/// variables"). If passed on, such variables would be taken for the user's settings, and build scripts that read them
+/// would run again. Variables that users set, such as CARGO_HOME or CARGO_TERM_COLOR, are passed on.
 fn is_cargos_own(name: &str) -> bool {
     const NAMES: [&str; 6] = [
         "CARGO_MANIFEST_DIR",
@@ -43,8 +43,8 @@ fn is_cargos_own(name: &str) -> bool {
         || NAMES.contains(&name)
 }
 
-/// Prepares a call of cargo in this folder, without the traces of the cargo that called us. The
-/// toolchain stays the same one: rustup's choice is handed on in RUSTUP_TOOLCHAIN.
+/// Prepares a call of cargo in this folder, without the variables of the cargo that called this program. The toolchain
+/// stays the same: rustup's choice is passed on in RUSTUP_TOOLCHAIN.
 pub fn cargo(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(folder);
@@ -66,8 +66,8 @@ pub fn host_cargo(workspace: &Workspace, arguments: impl IntoIterator<Item = imp
     command
 }
 
-/// Runs a build, and hands on what cargo says to standard error except for the lines that say nothing:
-/// a build with nothing to do is silent. Returns the programs that were built, if cargo was asked to say.
+/// Runs a build and passes on cargo's standard error, except for lines without information: a build with nothing to do
+/// is silent. Returns the paths of the programs that were built, if the command asks for messages in JSON.
 pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
     if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
         command.env("CARGO_TERM_COLOR", "always");
@@ -89,7 +89,7 @@ pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
         let text = String::from_utf8_lossy(&line);
         is_missing |= is_offline() && text.contains("--offline");
         if !says_nothing(&text) {
-            // If nobody reads it, the build is worth finishing all the same.
+            // Finish the build even if standard error is closed.
             let _ = io::stderr().write_all(&line);
         }
         line.clear();
@@ -107,19 +107,19 @@ pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
     Ok(executables(&messages.unwrap_or_default()))
 }
 
-/// The programs in cargo's messages in JSON (The Cargo Book, "External tools"). The only thing wanted of them
-/// does not make up for a JSON parser that everybody compiles.
+/// Finds the paths of programs in cargo's JSON messages (The Cargo Book, "External tools"). A JSON parser is not worth
+/// its compile time for this one field.
 fn executables(messages: &str) -> Vec<PathBuf> {
     let paths = messages.split("\"executable\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
     paths.map(|(path, _)| path.replace("\\\\", "\\").into()).collect()
 }
 
-/// Runs a command whose output is for the person.
+/// Prints a command and runs it with its output unchanged.
 pub fn show_and_run(command: Command) -> Result<()> {
     show_and(command, Command::status)
 }
 
-/// Runs a command in this way, after it was shown.
+/// Prints a command and runs it by `run`.
 pub fn show_and(
     mut command: Command,
     run: impl FnOnce(&mut Command) -> io::Result<ExitStatus>,
@@ -133,14 +133,14 @@ pub fn show_and(
     }
 }
 
-/// A line of cargo's that it prints for every build, or that two builds side by side cause.
+/// Whether cargo prints this line for every build, or because two builds run at once.
 fn says_nothing(line: &str) -> bool {
     let plain = without_colors(line);
     let line = plain.trim_start();
     line.starts_with("Finished `") || line.starts_with("Blocking waiting for file lock on package cache")
 }
 
-/// Takes out the escape sequences that set colors (ECMA-48, SGR).
+/// Removes the escape sequences that set colors (ECMA-48, SGR).
 pub fn without_colors(line: &str) -> String {
     let mut pieces = line.split("\x1b[");
     let mut plain = pieces.next().unwrap_or_default().to_owned();
@@ -150,7 +150,7 @@ pub fn without_colors(line: &str) -> String {
     plain
 }
 
-/// A word as it can be pasted into a shell.
+/// Quotes a word so that it can be pasted into a shell.
 pub fn quote(word: &OsStr) -> String {
     let word = word.to_string_lossy().into_owned();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
@@ -161,7 +161,7 @@ pub fn quote(word: &OsStr) -> String {
     }
 }
 
-/// The command as it can be pasted into a shell.
+/// The command in a form that can be pasted into a shell.
 fn show(command: &Command) -> String {
     let mut words = Vec::new();
     if let Some(folder) = command.get_current_dir() {

@@ -13,10 +13,10 @@ use crate::guest::{Profile, build_std, guest_cargo};
 use crate::options::GuestTests;
 use crate::{Result, Workspace, build, guest_tests, run};
 
-/// Runs the tests of the whole project, or those that take little time: the host's, which need the guest programs, and
-/// the guest's. Says in the end how many there were.
+/// Runs all tests of the project, or the quick ones: the host's, which need the guest programs, and the guest's.
+/// Prints their number at the end.
 pub fn test(workspace: &Workspace, quick: bool, arguments: &[OsString]) -> Result<()> {
-    // Unit tests, and what everything else is built on.
+    // Unit tests, and the tests of the contract, on which everything else is built.
     const QUICK: [&str; 4] = ["--lib", "--bins", "--test", "contract"];
     let start = Instant::now();
     let (mut host, mut guest) = (Tally::default(), Tally::default());
@@ -50,7 +50,7 @@ fn test_all(
         eprintln!(
             "xtask: the tests that are about KVM itself are left out, and others use the soft engine: {why}"
         );
-        // What the tests ask: see host/tests/common.
+        // The tests read this variable: see host/tests/common.
         command.env("FLATLAND_TEST_WITHOUT_KVM", why);
     }
     let dashes = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
@@ -59,7 +59,7 @@ fn test_all(
         command.args(begin.into_iter().chain(["--color", "always"]));
     }
     show_and(command, |command| host.count(command))?;
-    // Options of cargo's own choose among the host's tests.
+    // Options of cargo choose among the host's tests, so the guest's are left out.
     if arguments[..dashes].iter().any(|argument| argument.as_encoded_bytes().starts_with(b"-")) {
         return Ok(());
     }
@@ -77,7 +77,7 @@ fn test_all(
     }
 }
 
-/// How many tests there were, as libtest says it for each program of tests.
+/// The number of tests, summed over the result lines that libtest prints for each test program.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: u64,
@@ -98,7 +98,7 @@ impl Tally {
         self.passed + self.failed + self.ignored == 0
     }
 
-    /// Runs a command, hands on what it prints, and counts the tests.
+    /// Runs a command, passes on its output, and counts the tests.
     fn count(&mut self, command: &mut Command) -> io::Result<ExitStatus> {
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut output = child.stdout.take().expect("it is piped");
@@ -110,7 +110,7 @@ impl Tally {
                 break;
             }
             text.extend_from_slice(&buffer[..len]);
-            // Tests are worth running to their end where nobody reads along.
+            // Finish the tests even if standard output is closed.
             let _ = io::stdout().write_all(&buffer[..len]).and_then(|()| io::stdout().flush());
         }
         self.add(&without_colors(&String::from_utf8_lossy(&text)));
@@ -131,10 +131,10 @@ impl Tally {
     }
 }
 
-/// Runs all of the differential tests, of which [`test()`] runs a quick slice, and shows their numbers: those against
-/// KVM and this processor, or those against Unicorn, which nothing else runs.
+/// Runs all differential tests and shows their numbers; [`test()`] runs a quick part. With `unicorn`, runs those
+/// against Unicorn, which no other command runs; otherwise those against KVM and this processor.
 pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
-    // The module of host/tests/differential, and how many cases it has.
+    // Modules of host/tests/differential, and the number of cases of each.
     const PARTS: [(&str, &str); 5] = [
         ("on_purpose", "1"),
         ("processor", "20000"),
@@ -142,12 +142,12 @@ pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
         ("random_streams", "1000"),
         ("random_bytes", "100000"),
     ];
-    /// The first of them are not about Unicorn.
+    /// The number of parts at the beginning that have no tests against Unicorn.
     const WITHOUT_UNICORN: usize = 2;
     for (part, cases) in PARTS.into_iter().skip(if unicorn { WITHOUT_UNICORN } else { 0 }) {
         let arguments =
             ["test", "--release", "--workspace", "--test", "differential", part, "--", "--nocapture"];
-        // They are `#[ignore]`d.
+        // The tests against Unicorn are `#[ignore]`d.
         let arguments = arguments.into_iter().chain(unicorn.then_some("--ignored"));
         let mut command = host_cargo(workspace, arguments);
         command.env("FLATLAND_CASES", cases);
@@ -156,7 +156,7 @@ pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
     Ok(())
 }
 
-/// Why KVM cannot be used here, as the machine itself says when it is to run one `hlt` on it.
+/// Why KVM cannot be used here, if it cannot: flatland's own message when it is to run one `hlt` on KVM.
 fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     const HLT: [u8; 1] = [0xf4];
     let flatland = run::build_host(workspace)?;
@@ -181,16 +181,17 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     }
 }
 
-/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, what the program needs, and
-/// all.
+/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, what the program needs,
+/// and all.
 const FEATURES: [&str; 8] =
     ["", "gdb", "kvm", "report", "symbols", "trace", "gdb,report,trace", "gdb,kvm,report,symbols,trace"];
 
-/// Checks that the crate `flatland` builds without warnings with each combination of [`FEATURES`], and that the host needs
-/// neither KVM nor Linux: without its feature `kvm`, and for other systems, whose standard library is built from source
-/// like the guest's. Nothing is linked, so no other tools are needed.
+/// Checks that the crate `flatland` builds without warnings with each combination of [`FEATURES`]. Checks that the
+/// host needs neither KVM nor Linux: builds it without its feature `kvm`, and for other systems. The standard library
+/// of these is built from source like the guest's. Nothing is linked, so no other tools are needed.
 pub fn portability(workspace: &Workspace) -> Result<()> {
-    // What is for Linux, or asks for KVM: the rest of the workspace is the host's library and what that is made of.
+    // Excludes the packages that need Linux or KVM. The rest of the workspace is the host's library and its
+    // dependencies.
     const HOST: [&str; 7] =
         ["--workspace", "--exclude", "xtask", "--exclude", "flatland-test", "--exclude", "flatland-bench"];
     const WITHOUT_KVM: [&str; 5] = ["--no-default-features", "--all-targets", "--", "-D", "warnings"];
@@ -211,8 +212,8 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
         build_std(workspace, &mut command)?;
         show_and_run(command)?;
     }
-    // The software processor alone, where there is no standard library: for a browser, and for a bare processor of
-    // another kind. The guest program `nested` runs it on ours.
+    // Builds the software processor alone, without the standard library: for a browser, and for another bare
+    // processor. The guest program `nested` runs it on Flatland's.
     for target in ["wasm32-unknown-unknown", "aarch64-unknown-none"] {
         let mut command = host_cargo(workspace, ["build", "--package", "flatland-soft"]);
         command.args(["-Zbuild-std=core,alloc", "--target", target]);
@@ -223,8 +224,8 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Checks formatting, clippy and documentation, of the host's workspace and of the guest's crate; of a crate elsewhere
-/// alone.
+/// Checks formatting, clippy and documentation of the host's workspace and of the guest's crate. For a crate
+/// elsewhere, checks only that crate.
 pub fn lint(workspace: &Workspace) -> Result<()> {
     const NO_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
     let run = |mut command: Command| {

@@ -1,4 +1,4 @@
-//! `cargo xtask gdb`: a guest program on the machine, and gdb at it.
+//! `cargo xtask gdb`: runs a guest program and attaches gdb to it.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,23 +13,25 @@ use crate::guest::Profile;
 use crate::run::{self, Built};
 use crate::{Result, Workspace};
 
-/// What `cargo xtask gdb` is asked for.
+/// The options of `cargo xtask gdb`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Where the guest's input comes from.
+    /// The file with the guest's input; /dev/null if `None`.
     pub input: Option<PathBuf>,
-    /// Where its output goes.
+    /// The file or terminal for the guest's output; target/guest/NAME.output if `None`.
     pub output: Option<PathBuf>,
-    /// What is for gdb itself: `--batch` and `-x FILE`.
+    /// gdb's own options: `--batch` and `-x FILE`.
     pub gdb: Vec<OsString>,
-    /// What is for `flatland`.
+    /// Options of `flatland`.
     pub flatland: Vec<OsString>,
 }
 
-/// Builds a guest program and the machine, starts it, and becomes gdb, which is at the program's `main` then.
+/// Builds a guest program and flatland, starts flatland, and replaces this process by gdb, which stops at the
+/// program's `main`.
 pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &Options) -> Result<()> {
     let debugger = find_gdb()?;
-    // In guest/ the runtime, which is optimized, has the same profile as the programs (guest/Cargo.toml).
+    // In guest/, the programs have the optimized profile of the runtime (guest/Cargo.toml). For gdb they are built
+    // without optimization.
     let profile = match profile {
         Profile::Dev if !workspace.is_elsewhere() => Profile::Debugger,
         profile => profile,
@@ -45,21 +47,21 @@ pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
         .current_dir(&folder)
         .stdin(input(&folder, options.input.as_deref())?)
         .stdout(output(workspace, &folder, &built, options.output.as_deref())?)
-        // Ctrl-C is for gdb, which interrupts the guest.
+        // A process group of its own, so that Ctrl-C at the terminal goes only to gdb, which interrupts the guest.
         .process_group(0);
     let mut machine = machine.spawn().map_err(|error| {
         format!("cannot run {} ({error}): remove it and build again", built.flatland.display())
     })?;
     if let Some(status) = wait_for(&socket.path, &mut machine)? {
-        // It has said why.
+        // flatland has printed the reason.
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         drop(socket);
         process::exit(code);
     }
     let mut command = Command::new(&debugger);
     command.arg("-quiet").current_dir(&folder);
-    // A function that is not there is no question to be asked. And gdb finds those that exist inlined only, as `main`
-    // mostly does, when it has read all there is.
+    // If a function does not exist, do not ask whether to set a pending breakpoint. Read all symbols: otherwise gdb
+    // does not find functions that exist only inlined, as `main` mostly does.
     let begin =
         ["set pagination off", "set breakpoint pending off", "maint expand-symtabs"].map(String::from);
     let connect = format!("target remote {}", socket.path.display());
@@ -69,7 +71,7 @@ pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     }
     command.arg("-x").arg(socket.write_script()?);
     let end = ["continue", "set breakpoint pending auto", "set pagination on"].map(String::from);
-    // Nobody else is left to do it.
+    // gdb removes the socket's folder, because it replaces this process.
     let clean_up = format!("shell rm -r '{}'", socket.folder().display());
     for line in [&clean_up].into_iter().chain(&end) {
         command.args(["-ex", line]);
@@ -79,7 +81,7 @@ pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     Err(format!("cannot run {} ({error}): install gdb again", debugger.display()))
 }
 
-/// The debugger: the one that the variable GDB names, or `gdb`.
+/// Finds the debugger: the one that the variable GDB names, or `gdb`.
 fn find_gdb() -> Result<PathBuf> {
     let name = env::var_os("GDB").unwrap_or_else(|| "gdb".into());
     match Command::new(&name).arg("--version").stdin(Stdio::null()).output() {
@@ -92,7 +94,7 @@ fn find_gdb() -> Result<PathBuf> {
     }
 }
 
-/// A socket that nobody else can reach, in a folder of its own.
+/// A socket in a folder of its own, which other users cannot enter.
 struct Socket {
     path: PathBuf,
 }
@@ -100,7 +102,7 @@ struct Socket {
 impl Socket {
     fn new() -> Result<Self> {
         let folder = env::temp_dir().join(format!("flatland-gdb-{}", process::id()));
-        // What a process of the same number has left behind.
+        // Remove what an earlier process with the same ID has left behind.
         let _ = fs::remove_dir_all(&folder);
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(|error| {
             format!("cannot make {} ({error}): name a folder for it in the variable TMPDIR", folder.display())
@@ -112,7 +114,7 @@ impl Socket {
         self.path.parent().expect("it lies in a folder")
     }
 
-    /// Where the compiler has left no `main`, as it is a part of its caller, that one is stopped at.
+    /// Writes a script for gdb: if there is no `main`, because the compiler has inlined it, stop at its caller.
     fn write_script(&self) -> Result<PathBuf> {
         const SCRIPT: &str = "if $_isvoid($bpnum)\n  tbreak __flatland_main\nend\n";
         let path = self.folder().join("main.gdb");
@@ -129,7 +131,7 @@ impl Drop for Socket {
     }
 }
 
-/// Waits until the machine can be connected to. Its status, if it ends instead.
+/// Waits until flatland listens on the socket. Returns its exit status if it ends instead.
 fn wait_for(socket: &Path, machine: &mut Child) -> Result<Option<ExitStatus>> {
     loop {
         if socket.exists() {
@@ -150,7 +152,7 @@ fn input(folder: &Path, path: Option<&Path>) -> Result<Stdio> {
         .map_err(|error| format!("cannot read --input `{}` ({error}): check the path", path.display()))
 }
 
-/// A file, or another terminal. gdb has this one.
+/// Opens the file or terminal for the guest's output. The current terminal is gdb's.
 fn output(workspace: &Workspace, folder: &Path, built: &Built, path: Option<&Path>) -> Result<Stdio> {
     let (path, is_ours) = match path {
         Some(path) => (folder.join(path), false),

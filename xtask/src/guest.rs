@@ -1,4 +1,4 @@
-//! Building guest programs: the bare target, the standard library's source, and flat images.
+//! Builds guest programs for the bare target, with the standard library from source, and makes flat images of them.
 
 use std::env::{self, consts};
 use std::fs;
@@ -12,7 +12,7 @@ use flatland_elf::{Elf, ElfError, remove_dropped};
 use crate::cargo::{self, cargo};
 use crate::{Result, Workspace, programs, rust_source};
 
-/// What a machine has for a program where nobody asks for another size: below the stack, and the guard there.
+/// The RAM for a program in a machine of default size, in bytes: all that is below the stack and its guard.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
 
 /// How a guest program is built.
@@ -20,14 +20,14 @@ const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_S
 pub enum Profile {
     /// cargo's `dev`: overflow checks, quick to build.
     Dev,
-    /// The same for a debugger: the program itself is not optimized, so that each of its functions and lines is there.
+    /// `dev` for a debugger: the program itself is not optimized, so that each of its functions and lines is there.
     Debugger,
     /// cargo's `release`: small.
     Release,
 }
 
 impl Profile {
-    /// The folder that cargo builds it in.
+    /// The name of cargo's folder for this profile.
     fn folder(self) -> &'static str {
         match self {
             Profile::Dev | Profile::Debugger => "debug",
@@ -36,8 +36,8 @@ impl Profile {
     }
 }
 
-/// A call of cargo for the guest's crate: what guest/.cargo/bare.toml asks for, made possible. A crate elsewhere has
-/// no such settings of its own, because they would be applied to xtask's own build too.
+/// Prepares a call of cargo for the guest's crate, with the settings of guest/.cargo/bare.toml. A crate elsewhere does
+/// not have these settings itself, because cargo would apply them to xtask's build too.
 pub fn guest_cargo(workspace: &Workspace, subcommand: &str, arguments: &[&str]) -> Result<Command> {
     let mut command = cargo(workspace.guest(), [subcommand]);
     if workspace.is_elsewhere() {
@@ -45,27 +45,27 @@ pub fn guest_cargo(workspace: &Workspace, subcommand: &str, arguments: &[&str]) 
     }
     command.args(arguments);
     build_std(workspace, &mut command)?;
-    // A person's settings for programs of their own machine mean nothing on a bare one.
+    // The user's setting is for programs of this machine. Guests have their own target.
     command.env_remove("CARGO_BUILD_TARGET");
-    // Where the images are looked for.
+    // `build` takes the programs from there.
     command.env("CARGO_TARGET_DIR", cargo_target(workspace));
     Ok(command)
 }
 
 /// Lets a call of cargo build the standard library from its source.
 pub fn build_std(workspace: &Workspace, command: &mut Command) -> Result<()> {
-    // That is unstable, and so is a target that is a file; this variable allows it on a stable compiler, for this
-    // one build. Rust in the Linux kernel is built the same way.
+    // Building the standard library is unstable, and so is a target given as a file. This variable allows both on a
+    // stable compiler, for this build only. Rust in the Linux kernel is built the same way.
     command.env("RUSTC_BOOTSTRAP", "1");
     if let Some(library) = rust_source::find(workspace)? {
-        // cargo's own way to name another source of the standard library, meant for its tests.
+        // Names another source of the standard library. cargo has this variable for its own tests.
         command.env("__CARGO_TESTS_ONLY_SRC_ROOT", library);
     }
     Ok(())
 }
 
-/// Builds these programs and leaves their flat images and ELF files in target/guest. What has not changed
-/// is not written. Returns a sentence about each program that does not fit a machine as it is by default.
+/// Builds these programs and writes their flat images and ELF files to target/guest. Unchanged files are not written.
+/// Returns a message for each program that does not fit a machine of default size.
 pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<Vec<String>> {
     let features = features(workspace)?;
     let (with_a_feature, plain): (Vec<&str>, Vec<&str>) =
@@ -73,8 +73,8 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     if !plain.is_empty() {
         build_programs(workspace, &plain, None, profile)?;
     }
-    // Each by itself, as when it is the only one that is asked for: what cargo has built once is then there, the
-    // same to the byte, and no program's dependencies have features that another one asks for.
+    // Build each of these by itself, as if it were the only one asked for. So cargo reuses earlier builds, images are
+    // the same to the byte, and no program's dependencies have features that another program asks for.
     for name in with_a_feature {
         build_programs(workspace, &[name], Some(name), profile)?;
     }
@@ -94,10 +94,10 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     Ok(large)
 }
 
-/// Builds the guest's tests: of the program, or the file of tests, that the filter begins with, if that has any; and
-/// otherwise of all of them. Returns their ELF files, each with its flat image beside it.
+/// Builds the guest's tests. If the filter begins with the name of a program or test file that has tests, builds only
+/// that one. Returns the ELF files, each with its flat image beside it.
 pub fn build_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Vec<PathBuf>> {
-    // Without all features, cargo would leave out the programs that need one, and nobody would know.
+    // Without all features, cargo would silently leave out the programs that need one.
     const BUILD: [&str; 4] = ["--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
     let build = |target: &[&str]| {
         let built = call_cargo(workspace, "test", &[&BUILD, target].concat())?;
@@ -112,13 +112,13 @@ pub fn build_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Vec<Pa
     build(&[])
 }
 
-/// Whether a program that was built for its tests has any.
+/// Whether a program that was built for its tests has any tests.
 fn has_tests(path: &Path) -> bool {
     let file = fs::read(path).unwrap_or_default();
     Elf::parse(&*file).and_then(|elf| elf.section(SECTION)).is_ok_and(|section| section.is_some())
 }
 
-/// What cargo calls the program, or the file of tests, that a test's path begins with.
+/// cargo's option and name for the program or test file that a test's path begins with.
 fn named_target(workspace: &Workspace, path: &str) -> Option<(&'static str, String)> {
     let first = path.split("::").next().unwrap_or_default().replace('-', "_");
     let is_it = |name: &String| name.replace('-', "_") == first;
@@ -131,18 +131,19 @@ fn named_target(workspace: &Workspace, path: &str) -> Option<(&'static str, Stri
     program.map(|name| ("--bin", name)).or_else(|| Some(("--test", file()?)))
 }
 
-/// Makes the flat image of a program that cargo has built for its tests. Returns its ELF file.
+/// Makes the flat image of a program that cargo has built for its tests. Returns the path of the ELF file.
 pub fn test_image(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
     let folder = workspace.images().join("tests");
     fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make {} ({error}): make room", folder.display()))?;
-    // cargo's own name, with its hash: a program and a file of tests may have the same.
+    // Keep cargo's file name with its hash, because a program and a test file may have the same name.
     let elf = folder.join(built.file_name().unwrap_or_default()).with_added_extension("elf");
     write_image(built, &elf, &elf.with_extension("bin"))?;
     Ok(elf)
 }
 
-/// Makes the flat image of an ELF file, and a copy of the file without what it says of dropped functions. Returns the end of what the program takes of RAM.
+/// Makes the flat image of an ELF file, and a copy of the ELF file without debug information of discarded functions.
+/// Returns the end of the RAM that the program takes.
 pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u64> {
     let mut elf =
         fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
@@ -180,10 +181,11 @@ fn build_programs(
     }
 }
 
-/// A build of the guest's, which says in the end what may have been wrong with it.
+/// Runs a build of the guest's crate. If it fails and the user has set flags for the compiler, the error names them as
+/// a possible cause.
 fn call_cargo(workspace: &Workspace, subcommand: &str, arguments: &[&str]) -> Result<Vec<PathBuf>> {
-    // A person's flags reach guests as they reach all that cargo builds. Many are for programs of this machine, such as
-    // those that choose another linker, and no guest can be built with them.
+    // cargo applies the user's flags to guests, too. Many are for programs of this machine, such as those that choose
+    // another linker, and no guest can be built with them.
     const VARIABLES: [&str; 3] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
     cargo::build(guest_cargo(workspace, subcommand, arguments)?).map_err(|message| {
         match VARIABLES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
@@ -198,7 +200,7 @@ fn call_cargo(workspace: &Workspace, subcommand: &str, arguments: &[&str]) -> Re
     })
 }
 
-/// Says which lines these programs lack, if any.
+/// Returns an error message for the first program that lacks a required line, if there is one.
 fn missing_lines(workspace: &Workspace, names: &[&str]) -> Result<Option<String>> {
     for name in names {
         let program = programs::find(workspace, name)?;
@@ -211,8 +213,8 @@ fn missing_lines(workspace: &Workspace, names: &[&str]) -> Result<Option<String>
     Ok(None)
 }
 
-/// The features of the guest's crate. One that is named like a program brings this program's dependencies, which
-/// nobody else compiles (guest/README.md, "A guest with dependencies").
+/// The features of the guest's crate. A feature with the name of a program enables that program's dependencies. Builds
+/// of other programs do not compile them (guest/README.md, "A guest with dependencies").
 fn features(workspace: &Workspace) -> Result<Vec<String>> {
     let path = workspace.guest().join("Cargo.toml");
     let manifest = fs::read_to_string(&path)
@@ -220,8 +222,8 @@ fn features(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(features_of(&manifest).map(Into::into).collect())
 }
 
-/// The names in the table `[features]`, each of which begins a line. All that is asked of a manifest does not make up
-/// for a TOML parser that everybody compiles.
+/// The names in the table `[features]`, each of which begins a line. A TOML parser is not worth its compile time for
+/// this.
 fn features_of(manifest: &str) -> impl Iterator<Item = &str> {
     let lines = manifest.lines().map(str::trim);
     let table = lines.skip_while(|line| *line != "[features]").skip(1);
@@ -235,7 +237,7 @@ fn cargo_target(workspace: &Workspace) -> PathBuf {
     workspace.images().join("cargo")
 }
 
-/// Writes a file as a whole, so that nobody ever sees half of it; or not at all if it is there already.
+/// Writes a file atomically, unless it has these contents already.
 fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == contents) {
         return Ok(());

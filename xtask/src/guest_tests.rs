@@ -1,4 +1,4 @@
-//! `cargo xtask test --guest`, and what runs programs for a plain cargo inside guest/.
+//! `cargo xtask test --guest`, and the runner for a plain cargo inside guest/ (`cargo xtask exec`).
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -9,9 +9,9 @@ use std::thread;
 use crate::options::GuestTests;
 use crate::{Result, Workspace, guest, run};
 
-/// Builds the guest's tests, and returns the command that runs them with these arguments of libtest.
+/// Builds the guest's tests, and returns the command that runs them.
 pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
-    // Side by side: two builds that have nothing to do take as long as one.
+    // Both builds run at once: if there is nothing to do, they take as long as one.
     let (runner, tests) = thread::scope(|scope| {
         let runner = scope.spawn(|| build_runner(workspace));
         let tests = guest::build_tests(workspace, asked.filter.as_deref());
@@ -24,18 +24,19 @@ pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
     Ok(command)
 }
 
-/// Builds the guest's tests, and becomes what runs them.
+/// Builds the guest's tests, and replaces this process by their runner.
 pub fn run(workspace: &Workspace, asked: &GuestTests) -> Result<()> {
     let mut asked = asked.clone();
-    // Whoever names tests wants to see some.
+    // A filter that matches no test is an error.
     asked.machine.push("--some".into());
     become_it(prepare(workspace, &asked)?)
 }
 
-/// Becomes the machine, or the runner of tests, with a program that cargo has built: see guest/.cargo/bare.toml.
+/// Runs a program that cargo has built, in place of this process: by flatland, or by flatland-test if it is a test
+/// program. See guest/.cargo/bare.toml.
 pub fn exec(workspace: &Workspace, built: &Path, arguments: &[OsString]) -> Result<()> {
     let built = &workspace.callers_folder().join(built);
-    // Where cargo keeps what it builds for tests.
+    // cargo builds test programs in the folder `deps`.
     let is_test = built.parent().is_some_and(|folder| folder.ends_with("deps"));
     if is_test {
         let elf = guest::test_image(workspace, built)?;

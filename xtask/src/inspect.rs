@@ -1,4 +1,4 @@
-//! `cargo xtask disasm` and `cargo xtask size`: what a program is made of.
+//! `cargo xtask disasm` and `cargo xtask size`: list a program's instructions and the sizes of its parts.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, programs, run};
 
-/// Lists a program's instructions beside its source: of the functions with this in their names, or of all.
+/// Lists a program's instructions beside its source: those of functions with this text in their names, or all.
 pub fn disassemble(
     workspace: &Workspace,
     name: &str,
@@ -18,7 +18,7 @@ pub fn disassemble(
     become_it(command)
 }
 
-/// Lists what takes the room in a program.
+/// Lists what takes up space in a program.
 pub fn sizes(workspace: &Workspace, name: &str, profile: Profile) -> Result<()> {
     let mut command = inspect(workspace, name, profile)?;
     command.arg("size").arg(workspace.elf(name));

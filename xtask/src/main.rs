@@ -1,7 +1,7 @@
 //! `cargo xtask`: builds guest programs, runs them on the machine, and tests the project.
 //!
-//! Everybody compiles this program first, so it has few dependencies. It knows cargo and where files lie;
-//! what a machine is, the host knows.
+//! Every user compiles this program first, so it has few dependencies. It knows cargo and the paths of files. What a
+//! machine is, only the host knows.
 
 mod bench;
 mod build;
@@ -27,7 +27,7 @@ use flatland_contract::status;
 use options::Command;
 use workspace::Workspace;
 
-/// What goes wrong, in a sentence that ends with what to do.
+/// The error is a sentence that ends with what to do.
 type Result<T, E = String> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     if is_offline {
         cargo::go_offline();
     }
-    // A run that cannot begin is told apart from a guest that fails, as by `flatland` itself.
+    // A run that cannot begin has another status than a guest that fails, as with `flatland` itself.
     let failure = match command {
         Command::Run { .. } | Command::Gdb { .. } | Command::Exec { .. } | Command::Flatland { .. } => {
             status::HOST
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says whether the command names a program that there is, or one that there can be.
+/// Checks that the program that the command names exists, or that its name is valid for a new one.
 fn check_name(workspace: &Workspace, command: &Command) -> Result<()> {
     match command {
         Command::Run { name: None, options, .. } => {
@@ -84,7 +84,7 @@ fn fail(message: &str, status: u8) -> ExitCode {
     status.into()
 }
 
-/// Prints what was asked for. Whoever reads it may stop when they have seen enough.
+/// Prints to standard output. A closed pipe is no error: a reader such as `head` may stop early.
 fn print(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -101,7 +101,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
         Command::Gdb { name, profile, options } => gdb::gdb(workspace, name.as_deref(), profile, &options),
         Command::Flatland { arguments } => run::flatland(workspace, &arguments),
-        // A crate elsewhere has nothing but the guest's tests.
+        // A crate elsewhere has only guest tests.
         Command::Test { arguments, .. } if workspace.is_elsewhere() => {
             guest_tests::run(workspace, &options::parse_test_guest(arguments)?)
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask new`: a program of its own, in this crate or in one elsewhere.
+//! `cargo xtask new`: makes a guest program in the current crate, or in a new crate elsewhere.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::cargo::quote;
 use crate::{Result, Workspace, programs};
 
-/// Makes a guest program of this name, and returns what to say about it.
+/// Makes a guest program with this name. Returns the message to print.
 pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
     let same = |other: &str| other.replace('-', "_") == name.replace('-', "_");
     if let Some(taken) = programs::all(workspace)?.into_iter().find(|program| same(&program.name)) {
@@ -22,10 +22,10 @@ pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
     Ok(format!("made {}; now:\n{}", workspace.show(&path), next_commands(name)))
 }
 
-/// Makes a crate in this folder that depends on the runtime and has a program of this name, and returns what to say
-/// about it.
+/// Makes a crate in this folder that depends on the runtime and has a program with this name. Returns the message to
+/// print.
 pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<String> {
-    // cargo would add the settings of the folders above to those of the new crate.
+    // Refuse a folder inside this checkout: cargo would apply the settings of the folders above to the new crate.
     let parents = folder.ancestors().find_map(|folder| fs::canonicalize(folder).ok());
     if parents.is_some_and(|folder| folder.starts_with(workspace.root())) {
         return Err(format!(
@@ -42,7 +42,7 @@ pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<Strin
         }
     }
     let root = workspace.root().to_str().ok_or("this checkout's path is not UTF-8: move it")?;
-    // As in a TOML string.
+    // Escaped for a TOML string.
     let root = &root.replace('\\', "\\\\").replace('"', "\\\"");
     let program = format!("src/bin/{name}.rs");
     for (path, template) in [
@@ -62,7 +62,7 @@ pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<Strin
 
 const PROGRAM: &str = include_str!("new/program.rs.template");
 
-/// A template with its `@ROOT@` and `@NAME@` replaced, in one pass: a path may contain either.
+/// Replaces `@ROOT@` and `@NAME@` in a template. A single pass, because a path may contain either.
 fn fill(template: &str, root: &str, name: &str) -> String {
     let pieces = template.split('@').map(|piece| match piece {
         "ROOT" => root,
@@ -82,9 +82,9 @@ fn next_commands(name: &str) -> String {
     commands.map(|(command, what)| format!("  cargo xtask {command:width$}  # {what}\n")).concat()
 }
 
-/// Says whether cargo takes this name for a program. rustc takes any, its keywords too.
+/// Checks that cargo accepts this name for a program. rustc accepts any name, including keywords.
 pub fn check_name(name: &str) -> Result<()> {
-    // cargo's folders beside the programs.
+    // The folders that cargo makes beside the programs.
     const FOLDERS: [&str; 4] = ["build", "deps", "examples", "incremental"];
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let problem = if name.is_empty() {

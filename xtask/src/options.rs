@@ -1,4 +1,4 @@
-//! The command line of `cargo xtask`: [`COMMANDS`] is what both `--help` and the parser know of each command.
+//! The command line of `cargo xtask`. Both `--help` and the parser use the descriptions in [`COMMANDS`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use crate::spelling::{nearest, tolerance};
 /// A command, or a form of one.
 #[derive(Debug)]
 struct Doc {
-    /// What stands behind `cargo xtask`; the command's name is its first word.
+    /// The words after `cargo xtask`; the first one is the command's name.
     usage: &'static str,
     /// What it does, in a line.
     about: &'static str,
-    /// The options of ours, each as `--name` or as `--name VALUE`, and what they do.
+    /// xtask's own options, each as `--name` or as `--name VALUE`, and what they do.
     options: &'static [(&'static str, &'static str)],
-    /// What options that are not ours are for; where nobody takes them, they are mistakes.
+    /// The program that receives all other options. If `None`, other options are errors.
     passed_to: Option<&'static str>,
-    /// What else there is to say.
+    /// More text for the help.
     more: &'static str,
 }
 
@@ -190,7 +190,7 @@ pub enum Command {
     TestGuest(GuestTests),
     /// Run a guest program, or a guest's tests, that a plain cargo has built.
     Exec { built: PathBuf, arguments: Vec<OsString> },
-    /// Run all of the differential tests, against Unicorn if so, and otherwise KVM.
+    /// Run all differential tests, against Unicorn or against KVM.
     Differential { unicorn: bool },
     /// Measure, with these options of flatland-bench.
     Bench { options: Vec<OsString> },
@@ -202,22 +202,22 @@ pub enum Command {
     List,
 }
 
-/// What is asked for of the guest's tests.
+/// The options of `cargo xtask test --guest`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GuestTests {
-    /// Which tests.
+    /// Which tests to run.
     pub filter: Option<String>,
-    /// Options of flatland-test: of the machine that they run in.
+    /// Options of flatland-test for the machine that the tests run in.
     pub machine: Vec<OsString>,
     /// Other arguments of libtest.
     pub libtest: Vec<OsString>,
 }
 
-/// Reads the command line, without the program's name: what it asks for, and whether nothing may be downloaded. An error
-/// is one sentence.
+/// Parses the command line, without the program's name. Returns the command and whether downloads are forbidden. An
+/// error is one sentence.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Command, bool), String> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    // What stands behind `exec` is a guest's.
+    // The arguments after `exec` are the guest's.
     let is_offline = args.first().is_some_and(|arg| arg != "exec") && take_flag(&mut args, "--offline");
     Ok((parse_command(args)?, is_offline))
 }
@@ -243,7 +243,7 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
             let built = args.remove(0).into();
             return Ok(Command::Exec { built, arguments: args });
         }
-        // It has a help of its own.
+        // flatland has its own help.
         "flatland" => {
             if args.first().is_some_and(|arg| arg == "--") {
                 args.remove(0);
@@ -330,13 +330,13 @@ fn help(name: &str) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("\n"))
 }
 
-/// Takes out an option that stands anywhere before a `--`.
+/// Removes an option from the arguments before a `--`. Returns whether it was there.
 fn take_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
     let at = args[..dashes(args)].iter().position(|arg| arg == flag);
     at.map(|at| args.remove(at)).is_some()
 }
 
-/// Where the arguments that are for somebody else begin.
+/// The index of the first `--`, or the number of arguments if there is none.
 fn dashes(args: &[OsString]) -> usize {
     args.iter().position(|arg| arg == "--").unwrap_or(args.len())
 }
@@ -358,7 +358,7 @@ impl Doc {
         text
     }
 
-    /// Tells the options of ours from the rest.
+    /// Separates xtask's own options from the other arguments.
     fn read(&'static self, args: Vec<OsString>) -> Result<Words, String> {
         let mut words = Words { doc: self, options: Vec::new(), rest: Vec::new() };
         let mut args = args.into_iter();
@@ -388,7 +388,8 @@ impl Doc {
                     words.options.push((names().nth(index).expect("it was just found"), value));
                 }
                 None if text.starts_with('-') && text != "-" => {
-                    // Of options that are somebody else's we know no other names.
+                    // The other program's options are not known here, so accept only one wrong letter as a
+                    // misspelling.
                     let most = if self.passed_to.is_some() { 1 } else { tolerance(name) };
                     let long = names().filter(|name| name.starts_with("--"));
                     if let Some(meant) = nearest(name, long, most) {
@@ -413,8 +414,8 @@ impl Doc {
 struct Words {
     doc: &'static Doc,
     options: Vec<(&'static str, Option<OsString>)>,
-    /// What is not an option of ours. It may hold values of options that are not ours, so a program's name is looked for
-    /// in front only.
+    /// The arguments that are not xtask's own options. They may include values of other options, so a program's name
+    /// is expected only at the beginning.
     rest: Vec<OsString>,
 }
 
@@ -428,7 +429,7 @@ impl Words {
         self.options.iter().rev().find(|(name, _)| *name == option)?.1.clone()
     }
 
-    /// These options, and their values, as they were given.
+    /// These options with their values, as they were given.
     fn again(&self, options: &[&str]) -> Vec<OsString> {
         let given = self.options.iter().filter(|(name, _)| options.contains(name));
         given.flat_map(|(name, value)| [Some(OsString::from(name)), value.clone()]).flatten().collect()

@@ -1,4 +1,4 @@
-//! The guest programs there are: cargo's own rule for binaries, `src/bin/NAME.rs` and `src/bin/NAME/main.rs`.
+//! Finds guest programs by cargo's rule for binaries: `src/bin/NAME.rs` and `src/bin/NAME/main.rs`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The first sentence of its documentation; nothing if there is none.
+    /// The first sentence of its documentation; empty if there is none.
     fn summary(&self) -> String {
         let text = fs::read_to_string(&self.source).unwrap_or_default();
         let lines = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim);
@@ -25,7 +25,7 @@ impl Program {
         paragraph.split_once(". ").map_or(paragraph.trim_end_matches('.'), |(first, _)| first).to_owned()
     }
 
-    /// The lines that every guest program has and this one lacks. The compiler's own messages do not name them.
+    /// Returns the lines that every guest program needs and this one lacks. The compiler's messages do not name them.
     pub fn missing_lines(&self) -> Vec<&'static str> {
         let text = fs::read_to_string(&self.source).unwrap_or_default();
         let lines = [
@@ -37,7 +37,7 @@ impl Program {
     }
 }
 
-/// All of them, by name.
+/// Returns all guest programs, sorted by name.
 pub fn all(workspace: &Workspace) -> Result<Vec<Program>> {
     let folder = workspace.guest().join("src/bin");
     let entries = fs::read_dir(&folder).map_err(|error| {
@@ -59,7 +59,7 @@ pub fn all(workspace: &Workspace) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// The program of this name; the error lists the ones there are.
+/// Returns the program with this name. The error suggests a similar name or lists all names.
 pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
     let mut programs = all(workspace)?;
     match programs.iter().position(|program| program.name == name) {
@@ -75,7 +75,7 @@ pub fn find(workspace: &Workspace, name: &str) -> Result<Program> {
     }
 }
 
-/// The program that runs where nobody names one: the first session's in the README, or the only one there is.
+/// Returns the program to run if none is named: the only one, or that of the README's first session.
 pub fn default(workspace: &Workspace) -> Result<Program> {
     const FIRST: &str = "answer";
     match <[Program; 1]>::try_from(all(workspace)?) {
@@ -90,7 +90,7 @@ pub fn default(workspace: &Workspace) -> Result<Program> {
     }
 }
 
-/// A line for each program: its name and what it does.
+/// Returns a line for each program: its name and what it does.
 pub fn list(workspace: &Workspace) -> Result<String> {
     let programs = all(workspace)?;
     let width = programs.iter().map(|program| program.name.len()).max().unwrap_or(0);

@@ -10,7 +10,7 @@ use crate::cargo::{self, host_cargo};
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, programs};
 
-/// What a run needs.
+/// The files for a run.
 #[derive(Debug)]
 pub struct Built {
     /// The guest program's name.
@@ -19,12 +19,12 @@ pub struct Built {
     pub image: PathBuf,
     /// The ELF file that the image was made of.
     pub elf: PathBuf,
-    /// The machine.
+    /// The program `flatland`.
     pub flatland: PathBuf,
 }
 
-/// Builds a guest program and the machine, and becomes the machine: signals, status and streams are then
-/// between it and the caller.
+/// Builds a guest program and flatland, and replaces this process by flatland. So signals, exit status and streams are
+/// directly between flatland and the caller.
 pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &[OsString]) -> Result<()> {
     let Built { image, elf, flatland, .. } = build(workspace, name, profile)?;
     let mut command = Command::new(&flatland);
@@ -33,40 +33,40 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
 }
 
-/// Builds the machine, and becomes it with these arguments.
+/// Builds flatland, and replaces this process by it, with these arguments.
 pub fn flatland(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
     let flatland = build_host(workspace)?;
     let error = Command::new(&flatland).args(arguments).current_dir(workspace.callers_folder()).exec();
     Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
 }
 
-/// Builds a guest program, or the default one, and the machine.
+/// Builds a guest program, or the default one, and flatland.
 pub fn build(workspace: &Workspace, name: Option<&str>, profile: Profile) -> Result<Built> {
     let program = match name {
         Some(name) => programs::find(workspace, name)?,
         None => programs::default(workspace)?,
     };
-    // Side by side: two builds that have nothing to do take as long as one.
+    // Both builds run at once: if there is nothing to do, they take as long as one.
     let (host, guest) = thread::scope(|scope| {
         let host = scope.spawn(|| build_host(workspace));
         let guest = guest::build(workspace, &[&program.name], profile);
         (host.join(), guest)
     });
-    // What does not fit the machine, the machine says: it knows how large it is.
+    // Drop the messages about large programs: flatland knows the actual size of RAM and reports what does not fit.
     guest?;
     let flatland = host.map_err(|_| "xtask itself failed: report it")??;
     let (image, elf) = (workspace.image(&program.name), workspace.elf(&program.name));
     Ok(Built { name: program.name, image, elf, flatland })
 }
 
-/// Builds the machine, and returns its program.
+/// Builds flatland, and returns its path.
 pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
     build_program(workspace, "flatland", "flatland")
 }
 
 /// Builds the program of this name in a package of the host's workspace, and returns its path.
 pub fn build_program(workspace: &Workspace, package: &str, name: &str) -> Result<PathBuf> {
-    // cargo says where the program is: a person's settings may name a target, and so another folder.
+    // cargo reports the program's path: the user's settings may name a target, and then the folder is another one.
     let mut arguments = vec![
         "rustc",
         "--release",
@@ -85,15 +85,16 @@ pub fn build_program(workspace: &Workspace, package: &str, name: &str) -> Result
         .ok_or_else(|| format!("cargo does not say where it has built {name}: report it"))
 }
 
-/// Whether a program can be linked with all of the C library in it. A dynamic linker takes a fifth of the time from
-/// start to exit of a small guest; but the library is not everywhere, and asking the compiler would take as long.
+/// Whether the C library can be linked statically. A dynamic linker takes a fifth of the time from start to exit of a
+/// small guest. The static library is not installed everywhere, and asking the compiler would take as long.
 fn has_static_libc() -> bool {
     const FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
     let is_there = |folder: &&str| Path::new(folder).join("libc.a").exists();
     cfg!(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")) && FOLDERS.iter().any(is_there)
 }
 
-/// A name behind options is taken for the value of one, and `flatland` would run `answer` with it.
+/// Rejects a program's name after options. It would be taken for the value of an option, and `flatland` would run
+/// `answer` with it.
 pub fn check_no_name_behind(workspace: &Workspace, command: &str, options: &[OsString]) -> Result<()> {
     let programs = programs::all(workspace)?;
     let before_dashes = options.iter().position(|option| option == "--").unwrap_or(options.len());

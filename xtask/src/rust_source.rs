@@ -1,7 +1,7 @@
 //! The source of the standard library, which the guest's build compiles for the bare target.
 //!
-//! It must be of the compiler's own version. rustup brings it as the component `rust-src`, which
-//! rust-toolchain.toml names. Where that did not happen, the distribution's package has the same source.
+//! It must have the compiler's version. rustup installs it as the component `rust-src`, which rust-toolchain.toml
+//! names. If rustup has not, the distribution's package has the same source.
 
 use std::env;
 use std::fs;
@@ -13,11 +13,11 @@ use xshell::{Shell, cmd};
 use crate::cargo::{ONLINE, is_offline};
 use crate::{Result, Workspace};
 
-/// Debian's suite with compilers newer than its stable release's, and the key ring that vouches for it.
+/// Debian's suite with newer compilers than its stable release, and the key ring that verifies its signatures.
 const DEBIAN_SUITE: &str = "trixie-backports";
 const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Finds the source, and fetches it if it is nowhere. None is the toolchain's own, which cargo finds itself.
+/// Finds the source, or else fetches it. `None` is the toolchain's own source, which cargo finds by itself.
 pub fn find(workspace: &Workspace) -> Result<Option<PathBuf>> {
     if is_library(&sysroot()?.join("lib/rustlib/src/rust/library")) {
         return Ok(None);
@@ -47,7 +47,7 @@ pub fn find(workspace: &Workspace) -> Result<Option<PathBuf>> {
     Ok(Some(fetched.join("library")))
 }
 
-/// The version of the toolchain file, the one place where it stands.
+/// The version in rust-toolchain.toml, the only place that states it.
 fn pinned_version() -> &'static str {
     include_str!("../../rust-toolchain.toml")
         .lines()
@@ -55,20 +55,20 @@ fn pinned_version() -> &'static str {
         .expect("rust-toolchain.toml names a channel")
 }
 
-/// cargo looks for the library by its lock file.
+/// Whether the folder has the library. cargo identifies it by its lock file, too.
 fn is_library(folder: &Path) -> bool {
     folder.join("Cargo.lock").is_file()
 }
 
-/// The toolchain's folder. cargo says where its own program lies, which costs nothing; asking rustc takes
-/// tens of milliseconds of every run.
+/// The toolchain's folder. The variable CARGO tells the path of cargo at no cost. Asking rustc would take tens of
+/// milliseconds in every run.
 fn sysroot() -> Result<PathBuf> {
     let beside_cargo = env::var_os("CARGO").map(PathBuf::from).and_then(|cargo| {
         let bin = cargo.parent()?;
         bin.join("rustc").exists().then(|| bin.parent().map(Path::to_owned))?
     });
     match beside_cargo {
-        // rustup's own folder of stand-ins, which is no toolchain, has no `lib`.
+        // rustup's folder of proxies is no toolchain, and has no `lib`.
         Some(sysroot) if sysroot.join("lib/rustlib").is_dir() => Ok(sysroot),
         _ => output_of_rustc(&["--print", "sysroot"]).map(PathBuf::from),
     }
@@ -92,13 +92,13 @@ fn output_of_rustc(arguments: &[&str]) -> Result<String> {
         .map_err(|error| format!("cannot ask rustc ({error}): install Rust with rustup"))
 }
 
-/// Fetches Debian's package of the source with apt, which checks its signature, without root and without
-/// installing anything: all of apt's state is kept in a folder of ours.
+/// Fetches Debian's package of the source with apt, which checks its signature. This needs no root and installs
+/// nothing: all of apt's state is kept in a temporary folder.
 fn fetch_from_debian(version: &str, into: &Path) -> Result<(), String> {
     let work = into.with_added_extension(format!("{}.tmp", process::id()));
     let result = fetch_in(&work, version).and_then(|()| {
         fs::rename(work.join("unpacked"), into).or_else(|error| {
-            // Somebody else was faster, and may be building with it.
+            // Another process has fetched it first, and may be building with it.
             if is_library(&into.join("library")) { Ok(()) } else { Err(error.to_string()) }
         })
     });
@@ -109,7 +109,7 @@ fn fetch_from_debian(version: &str, into: &Path) -> Result<(), String> {
 fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
     let shell = Shell::new().map_err(|error| error.to_string())?;
     let said = |error: xshell::Error| error.to_string();
-    // The mirror this machine is set up to use.
+    // The mirror that apt uses on this machine.
     let format = "$(SITE)";
     let sites = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'")
         .quiet()
@@ -135,12 +135,12 @@ fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
         format!("Dir::State::lists={work_text}/lists"),
         format!("Dir::Cache={work_text}/cache"),
         "Acquire::Languages=none".into(),
-        // As root, apt would hand the download to a user who may not write here.
+        // As root, apt would download as another user, who may not write here.
         "APT::Sandbox::User=root".into(),
     ];
     let options: Vec<_> = options.iter().flat_map(|option| ["-o", option]).collect();
     let options = &options;
-    // Without the mode, a mirror that cannot be reached is a warning only.
+    // Without this mode, an unreachable mirror is only a warning.
     said_by_apt(cmd!(shell, "apt-get {options...} -o APT::Update::Error-Mode=any update"))?;
     let known = said_by_apt(cmd!(shell, "apt-cache {options...} show rust-src"))?;
     let (package, size) = newest_package(&known, version)
@@ -160,7 +160,7 @@ fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
     unpack(&deb, &work.join("unpacked"), version)
 }
 
-/// What a call of apt prints, or the last thing it complains of.
+/// Runs apt. Returns its output, or an error with the last line of its standard error.
 fn said_by_apt(command: xshell::Cmd) -> Result<String, String> {
     let output = command.quiet().ignore_status().output().map_err(|error| error.to_string())?;
     if output.status.success() {
@@ -170,7 +170,7 @@ fn said_by_apt(command: xshell::Cmd) -> Result<String, String> {
     Err(format!("apt says \"{}\"", complaints.trim_end().lines().last().unwrap_or("nothing")))
 }
 
-/// Unpacks the library's folder of the package and nothing else, as `library`.
+/// Unpacks only the library's folder of the package, as `library`.
 fn unpack(deb: &Path, into: &Path, version: &str) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot unpack the package ({error})");
     let mut data = process::Command::new("dpkg-deb")
@@ -194,8 +194,8 @@ fn unpack(deb: &Path, into: &Path, version: &str) -> Result<(), String> {
     }
 }
 
-/// The newest of Debian's builds of this version of Rust, and the size of its package in bytes, from what
-/// `apt-cache show` says.
+/// The newest Debian build of this version of Rust, and the size of its package in bytes, from the output of
+/// `apt-cache show`.
 fn newest_package(known: &str, version: &str) -> Option<(String, u64)> {
     let field = |paragraph: &str, name: &str| {
         paragraph.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))

@@ -1,12 +1,12 @@
-//! "Did you mean": the known word that is nearest to one that is not.
+//! "Did you mean": finds the known word that is nearest to an unknown one.
 
-/// The one of these that was probably meant.
+/// Returns the nearest known word, if at most `most` letters differ (edit distance).
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Option<&'a str> {
     let distances = known.into_iter().map(|known| (strsim::osa_distance(word, known), known));
     distances.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
 }
 
-/// How many letters of a word of ours may be wrong.
+/// The number of letters that may be wrong in one of xtask's own words.
 pub fn tolerance(word: &str) -> usize {
     word.len() / 3
 }

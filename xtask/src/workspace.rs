@@ -1,4 +1,4 @@
-//! Where things lie in a checkout.
+//! Paths in a checkout.
 
 use std::env::{self, consts};
 use std::fs;
@@ -7,14 +7,14 @@ use std::process::Command;
 
 use crate::Result;
 
-/// Where the guest's crate is, if it is not the one in the checkout: set by the .cargo/config.toml that
+/// The variable with the path of the guest's crate, if that is not in the checkout. Set by the .cargo/config.toml that
 /// `cargo xtask new --path` writes.
 const GUEST: &str = "FLATLAND_GUEST";
 
-/// Where the caller is, if that is not where cargo was called: set by guest/xtask.
+/// The variable with the caller's folder, if cargo was called in another one. Set by guest/xtask.
 const CALLERS_FOLDER: &str = "FLATLAND_XTASK_FOLDER";
 
-/// A checkout of the project, and the guest's crate that a command is about.
+/// A checkout of the project, and the guest's crate that a command works on.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     root: PathBuf,
@@ -23,20 +23,22 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// The checkout that cargo runs this program in, or else that it was built in, and the guest's crate of the caller.
+    /// Finds the checkout in which cargo runs this program, or else the one it was built in, and the caller's guest
+    /// crate.
     pub fn find() -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // Of a checkout that was copied with its `target` the program is still the other one's, and cargo does not mind.
+        // If a checkout was copied with its `target`, cargo does not rebuild this program, so `here` is in the
+        // original. The variable names the copy.
         let told = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         match told.as_deref().and_then(root_of).or_else(|| root_of(here)) {
             Some(root) => {
                 let guest = env::var_os(GUEST).map(PathBuf::from);
-                // cargo makes a path of it that ends with a `.`.
+                // The path from cargo ends with a `.`, which `components` drops.
                 let guest = guest.map_or_else(|| root.join("guest"), |guest| guest.components().collect());
                 let program = env::current_exe().unwrap_or_default();
                 let default = root.join("target");
                 let target = match target_of(&program) {
-                    // The kernel tells the program's path without symbolic links.
+                    // The kernel reports the program's path without symbolic links.
                     Some(target) if fs::canonicalize(&default).is_ok_and(|path| path == target) => default,
                     Some(target) => target.into(),
                     None => default,
@@ -50,7 +52,7 @@ impl Workspace {
         }
     }
 
-    /// The checkout alone, with its own guests and its own `target`.
+    /// The same checkout with its own guest crate and its own `target`.
     pub fn alone(&self) -> Self {
         Self { root: self.root.clone(), guest: self.root.join("guest"), target: self.root.join("target") }
     }
@@ -60,7 +62,8 @@ impl Workspace {
         self.guest != self.root.join("guest")
     }
 
-    /// For a command that calls `cargo xtask` in turn: it is to find what it is about by itself.
+    /// Removes the variables that select the guest's crate, the caller's folder and the target folder. A nested call
+    /// of `cargo xtask` determines them anew.
     pub fn forget_guest(command: &mut Command) -> &mut Command {
         command.env_remove(GUEST).env_remove(CALLERS_FOLDER).env_remove("CARGO_TARGET_DIR")
     }
@@ -75,13 +78,14 @@ impl Workspace {
         &self.guest
     }
 
-    /// What is built of the host's workspace: cargo's folder of this program, by whatever setting that was chosen.
+    /// The target folder of the host's workspace: the one in which cargo has built this program, whichever setting
+    /// chose it.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// The flat images and the ELF files they are made of. A crate elsewhere has a `target` of its own, unless a person's
-    /// settings name one for everything.
+    /// The folder of flat images and their ELF files. A crate elsewhere has its own `target`, unless the user's
+    /// settings name one for all crates.
     pub fn images(&self) -> PathBuf {
         let is_chosen = self.target != self.root.join("target");
         let target =
@@ -89,12 +93,12 @@ impl Workspace {
         target.join("guest")
     }
 
-    /// Where the caller is, and paths on the command line are meant from.
+    /// The caller's folder. Paths on the command line are relative to it.
     pub fn callers_folder(&self) -> PathBuf {
         env::var_os(CALLERS_FOLDER).map_or_else(|| env::current_dir().unwrap_or_default(), PathBuf::from)
     }
 
-    /// A path as a person in the checkout, or in the guest's crate, would write it.
+    /// Shortens a path for messages: relative to the checkout or to the guest's crate, if it is inside one of them.
     pub fn show(&self, path: &Path) -> String {
         let inside = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix(&self.guest));
         inside.unwrap_or(path).display().to_string()
@@ -111,14 +115,14 @@ impl Workspace {
     }
 }
 
-/// The checkout whose folder `xtask` this is, if it is one.
+/// The checkout that has this folder as its `xtask`, if any.
 fn root_of(folder: &Path) -> Option<&Path> {
     let root = folder.parent()?;
     (folder.ends_with("xtask") && root.join("i686-bare.json").exists()).then_some(root)
 }
 
-/// The folder in which cargo has built this program: TARGET/debug, or TARGET/TRIPLE/debug where a person's settings
-/// name a target.
+/// The target folder in which cargo has built this program. The program is in TARGET/debug, or in TARGET/TRIPLE/debug
+/// if the user's settings name a target.
 fn target_of(program: &Path) -> Option<&Path> {
     let folder = program.parent()?.parent()?;
     let name = folder.file_name()?.to_string_lossy();

@@ -1,4 +1,4 @@
-//! `cargo xtask` from the shell's side, with the real guest programs.
+//! Tests of `cargo xtask` as a command, with the real guest programs.
 
 #[path = "common/target.rs"]
 mod target;
@@ -15,14 +15,15 @@ use std::time::SystemTime;
 
 use target::target;
 
-/// The commands share target/guest, where a release build puts other images than the rest expects.
+/// Serializes the tests: the commands share target/guest, where a release build replaces the images that other tests
+/// expect.
 static TARGET: Mutex<()> = Mutex::new(());
 
 fn lock() -> MutexGuard<'static, ()> {
     static BUILT: Once = Once::new();
-    // A test that failed has not spoiled anything that a build does not put right.
+    // A lock poisoned by a failed test can be used: the next build repairs what the test left behind.
     let lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // After this, building says nothing any more.
+    // After this build, the builds of the tests print nothing.
     BUILT.call_once(|| {
         let output = xtask("run answer", b"*");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -50,7 +51,7 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
     // A guest may stop before it has read everything.
     let _ = child.stdin.take().expect("it is piped").write_all(input);
     let mut output = child.wait_with_output().expect("the command ends");
-    // Where there is no KVM, it is said first.
+    // Without KVM, flatland first prints a notice.
     if output.stderr.starts_with(b"flatland: running on the soft engine, because ") {
         let end = output.stderr.iter().position(|byte| *byte == b'\n').expect("the line has an end");
         output.stderr.drain(..=end);
@@ -87,7 +88,7 @@ fn the_answer_is_small() {
     let _lock = lock();
     assert!(xtask("build answer --release", b"").status.success());
     let size = fs::metadata(target().join("guest/answer.bin")).expect("the image is there").len();
-    // It says what the runtime costs who does not use it: a byte more is linked for nothing.
+    // The size shows what the runtime adds to a program that does not use it. More bytes are unneeded code.
     assert_eq!(size, 68);
 }
 
@@ -121,7 +122,7 @@ fn a_target_for_other_programs_does_not_reach_the_guest() {
     assert_ended(&run(&mut command, b""), 0, b"", "");
 }
 
-/// `cargo xtask` as a person calls it, who has set nothing that this test's own cargo has.
+/// `cargo xtask` without the variables that this test's own cargo has set.
 fn cargo_xtask(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command.arg("xtask").args(line.split_whitespace()).current_dir(folder);
@@ -143,8 +144,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A checkout that cannot be written is used with a `target` elsewhere. Root may write everywhere, so what is there
-/// afterwards is looked at.
+/// A read-only checkout can be used with a `target` elsewhere. Root can write everywhere, so the test compares the
+/// files before and after.
 #[test]
 fn nothing_is_written_in_a_checkout_with_another_target() {
     let checkout = Path::new(env!("CARGO_TARGET_TMPDIR")).join("read-only");
@@ -160,7 +161,7 @@ fn nothing_is_written_in_a_checkout_with_another_target() {
             assert!(copied.expect("there is cp (coreutils)").success());
         }
     }
-    // If it was fetched, it was fetched into the folder of all that is built.
+    // If the standard library's source was fetched, it is in the target folder.
     if target().join("rust-src").exists() {
         let _ = symlink(target().join("rust-src"), built.join("rust-src"));
     }
@@ -178,8 +179,8 @@ fn nothing_is_written_in_a_checkout_with_another_target() {
     assert!(!built("debug/xtask").is_empty());
 }
 
-/// A toolchain that has no source of the standard library, with a folder for what is built and one of programs that say
-/// when they are called.
+/// Calls xtask with a toolchain that has no source of the standard library, with its own target folder, and with an
+/// apt-get that records when it is called.
 #[test]
 fn offline_nothing_is_downloaded_and_what_is_missing_is_said() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("offline");
@@ -187,7 +188,7 @@ fn offline_nothing_is_downloaded_and_what_is_missing_is_said() {
     for name in ["bin", "lib/rustlib", "target/debug", "home", "path"] {
         fs::create_dir_all(folder.join(name)).expect("it can be made");
     }
-    // No crates are here.
+    // This CARGO_HOME has no crates.
     for (offline, line) in [("true", "build hello"), ("false", "build hello --offline")] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         command.args(line.split(' ')).current_dir(root()).env("CARGO_NET_OFFLINE", offline);
@@ -199,7 +200,7 @@ fn offline_nothing_is_downloaded_and_what_is_missing_is_said() {
         assert_eq!(output.status.code(), Some(1));
     }
     assert!(!folder.join("home/registry/cache").exists());
-    // And the source of the standard library is nowhere.
+    // This toolchain has no source of the standard library.
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     for (name, runs) in [("bin/rustc", rustc), ("bin/cargo", env!("CARGO").into())] {
         fs::write(folder.join(name), format!("#!/bin/sh\nexec '{}' \"$@\"\n", runs.display()))
@@ -251,7 +252,7 @@ fn the_quick_tests_are_summed_up() {
     let last = stderr.lines().last().unwrap_or_default();
     let expected = "xtask: tests: host 1 passed, 0 failed, 0 ignored; guest 0 passed, 0 failed, 0 ignored; ";
     assert!(last.starts_with(expected), "{stderr}");
-    // The tests of commands are not among them.
+    // The tests of commands are not among the quick ones.
     assert!(!stderr.contains("tests/commands.rs"), "{stderr}");
     let output = xtask("test --quick no_such_test", b"");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -376,7 +377,7 @@ fn programs_are_listed_with_what_they_do() {
     let expected = [
         "answer   Answers each byte with its successor, and ends at `*`",
         "calc     Evaluates each line of its input as an expression, with a parser made with the crate `winnow`",
-        // It has no documentation.
+        // This program has no documentation.
         "hello",
         "nested   A machine in the machine: the software processor of the host, as a guest",
         "panic    Panics, to show a panic's message and place, and status 101",
@@ -423,7 +424,7 @@ fn what_takes_the_room_adds_up() {
         "{text}"
     );
     assert!(text.contains("\n      68 100.0%  by crate\n"), "{text}");
-    // Each crate's part is on a line of its own, up to the empty one.
+    // Each crate's size is on its own line, up to an empty line.
     let crates = text.split("by crate\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let sizes = crates.lines().map(|line| line.split_whitespace().next().unwrap().parse::<u32>().unwrap());
     assert_eq!(sizes.sum::<u32>(), 68, "{text}");

@@ -11,7 +11,7 @@ use flatland::x86::{Registers, Stops};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 use target::target;
 
-/// What each program is asked. A program that is in neither list is asked nothing.
+/// The inputs of each program. A program that is not listed gets empty input.
 const INPUTS: &[(&str, &[&[u8]])] = &[
     ("answer", &[b"", b"HAL*zz", b"no answer", &[255, 0, 41, 43, 42]]),
     ("bench", &[&[b's', 8], &[b'h', 8], &[b'p', 10], b"s", b"c_copied", b"r_copied"]),
@@ -38,8 +38,8 @@ const INPUTS: &[(&str, &[&[u8]])] = &[
 
 const NOTHING: &[&[u8]] = &[b""];
 
-/// What each program is called with. Not the faults after which the engines leave different states behind, by what
-/// ARCHITECTURE.md says of them: where a store or an `out` has been done already, and what no KVM keeps.
+/// The arguments of each program. Left out are the faults after which the engines leave different states, as
+/// ARCHITECTURE.md describes: where a store or an `out` has been done already, and what no KVM keeps.
 const ARGUMENTS: &[(&str, &[&[&str]])] = &[
     ("fault", &[&["divide"], &["ud2"], &["read"], &["jump"], &["gp"], &["nothing"]]),
     ("life", &[&["2"], &["?"]]),
@@ -52,7 +52,7 @@ const NONE: &[&[&str]] = &[&[]];
 
 const RESUME_FLAG: u32 = 1 << 16;
 
-/// What a run leaves behind: all there is to compare.
+/// The results of a run that are compared.
 struct Left {
     outcome: Outcome,
     output: Vec<u8>,
@@ -79,8 +79,8 @@ fn run(engine: EngineChoice, image: &Image, arguments: &[&str], input: &[u8]) ->
     }
 }
 
-/// Where a run ended inside an instruction that was not completed, EIP is KVM's or the manual's, and RF is what an
-/// exception has set (SDM volume 3, section 19.3.1.1).
+/// The registers to compare. If a run ended inside an instruction that was not completed, EIP is KVM's or the
+/// manual's, and an exception may have set RF (SDM volume 3, section 19.3.1.1).
 fn comparable(left: &Left) -> Registers {
     match left.outcome {
         Outcome::Halted => left.registers,
@@ -117,7 +117,7 @@ fn every_program_is_the_same_on_both_engines() {
             };
             assert_eq!(transcript(&soft), transcript(&kvm), "{asked}");
             let differs = soft.ram.iter().zip(&kvm.ram).position(|(soft, kvm)| soft != kvm);
-            // An exception has left its frame on the stack, or not.
+            // An exception's frame may be on the stack of one engine only.
             let is_exception = matches!(soft.outcome, Outcome::Fault(_));
             assert!(differs.is_none() || is_exception, "{asked}: RAM differs at {differs:x?}");
             compared += 1;

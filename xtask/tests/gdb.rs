@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use target::target;
 
-/// The sessions share target/guest.
+/// Serializes the tests: the sessions share target/guest.
 static TARGET: Mutex<()> = Mutex::new(());
 
 fn lock() -> MutexGuard<'static, ()> {
     static BUILT: Once = Once::new();
     let lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // Building may take longer than a session may.
+    // Build first: this may take longer than the time limit of a session.
     BUILT.call_once(|| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         let Session { status, stderr, .. } = run(command.args(["run", "hello"]));
@@ -42,14 +42,14 @@ fn file(name: &str, contents: &[u8]) -> PathBuf {
     path
 }
 
-/// What there was to see.
+/// The result of a session.
 struct Session {
     status: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-/// Has gdb do this in a session with a program, its input and these options.
+/// Runs gdb's commands in a session with a program, its input and these options.
 fn session(program: &str, input: &[u8], options: &str, commands: &str) -> Session {
     let script = file("script.gdb", commands.as_bytes());
     let input = file("input", input);
@@ -68,7 +68,7 @@ fn run(command: &mut Command) -> Session {
     Session { status: output.status.code(), stdout, stderr }
 }
 
-/// The same in each checkout, with each compiler: no addresses, and no folders of the standard library.
+/// Removes what depends on the checkout and the compiler: addresses, and folders of the standard library.
 fn normalized(output: &str) -> String {
     let mut text = String::new();
     let mut rest = output;
@@ -86,7 +86,7 @@ fn normalized(output: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Waits until the guest, which may run on after gdb, has written this to the file of its output.
+/// Waits until the file of the guest's output has these contents. The guest may run on after gdb ends.
 #[track_caller]
 fn assert_output(program: &str, expected: &str) {
     let path = target().join(format!("guest/{program}.output"));
@@ -101,12 +101,12 @@ fn assert_output(program: &str, expected: &str) {
     }
 }
 
-/// The number of the first line of a program that has this.
+/// The number of the first line of a program that contains this text.
 fn line(program: &str, text: &str) -> usize {
     line_of(&format!("bin/{program}.rs"), text)
 }
 
-/// The number of the first line of a file of the runtime that has this.
+/// The number of the first line of a file of the runtime that contains this text.
 fn line_of(file: &str, text: &str) -> usize {
     let source = fs::read_to_string(root().join("guest/src").join(file)).expect("it is there");
     1 + source.lines().position(|line| line.contains(text)).expect("the line is there")
@@ -187,7 +187,7 @@ Breakpoint 3, bench::compute (what=112, count=32) at src/bin/bench.rs:{last}
             stderr.contains("xtask: the guest's output goes to target/guest/bench.output: --output"),
             "{stderr}"
         );
-        // 31 was marked as composite by hand.
+        // gdb has marked 31 as composite, so it is not counted.
         assert_output("bench", "10\n");
     }
 }
@@ -267,7 +267,7 @@ fn break_main_stops_where_main_begins() {
 #[test]
 fn functions_that_were_dropped_are_nowhere() {
     let _lock = lock();
-    // Inlined wherever it is called; the copy that nobody calls was dropped.
+    // `read_byte` is inlined at each call. The linker has discarded the copy that is never called.
     let commands = "break flatland_guest::port::read_byte\nbreak answer::main\ninfo breakpoints\ncontinue\n\
                     print $eip < 0x1000\n";
     let Session { stdout, stderr, .. } = session("answer", b"HAL*", "--engine soft", commands);
@@ -279,9 +279,9 @@ fn functions_that_were_dropped_are_nowhere() {
 #[test]
 fn ctrl_c_at_a_terminal_is_for_the_guest() {
     let _lock = lock();
-    // gdb reads its commands from a terminal, and one of them is Ctrl-C. The input is a pipe that nobody writes to.
+    // gdb reads its commands from a terminal, and one of them is Ctrl-C. The guest's input is a pipe without data.
     let fifo = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fifo");
-    // From an earlier run.
+    // Remove the pipe of an earlier run.
     let _ = fs::remove_file(&fifo);
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo (coreutils) starts").success());
     let open = fs::File::options().read(true).write(true).open(&fifo).expect("it was just made");
@@ -317,13 +317,13 @@ fn what_is_missing_is_said() {
         stderr.contains("xtask: cannot read --input `/nowhere/input` (No such file or directory"),
         "{stderr}"
     );
-    // What flatland refuses, it says itself, and there is no gdb then.
+    // flatland reports its own errors, and gdb is not started.
     let Session { status, stdout, stderr } = run(&mut xtask(&["gdb", "answer", "--engine", "fast"]));
     assert_eq!((status, &*stdout), (Some(2), ""), "{stderr}");
     assert!(stderr.contains("flatland: --engine `fast` is not an engine"), "{stderr}");
 }
 
-/// What stands behind this name in the JSON of docs/debugging.md, each time.
+/// All values of this name in the JSON of docs/debugging.md.
 fn documented(name: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("docs/debugging.md")).expect("it is there");
     let begin = format!("\"{name}\": \"");
@@ -331,14 +331,14 @@ fn documented(name: &str) -> Vec<String> {
     values.map(|(value, _)| value.replace("${workspaceFolder}", &root().display().to_string())).collect()
 }
 
-/// What VS Code's debug adapter for gdb does with the documented files, as far as gdb is concerned.
+/// Does with gdb what VS Code's debug adapter does with the documented files.
 #[test]
 fn the_documented_launch_json() {
     let _lock = lock();
     let [command] = &documented("command")[..] else { panic!("there is one task") };
     let [program] = &documented("program")[..] else { panic!("there is one configuration") };
     assert_eq!(documented("miDebuggerServerAddress"), ["127.0.0.1:1234"]);
-    // Whoever else tests here may have that port.
+    // Other tests on this machine may use port 1234, so use a free one.
     let task = format!("exec {} --engine soft", command.replace("--gdb", "--gdb=0"));
     let task = task.replace("cargo xtask", env!("CARGO_BIN_EXE_xtask"));
     let mut machine = Command::new("bash");

@@ -1,5 +1,5 @@
-//! Broken ELF files as symbols: cut off, with other bytes, or of another program. A report tells what it can, and the host
-//! neither panics nor hangs.
+//! Broken ELF files as symbols: truncated, with changed bytes, or of another program. A report shows what it can, and
+//! the host neither panics nor hangs.
 
 #[path = "common/target.rs"]
 mod target;
@@ -47,7 +47,7 @@ fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outco
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}.elf"));
     fs::write(&path, elf).expect("the folder for tests can be written");
     let start = Instant::now();
-    // What it says of memory may be anything, but not a panic.
+    // The file's segments may be anything, but must not cause a panic.
     let _ = flatland::Program::from(image.clone()).add_elf(&path);
     let report = Report::new(outcome, engine, Some(&path), Backtraces::Always);
     let body = report.body(Paint::PLAIN);
@@ -87,7 +87,7 @@ fn a_file_with_other_bytes() {
     };
     for number in 0..COUNT {
         let mut broken = elf.clone();
-        // The headers matter most, and are small.
+        // Every fourth file has changes in the headers only, which matter most and are small.
         let reach = if number.is_multiple_of(4) { 0x100 } else { broken.len() as u64 };
         for _ in 0..1 + next() % 8 {
             let at = (next() % reach) as usize;
@@ -96,7 +96,7 @@ fn a_file_with_other_bytes() {
         found += u64::from(reports("other", &broken, &image, machine.engine(), &outcome));
     }
     println!("{COUNT} ELF files with other bytes: the panic was found with {found}");
-    // Otherwise nothing but the headers was tested.
+    // With fewer, only the headers were tested.
     assert!((COUNT / 10..COUNT).contains(&found), "{found}");
 }
 

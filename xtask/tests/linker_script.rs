@@ -1,5 +1,5 @@
-//! What the linker script makes of programs, and what it says of those that would not work: a few lines of assembly each,
-//! linked as the target (i686-bare.json) has it.
+//! Tests the linker script: the layout of programs, and the messages for those that would not work. Each is a few
+//! lines of assembly, linked as the target (i686-bare.json) has it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn link(test: &str, assembly: &str) -> (Output, PathBuf) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout");
     let file = |suffix: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.{suffix}"));
     fs::write(file("s"), assembly).expect("the folder for tests can be written");
-    // The linker for programs of this machine is there anyway, and brings its assembler.
+    // Assemble with `cc`, which is installed as the linker for programs of this machine.
     let assembled = Command::new("cc").args(["-m32", "-c", "-o"]).arg(file("o")).arg(file("s")).status();
     assert!(assembled.expect("there is a C compiler").success());
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -57,7 +57,7 @@ fn what_would_not_work_is_refused() {
         assert_refused(test, &more, sentence);
     }
     for (test, section) in [("tdata", ".tdata, \"awT\", @progbits"), ("tbss", ".tbss.x, \"awT\", @nobits")] {
-        // Used, so that it is not dropped.
+        // Refer to the section, so that the linker keeps it.
         let more =
             format!("\n.section {section}\nx: .zero 4\n.section .text.entry\nmov %gs:x@ntpoff, %eax\n");
         let sentence = "flatland: the program has thread-local variables, and there are no threads.";
@@ -77,7 +77,7 @@ fn what_would_not_work_is_refused() {
     );
 }
 
-/// Where each section, and the symbol `__heap_start`, lies.
+/// The address of each section and of the symbol `__heap_start`, and whether it can be written.
 fn layout(elf: &Path) -> Vec<(String, u64, bool)> {
     use object::elf::{FileHeader32, SHF_ALLOC, SHF_WRITE};
     use object::read::elf::{FileHeader, SectionHeader, Sym};

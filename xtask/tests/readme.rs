@@ -1,6 +1,6 @@
-//! README.md, guest/README.md and docs/reference.md are true. Their sessions are run: every `console` block, each `$ ` line
-//! by bash, and what it prints to both streams is compared with the lines that follow. The tables of docs/reference.md are
-//! compared with what the programs say of themselves, and the tests that ARCHITECTURE.md names are looked for.
+//! Checks README.md, guest/README.md and docs/reference.md. Each `$ ` line of a `console` block is run by bash, and
+//! its output on both streams is compared with the lines that follow. The tables of docs/reference.md are compared
+//! with the programs' own texts, and the tests that ARCHITECTURE.md names must exist.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ fn steps(markdown: &str) -> Vec<Step> {
     let mut indent = 0;
     for line in markdown.lines() {
         if !in_console {
-            // A block in a list stands farther to the right.
+            // A block in a list is indented.
             indent = line.len() - line.trim_start().len();
             in_console = line.trim_start() == "```console";
             continue;
@@ -55,14 +55,14 @@ fn the_sessions_are_true() {
         bash.args(["-c", &format!("{{ {command}\n}} 2>&1")]).current_dir(root).stdin(Stdio::null());
         bash.output().expect("bash is there")
     };
-    // What has to be built is said, but not on the pages.
+    // Build first, because builds print messages that are not on the pages.
     let built = bash("cargo xtask build && cargo xtask run && cargo xtask test --guest -- --list");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
     for Step { command, output } in steps.into_iter().flatten() {
         let ran = bash(&command);
         let mut printed: String = String::from_utf8_lossy(&ran.stdout)
             .split_inclusive('\n')
-            // Where there is no KVM, it is said first.
+            // Without KVM, flatland first prints a notice.
             .filter(|line| !line.starts_with("flatland: running on the soft engine, because "))
             .collect();
         // On a page each line has an end. A guest's last line may have none.
@@ -73,8 +73,8 @@ fn the_sessions_are_true() {
     }
 }
 
-/// Where a function lies is the compiler's choice, and changes with every other one: ` at 0x000000ab in NAME`, or
-/// ` at 0x000000ab, called in NAME`.
+/// Removes addresses of functions, which depend on the compiler and change with any other function: ` at 0x000000ab in
+/// NAME`, or ` at 0x000000ab, called in NAME`.
 fn without_addresses(text: &str) -> String {
     let mut pieces = text.split(" at 0x");
     let first = pieces.next().unwrap_or_default().to_owned();
@@ -133,7 +133,7 @@ fn rows(head: &str) -> Vec<&'static str> {
     table.lines().skip(2).take_while(|line| line.starts_with('|')).collect()
 }
 
-/// The options in a help: `--name`, or `--name VALUE` as the help has it.
+/// The options in a help: `--name`, or `--name VALUE` if it takes a value.
 fn options_of(help: &str) -> Vec<String> {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let heads = lines.map(|line| line.split("  ").next().unwrap_or_default());

@@ -1,7 +1,7 @@
 //! Answers each byte with its successor, and ends at `*`. `HAL*` is answered `IBM`.
 //!
-//! This is the guest of the exercise of 2011 that the project began with. `*` is 42, the Answer to the Ultimate Question
-//! of Life, the Universe, and Everything.
+//! This is the guest of the exercise of 2011 that the project began with. `*` is 42, the Answer to the Ultimate
+//! Question of Life, the Universe, and Everything.
 
 #![no_std]
 #![no_main]

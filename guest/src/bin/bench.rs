@@ -1,9 +1,9 @@
 //! Sorts, hashes, sieves or copies, for measuring engines.
 //!
-//! The first byte of input chooses: `s` sorts, `h` hashes, `p` counts primes. The second byte is the binary logarithm of
-//! the count of numbers, at most 20. The result depends on all of them, so that an error of an engine shows. `c` and
-//! `r`, followed by any byte, copy the rest of the input byte by byte, for comparison with `cat`: `r` asks before each
-//! byte whether there is one, and with `c` the end of input ends the run.
+//! The first byte of input chooses: `s` sorts, `h` hashes, `p` counts primes. The second byte is the binary logarithm
+//! of the count of numbers, at most 20. The result depends on all of them, so that an error of an engine shows. `c`
+//! and `r`, followed by any byte, copy the rest of the input byte by byte, for comparison with `cat`: `r` asks before
+//! each byte whether there is one, and with `c` the end of input ends the run.
 
 #![no_std]
 #![no_main]
@@ -98,8 +98,8 @@ fn hash(numbers: &[u32]) -> u32 {
     hash
 }
 
-/// Counts the primes below the length of the sieve. Composite numbers are marked with `round`, so that the sieve can be
-/// used again without clearing it.
+/// Counts the primes below the length of the sieve. Composite numbers are marked with `round`, so that the sieve can
+/// be used again without clearing it.
 fn count_primes(composite: &mut [u8], round: u8) -> u32 {
     let mut count = 0;
     for number in 2..composite.len() {

@@ -1,7 +1,7 @@
 //! Decompresses zlib from its input, with the crate `miniz_oxide`.
 //!
-//! It keeps 32 KiB of the output at a time, so the output may be larger than RAM. If the input is damaged or incomplete,
-//! the output up to there is sent, and the run ends with a message and status 1.
+//! It keeps 32 KiB of the output at a time, so the output may be larger than RAM. If the input is damaged or
+//! incomplete, the output up to there is sent, and the run ends with a message and status 1.
 
 #![no_std]
 #![no_main]

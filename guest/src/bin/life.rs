@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in io::stdin().lines() {
         world.push(row(&line?)?);
     }
-    // Short lines are filled up with dead cells.
+    // Fill short lines up with dead cells.
     let width = world.iter().map(Vec::len).max().unwrap_or(0);
     world.iter_mut().for_each(|row| row.resize(width, false));
     for _ in 0..generations {

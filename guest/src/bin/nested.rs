@@ -1,7 +1,7 @@
 //! A machine in the machine: the software processor of the host, as a guest.
 //!
-//! It is the crate `flatland-soft`, which needs nothing but an allocator. The guest inside is what the project began with:
-//! it sends each byte back plus one, until it gets 42.
+//! It is the crate `flatland-soft`, which needs nothing but an allocator. The guest inside is what the project began
+//! with: it sends each byte back plus one, until it gets 42.
 
 #![no_std]
 #![no_main]

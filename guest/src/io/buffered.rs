@@ -22,24 +22,24 @@ impl<R: Read> BufReader<R> {
         Self::with_capacity(DEFAULT_CAPACITY, reader)
     }
 
-    /// With a buffer of so many bytes.
+    /// With a buffer of `capacity` bytes.
     pub fn with_capacity(capacity: usize, reader: R) -> Self {
         Self { buffer: alloc::vec![0; capacity], start: 0, end: 0, reader }
     }
 }
 
 impl<R> BufReader<R> {
-    /// The reader. What is in the buffer has been read from it.
+    /// The reader. The bytes in the buffer have been read from it already.
     pub fn get_ref(&self) -> &R {
         &self.reader
     }
 
-    /// The reader. What is in the buffer has been read from it.
+    /// The reader. The bytes in the buffer have been read from it already.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.reader
     }
 
-    /// The reader. What is in the buffer is lost.
+    /// The reader. The bytes in the buffer are lost.
     pub fn into_inner(self) -> R {
         self.reader
     }
@@ -76,7 +76,7 @@ impl<R: fmt::Debug + ?Sized> fmt::Debug for BufReader<R> {
     }
 }
 
-/// Collects what is written, and writes it when 8 KiB have come together, at `flush`, and when it is dropped.
+/// Writes through a buffer. The buffer is sent when it is full, at `flush`, and when the writer is dropped.
 pub struct BufWriter<W: Write + ?Sized> {
     buffer: Vec<u8>,
     writer: W,
@@ -88,7 +88,7 @@ impl<W: Write> BufWriter<W> {
         Self::with_capacity(DEFAULT_CAPACITY, writer)
     }
 
-    /// With a buffer of so many bytes.
+    /// With a buffer of `capacity` bytes.
     pub fn with_capacity(capacity: usize, writer: W) -> Self {
         Self { buffer: Vec::with_capacity(capacity), writer }
     }
@@ -132,7 +132,7 @@ impl<W: Write + ?Sized> Write for BufWriter<W> {
 
 impl<W: Write + ?Sized> Drop for BufWriter<W> {
     fn drop(&mut self) {
-        // There is nobody to return an error to.
+        // `drop` cannot return an error.
         let _ = self.write_buffer();
     }
 }

@@ -7,8 +7,8 @@ use core::{error, fmt, result};
 /// The result of input and output.
 pub type Result<T> = result::Result<T, Error>;
 
-/// An error of input or output. Standard input, output and error themselves never fail; text that is no UTF-8 does, and
-/// so do a program's own readers and writers.
+/// An error of input or output. Standard input, output and error never fail themselves. Errors come from text that is
+/// not UTF-8, and from a program's own readers and writers.
 pub struct Error(Repr);
 
 enum Repr {
@@ -109,7 +109,7 @@ impl Error {
         }
     }
 
-    /// The error that it was made of by [`Self::new`].
+    /// The error that was passed to [`Self::new`], if any.
     #[cfg(feature = "alloc")]
     pub fn get_ref(&self) -> Option<&(dyn error::Error + Send + Sync + 'static)> {
         match &self.0 {
@@ -118,7 +118,7 @@ impl Error {
         }
     }
 
-    /// The error that it was made of by [`Self::new`].
+    /// The error that was passed to [`Self::new`], if any.
     #[cfg(feature = "alloc")]
     pub fn into_inner(self) -> Option<Box<dyn error::Error + Send + Sync>> {
         match self.0 {
@@ -151,7 +151,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// As std shows it: this is what a person sees of an error that `main` returns.
+/// The format of std. The message for an error that `main` returns has it.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.0 {

@@ -12,7 +12,7 @@ use super::Lines;
 use super::{BufRead, Read, Result};
 use crate::console;
 
-/// The most bytes that are fetched at once.
+/// The size of the buffer in bytes.
 const SIZE: usize = 4096;
 
 /// Bytes that were fetched from the host. Those from `start` up to `end` have not been read yet.
@@ -38,7 +38,7 @@ static INPUT: Shared = Shared {
 /// Standard input. All handles share one buffer.
 pub struct Stdin(());
 
-/// Standard input, locked for its only user.
+/// Standard input, locked.
 pub struct StdinLock<'a> {
     buffer: &'a mut Buffer,
 }
@@ -49,17 +49,17 @@ pub fn stdin() -> Stdin {
 }
 
 impl Stdin {
-    /// Locks the input until what is returned is dropped.
+    /// Locks the input until the returned lock is dropped.
     ///
     /// # Panics
     ///
-    /// If it is locked already. With std, a thread that does this waits for ever.
+    /// If it is locked already. With std, a thread that does this waits forever.
     pub fn lock(&self) -> StdinLock<'static> {
         assert!(
             !INPUT.locked.swap(true, Ordering::Acquire),
             "standard input is locked already: drop the first `StdinLock` (or the `lines()` made of it), or use that one"
         );
-        // SAFETY: `locked` was clear, so nobody else has the buffer until this lock is dropped.
+        // SAFETY: `locked` was clear, so nothing else uses the buffer until this lock is dropped.
         StdinLock { buffer: unsafe { &mut *INPUT.buffer.get() } }
     }
 
@@ -69,7 +69,7 @@ impl Stdin {
         self.lock().read_line(buf)
     }
 
-    /// The lines of input: see [`BufRead::lines`]. The input is locked as long as they are used.
+    /// The lines of input: see [`BufRead::lines`]. The input is locked as long as the iterator exists.
     #[cfg(feature = "alloc")]
     pub fn lines(self) -> Lines<StdinLock<'static>> {
         self.lock().lines()
@@ -101,7 +101,7 @@ impl BufRead for StdinLock<'_> {
 impl Read for StdinLock<'_> {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         if self.buffer.start == self.buffer.end && buf.len() >= SIZE {
-            // No smaller than the buffer: the bytes need not pass through it.
+            // `buf` is as large as the buffer or larger: read into it directly.
             let len = console::ready().min(buf.len());
             console::read(&mut buf[..len]);
             return Ok(len);

@@ -1,4 +1,4 @@
-//! Standard output and standard error. Both send at once, so nothing is lost however the run ends.
+//! Standard output and standard error. Both send at once, so no output is lost however the run ends.
 
 use core::fmt;
 use core::marker::PhantomData;

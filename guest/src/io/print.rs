@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use crate::{console, diagnostics};
 
-/// Collects what one macro prints, so that it takes few transfers.
+/// Buffers the output of one macro call, to send it in few transfers.
 struct Collector {
     send: fn(&[u8]),
     bytes: [u8; Self::SIZE],

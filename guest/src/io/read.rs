@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{Error, ErrorKind, Result};
 
-/// Something to read bytes from.
+/// A source of bytes.
 pub trait Read {
     /// Reads some bytes, and returns how many. It waits for the first one; 0 is the end of input.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize>;
@@ -29,7 +29,7 @@ pub trait Read {
     ///
     /// # Errors
     ///
-    /// Of the kind `InvalidData` if the input is no UTF-8; nothing is then appended.
+    /// Of the kind `InvalidData` if the input is not UTF-8; nothing is then appended.
     #[cfg(feature = "alloc")]
     fn read_to_string(&mut self, buf: &mut String) -> Result<usize> {
         append_utf8(buf, |bytes| self.read_to_end(bytes))
@@ -79,13 +79,13 @@ pub trait Read {
 
 /// A reader with a buffer, which can be read by lines.
 pub trait BufRead: Read {
-    /// The bytes in the buffer. If there are none it waits for some; none is the end of input.
+    /// The bytes in the buffer. If it is empty, waits for input. An empty slice is the end of input.
     fn fill_buf(&mut self) -> Result<&[u8]>;
 
-    /// Removes so many bytes from the buffer.
+    /// Removes `amount` bytes from the buffer.
     fn consume(&mut self, amount: usize);
 
-    /// Appends input up to and including this byte, or up to the end of input. Returns how many bytes that was.
+    /// Appends input up to and including this byte, or up to the end of input. Returns the number of bytes.
     #[cfg(feature = "alloc")]
     fn read_until(&mut self, byte: u8, buf: &mut Vec<u8>) -> Result<usize> {
         let before = buf.len();
@@ -105,11 +105,11 @@ pub trait BufRead: Read {
         }
     }
 
-    /// Appends a line with its `\n`, or the input up to its end. Returns how many bytes that was: 0 is the end of input.
+    /// Appends a line with its `\n`, or the input up to its end. Returns the number of bytes; 0 is the end of input.
     ///
     /// # Errors
     ///
-    /// Of the kind `InvalidData` if the line is no UTF-8; nothing is then appended, and the next line can be read.
+    /// Of the kind `InvalidData` if the line is not UTF-8; nothing is then appended, and the next line can be read.
     #[cfg(feature = "alloc")]
     fn read_line(&mut self, buf: &mut String) -> Result<usize> {
         append_utf8(buf, |bytes| self.read_until(b'\n', bytes))

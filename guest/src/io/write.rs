@@ -7,7 +7,7 @@ use core::mem;
 
 use super::{Error, ErrorKind, Result};
 
-/// Something to write bytes to.
+/// A destination for bytes.
 pub trait Write {
     /// Writes some of the bytes, and returns how many.
     fn write(&mut self, buf: &[u8]) -> Result<usize>;
@@ -59,7 +59,7 @@ pub trait Write {
     }
 }
 
-/// Keeps the error that [`fmt::Error`] has no room for.
+/// Keeps the error, because [`fmt::Error`] cannot carry it.
 struct Adapter<'a, W: ?Sized> {
     writer: &'a mut W,
     result: Result<()>,
@@ -72,7 +72,7 @@ impl<W: Write + ?Sized> fmt::Write for Adapter<'_, W> {
     }
 }
 
-/// Overwrites the slice, which becomes the rest behind what was written.
+/// Overwrites the beginning of the slice, which becomes the rest.
 impl Write for &mut [u8] {
     fn write(&mut self, buf: &[u8]) -> Result<usize> {
         let len = self.len().min(buf.len());

@@ -1,9 +1,9 @@
-//! The names of libtest that rustc's `--test` refers to, with nothing behind them.
+//! The names of libtest that rustc's `--test` refers to, without an implementation.
 //!
-//! rustc's `--test` adds a main function to a crate that passes its tests to the crate `test`. That is libtest, which needs
-//! std. On the bare machine this main function is compiled, with this crate, and never called: the host finds the tests
-//! in the ELF file (`flatland_contract::test`), and the program's entry runs one of them. If somebody uses the built-in
-//! `#[test]` instead of the runtime's, compiling [`StaticTestName`] fails with a message.
+//! rustc's `--test` adds a main function to a crate that passes its tests to the crate `test`. That is libtest, which
+//! needs std. On the bare machine this main function is compiled, with this crate, and never called: the host finds
+//! the tests in the ELF file (`flatland_contract::test`), and the program's entry runs one of them. If a test has the
+//! built-in `#[test]` instead of the runtime's, compiling [`StaticTestName`] fails with a message.
 
 #![no_std]
 #![allow(missing_docs, reason = "the names are libtest's")]

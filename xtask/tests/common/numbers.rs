@@ -1,6 +1,6 @@
-//! Numbers that are the compiler's choice, taken out of what is compared.
+//! Removes numbers that depend on the compiler from texts to compare.
 
-/// A line without hexadecimal numbers of eight digits, and counts of five and more.
+/// Replaces hexadecimal numbers of eight digits, and decimal numbers of five or more, by `NUMBER`.
 pub fn without_long_numbers(line: &str) -> String {
     let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     let mut text = String::new();

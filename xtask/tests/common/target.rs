@@ -1,4 +1,4 @@
-//! Where cargo has built this test, and xtask builds everything else.
+//! The folder in which cargo has built this test, and xtask builds everything else.
 
 use std::path::Path;
 

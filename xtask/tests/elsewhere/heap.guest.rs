@@ -1,4 +1,4 @@
-//! Allocates all there is, a MiB at a time, frees it, and does it again; prints how much that was.
+//! Allocates all RAM, one MiB at a time, frees it, and does it again. Prints the number of MiB each time.
 
 #![no_std]
 #![no_main]

@@ -1,5 +1,5 @@
-//! A guest's crate outside the checkout, as `cargo xtask new --path` makes it, and what becomes of a person's mistakes in
-//! it.
+//! Tests a guest's crate outside the checkout, as `cargo xtask new --path` makes it, and the messages for a user's
+//! mistakes in it.
 
 #[path = "../common/numbers.rs"]
 mod numbers;
@@ -13,9 +13,9 @@ use std::{env, fs, process};
 use flatland_contract::memory::{Layout, MAX_RAM_SIZE, default_stack_size};
 use numbers::without_long_numbers;
 
-/// The crate. Made anew; what is built in it stays, since building `core` takes a while.
+/// The crate, newly made. Its `target` is kept between runs, because building `core` takes long.
 static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
-    // Not even the placeholders of the templates are special in a path.
+    // The path has a quote, a space and a template's placeholder, which must not be treated specially.
     let folder = env::temp_dir().join(format!("flatland's NAME elsewhere-{}", process::id()));
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("elsewhere");
     fs::create_dir_all(&built).unwrap();
@@ -36,7 +36,7 @@ static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// `cargo xtask` there, as a person types it.
+/// Runs `cargo xtask` in the crate.
 fn xtask(line: &str) -> Output {
     run(&mut command(line))
 }
@@ -55,7 +55,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Only the tests of the whole crate build all of it, so programs that cannot be built stay out of their way.
+/// Adds a program that does not build, checks the message, and removes the program, because other tests build the
+/// whole crate.
 fn with_program(name: &str, source: &str, check: impl FnOnce(&str)) {
     let path = ELSEWHERE.join(format!("src/bin/{name}.rs"));
     fs::write(&path, source).unwrap();
@@ -67,7 +68,7 @@ fn with_program(name: &str, source: &str, check: impl FnOnce(&str)) {
 
 #[test]
 fn a_crate_elsewhere() {
-    // Everything in one test: the steps share the crate, and cargo would make them wait for each other.
+    // One test for all steps: they share the crate, so cargo would run them one after another anyway.
     it_runs();
     the_other_commands_are_about_it();
     no_unstable_setting_reaches_xtask();
@@ -96,7 +97,7 @@ fn it_runs() {
     assert_eq!(text(&xtask("list").stdout), summary);
 }
 
-/// What each command does for guest/ in the checkout, it does for the crate here.
+/// Each command works on this crate as it works on guest/ in the checkout.
 fn the_other_commands_are_about_it() {
     for line in ["test", "test kernel", "test --quick"] {
         let output = xtask(line);
@@ -125,7 +126,7 @@ fn the_other_commands_are_about_it() {
     assert!(ELSEWHERE.join("target/guest/kernel.bin").exists());
 }
 
-/// As under a nightly toolchain, which looks at all of cargo's unstable settings.
+/// RUSTC_BOOTSTRAP makes cargo read all unstable settings, as under a nightly toolchain.
 fn no_unstable_setting_reaches_xtask() {
     let output = run(command("list").env("RUSTC_BOOTSTRAP", "1"));
     assert!(text(&output.stdout).starts_with("kernel "), "{}", text(&output.stderr));
@@ -137,7 +138,7 @@ fn programs_are_added() {
         text(&output.stdout).starts_with("made src/bin/second-one.rs; now:\n  cargo xtask run second-one ")
     );
     assert_eq!(text(&xtask("run second-one").stdout), "Hello from second-one!\n");
-    // As `new` has printed it. rustc has no hyphens in names.
+    // The command as `new` has printed it. rustc's names have underscores for hyphens.
     let output = xtask("test --guest second-one");
     let expected = "\nrunning 1 test\ntest second_one::tests::the_greeting_is_friendly ... ok\n";
     assert!(text(&output.stdout).starts_with(expected), "{output:?}");
@@ -173,7 +174,8 @@ fn names_are_checked() {
     }
 }
 
-/// Those of the environment, and those of the crate's own settings, which are not xtask's.
+/// Guests are built with the flags of the crate's own settings, which xtask is not built with, and with those of the
+/// environment.
 fn a_persons_flags_reach_guests() {
     let path = ELSEWHERE.join("src/bin/flags.rs");
     let source = "#![no_std]\n#![no_main]\n#![expect(unexpected_cfgs)]\nflatland_guest::entry!(main);\n\
@@ -187,7 +189,7 @@ fn a_persons_flags_reach_guests() {
     fs::write(&settings, before).unwrap();
     assert_eq!(text(&xtask("run flags").stdout), "false\n");
     let flags = "-C link-arg=-Wl,--as-needed";
-    // Not through cargo, which would build xtask with them.
+    // Call xtask directly, because cargo would build it with these flags.
     let mut build = Command::new(env!("CARGO_BIN_EXE_xtask"));
     let output =
         run(build.args(["build", "flags"]).env("FLATLAND_GUEST", &*ELSEWHERE).env("RUSTFLAGS", flags));
@@ -199,7 +201,7 @@ fn a_persons_flags_reach_guests() {
     fs::remove_file(path).unwrap();
 }
 
-/// What the compiler calls to fill memory must not call itself.
+/// Without optimization, `memset` must not be compiled to a call of `memset`.
 fn it_runs_without_any_optimization() {
     let manifest = ELSEWHERE.join("Cargo.toml");
     let before = fs::read_to_string(&manifest).unwrap();
@@ -238,7 +240,7 @@ fn a_broken_program_stays_out_of_the_way() {
         assert_eq!(output.status.code(), Some(0), "{filter}: {output:?}");
         assert!(text(&output.stdout).contains("test result: ok. 1 passed"), "{filter}: {output:?}");
     }
-    // Any program may have such a test.
+    // The filter names no program, so all programs are built.
     assert_eq!(xtask("test --guest friendly").status.code(), Some(1));
     fs::remove_file(path).unwrap();
     let path = ELSEWHERE.join("tests/broken.rs");
@@ -255,7 +257,7 @@ fn tests_are_listed_and_chosen() {
                     test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 16 filtered out; finished in ";
     assert!(text(&output.stdout).starts_with(expected), "{}", text(&output.stdout));
     assert_eq!(output.status.code(), Some(0));
-    // Nothing is kept back.
+    // With `--nocapture`, all output is shown.
     let output = xtask("test --guest outcomes::passes -- --nocapture");
     assert!(text(&output.stdout).contains("not shown\n"));
     // A program of this name has no tests.
@@ -286,7 +288,7 @@ fn tests_end_in_each_way() {
     }
 }
 
-/// Where code lies and what the registers hold is the compiler's choice, and the depth of a recursion too.
+/// Removes addresses, register values and the depth of a recursion, which depend on the compiler.
 fn without_addresses(text: &str) -> String {
     let line = |line: &str| match line.trim_start().split(' ').next() {
         Some("instruction") => "  instruction\n".into(),
@@ -304,7 +306,7 @@ fn the_heap_is_as_large_as_ram_allows() {
         let [first, second] = had[..] else { panic!("{mebibytes}M: {}", text(&output.stderr)) };
         let ram_size = mebibytes << 20;
         let room = Layout::new(ram_size, default_stack_size(ram_size)).heap_end >> 20;
-        // The program and the allocator need some, too.
+        // The program and the allocator take some of the RAM.
         assert!((room - 3..=room).contains(&first), "{mebibytes}M: {first} of {room} MiB");
         assert_eq!(first, second, "{mebibytes}M");
     }
@@ -347,7 +349,7 @@ fn a_program_for_std_is_one_for_the_guest() {
         let actual = outcome(Command::new("cargo").args(line.split_whitespace()).current_dir(&*ELSEWHERE));
         assert_eq!(actual, expected, "{arguments} {}", text(bytes));
     }
-    // A shell says 134 for the signal that ends the other one.
+    // A shell reports 134 for the signal by which std's `abort` ends a program.
     let output = xtask("run names --engine soft -- abort");
     assert_eq!(output.status.code(), Some(134), "{}", text(&output.stderr));
     fs::remove_file(ELSEWHERE.join("src/bin/names.rs")).unwrap();

@@ -56,7 +56,7 @@ fn overflows_the_stack() {
     #[expect(unconditional_recursion)]
     fn deeper() {
         deeper();
-        // What comes behind a call keeps it from becoming a jump.
+        // Code after the call keeps it from becoming a jump.
         unsafe { core::arch::asm!("nop") };
     }
     deeper();

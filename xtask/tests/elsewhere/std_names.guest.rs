@@ -1,5 +1,5 @@
-//! Uses what a bare machine has of std under std's names. The test compiles it for this machine, where the names are
-//! std's, and for the guest, where they are the runtime's.
+//! Uses the parts of std that the runtime has, under std's names. The test compiles it for this machine, where the
+//! names are std's, and for the guest, where they are the runtime's.
 
 use std::env;
 use std::fmt;

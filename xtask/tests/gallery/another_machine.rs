@@ -1,6 +1,6 @@
-//! Runs of guest programs on another machine, all in one visit: flatland, images, ELF files and sources go there in
-//! one file, which is a program. Whatever takes a program to another machine can take this one; it needs a shell and
-//! tar there.
+//! Runs guest programs on another machine, all in one visit. A single file, which is a program, takes flatland,
+//! images, ELF files and sources there. Any command that runs a program on another machine can run it. The machine
+//! needs a shell and tar.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,21 +11,21 @@ use flatland::EngineChoice;
 
 use super::{built, other, root, run};
 
-/// A run of a guest program with one argument, or an empty one for none. Its input is `*`.
+/// A run of a guest program with one argument, which may be empty. Its input is `*`.
 pub struct Run {
     pub title: String,
     pub program: &'static str,
     pub argument: String,
 }
 
-/// What flatland tells on standard error of each of these, below `== TITLE` and before `status STATUS`, when
-/// `RUNNER PROGRAM` runs it.
+/// Runs each of these by `RUNNER PROGRAM`. Returns flatland's standard error for each, between `== TITLE` and `status
+/// STATUS`.
 pub fn told(runner: &str, engine: EngineChoice, runs: &[Run]) -> String {
     let engine = if engine == EngineChoice::Kvm { "kvm" } else { "soft" };
     let packed = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{engine}-{}", process::id()));
     let here = root().to_str().expect("the checkout's path is UTF-8");
-    // Sources are where the debug information says, which is below the checkout. The current folder by a name as long
-    // as the checkout's can stand there in its place.
+    // The debug information names sources below the checkout. Replace the checkout's path by a name of the current
+    // folder that has the same length.
     let there = format!(".{}", "/".repeat(here.len() - 1));
     let pack = |name: &str, from: &Path| {
         let bytes = fs::read(from).expect("it is built");
@@ -70,7 +70,7 @@ pub fn told(runner: &str, engine: EngineChoice, runs: &[Run]) -> String {
     String::from_utf8(output.stdout).expect("reports are UTF-8").replace(&(there + "/"), "")
 }
 
-/// Bytes with others in place of these, as many.
+/// Replaces each occurrence of `from` by `to`, which has the same length.
 fn replaced(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! `fault`, `misuse` and `panic`: what goes wrong has its words and its status.
+//! `fault`, `misuse` and `panic`: each failure has its message and its status.
 
 use super::{On, assert_ended, engines, guest};
 
@@ -22,7 +22,7 @@ fn faults_are_named() {
         ("port", "unknown port 0x80 (out, 1 byte)", "use one of the machine's ports"),
         ("gp", "general protection (#GP, selector 0x1230)", CORRECT),
         ("triple", "triple fault", "an exception found no way to its handler"),
-        // The words depend on the engine.
+        // The message depends on the engine.
         ("sse", "", ""),
     ] {
         for on in engines() {
@@ -32,11 +32,11 @@ fn faults_are_named() {
             let (stderr, report) = stderr.split_once('\n').expect("there is a line");
             assert!(report.lines().all(|line| line.starts_with(' ')), "{way}: {report}");
             assert!(stderr.starts_with(&format!("flatland: {words}")), "{way} on {on:?}: {stderr}");
-            // The instruction's place, or the one just behind it where the engine does not know more.
+            // The place of the instruction, or of the next one if the engine does not know more.
             let place = match way {
-                // The processor is there already.
+                // EIP is at the target already.
                 "jump" => " at 0xf8000000: ".into(),
-                // On some processors the address is not kept.
+                // Some processors do not keep the address.
                 "triple" => " at ".into(),
                 _ => format!(" in fault::{way}"),
             };
@@ -64,7 +64,7 @@ fn ways_to_fault_and_to_go_wrong_are_listed() {
     }
 }
 
-/// A panic's message without its place, where that lies in the library, whose source may be anywhere.
+/// A panic's message without its place. Here the place is in the standard library, whose source may be in any folder.
 fn panic_message(stderr: &[u8]) -> String {
     let stderr = String::from_utf8_lossy(stderr);
     let (place, message) = stderr.split_once('\n').expect("the place stands in a line of its own");

@@ -2,7 +2,7 @@
 
 use super::{On, assert_ended, engines, guest, noise, python};
 
-/// As the Computer Language Benchmarks Game has it, in the same order of operations.
+/// The program of the Computer Language Benchmarks Game, with the guest's order of operations.
 const NBODY: &str = "
 import math, sys
 mass, year = 4 * math.pi * math.pi, 365.24
@@ -47,7 +47,7 @@ for step in range(int(sys.argv[1])):
 print(repr(energy()))
 ";
 
-/// The software processor where there is no standard library and no operating system: on the machine itself.
+/// Runs the software processor without standard library and operating system, in a guest.
 #[test]
 fn the_software_processor_runs_on_the_machine() {
     for on in engines() {

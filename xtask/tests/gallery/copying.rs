@@ -11,7 +11,7 @@ fn echo_ends_each_line() {
             assert_ended(&guest(on, "echo", &[], input.as_bytes()), 0, &expected, "");
         }
     }
-    // As with std, what is no UTF-8 is an error.
+    // As with std, input that is not UTF-8 is an error.
     let message = "Error: Error { kind: InvalidData, message: \"stream did not contain valid UTF-8\" }\n";
     assert_ended(&guest(On::Soft, "echo", &[], b"a\nb\xff"), 1, b"a\n", message);
     let large = text(1 << 20);
@@ -35,7 +35,7 @@ fn sha256_is_that_of_sha256sum() {
         assert_ended(&guest(on, "sha256", &[], input), 0, &other("sha256sum", &[], input), "");
     };
     for on in engines() {
-        // Around the ends of a block of 64 bytes, and of the buffer of 4096.
+        // Lengths around the ends of a block of 64 bytes, and of the buffer of 4096 bytes.
         for len in [0, 1, 55, 56, 64, 65, 4097] {
             check(on, &noise(len));
         }
@@ -62,7 +62,7 @@ fn inflate_gives_back_what_python_compressed() {
         let compressed = python(COMPRESS, &[level], &large);
         assert_ended(&guest(On::Soft, "inflate", &[], &compressed), 0, &large, "");
     }
-    // More than the machine has RAM.
+    // The output is larger than the machine's RAM.
     let larger = vec![b'a'; 20 << 20];
     let compressed = python(COMPRESS, &["9"], &larger);
     assert_ended(&guest(On::Soft, "inflate", &[], &compressed), 0, &larger, "");

@@ -1,6 +1,6 @@
 //! The guest programs, each on real input, compared with an independent implementation: coreutils or python.
 //!
-//! Large inputs are for the soft engine: a KVM that emulates would take its time.
+//! Large inputs are for the soft engine: a KVM that emulates instructions would take too long.
 
 mod another_machine;
 mod bad_input;
@@ -30,14 +30,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
 }
 
-/// How a program is run.
+/// The engine to run a program on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
     Soft,
     Kvm,
 }
 
-/// The engines that there are here.
+/// The engines that this machine has.
 fn engines() -> Vec<On> {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() { vec![On::Soft] } else { vec![On::Soft, On::Kvm] }
 }
@@ -63,12 +63,12 @@ fn guest(on: On, name: &str, arguments: &[&str], input: &[u8]) -> Output {
     run(command.arg("--").args(arguments).current_dir(root()), input)
 }
 
-/// Runs a script of python's, and returns what it prints.
+/// Runs a Python script, and returns its output.
 fn python(script: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     other("python3", &[&["-c", script], arguments].concat(), input)
 }
 
-/// Runs a program of this machine's, and returns what it prints.
+/// Runs a program on the host, and returns its output.
 fn other(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let output = run(Command::new(program).args(arguments), input);
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
@@ -80,7 +80,8 @@ fn run(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.spawn().expect("the command starts");
     let mut stdin = child.stdin.take().expect("it is piped");
     thread::scope(|scope| {
-        // Beside the reading of its output, or neither goes on; and a guest may stop before it has read everything.
+        // Write in another thread: otherwise full pipes would block both processes. Ignore errors, because a guest may
+        // stop before it has read everything.
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output().expect("the command ends")
     })
@@ -102,7 +103,7 @@ fn assert_ended(output: &Output, status: i32, stdout: &[u8], stderr: &str) {
     );
 }
 
-/// Bytes that are the same in each run and look like none (xorshift).
+/// Pseudo-random bytes, the same in each run (xorshift).
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 0x2011_u32;
     let mut next = || {

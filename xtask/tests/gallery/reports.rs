@@ -1,5 +1,5 @@
-//! What a person sees when a guest has gone wrong, line by line: `reports.expected` has it for each way of `fault` and for
-//! `panic`. Where code lies and what the registers hold is the compiler's choice, and left out.
+//! Tests the reports on failed guests, line by line: `reports.expected` has them for each way of `fault` and for
+//! `panic`. Addresses and register values are left out, because they depend on the compiler.
 
 use std::env;
 
@@ -28,8 +28,8 @@ fn reports_are_as_expected() {
     }
 }
 
-/// The same on the KVM of another machine, if one is named (CONTRIBUTING.md); or else on this one, from where nothing but
-/// what was packed is there.
+/// The same on the KVM of another machine, if one is named (CONTRIBUTING.md). Otherwise on this machine, with nothing
+/// but the packed files.
 #[test]
 fn reports_are_as_expected_where_all_is_taken_to() {
     let (runner, engine) = match env::var("FLATLAND_TEST_RUNNER") {
@@ -78,7 +78,7 @@ fn runs() -> Vec<Run> {
     ways.map(|way| run(way, "fault", way)).chain([run("panic", "panic", "")]).collect()
 }
 
-/// Takes numbers out that are the compiler's choice.
+/// Removes numbers that depend on the compiler.
 fn without_numbers(text: &str) -> String {
     text.split_inclusive('\n')
         .map(|line| match line.trim_start().split(' ').next() {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::{built, root, run};
 
-/// Each program with arguments and input with which it does most of what it can.
+/// Each program, with arguments and input that exercise most of it.
 const RUNS: &[(&str, &[&str], &[u8])] = &[
     ("answer", &[], b"HAL*"),
     ("bench", &[], &[b'p', 10]),
@@ -34,8 +34,8 @@ const RUNS: &[(&str, &[&str], &[u8])] = &[
 const WASM: &[u8] = b"\0asm\x01\0\0\0\x01\x07\x01\x60\x02\x7f\x7f\x01\x7f\x03\x02\x01\0\
                       \x07\x07\x01\x03add\0\0\x0a\x09\x01\x07\0\x20\0\x20\x01\x6a\x0b";
 
-/// The kinds of traces, and how many lines of each: a KVM that emulates takes 20 us for a step, and many of them are between
-/// two calls.
+/// The kinds of traces, and the number of lines of each. A KVM that emulates takes 20 us for a step, and there are
+/// many steps between two calls.
 const KINDS: [(&str, &str); 4] =
     [("io", "1000"), ("calls", "100"), ("insn", "2000"), ("io,calls,insn", "2000")];
 
@@ -59,7 +59,7 @@ fn traces_are_the_same_on_every_engine() {
     assert!(lines > 50_000, "{lines}");
 }
 
-/// The programs above are all there are.
+/// [`RUNS`] has all programs.
 #[test]
 fn every_program_is_traced() {
     let listed = run(Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").current_dir(root()), b"");

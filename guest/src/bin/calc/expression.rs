@@ -28,7 +28,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The value of an expression. A division by zero is no error of the parser, which would then try another way to parse.
+/// The value of an expression. A division by zero is no error of the parser, which would then try alternatives.
 type Value = Result<f64, Error>;
 
 /// Evaluates an expression.
@@ -52,7 +52,7 @@ fn sum(input: &mut &str) -> ModalResult<Value> {
         .parse_next(input)
 }
 
-/// Parses one of these characters and the spaces behind it.
+/// Parses one of these characters and the spaces after it.
 fn sign<'a, const COUNT: usize>(signs: [char; COUNT]) -> impl Parser<&'a str, char, ErrMode<ContextError>> {
     terminated(one_of(signs), multispace0)
 }
@@ -65,7 +65,7 @@ fn divide(a: f64, b: f64) -> Value {
     if b == 0.0 { Err(Error::DivisionByZero) } else { Ok(a / b) }
 }
 
-/// Parses a number, or a sum in parentheses, and the spaces behind it.
+/// Parses a number, or a sum in parentheses, and the spaces after it.
 fn operand(input: &mut &str) -> ModalResult<Value> {
     // After a parenthesis there is no alternative (`cut_err`), so an error is reported where it is inside.
     let parentheses = delimited(sign(['(']), cut_err(sum), cut_err(")"));

@@ -1,8 +1,8 @@
 //! Runs a WebAssembly module from its input, with the interpreter `wasmi`.
 //!
-//! `cargo xtask run wasm -- FUNCTION ARGUMENTS <MODULE.wasm` calls the exported function of this name and prints what it
-//! returns. A module may import `flatland.write`, which sends bytes of its memory to standard output. Floats are computed
-//! in software.
+//! `cargo xtask run wasm -- FUNCTION ARGUMENTS <MODULE.wasm` calls the exported function of this name and prints what
+//! it returns. A module may import `flatland.write`, which sends bytes of its memory to standard output. Floats are
+//! computed in software.
 
 #![no_std]
 #![no_main]
