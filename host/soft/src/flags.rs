@@ -8,7 +8,7 @@ use super::int::Int;
 
 pub use flatland_x86::eflags::*;
 
-/// The status flags, in the form described above.
+/// The status flags, in the form that the module describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
     /// The result, sign-extended: ZF, SF and PF come from it.

@@ -48,7 +48,7 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         .or_else(|| system::select(instruction))
 }
 
-/// Whether an instruction may be followed by another one than that behind it.
+/// Whether an instruction may continue anywhere but at the next address.
 pub fn ends_block(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     matches!(

@@ -2,7 +2,7 @@
 
 /// An unsigned integer of one of the three operand sizes.
 ///
-/// Instructions compute in `u32`; this type says how many of its bits count.
+/// Instructions compute in `u32`; this type gives the number of bits that count.
 pub trait Int: Copy + Eq + 'static {
     /// Its size in bytes.
     const BYTES: u32;

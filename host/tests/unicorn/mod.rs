@@ -301,12 +301,12 @@ impl<P> Context<'_, P> {
 }
 
 extern "C" fn interrupt<P>(handle: *mut c_void, number: u32, data: *mut c_void) {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.stop(handle, Stop::Interrupt(number));
 }
 
 extern "C" fn invalid_instruction<P>(handle: *mut c_void, data: *mut c_void) -> bool {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.stop(handle, Stop::InvalidInstruction);
     false
 }
@@ -325,14 +325,14 @@ extern "C" fn memory<P>(
         20 | 22 => MemoryAccess::Write,
         _ => MemoryAccess::Fetch,
     };
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     let context = unsafe { context::<P>(data) };
     context.stop(handle, Stop::Memory { access, address: address as u32 });
     false
 }
 
 extern "C" fn code<P>(handle: *mut c_void, _address: u64, _size: u32, data: *mut c_void) {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     let context = unsafe { context::<P>(data) };
     match context.instructions_left.checked_sub(1) {
         Some(left) => context.instructions_left = left,
@@ -341,11 +341,11 @@ extern "C" fn code<P>(handle: *mut c_void, _address: u64, _size: u32, data: *mut
 }
 
 extern "C" fn input<P: Ports>(_handle: *mut c_void, port: u32, width: c_int, data: *mut c_void) -> u32 {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.ports.input(port as u16, width as u8)
 }
 
 extern "C" fn output<P: Ports>(_handle: *mut c_void, port: u32, width: c_int, value: u32, data: *mut c_void) {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.ports.output(port as u16, width as u8, value);
 }

@@ -196,7 +196,7 @@ pub enum Exit<'a> {
     In {
         /// The port's number.
         port: u16,
-        /// Bytes a transfer: 1, 2 or 4.
+        /// Bytes per transfer: 1, 2 or 4.
         width: u8,
         /// To be filled before the next [`Engine::run`].
         data: &'a mut [u8],
@@ -205,7 +205,7 @@ pub enum Exit<'a> {
     Out {
         /// The port's number.
         port: u16,
-        /// Bytes a transfer: 1, 2 or 4.
+        /// Bytes per transfer: 1, 2 or 4.
         width: u8,
         /// The data.
         data: &'a [u8],

@@ -12,7 +12,7 @@ use super::super::operation::{Destination, Handler, Op, Place, Source};
 trait Change: 'static {
     /// Whether anything is stored.
     const STORES: bool = true;
-    /// The operand with the bit of the mask changed.
+    /// Changes the bit of the mask in the operand.
     fn apply(operand: u32, mask: u32) -> u32;
 }
 
@@ -84,7 +84,7 @@ fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> 
     P::finish(cpu)
 }
 
-/// A bit of a bit string in memory: the offset in the register is signed, so it reaches in both directions (SDM
+/// A bit of a bit string in memory: the offset in the register is signed, so it can lie in both directions (SDM
 /// volume 1, section 4.4.1, and volume 2, table 3-2).
 fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let bit_offset = cpu.reg_part::<T>(op.source).sign_extend() as i32;
