@@ -1,5 +1,5 @@
-//! Machines that have run, put back: to the start, to where the guest asks for input, whatever came between. The proof is
-//! a comparison with a fresh machine, of all registers and all of RAM, and that it runs as one.
+//! Snapshots of the start, and of where the guest asks for input, restored after any other run. Each test compares
+//! all registers, all of RAM and the next run with those of a fresh machine.
 
 mod common;
 
@@ -35,7 +35,7 @@ fn streams(input: &[u8]) -> Streams {
     }
 }
 
-/// All that can be seen of a machine's processor and RAM.
+/// The visible state of a machine's processor and RAM.
 #[derive(PartialEq)]
 struct State {
     registers: Registers,
@@ -57,7 +57,7 @@ fn assert_same(actual: &State, expected: &State, what: &str) {
     assert_eq!(different, None, "{what}: where RAM differs");
 }
 
-/// Guests that leave as much behind as they can, and how each ends.
+/// Guests that change as much state as they can, each named by what it changes or how it ends.
 const GUESTS: &[(&str, &[u8])] = &[
     // mov eax, 0x12345678; mov [0x8000], eax; push eax; std; stc; mov ebp, 7; hlt
     (
@@ -100,7 +100,7 @@ const GUESTS: &[(&str, &[u8])] = &[
     ("execution outside RAM", &[0xe9, 0xfb, 0xff, 0xff, 0xaf]),
 ];
 
-/// How a run ended, and what it said.
+/// How a run ended, and its output.
 fn finish(machine: &mut Any) -> (Outcome, Vec<u8>) {
     let outcome = machine.run().expect("the host can do its work");
     (outcome, machine.streams().output.bytes().to_vec())
@@ -120,7 +120,7 @@ fn a_machine_put_back_to_its_start_is_a_fresh_one() {
                 machine.restore(&start, streams(b"abc")).unwrap();
                 assert_same(&state(&mut machine), &fresh, &format!("{name}, round {round}"));
                 let again = finish(&mut machine);
-                // A guest without an end is somewhere else when the time is over.
+                // A guest without an end is at another place each time the limit stops it.
                 if !matches!(first.0, Outcome::Stopped(Stop::TimeLimit(_), _)) {
                     assert_eq!(again, first, "{name}, round {round}");
                     assert_same(&state(&mut machine), &end, &format!("{name}, end of round {round}"));
@@ -253,7 +253,7 @@ fn a_snapshot_of_a_machine_that_never_ran_has_all_of_its_ram() {
             machine.engine().read_ram(address, &mut byte);
             byte[0]
         };
-        // Written by the host, behind the image.
+        // Written by the host, after the image.
         let mut machine = machine_on(engine, memory(), &code, b"");
         machine.engine().write_ram(0xa000, &[9]);
         let before = machine.snapshot().unwrap();

@@ -7,8 +7,8 @@ use super::instructions::{Transfer, code_segment};
 use super::int::Int;
 use super::segment::number::CS;
 
-/// An error code's flag for an event that is no software interrupt of the program, or that came during the delivery
-/// of another event (SDM volume 3, section 7.13).
+/// An error code's flag for an exception during the delivery of an event other than a software interrupt (SDM volume
+/// 3, section 7.13).
 const EXTERNAL: u32 = 1 << 0;
 /// An error code's flag for an index into the IDT.
 const IDT: u32 = 1 << 1;

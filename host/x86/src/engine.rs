@@ -10,8 +10,8 @@ use crate::{DebugStop, Fault, Location, MemoryMap, Registers, Stops, SystemRegis
 
 /// Runs the processor of one machine.
 ///
-/// An engine knows registers, memory and instructions. It does not know ports, streams or limits of time, which are the
-/// machine's. It runs until something happens that it cannot handle itself, and returns it as an [`Exit`].
+/// An engine handles registers, memory and instructions. The machine handles ports, streams and time limits. An
+/// engine runs until something happens that it cannot handle itself, and returns that as an [`Exit`].
 ///
 /// The trait is not sealed: you can write an engine of your own.
 pub trait Engine: fmt::Debug {
@@ -85,8 +85,8 @@ pub trait Engine: fmt::Debug {
     /// The current state, for [`Self::restore`]. An unfilled [`Exit::In`] is given up: its instruction is the next one.
     fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError>;
 
-    /// Restores the state: RAM, registers, all that a guest can see but the time. If this snapshot was the last one to be taken
-    /// or restored, only memory that was written since is restored.
+    /// Restores RAM, registers and all else that a guest can see, except the time. If this snapshot was the last one
+    /// to be taken or restored, only memory that was written since is restored.
     fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError>;
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.

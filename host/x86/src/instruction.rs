@@ -85,7 +85,7 @@ pub fn is_later_than_i686(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether these bytes are `mov cr0, eax` or the like.
+/// Whether these bytes are a `mov` to a control register.
 pub fn stores_to_control_register(bytes: &[u8]) -> bool {
     matches!(opcode(bytes), [0x0f, 0x22, ..])
 }

@@ -26,7 +26,7 @@ impl Registers {
     }
 }
 
-/// Segment selectors, and the control register that says which mode the processor is in (SDM volume 3, section 2.5).
+/// Segment selectors, and the control register that sets the processor's mode (SDM volume 3, section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the registers' own names")]
 pub struct SystemRegisters {

@@ -5,8 +5,8 @@ use core::fmt;
 
 use crate::Access;
 
-/// Where a run is to stop. With none of it set, nothing is slower. More may come: write `..Stops::default()` behind what
-/// you name.
+/// Where a run stops. A stop that is not set costs nothing. More fields may be added, so end a literal with
+/// `..Stops::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
     /// After each instruction.

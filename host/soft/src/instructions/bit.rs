@@ -84,8 +84,8 @@ fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> 
     P::finish(cpu)
 }
 
-/// A bit of a bit string in memory: the offset in the register is signed, so it can lie in both directions (SDM
-/// volume 1, section 4.4.1, and volume 2, table 3-2).
+/// A bit of a bit string in memory: the offset in the register is signed, so the bit can lie on either side of the
+/// address (SDM volume 1, section 4.4.1, and volume 2, table 3-2).
 fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let bit_offset = cpu.reg_part::<T>(op.source).sign_extend() as i32;
     let element = bit_offset.div_euclid(T::BITS as i32);
