@@ -33,7 +33,7 @@ impl Random {
         self.0
     }
 
-    /// Random bytes. Some of them are from `LIKELY`, so that code runs longer.
+    /// Random bytes. In half of the images a third of them is from `LIKELY`, so that the code runs longer.
     fn image(&mut self) -> Vec<u8> {
         const LIKELY: &[u8] = &[0x55, 0x89, 0xe5, 0x50, 0x58, 0xe8, 0xc3, 0xeb, 0x74, 0xe6, 0xe4, 0xee, 0x0f];
         let len = 16 + self.next() % 2000;
@@ -103,7 +103,7 @@ fn times() -> u64 {
 fn images_of_random_bytes_end_with_a_name_on_soft() {
     let ends = run(EngineChoice::Soft, SOFT * times());
     assert_eq!(ends.values().sum::<u64>(), SOFT * times());
-    // They are not all the same.
+    // Each of these ends occurs.
     for kind in
         ["exception", "outside-ram", "read-only", "port", "guard", "stack-overflow", "limit", "halted"]
     {

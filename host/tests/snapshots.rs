@@ -147,7 +147,7 @@ fn a_guest_goes_on_from_where_it_asks_with_any_input() {
             machine.restore(&asking, streams(input)).unwrap();
             assert_eq!(finish(&mut machine), (Outcome::EndOfInput, output.to_vec()), "{engine:?}");
         }
-        // Without having been put back, too.
+        // Also without another restore in between.
         machine.restore(&asking, streams(b"x")).unwrap();
         assert_eq!(machine.run_until_input().unwrap(), None);
         assert_eq!(finish(&mut machine), (Outcome::EndOfInput, b"y".to_vec()), "{engine:?}");
@@ -298,7 +298,7 @@ fn model_specific_registers_are_put_back() {
 fn the_end_of_a_run_is_part_of_its_state() {
     let transfers = Wants { transfers: true, ..Wants::default() };
     for &engine in engines() {
-        // mov al, 7; out 0xf4, al; hlt: between the transfer and the end that it means.
+        // mov al, 7; out 0xf4, al; hlt: a snapshot between the transfer and the end that it causes.
         let mut machine = machine_on(engine, memory(), &[0xb0, 7, 0xe6, 0xf4, 0xf4], b"");
         assert!(matches!(machine.resume(&transfers).unwrap(), Event::Transfer(_)), "{engine:?}");
         let snapshot = machine.snapshot().unwrap();
@@ -306,7 +306,8 @@ fn the_end_of_a_run_is_part_of_its_state() {
             assert_eq!(machine.run().unwrap(), Outcome::Exited(7), "{engine:?}");
             machine.restore(&snapshot, streams(b"")).unwrap();
         }
-        // hlt, and ud2; behind each: mov al, 5; out 0xf4, al. At an end, which stays the end.
+        // hlt, and ud2; after each: mov al, 5; out 0xf4, al. A snapshot at the end: a restored machine ends again at
+        // once.
         for code in [&[0xf4, 0xb0, 5, 0xe6, 0xf4][..], &[0x0f, 0x0b, 0xb0, 5, 0xe6, 0xf4]] {
             let mut machine = machine_on(engine, memory(), code, b"");
             let outcome = machine.run().unwrap();
