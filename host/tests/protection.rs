@@ -185,8 +185,8 @@ fn stacks_that_overflow() {
         (code!([0xbc], dword(STACK_START), [0xff, 0x35], dword(0x3000)), 5),
         // 0: sub esp, STACK_SIZE + 8; 6: mov [esp], eax
         (code!([0x81, 0xec], dword(STACK_SIZE + 8), [0x89, 0x04, 0x24]), 6),
-        // A frame of 3 MiB that touches each page, as LLVM generates it. 0: lea eax, [esp - 0x300000]; 7: sub esp,
-        // 0x1000; d: mov dword [esp], 0; 14: cmp esp, eax; 16: jne 7
+        // A frame of 3 MiB that touches each page, as LLVM generates it. 0: lea eax, [esp - 0x300000];
+        // 7: sub esp, 0x1000; d: mov dword [esp], 0; 14: cmp esp, eax; 16: jne 7
         (
             code!(
                 [0x8d, 0x84, 0x24],

@@ -1,5 +1,5 @@
-//! Images of random bytes: each ends with an outcome that has a name and can be reported, without a panic of the host and
-//! without a hang.
+//! Images of random bytes: each ends with an outcome that has a name and can be reported, without a panic of the host
+//! and without a hang.
 //!
 //! The numbers come from a seed, so that a failure can be repeated. `FLATLAND_TEST_TIMES=10` asks for ten times as
 //! many.

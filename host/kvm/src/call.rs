@@ -1,7 +1,7 @@
 //! Finds the `call` that made a push.
 //!
-//! KVM reports a refused store after its instruction. After a `call`, EIP is at the function, so only the pushed address
-//! leads back to the instruction. Most stack overflows happen at a `call`.
+//! KVM reports a refused store after its instruction. After a `call`, EIP is at the function, so only the pushed
+//! address leads back to the instruction. Most stack overflows happen at a `call`.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
 

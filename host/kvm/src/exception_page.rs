@@ -1,8 +1,8 @@
 //! A read-only page far above RAM that catches the processor's exceptions without any code in the guest.
 //!
-//! It holds a GDT with the flat segments, an IDT, and one `hlt` for each vector, which the IDT's gates lead to. At a
-//! HLT exit with EIP inside the page, EIP gives the vector, and the frame that the processor pushed on the guest's
-//! stack gives the location. A guest that loads an IDT of its own handles its exceptions itself.
+//! It holds a GDT with the flat segments, an IDT, and one `hlt` for each vector, the target of its gate in the IDT.
+//! At a HLT exit with EIP inside the page, EIP gives the vector, and the frame that the processor pushed on the
+//! guest's stack gives the location. A guest that loads an IDT of its own handles its exceptions itself.
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::entry::{CODE_SELECTOR, DESCRIPTORS, GDT, IDT, TABLES, VECTORS};

@@ -1,9 +1,9 @@
 //! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
 //!
-//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With memory
-//! protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an access
-//! without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or an
-//! [interrupt](Interrupt) from outside.
+//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With
+//! memory protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an
+//! access without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a
+//! fault, or an [interrupt](Interrupt) from outside.
 //!
 //! On targets other than Linux on x86-64 this crate is empty.
 
@@ -104,8 +104,8 @@ enum LastExit {
     Repeated(Repeated),
     /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
     Out,
-    /// An `out` whose I/O is finished: EIP is past it, or at it if it is repeated and goes on. The step has not been
-    /// reported yet.
+    /// An `out` whose I/O is finished: EIP is past it, or at it if it is repeated and not complete. The step has not
+    /// been reported yet.
     Sent { goes_on: bool },
     /// A fault, with the registers to report.
     Fault(Location, Registers),
@@ -272,8 +272,8 @@ impl KvmEngine {
             // Memory ends in the middle of the instruction, or before it.
             self.map.fault(Access::Execute, refused, esp)
         } else if let Some(kind) = self.frame_fault(esp) {
-            // An exception whose frame does not fit in memory. KVM on VMX and SVM tries to emulate the instruction that
-            // caused it, and fails. On a processor it is a triple fault.
+            // An exception whose frame does not fit in memory. KVM on VMX and SVM tries to emulate the instruction
+            // that caused it, and fails. On a processor it is a triple fault.
             kind
         } else if suberror == SUBERROR_DELIVERY {
             FaultKind::TripleFault
@@ -373,14 +373,15 @@ impl KvmEngine {
     fn ram_mut(&mut self, Rest { address, len }: Rest) -> &mut [u8] {
         let slice = self.memory.get_slice(GuestAddress(address.into()), len as usize);
         let start = slice.expect("it lies in RAM").ptr_guard_mut().as_ptr();
-        // SAFETY: this many bytes are mapped there as long as `self.memory` lives. The guest, which could change them, runs
-        // inside KVM_RUN only, and all else that reads, writes or maps RAM borrows `self`, as the slice does.
+        // SAFETY: this many bytes are mapped there as long as `self.memory` lives. The guest, which could change
+        // them, runs inside KVM_RUN only, and all else that reads, writes or maps RAM borrows `self`, as the slice
+        // does.
         unsafe { std::slice::from_raw_parts_mut(start, len as usize) }
     }
 
-    /// Finishes the I/O of the last exit without running the guest: KVM_RUN does that first, and then returns EINTR at once
-    /// if `immediate_exit` is set (KVM API 4.10 and 5). Returns an exit if there was one: memory may refuse what an `ins` has
-    /// read.
+    /// Finishes the I/O of the last exit without running the guest: KVM_RUN does that first, and then returns EINTR
+    /// at once if `immediate_exit` is set (KVM API 4.10 and 5). Returns an exit if there was one: memory may refuse
+    /// what an `ins` has read.
     fn finish_io(&mut self) -> Result<Option<Kind>, EngineError> {
         self.vcpu.set_kvm_immediate_exit(1);
         let result = self.enter_kvm();
@@ -392,7 +393,8 @@ impl KvmEngine {
         })
     }
 
-    /// Finishes an exit that is given up, and ignores the exits that follow: KVM reports each part of an access outside RAM.
+    /// Finishes an exit that is given up, and ignores the exits that follow: KVM reports each part of an access
+    /// outside RAM.
     fn give_up_io(&mut self) -> Result<(), EngineError> {
         while let Some(Kind::Mmio(..)) = self.finish_io()? {}
         Ok(())
@@ -415,8 +417,8 @@ impl KvmEngine {
         Ok(())
     }
 
-    /// Gives up a pending I/O exit. Output has been sent, and is reported after that of the ring. Input becomes the next
-    /// instruction again.
+    /// Gives up a pending I/O exit. Output has been sent, and is reported after that of the ring. Input becomes the
+    /// next instruction again.
     fn give_up_pending_io(&mut self) -> Result<(), EngineError> {
         if !matches!(self.pending, Some(Kind::Io)) {
             return Ok(());

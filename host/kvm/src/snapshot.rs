@@ -1,8 +1,8 @@
 //! Saves the state of a KVM engine and restores it without a new VM.
 //!
-//! A snapshot's RAM is a file in memory, which is mapped privately where the guest's RAM was. What the guest writes then
-//! goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does not depend
-//! on the size of RAM.
+//! A snapshot's RAM is a file in memory, which is mapped privately where the guest's RAM was. What the guest writes
+//! then goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does
+//! not depend on the size of RAM.
 
 use std::collections::VecDeque;
 use std::ffi::c_void;

@@ -1,7 +1,7 @@
 //! Steps and breakpoints on KVM, by KVM_SET_GUEST_DEBUG (KVM API 4.87).
 //!
-//! Each KVM can step, and has four breakpoints in the debug registers. More breakpoints are found by stepping. Watchpoints do
-//! not work where KVM emulates the processor, and KVM does not count instructions.
+//! Each KVM can step, and has four breakpoints in the debug registers. More breakpoints are found by stepping.
+//! Watchpoints do not work where KVM emulates the processor, and KVM does not count instructions.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 use kvm_bindings::{

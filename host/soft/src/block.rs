@@ -130,8 +130,9 @@ impl Blocks {
         self.blocks[id as usize].key != Key::REMOVED
     }
 
-    /// How many instructions a new block may have. Code that changes itself or its segments has its blocks removed before
-    /// they are executed to their end. Short blocks keep the cost of decoding in proportion to what is executed.
+    /// How many instructions a new block may have. Code that changes itself or its segments has its blocks removed
+    /// before they are executed to their end. Short blocks keep the cost of decoding in proportion to what is
+    /// executed.
     fn most_instructions(&self, cpu: &Cpu, key: Key) -> usize {
         let allowed = cpu.instructions.saturating_mul(DECODED_FOR_EACH_EXECUTED);
         if key.is_single() {
@@ -368,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_store_is_not_compared_with_every_block_of_its_line() {
-        // l: inc ecx; cmp cl, 0x40; je 0x80; lea edx, [ecx + 0x1a0]; jmp edx; there are nops, and at 0x1e0 a jump to l.
+        // l: inc ecx; cmp cl, 0x40; je 0x80; lea edx, [ecx + 0x1a0]; jmp edx; nops follow, and at 0x1e0: jmp l
         let mut engine = engine();
         engine.write_ram(0x1a0, &[0x90; 0x40]);
         engine.write_ram(0x1e0, &[0xe9, 0x1b, 0xfe, 0xff, 0xff]);

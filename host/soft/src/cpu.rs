@@ -44,8 +44,8 @@ pub struct SystemSegment {
     pub limit: u32,
 }
 
-/// LDTR after a reset: the first 64 KiB (SDM volume 3, table 11-1). The contract does not define it; processors and KVM
-/// have this value.
+/// LDTR after a reset: the first 64 KiB (SDM volume 3, table 11-1). The contract does not define it; processors and
+/// KVM have this value.
 const LDT_RESET: SystemSegment = SystemSegment { selector: 0, base: 0, limit: 0xffff };
 
 /// The processor.
@@ -63,11 +63,11 @@ pub struct Cpu {
     /// RAM.
     pub memory: Memory,
     segments: [Segment; segment::COUNT],
-    /// For each segment register, the address below which a load needs no further check: the start of the guard or the end
-    /// of RAM; 0 if the segment is not flat or there are watchpoints.
+    /// For each segment register, the address below which a load needs no further check: the start of the guard or
+    /// the end of RAM; 0 if the segment is not flat or there are watchpoints.
     readable: [u32; 8],
-    /// The end of the guard, from which loads are allowed again up to the end of RAM. The end of the address space if there
-    /// is no guard.
+    /// The end of the guard, from which loads are allowed again up to the end of RAM. The end of the address space if
+    /// there is no guard.
     readable_from: [u32; 8],
     /// The same for stores. Read-only memory and the guard are checked separately, by the marks of lines.
     writable: [u32; 8],
@@ -366,9 +366,9 @@ impl Cpu {
         }
     }
 
-    /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between: they
-    /// lie in the segment and in memory that allows the access, the offset does not wrap, and there are no watchpoints.
-    /// The segment must be flat.
+    /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between:
+    /// they lie in the segment and in memory that allows the access, the offset does not wrap, and there are no
+    /// watchpoints. The segment must be flat.
     pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
         if ends[usize::from(segment & 7)] == 0 {
@@ -489,8 +489,8 @@ impl Cpu {
 
     /// An entry of the GDT, LDT or IDT at a linear address.
     ///
-    /// The tables at entry are not in memory: they have the flat segments and no gates. KVM's engine keeps them in a page
-    /// above RAM.
+    /// The tables at entry are not in memory: they have the flat segments and no gates. KVM's engine keeps them in a
+    /// page above RAM.
     pub fn read_table(&mut self, address: u32) -> Result<Descriptor, Break> {
         if let Some(offset) = address.checked_sub(entry::GDT.base)
             && offset <= u32::from(entry::GDT.limit)

@@ -1,5 +1,5 @@
-//! Results of an instruction besides its effect on the processor: why its block ends, why it cannot be executed, and what
-//! it requests of the host.
+//! Results of an instruction besides its effect on the processor: why its block ends, why it cannot be executed, and
+//! what it requests of the host.
 
 use alloc::vec::Vec;
 use flatland_x86::Access;
@@ -21,7 +21,7 @@ pub enum Break {
     Problem,
 }
 
-/// What an operation returns: whether the block goes on.
+/// What an operation returns: whether the block continues.
 pub type Step = Result<(), Break>;
 
 /// Why an instruction cannot be executed.
@@ -55,7 +55,7 @@ pub enum EventKind {
     Trap,
     /// By `int n`, `int3` or `into`, so after that instruction.
     Software,
-    /// By `int1`, so after that instruction. Its delivery counts as one of the processor's own.
+    /// By `int1`, so after that instruction. Its delivery counts as that of a processor exception.
     PrivilegedSoftware,
 }
 

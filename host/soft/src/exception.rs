@@ -24,8 +24,8 @@ pub enum Undelivered {
     Unsupported,
 }
 
-/// Delivers an event of the instruction between two addresses: on success EIP is at a handler. Returns the event that was
-/// delivered: a fault during delivery replaces the first one.
+/// Delivers an event of the instruction between two addresses: on success EIP is at a handler. Returns the event that
+/// was delivered: a fault during delivery replaces the first one.
 pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event, Undelivered> {
     let mut event = event;
     loop {

@@ -1,8 +1,8 @@
 //! EFLAGS (SDM volume 1, section 3.4.3).
 //!
-//! Most status flags are overwritten before they are read. So an instruction stores only what they can be computed from:
-//! its result, and the carries out of some of its bits. Each flag and each condition is then a few operations without a
-//! branch. The technique is that of Bochs and Darek Mihocka.
+//! Most status flags are overwritten before they are read. So an instruction stores only what they can be computed
+//! from: its result, and the carries out of some of its bits. Each flag and each condition is then a few operations
+//! without a branch. The technique is that of Bochs and Darek Mihocka.
 
 use super::int::Int;
 

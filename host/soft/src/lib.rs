@@ -217,7 +217,7 @@ impl SoftEngine {
         let mut id = self.blocks.find(&mut self.cpu, false);
         loop {
             if interrupted.0.load(Ordering::Relaxed) {
-                // The caller reads the reason of this interrupt next. The fence keeps that read behind this store.
+                // The caller reads the reason of this interrupt next. The fence keeps that read after this store.
                 interrupted.0.store(false, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
                 self.location = Location::At(self.cpu.eip);
@@ -381,8 +381,8 @@ impl SoftEngine {
         }
     }
 
-    /// Handles an event while the IDT is the one at entry: it has gates for the processor's own vectors, all of which lead
-    /// to the host. Other vectors are beyond its limit.
+    /// Handles an event while the IDT is the one at entry: it has gates for the processor's own vectors, all of which
+    /// lead to the host. Other vectors are beyond its limit.
     fn on_event_without_idt(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
         const VECTORS: u8 = 32;
         const GENERAL_PROTECTION: u8 = 13;

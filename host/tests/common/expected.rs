@@ -1,8 +1,8 @@
 //! Tables of expected reports: `== NAME`, and the lines below it.
 //!
-//! If KVM's report differs, there is also `== NAME, kvm`, and if KVMs differ, `== NAME, kvm by its emulator` and `==
-//! NAME, kvm by the processor`. A KVM on QEMU's processor has a section of its own if it differs from all others. `as
-//! soft` stands for the soft engine's report.
+//! If KVM's report differs, there is also `== NAME, kvm`, and if KVMs differ, `== NAME, kvm by its emulator` and
+//! `== NAME, kvm by the processor`. A KVM on QEMU's processor has a section of its own if it differs from all others.
+//! `as soft` stands for the soft engine's report.
 
 use flatland::EngineChoice;
 

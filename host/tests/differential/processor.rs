@@ -196,7 +196,8 @@ pub const DATA: u32 = 0xf;
 /// The time limit of a case in seconds.
 const SECONDS: i64 = 2;
 
-/// What [`flatland_test_enter`] loads: EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, and the other segments.
+/// What [`flatland_test_enter`] loads: EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, and the other
+/// segments.
 static mut FRAME: [u64; 12] = [0; 12];
 /// The stack pointer of its caller.
 #[unsafe(no_mangle)]

@@ -1,5 +1,5 @@
-//! Exceptions, on the soft engine and on the processor that runs the test: vector, error code, EIP, EFLAGS with TF and RF, the
-//! general registers and RAM.
+//! Exceptions, on the soft engine and on the processor that runs the test: vector, error code, EIP, EFLAGS with TF
+//! and RF, the general registers and RAM.
 //!
 //! What is peculiar to privilege level 3 is not compared: ports, gates and selectors of the operating system, IF, IOPL
 //! and #AC. Nor are flags that the manual leaves undefined (`trace`).

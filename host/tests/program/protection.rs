@@ -220,7 +220,7 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
     }
 }
 
-/// Numbers of an ELF file that lead beyond the last address are reported like others.
+/// Segments of an ELF file that extend beyond the last address are reported like others.
 fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
     let run = |start: u32, bytes: &[u8]| {
         let mut file =

@@ -170,8 +170,8 @@ fn several_kinds_are_one_trace(engine: &str) {
     );
 }
 
-/// Sends "a" to this port, waits in a loop, and sends the end of the line. 0: mov al, 'a'; 2: out PORT, al; 4: mov
-/// ecx, 20000; 9: loop 9; b: mov al, '\n'; d: out PORT, al; f: hlt
+/// Sends "a" to this port, waits in a loop, and sends the end of the line. 0: mov al, 'a'; 2: out PORT, al;
+/// 4: mov ecx, 20000; 9: loop 9; b: mov al, '\n'; d: out PORT, al; f: hlt
 fn slow_line(port: u8) -> [u8; 16] {
     [0xb0, b'a', 0xe6, port, 0xb9, 0x20, 0x4e, 0, 0, 0xe2, 0xfe, 0xb0, b'\n', 0xe6, port, 0xf4]
 }

@@ -178,8 +178,8 @@ fn a_single_step_trap_without_a_handler_is_told_at_the_next_instruction() {
     }
 }
 
-/// A fault comes instead of the trap that would follow its instruction, and an instruction that has faulted is traced when
-/// it is executed again.
+/// A fault comes instead of the trap that would follow its instruction, and an instruction that has faulted is traced
+/// when it is executed again.
 #[test]
 fn a_fault_comes_before_the_trap_of_its_instruction() {
     // lidt; push 0x102; popf; div ecx; hlt

@@ -337,8 +337,8 @@ fn segments_of_the_guests_own() {
     }
 }
 
-/// A descriptor is loaded at its own privilege level or, by a selector's request, at a less privileged one: never at
-/// a more privileged one than is requested (SDM volume 3, section 6.6). Conforming code has no such check.
+/// A descriptor is not loaded if it is more privileged than the selector requests (SDM volume 3, section 6.6).
+/// Conforming code has no such check.
 #[test]
 fn a_data_segment_is_not_loaded_for_a_lower_privilege_level_than_its_own() {
     let flat = |rights: u32| [0x0000_ffff, 0x00cf_0000 | rights << 8];

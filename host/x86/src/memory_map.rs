@@ -12,8 +12,8 @@ use flatland_contract::memory::{Layout, PAGE_SIZE, default_stack_size};
 
 use crate::{Access, FaultKind, MemorySize};
 
-/// The most bytes that one instruction pushes: `pusha`, eight registers of 4 bytes. At a push that does not fit, ESP is at
-/// most this far above the stack's end.
+/// The most bytes that one instruction pushes: `pusha`, eight registers of 4 bytes. At a push that does not fit, ESP
+/// is at most this far above the stack's end.
 const MOST_PUSHED: u32 = 32;
 
 /// The layout of RAM: its size, where the stack begins, which pages are read-only, and the guard below the stack.

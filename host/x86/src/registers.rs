@@ -17,8 +17,8 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// The registers as a processor can hold them: flags that cannot be set from outside are clear. VM would need other
-    /// segments, and RF is cleared by each instruction.
+    /// The registers as a processor can hold them: flags that cannot be set from outside are clear. VM would need
+    /// other segments, and RF is cleared by each instruction.
     pub fn as_held(self) -> Self {
         use eflags::*;
         const SETTABLE: u32 = CF | PF | AF | ZF | SF | TF | IF | DF | OF | IOPL | NT | AC | VIF | VIP | ID;

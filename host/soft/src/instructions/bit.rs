@@ -104,8 +104,8 @@ fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// Stores the number of a bit. If the source is 0, the destination does not change. The manual leaves it, and the flags
-/// other than ZF, undefined.
+/// Stores the number of a bit. If the source is 0, the destination does not change. The manual leaves it, and the
+/// flags other than ZF, undefined.
 fn scan<T: Int>(cpu: &mut Cpu, op: &Op, source: T, number: fn(u32) -> u32) -> Result<(), Break> {
     let source = source.zero_extend();
     if source != 0 {

@@ -1,5 +1,5 @@
-//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8) within privilege level 0.
-//! Transfers to another level and task switches are not supported.
+//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8) within
+//! privilege level 0. Transfers to another level and task switches are not supported.
 
 use iced_x86::{Code, Instruction};
 

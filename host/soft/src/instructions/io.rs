@@ -150,8 +150,8 @@ fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
 
 fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Iterator<Item = T>) -> bool {
     for value in values {
-        // The memory was checked when the data was requested. If the host has changed EDI since, the fault comes when the
-        // instruction is executed again.
+        // The memory was checked when the data was requested. If the host has changed EDI since, the fault comes when
+        // the instruction is executed again.
         if cpu.store(ES, cpu.reg_masked(EDI, A::MASK), value).is_err() {
             return false;
         }

@@ -1,5 +1,5 @@
-//! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches, prefetching
-//! and memory order, which do nothing here.
+//! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches,
+//! prefetching and memory order, which do nothing here.
 
 use iced_x86::{Code, Instruction, Mnemonic};
 

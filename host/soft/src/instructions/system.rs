@@ -116,7 +116,7 @@ fn lidt<const WORD: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-/// All 32 bits of the base are stored, whatever the operand size, as processors since the 386 do.
+/// Stores all 32 bits of the base for any operand size, like processors since the 386.
 fn store_table(cpu: &mut Cpu, op: &Op, table: Table) -> Step {
     let address = cpu.effective_address(op);
     // The second part first: if it is refused, nothing has been stored.
@@ -302,7 +302,7 @@ fn examined(cpu: &mut Cpu, selector: u16) -> Result<Option<Descriptor>, Break> {
     Ok(cpu.find_descriptor(selector)?.map(|(descriptor, _)| descriptor))
 }
 
-/// ZF says whether the segment can be read or written. Whether it is present does not matter.
+/// Sets ZF if the segment can be read or written. Whether it is present does not matter.
 fn verify<S: Source<u16>, const WRITE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = S::read(cpu, op)?;
     let verified = examined(cpu, selector)?.is_some_and(|descriptor| {
