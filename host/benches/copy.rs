@@ -1,9 +1,9 @@
-//! `cat` beside loops that copy byte by byte: what `rep insb` and `rep outsb` save, on each engine.
+//! Compares `cat` with loops that copy byte by byte: what `rep insb` and `rep outsb` save, on each engine.
 //!
-//! `cargo xtask build --release cat` and `cargo xtask build --release bench` leave the images;
+//! `cargo xtask build --release cat` and `cargo xtask build --release bench` build the images;
 //! `cargo bench --package flatland --bench copy` runs them in turn, so that a machine whose speed drifts slows all of
-//! them, and prints ratios; the times are this machine's. It checks that what comes out is what went in, and
-//! asserts nothing else: a timing is not a test.
+//! them, and prints ratios; the times are this machine's. It checks that the output is the input, and asserts nothing
+//! else: a timing is not a test.
 
 use std::error::Error;
 use std::fs;
@@ -18,13 +18,14 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// How much is copied.
 const LEN: usize = 1 << 20;
 
-/// A program, and what it wants to read before it copies.
+/// A program, and the input that it reads before it copies.
 const PROGRAMS: [(&str, &str, &[u8]); 3] =
     [("cat", "cat", b""), ("a byte at a time", "bench", b"c\0"), ("and asking before each", "bench", b"r\0")];
 
 fn main() -> Result<()> {
     println!("{:>28} {:>8} {:>12} {:>12} {:>8}", "", "bytes", "total", "a byte", "ratio");
-    // How often each is measured; the best counts. Byte by byte, a KVM that emulates takes half a minute.
+    // The number of rounds; the shortest time counts. A KVM that emulates the processor takes 30 s to copy byte by
+    // byte.
     for (name, engine, rounds) in [("soft", EngineChoice::Soft, 3), ("kvm", EngineChoice::Kvm, 1)] {
         let mut best = [f64::INFINITY; PROGRAMS.len()];
         for _ in 0..rounds {
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// How long it takes to copy so many bytes.
+/// The time to copy `len` bytes, in seconds.
 fn seconds(engine: EngineChoice, program: &str, order: &[u8], len: usize) -> Result<f64> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/guest/{program}.bin"));
     let code =

@@ -1,9 +1,10 @@
-//! The soft engine beside KVM: instructions a second, the time a byte in and a byte out take, and the time to the
-//! first byte. Ratios of one run; the figures are this machine's. It asserts nothing: a timing is not a test.
+//! Compares the soft engine with KVM: instructions per second, the time for a byte in and a byte out, and the time to
+//! the first byte. The figures are this machine's; compare the ratios of one run. It asserts nothing: a timing is not
+//! a test.
 //!
-//! `cargo bench --package flatland --bench engines`. Where `cargo xtask build --release bench` has left its image,
-//! a compiled program that sorts, hashes and sieves is measured too. Where Debian's libunicorn2 is installed, the
-//! counted loop is also run by QEMU's translator.
+//! `cargo bench --package flatland --bench engines`. If `cargo xtask build --release bench` has built its image, a
+//! compiled program that sorts, hashes and sieves is also measured. If Debian's libunicorn2 is installed, QEMU's
+//! translator also runs the counted loop.
 
 use std::error::Error;
 use std::fs;
@@ -24,9 +25,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 struct Program {
     name: &'static str,
     code: Vec<u8>,
-    /// Where the number stands in the code, 4 bytes; or it is the input.
+    /// The offset of the number in the code, 4 bytes; `None` if it is the input.
     size_at: Option<usize>,
-    /// For the soft engine, and for a KVM that emulates.
+    /// The numbers for the soft engine, and for a KVM that emulates the processor.
     sizes: [u32; 2],
 }
 
@@ -107,7 +108,8 @@ impl Program {
     }
 }
 
-/// The soft engine beside Unicorn, if it is there: the shortest of some runs in turn.
+/// Compares the soft engine with Unicorn, if that is installed. Both run in turn, and the shortest time of each
+/// counts.
 fn translated(program: &Program) -> Result<()> {
     const RUNS: usize = 5;
     let (Some(at), size) = (program.size_at, program.sizes[0]) else {
@@ -172,7 +174,7 @@ fn machine(engine: EngineChoice, code: Vec<u8>, input: Vec<u8>) -> Result<Machin
     Ok(Machine::new(engine, &Image::from_bytes(code)?, streams)?)
 }
 
-/// The seed's conversation: a byte in, a byte out, with `insb` and `outsb`.
+/// Measures a byte in and a byte out, with `insb` and `outsb`.
 fn conversation() -> Result<()> {
     const BYTES: usize = 20_000;
     // 0: mov edx, 0xe9; 5: mov edi, 0x1000; a: insb; b: mov esi, 0x1000; 10: inc byte [esi]; 12: outsb; 13: jmp 5
@@ -189,7 +191,7 @@ fn conversation() -> Result<()> {
     Ok(())
 }
 
-/// Making an engine, and dropping it.
+/// Measures making an engine and dropping it.
 fn making() -> Result<()> {
     const COUNT: u32 = 300;
     let time = |engine: EngineChoice| -> Result<f64> {
@@ -207,7 +209,7 @@ fn making() -> Result<()> {
     Ok(())
 }
 
-/// From the start of the process to the first byte of output, the two in turn.
+/// Measures the time from the start of the process to the first byte of output. Both engines run in turn.
 fn first_byte() -> Result<()> {
     const RUNS: usize = 100;
     // mov al, 'A'; out 0xe9, al; in al, 0xe9; hlt

@@ -1,9 +1,9 @@
-//! What a machine adds to its engine: `Machine::run` beside the shortest loop over `Engine::run` that does the same
-//! conversation.
+//! Measures what a machine adds to its engine: compares `Machine::run` with the shortest loop over `Engine::run` that
+//! makes the same transfers.
 //!
-//! `cargo bench --package flatland --bench run_loop`. Both run in turn, so that a machine whose speed drifts slows both,
-//! and the shortest time of each counts. It checks that both send the same, and asserts nothing else: a timing is not a
-//! test.
+//! `cargo bench --package flatland --bench run_loop`. Both run in turn, so that a machine whose speed drifts slows
+//! both, and the shortest time of each counts. It checks that both send the same, and asserts nothing else: a timing
+//! is not a test.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The least that answers the guest.
+/// The shortest loop that answers the guest.
 fn bare(engine: EngineChoice, input: &[u8]) -> Result<(Duration, Vec<u8>)> {
     let (mut engine, _) = engine.open(MemoryMap::from(MemorySize::default()), &Stops::default())?;
     engine.write_ram(0, &GUEST);
@@ -85,7 +85,7 @@ fn run(engine: EngineChoice, input: &[u8]) -> Result<(Duration, Vec<u8>)> {
     Ok((start.elapsed(), machine.streams().output.bytes().to_vec()))
 }
 
-/// What it costs to be told of each transfer.
+/// The same with an event for each transfer.
 fn each_transfer(engine: EngineChoice, input: &[u8]) -> Result<(Duration, Vec<u8>)> {
     let mut machine = machine(engine, input)?;
     let wants = Wants { transfers: true, ..Wants::default() };

@@ -1,4 +1,4 @@
-//! A loop over events: counts what a guest does, and stops it at a place of our choosing.
+//! A loop over events: counts the bytes that a guest sends, and stops it at a breakpoint.
 //!
 //! `cargo run --package flatland --example events`
 
@@ -6,7 +6,7 @@ use std::error::Error;
 
 use flatland::{EngineChoice, Event, Machine, Program, Wants};
 
-/// Says `hi`, four times.
+/// Prints `hi` four times.
 #[rustfmt::skip]
 const GUEST: [u8; 22] = [
     0xb9, 4, 0, 0, 0, //  0: mov ecx, 4
@@ -26,14 +26,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut machine =
         Machine::builder().engine(EngineChoice::Auto).output(std::io::stdout()).build(&program)?;
 
-    // What is asked for is returned; the rest costs nothing. It may be something else before each call.
+    // Only the wanted events are returned; others cost nothing. `wants` may change before each call.
     let wants = Wants { transfers: true, breakpoints: vec![0x11], ..Wants::default() };
     let mut bytes = 0;
     loop {
         match machine.resume(&wants)? {
             Event::Transfer(transfer) => bytes += transfer.data.len(),
             Event::Stopped(stopped) if stopped.breakpoint => {
-                // The guest stands still: look at it, and change it if you like.
+                // The guest is stopped. Its state can be read and changed here.
                 let mut registers = machine.registers()?;
                 println!("[{bytes} bytes, {} rounds to go]", registers.ecx - 1);
                 if registers.ecx == 3 {

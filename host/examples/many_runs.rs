@@ -1,5 +1,5 @@
-//! Runs a guest 10,000 times on different inputs from one snapshot, without a new machine for each: how a fuzzer or a
-//! runner of tests does it.
+//! Runs a guest 10,000 times on different inputs from one snapshot, without a new machine for each: as a fuzzer or a
+//! test runner does it.
 //!
 //! `cargo run --release --package flatland --example many_runs [RUNS]`
 
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use flatland::{EngineChoice, Input, Machine, Outcome, Program, Streams};
 
-/// Divides 100 by each byte of its input, and sends the quotient back: it faults where the byte is 0.
+/// Divides 100 by each byte of its input, and sends the quotient back: it faults if the byte is 0.
 #[rustfmt::skip]
 const GUEST: [u8; 14] = [
     0xe4, 0xe9,       // 0: in al, 0xe9
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let program = Program::from_bytes(GUEST.to_vec())?;
     let mut machine = Machine::builder().engine(EngineChoice::Auto).build(&program)?;
 
-    // Whatever a guest does before it asks for the first byte is done once.
+    // The guest's work before its first request for input is done only once.
     if let Some(outcome) = machine.run_until_input()? {
         return Err(format!("the guest ended before it asked for input: {outcome:?}").into());
     }

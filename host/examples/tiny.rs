@@ -2,9 +2,9 @@
 //!
 //! `echo -n abc | cargo run --package flatland --example tiny`
 //!
-//! It starts a guest at address 0 in 32-bit protected mode with paging off. All that the guest can do is compute, read a
-//! byte from a port and write a byte to it. This one sends each byte of standard input back, plus one, until it has read
-//! 42 (`*`). ARCHITECTURE.md walks from here to the real thing.
+//! It starts a guest at address 0 in 32-bit protected mode with paging off. All that the guest can do is compute,
+//! read a byte from a port and write a byte to it. This one sends each byte of standard input back, plus one, until
+//! it has read 42 (`*`). ARCHITECTURE.md continues from here to Flatland itself.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -30,16 +30,16 @@ const GUEST: &[u8] = &[
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A virtual machine is a file descriptor, and what is done to it are ioctls (KVM API 4.2).
+    // A virtual machine is a file descriptor, and ioctls control it (KVM API 4.2).
     let kvm = Kvm::new().map_err(|error| format!("cannot open /dev/kvm ({error}): see README.md"))?;
     let vm = kvm.create_vm()?;
 
-    // The guest's memory is a part of ours: here at some address, there at 0 (KVM API 4.35).
+    // The guest's memory is a part of this process's memory. The guest sees it at address 0 (KVM API 4.35).
     let size = NonZeroUsize::new(RAM_SIZE).expect("it is not 0");
     let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that there is.
+    // SAFETY: a new mapping, at an address of the kernel's choice, does not change any other mapping.
     let ram = unsafe { mmap_anonymous(None, size, protection, MapFlags::MAP_PRIVATE) }?;
-    // SAFETY: it is longer than the guest, and nobody else knows of it.
+    // SAFETY: the mapping is longer than the guest's code, and nothing else refers to it.
     unsafe { ram.cast::<u8>().as_ptr().copy_from_nonoverlapping(GUEST.as_ptr(), GUEST.len()) };
     let region = kvm_userspace_memory_region {
         slot: 0,
@@ -51,8 +51,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // SAFETY: the memory stays mapped until the process ends.
     unsafe { vm.set_user_memory_region(region) }?;
 
-    // A processor is a file descriptor, too. It begins as a real one does after a reset, in 16-bit real mode. This is
-    // 32-bit protected mode: a bit in CR0, and segments that begin at 0 and hold all 4 GiB (SDM volume 3, section 3.4.5).
+    // A processor is also a file descriptor. It begins as a real one does after a reset, in 16-bit real mode. This is
+    // 32-bit protected mode: a bit in CR0, and segments that begin at 0 and hold all 4 GiB (SDM volume 3, section
+    // 3.4.5).
     let mut processor = vm.create_vcpu(0)?;
     let mut special = processor.get_sregs()?;
     let data = kvm_segment {
@@ -77,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     registers.rflags = 1 << 1; // this bit is always set
     processor.set_regs(&registers)?;
 
-    // The processor runs until the guest does something that only we can do, an exit (KVM API 4.10).
+    // The processor runs until the guest does something that only this program can do: an exit (KVM API 4.10).
     let mut input = io::stdin().lock();
     let mut output = io::stdout().lock();
     loop {

@@ -1,4 +1,4 @@
-//! A device of one's own: a UART at COM1, as much of a 16550 as an early kernel needs to print.
+//! A custom device: a UART at COM1, with as much of a 16550 as an early kernel needs to print.
 //!
 //! `cargo run --package flatland --example uart`
 
@@ -26,7 +26,7 @@ impl Device for Uart {
     fn write(&mut self, offset: u16, byte: u8, host: &mut Host) -> Result<(), Unfinished> {
         match offset {
             TRANSMIT => host.output(&[byte]),
-            // The speed of the line and the like: taken, and of no effect.
+            // The line speed and other settings are accepted, without effect.
             _ => Ok(()),
         }
     }

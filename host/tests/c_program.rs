@@ -1,4 +1,4 @@
-//! A C program runs from the ELF file that the linker of this machine has made, which also protects its constants and
+//! Runs a C program from an ELF file that this machine's linker has made. The file also protects its constants and
 //! names its functions.
 
 use std::fs;
@@ -63,7 +63,7 @@ fn an_elf_file_of_a_c_program() {
         assert_eq!(symbols.functions(at)[0].name.as_deref(), Some("_start"));
     }
 
-    // A flat image says nothing of constants.
+    // A flat image has no information about constants.
     let flat = Program::from_bytes(program.image().bytes().to_vec()).expect("it has bytes");
     assert_eq!(run(&flat), Outcome::Exited(7));
 }

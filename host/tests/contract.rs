@@ -1,7 +1,7 @@
-//! Each row of the machine's contract, by an image of a few bytes. The disassembly stands beside them.
+//! Tests each row of the machine's contract with an image of a few bytes. The disassembly is beside them.
 //!
-//! Every image runs on each engine, and they must agree. This program needs nothing but /dev/kvm, so it can be
-//! taken to another machine as it is.
+//! Every image runs on each engine, and they must agree. This program needs nothing but /dev/kvm, so its binary also
+//! runs on another machine.
 
 mod common;
 
@@ -149,7 +149,7 @@ fn in_and_out_are_the_same_bus_cycle() {
     assert_eq!(run(&code, b"xyz"), ended(Outcome::Halted, b"xy"));
 }
 
-/// Reads `count` bytes with `rep insb` to an address that is no page's, and sends them back with `rep outsb`.
+/// Reads `count` bytes with `rep insb` to an address that is not page-aligned, and sends them back with `rep outsb`.
 fn bulk_echo(count: u32) -> Vec<u8> {
     const BUFFER: [u8; 4] = 0x1f01_u32.to_le_bytes();
     let count = count.to_le_bytes();
@@ -471,7 +471,7 @@ fn triple_faults() {
     }
 }
 
-/// On a processor it is a triple fault, but the soft engine can name the exception all the same.
+/// On a processor it is a triple fault, but the soft engine can still name the exception.
 #[test]
 fn exceptions_without_a_stack() {
     // 0: mov esp, 0x80000000; 5: ud2
@@ -489,8 +489,8 @@ fn exceptions_without_a_stack() {
     }
 }
 
-/// Where KVM emulates the processor, it knows fewer instructions; where the processor runs the guest itself,
-/// these are exceptions. Either way the instruction is named.
+/// A KVM that emulates the processor supports fewer instructions. On a processor these instructions are exceptions.
+/// Either way the instruction is named.
 #[test]
 fn instructions_that_not_every_engine_can_run() {
     let unsupported = |engine, code: &[u8]| {

@@ -1,5 +1,5 @@
-//! `rep outsb`, of which KVM makes an exit for each byte, and `rep insb`, one for each 1024, and of which the engine `kvm`
-//! makes few: what is sent or read, how it ends and what it leaves in registers and RAM is what the soft engine says.
+//! Fast transfers. KVM makes an exit for each byte of `rep outsb` and for each 1024 bytes of `rep insb`; the engine
+//! `kvm` reports few. The data, the end of the run, the registers and RAM must be the same as on the soft engine.
 
 mod common;
 
@@ -12,10 +12,10 @@ use flatland_contract::Direction;
 use flatland_contract::Port;
 use flatland_contract::memory::DEFAULT_RAM_SIZE;
 
-/// RAM behind the code, in which no two neighbouring bytes are the same.
+/// The size of the text after the code, in which no two neighbouring bytes are the same.
 const TEXT: usize = 300 << 10;
 
-/// mov edx, PORT; mov esi, ADDRESS; mov ecx, COUNT; and the instruction, so often; hlt; and the text from 0x1000 on.
+/// mov edx, PORT; mov esi, ADDRESS; mov ecx, COUNT; the instruction, `times` times; hlt; and the text from 0x1000 on.
 fn image(port: u8, before: &[u8], address: u32, count: u32, instruction: &[u8], times: usize) -> Vec<u8> {
     let mut code = before.to_vec();
     code.extend([0xba, port, 0, 0, 0]);
@@ -33,7 +33,7 @@ fn image(port: u8, before: &[u8], address: u32, count: u32, instruction: &[u8], 
     code
 }
 
-/// The engines agree, of the registers too if it comes to its `hlt`.
+/// Checks that the engines agree, and that their registers do if the guest reaches its `hlt`.
 fn agrees(code: &[u8]) -> Run {
     let all = run(code, b"");
     if all.outcome == Outcome::Halted {
@@ -65,7 +65,7 @@ fn to_diagnostics_and_to_ports_that_are_none() {
     assert_eq!(agrees(&image(0xea, &[], 0x1000, 1000, REP_OUTSB, 1)).diagnostics.len(), 1000);
     for port in [0x12, 0xe8, 0xf4, 0xf5] {
         assert_eq!(agrees(&image(port, &[], 0x1000, 1000, REP_OUTSB, 1)).output, b"");
-        // out 0xe9, al: after two of them it is looked whether they go on.
+        // out 0xe9, al: after two of them, `kvm` checks whether they continue.
         let behind_others = [&[0xe6, 0xe9, 0xe6, 0xe9], REP_OUTSB].concat();
         assert_eq!(agrees(&image(port, &[], 0x1000, 1000, &behind_others, 1)).output, [0; 2]);
     }
@@ -136,7 +136,7 @@ fn between_other_output() {
 
 const REP_INSB: &[u8] = &[0xf3, 0x6c];
 
-/// mov edx, 0xe9; mov edi, ADDRESS; mov ecx, COUNT; and the instruction, so often; hlt.
+/// mov edx, 0xe9; mov edi, ADDRESS; mov ecx, COUNT; the instruction, `times` times; hlt.
 fn reading(before: &[u8], address: u32, count: u32, instruction: &[u8], times: usize) -> Vec<u8> {
     let mut code = before.to_vec();
     code.extend([0xba, 0xe9, 0, 0, 0]);
@@ -151,12 +151,12 @@ fn reading(before: &[u8], address: u32, count: u32, instruction: &[u8], times: u
     code
 }
 
-/// Input of which no two neighbouring bytes are the same.
+/// Input in which no two neighbouring bytes are the same.
 fn input(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index ^ (index >> 8)) as u8).collect()
 }
 
-/// The engines agree of the outcome, of registers and of all of RAM; returns the outcome.
+/// Checks that the engines agree on the outcome, the registers and all of RAM. Returns the outcome.
 fn leaves_the_same(code: &[u8], input: &[u8]) -> Outcome {
     let agreed = run(code, input).outcome;
     let left: Vec<(Registers, Vec<u8>)> = machines(code, input)
@@ -196,7 +196,7 @@ fn input_is_few_exits() {
     let mut machine = machine_on(EngineChoice::Kvm, &code, &input(256 << 10));
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
     let transfers = machine.stats().transfers(Port::Console, Direction::In);
-    // It is looked after two exits of 1024 bytes, and from then on after one.
+    // The check comes after two exits of 1024 bytes, and from then on after one.
     assert_eq!((transfers.exits, transfers.bytes), (3 + 2 + 2 + 2, 256 << 10));
 }
 

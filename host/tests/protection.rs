@@ -1,6 +1,6 @@
-//! Memory that is protected, by images of a few bytes on each engine: what is read-only, and the guard below the stack.
+//! Memory protection, with images of a few bytes on each engine: read-only memory, and the guard below the stack.
 //!
-//! Like `contract.rs` this program needs nothing but /dev/kvm, so it can be taken to another machine as it is.
+//! Like `contract.rs` this program needs nothing but /dev/kvm, so its binary also runs on another machine.
 
 mod common;
 
@@ -104,7 +104,7 @@ fn stores_to_read_only_memory() {
     }
 }
 
-/// KVM has read the port when it finds that the byte has no place.
+/// KVM reads the port before it finds that the byte cannot be stored.
 #[test]
 fn input_to_read_only_memory() {
     // 0: mov edx, 0xe9; 5: mov ecx, 8; a: mov edi, 0x4ffe; f: rep insb
@@ -185,7 +185,7 @@ fn stacks_that_overflow() {
         (code!([0xbc], dword(STACK_START), [0xff, 0x35], dword(0x3000)), 5),
         // 0: sub esp, STACK_SIZE + 8; 6: mov [esp], eax
         (code!([0x81, 0xec], dword(STACK_SIZE + 8), [0x89, 0x04, 0x24]), 6),
-        // A frame of 3 MiB that touches each page, as LLVM has it. 0: lea eax, [esp - 0x300000];
+        // A frame of 3 MiB that touches each page, as LLVM generates it. 0: lea eax, [esp - 0x300000];
         // 7: sub esp, 0x1000; d: mov dword [esp], 0; 14: cmp esp, eax; 16: jne 7
         (
             code!(
@@ -305,7 +305,7 @@ fn the_host_may_read_and_write_what_the_guest_may_not() {
     }
 }
 
-/// A descriptor that is loaded gets its accessed flag set, in its table. KVM on a processor cannot emulate that.
+/// Loading a descriptor sets its accessed flag in its table. KVM on a processor cannot emulate that.
 #[test]
 fn a_table_of_descriptors_in_read_only_memory() {
     // 0: lgdt [0x18]; 7: mov eax, 8; c: mov ds, eax; e: hlt; 18: limit, base; 20: null; 28: flat data

@@ -1,7 +1,8 @@
-//! Images of random bytes: each ends with an outcome that has a name and can be reported, without a panic of the host and
-//! without a hang.
+//! Images of random bytes: each ends with an outcome that has a name and can be reported, without a panic of the host
+//! and without a hang.
 //!
-//! The numbers come from a seed, so that what fails fails again. `FLATLAND_TEST_TIMES=10` asks for ten times as many.
+//! The numbers come from a seed, so that a failure can be repeated. `FLATLAND_TEST_TIMES=10` asks for ten times as
+//! many.
 
 mod common;
 
@@ -32,7 +33,7 @@ impl Random {
         self.0
     }
 
-    /// Some bytes. Most of them are any, and some what makes code go on for longer.
+    /// Random bytes. In half of the images a third of them is from `LIKELY`, so that the code runs longer.
     fn image(&mut self) -> Vec<u8> {
         const LIKELY: &[u8] = &[0x55, 0x89, 0xe5, 0x50, 0x58, 0xe8, 0xc3, 0xeb, 0x74, 0xe6, 0xe4, 0xee, 0x0f];
         let len = 16 + self.next() % 2000;
@@ -45,7 +46,7 @@ impl Random {
     }
 }
 
-/// Runs so many images, and returns how often each kind of end came.
+/// Runs `count` images, and returns how often each kind of end occurred.
 fn run(engine: EngineChoice, count: u64) -> BTreeMap<String, u64> {
     let mut ends = BTreeMap::new();
     for number in 0..count {
@@ -93,7 +94,7 @@ fn run(engine: EngineChoice, count: u64) -> BTreeMap<String, u64> {
     ends
 }
 
-/// More images, for whoever has the time.
+/// The factor of `FLATLAND_TEST_TIMES`.
 fn times() -> u64 {
     env::var("FLATLAND_TEST_TIMES").map_or(1, |times| times.parse().expect("it is a number"))
 }
@@ -102,7 +103,7 @@ fn times() -> u64 {
 fn images_of_random_bytes_end_with_a_name_on_soft() {
     let ends = run(EngineChoice::Soft, SOFT * times());
     assert_eq!(ends.values().sum::<u64>(), SOFT * times());
-    // They are not all the same.
+    // Each of these ends occurs.
     for kind in
         ["exception", "outside-ram", "read-only", "port", "guard", "stack-overflow", "limit", "halted"]
     {

@@ -1,5 +1,5 @@
-//! Machines that have run, put back: to the start, to where the guest asks for input, whatever came between. The proof is
-//! a comparison with a fresh machine, of all registers and all of RAM, and that it runs as one.
+//! Snapshots of the start, and of where the guest asks for input, restored after any other run. Each test compares
+//! all registers, all of RAM and the next run with those of a fresh machine.
 
 mod common;
 
@@ -35,7 +35,7 @@ fn streams(input: &[u8]) -> Streams {
     }
 }
 
-/// All that can be seen of a machine's processor and RAM.
+/// The visible state of a machine's processor and RAM.
 #[derive(PartialEq)]
 struct State {
     registers: Registers,
@@ -57,7 +57,7 @@ fn assert_same(actual: &State, expected: &State, what: &str) {
     assert_eq!(different, None, "{what}: where RAM differs");
 }
 
-/// Guests that leave as much behind as they can, and how each ends.
+/// Guests that change as much state as they can, each named by what it changes or how it ends.
 const GUESTS: &[(&str, &[u8])] = &[
     // mov eax, 0x12345678; mov [0x8000], eax; push eax; std; stc; mov ebp, 7; hlt
     (
@@ -100,7 +100,7 @@ const GUESTS: &[(&str, &[u8])] = &[
     ("execution outside RAM", &[0xe9, 0xfb, 0xff, 0xff, 0xaf]),
 ];
 
-/// How a run ended, and what it said.
+/// How a run ended, and its output.
 fn finish(machine: &mut Any) -> (Outcome, Vec<u8>) {
     let outcome = machine.run().expect("the host can do its work");
     (outcome, machine.streams().output.bytes().to_vec())
@@ -120,7 +120,7 @@ fn a_machine_put_back_to_its_start_is_a_fresh_one() {
                 machine.restore(&start, streams(b"abc")).unwrap();
                 assert_same(&state(&mut machine), &fresh, &format!("{name}, round {round}"));
                 let again = finish(&mut machine);
-                // A guest without an end is somewhere else when the time is over.
+                // A guest without an end is at another place each time the limit stops it.
                 if !matches!(first.0, Outcome::Stopped(Stop::TimeLimit(_), _)) {
                     assert_eq!(again, first, "{name}, round {round}");
                     assert_same(&state(&mut machine), &end, &format!("{name}, end of round {round}"));
@@ -147,7 +147,7 @@ fn a_guest_goes_on_from_where_it_asks_with_any_input() {
             machine.restore(&asking, streams(input)).unwrap();
             assert_eq!(finish(&mut machine), (Outcome::EndOfInput, output.to_vec()), "{engine:?}");
         }
-        // Without having been put back, too.
+        // Also without another restore in between.
         machine.restore(&asking, streams(b"x")).unwrap();
         assert_eq!(machine.run_until_input().unwrap(), None);
         assert_eq!(finish(&mut machine), (Outcome::EndOfInput, b"y".to_vec()), "{engine:?}");
@@ -253,7 +253,7 @@ fn a_snapshot_of_a_machine_that_never_ran_has_all_of_its_ram() {
             machine.engine().read_ram(address, &mut byte);
             byte[0]
         };
-        // Written by the host, behind the image.
+        // Written by the host, after the image.
         let mut machine = machine_on(engine, memory(), &code, b"");
         machine.engine().write_ram(0xa000, &[9]);
         let before = machine.snapshot().unwrap();
@@ -298,7 +298,7 @@ fn model_specific_registers_are_put_back() {
 fn the_end_of_a_run_is_part_of_its_state() {
     let transfers = Wants { transfers: true, ..Wants::default() };
     for &engine in engines() {
-        // mov al, 7; out 0xf4, al; hlt: between the transfer and the end that it means.
+        // mov al, 7; out 0xf4, al; hlt: a snapshot between the transfer and the end that it causes.
         let mut machine = machine_on(engine, memory(), &[0xb0, 7, 0xe6, 0xf4, 0xf4], b"");
         assert!(matches!(machine.resume(&transfers).unwrap(), Event::Transfer(_)), "{engine:?}");
         let snapshot = machine.snapshot().unwrap();
@@ -306,7 +306,8 @@ fn the_end_of_a_run_is_part_of_its_state() {
             assert_eq!(machine.run().unwrap(), Outcome::Exited(7), "{engine:?}");
             machine.restore(&snapshot, streams(b"")).unwrap();
         }
-        // hlt, and ud2; behind each: mov al, 5; out 0xf4, al. At an end, which stays the end.
+        // hlt, and ud2; after each: mov al, 5; out 0xf4, al. A snapshot at the end: a restored machine ends again at
+        // once.
         for code in [&[0xf4, 0xb0, 5, 0xe6, 0xf4][..], &[0x0f, 0x0b, 0xb0, 5, 0xe6, 0xf4]] {
             let mut machine = machine_on(engine, memory(), code, b"");
             let outcome = machine.run().unwrap();

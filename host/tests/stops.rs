@@ -1,4 +1,4 @@
-//! Steps and breakpoints: what both engines can be asked, with the same answers.
+//! Steps and breakpoints, which both engines support with the same results.
 
 mod common;
 
@@ -19,7 +19,7 @@ const CODE: &[u8] = &[
     0xf4,                         //  e: hlt
 ];
 
-/// What happened until the guest halted or faulted, and where EIP was each time.
+/// The events until the guest halted or faulted, and EIP at each.
 fn story(engine: EngineChoice, code: &[u8], stops: &Stops) -> Vec<(String, u32)> {
     let mut machine = machine_on(engine, code, b"");
     let engine = machine.engine();
@@ -33,7 +33,7 @@ fn story(engine: EngineChoice, code: &[u8], stops: &Stops) -> Vec<(String, u32)>
             Exit::Fault(fault) => (format!("{:?}", fault.kind), true),
             other => panic!("{other:?}"),
         };
-        // At an `out`, EIP differs between KVMs; the engine knows better.
+        // EIP at an `out` differs between KVMs, so it is not compared.
         let eip = if what.starts_with("out") { 0 } else { engine.registers().expect("they can be read").eip };
         story.push((what, eip));
         assert!(story.len() < 100, "it goes on and on: {story:?}");
@@ -208,12 +208,12 @@ fn a_breakpoint_that_was_told_is_not_told_again_after_an_interrupt_or_other_stop
         processor.interrupt_handle().interrupt();
         assert!(matches!(processor.run().unwrap(), Exit::Interrupted), "{engine:?}");
         assert!(matches!(processor.run().unwrap(), Exit::Debug(DebugStop::Breakpoint)), "{engine:?}");
-        // It is the next time around.
+        // This is the second round of the loop.
         assert_eq!(processor.registers().unwrap().ecx, 2, "{engine:?}");
     }
 }
 
-/// Reserved flags stay as they are in a processor, whatever a debugger writes; VM and RF are not for it to set.
+/// Reserved flags keep their values in a processor when a debugger writes to them. A debugger cannot set VM and RF.
 #[test]
 fn flags_that_a_processor_does_not_have_cannot_be_set() {
     // pushf; pop eax; hlt
@@ -260,7 +260,7 @@ fn steps(engine: &mut dyn Engine) -> Vec<(String, [u32; 5])> {
     }
 }
 
-/// A repeated instruction is one step, whatever it is and however often it is repeated.
+/// Every repeated instruction is one step, for any number of iterations.
 #[test]
 fn a_repeated_instruction_is_one_step() {
     let repeated: [&[u8]; 18] = [
@@ -365,7 +365,7 @@ fn a_guest_that_traces_itself_reaches_its_handler_whatever_is_set() {
             let engine = machine.engine();
             engine.set_stops(&stops).unwrap();
             while let Exit::Debug(_) = engine.run().unwrap() {}
-            // The trap's frame has TF, and the handler's flags have not.
+            // The trap's frame has TF set, and the handler's flags have it clear.
             let mut stack = [0; 12];
             let Registers { eax, esp, ebx, .. } = engine.registers().unwrap();
             engine.read_ram(esp, &mut stack);
@@ -401,7 +401,7 @@ fn a_guest_that_traces_itself_without_a_handler_faults_whatever_is_set() {
     }
 }
 
-/// A step over an instruction that faults, or asks for an interrupt, leads to the guest's own handler.
+/// A step over an instruction that faults, or that is a software interrupt, leads to the guest's own handler.
 #[test]
 fn a_step_goes_into_the_handler_of_a_fault() {
     // 0: lidt [0x40]; 7: the instruction

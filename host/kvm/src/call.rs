@@ -1,19 +1,18 @@
 //! Finds the `call` that made a push.
 //!
-//! KVM reports a refused store after its instruction. After a `call`, EIP is at the function, so only the pushed address
-//! leads back to the instruction. Most stack overflows happen at a `call`.
+//! KVM reports a refused store after its instruction. After a `call`, EIP is at the function, so only the pushed
+//! address leads back to the instruction. Most stack overflows happen at a `call`.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
 
 use flatland_x86::Registers;
 use flatland_x86::instruction::value;
 
-/// The lengths of a near `call` without superfluous prefixes: FF /2 of a register up to a segment prefix and a
-/// displacement of 4 bytes.
+/// The lengths of a near `call` without superfluous prefixes: from FF /2 with a register to FF /2 with a segment
+/// prefix and a displacement of 4 bytes.
 const LENGTHS: std::ops::RangeInclusive<u32> = 2..=8;
 
-/// Whether the instruction that ends at `pushed` is a `call` that leads to EIP, with the registers as it has left
-/// them.
+/// Whether the instruction that ends at `pushed` is a `call` to EIP. `registers` holds the values after the `call`.
 pub fn is_behind_one(pushed: u32, registers: &Registers, read: impl Fn(u32) -> Option<u32>) -> bool {
     LENGTHS.filter_map(|len| Some((len, pushed.checked_sub(len)?))).any(|(len, start)| {
         let words = [0, 4].map(|at| read(start.wrapping_add(at)).unwrap_or(0).to_le_bytes());
@@ -23,7 +22,7 @@ pub fn is_behind_one(pushed: u32, registers: &Registers, read: impl Fn(u32) -> O
     })
 }
 
-/// Where a `call` leads.
+/// The target of a `call`.
 fn target(
     instruction: &Instruction,
     registers: &Registers,
@@ -40,7 +39,7 @@ fn target(
     }
 }
 
-/// A register as it was before the `call`, which has moved ESP.
+/// The value of a register before the `call`, which has changed ESP.
 fn before(register: Register, registers: &Registers) -> Option<u32> {
     value(register, &Registers { esp: registers.esp.wrapping_add(4), ..*registers })
 }
@@ -69,7 +68,7 @@ mod tests {
         assert!(is_behind(&[0xff, 0x15, 0, 0x10, 0, 0], at));
         // call [eax+ecx*4+0x10]
         assert!(is_behind(&[0xff, 0x54, 0x88, 0x10], Registers { eax: 0xfd0, ecx: 8, ..at }));
-        // call [esp+0x10], which has pushed since
+        // call [esp+0x10]; the push has lowered ESP by 4
         assert!(is_behind(&[0xff, 0x54, 0x24, 0x10], Registers { esp: 0xfec, ..at }));
     }
 

@@ -1,4 +1,4 @@
-//! Opens /dev/kvm, and advises a person who cannot.
+//! Opens /dev/kvm. Its errors say how to get access.
 
 use std::ffi::CString;
 use std::fs;
@@ -12,7 +12,7 @@ use kvm_ioctls::Kvm;
 
 use flatland_x86::MemorySize;
 
-/// Why there is no processor.
+/// Why KVM cannot run a processor.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KvmError {
@@ -31,7 +31,7 @@ pub enum KvmError {
         /// What to do about it.
         advice: String,
     },
-    /// It is another device.
+    /// The file is another device than KVM's.
     #[error("{0} is not KVM's device: look at it with `ls -l {0}`")]
     NotKvm(PathBuf),
     /// Another API version: a KVM from before 2007.
@@ -68,7 +68,7 @@ pub fn open(device: &Path) -> Result<Kvm, KvmError> {
     }
 }
 
-/// Looks at who may open the device.
+/// Advises a user who may not open the device, according to its mode and group.
 fn permission_advice(device: &Path) -> String {
     let Ok(metadata) = fs::metadata(device) else {
         return advice(device, 0, None);

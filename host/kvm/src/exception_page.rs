@@ -1,8 +1,8 @@
 //! A read-only page far above RAM that catches the processor's exceptions without any code in the guest.
 //!
-//! It holds a GDT with the flat segments, an IDT, and one `hlt` for each vector, which the IDT's gates lead to. At a HLT exit
-//! with EIP inside the page, EIP tells the vector, and the frame that the processor pushed on the guest's stack tells the
-//! location. A guest that loads an IDT of its own handles its exceptions itself.
+//! It holds a GDT with the flat segments, an IDT, and one `hlt` for each vector, the target of its gate in the IDT.
+//! At a HLT exit with EIP inside the page, EIP gives the vector, and the frame that the processor pushed on the
+//! guest's stack gives the location. A guest that loads an IDT of its own handles its exceptions itself.
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::entry::{CODE_SELECTOR, DESCRIPTORS, GDT, IDT, TABLES, VECTORS};
@@ -69,13 +69,13 @@ pub struct Frame {
     pub registers: Registers,
 }
 
-/// Undoes the push of an exception: EIP, CS and EFLAGS, and below them an error code for some vectors (SDM
-/// volume 3, section 7.12.1). `at_handler` are the registers in the handler, and `dr6` says what a debug exception is about;
+/// Undoes the push of an exception: EIP, CS and EFLAGS, and below them an error code for some vectors (SDM volume 3,
+/// section 7.12.1). `at_handler` holds the registers in the handler. `dr6` gives the cause of a debug exception.
 /// `read` reads RAM.
 pub fn frame(vector: u8, at_handler: Registers, dr6: u64, read: impl Fn(u32) -> Option<u32>) -> Frame {
     let esp = at_handler.esp;
     let word = |offset: u32| read(esp.wrapping_add(offset));
-    // `int n` pushes no error code, whatever n is (SDM volume 3, section 7.4.3), and is past.
+    // `int n` pushes no error code for any n (SDM volume 3, section 7.4.3), and the pushed EIP is past it.
     let int_n = u32::from_le_bytes([0xcd, vector, 0, 0]);
     let by_software =
         word(0).and_then(|eip| read(eip.wrapping_sub(2))).is_some_and(|code| code & 0xffff == int_n);
@@ -164,7 +164,7 @@ mod tests {
                 registers: Registers { eip: 0x110, ..before(0x10c) }
             }
         );
-        // int1, at 0x10f, and a single step behind it
+        // int1, at 0x10f, and a single step after it
         let behind_int1 = stack(&[0x110, 8, 0x202, 0xf190_9090, 0]);
         for (dr6, location) in [(0xffff_0ff0, Location::EndsAt(0x110)), (0xffff_4ff0, Location::At(0x110))] {
             let registers = Registers { eip: 0x110, ..before(0x10c) };

@@ -22,7 +22,7 @@ const SIGNAL: Signal = Signal::SIGURG;
 /// Shared by the thread that runs an engine and the threads that interrupt it.
 #[derive(Debug, Default)]
 struct Shared {
-    /// The current run, or else the next one, is to return.
+    /// Whether the current run, or else the next one, must return.
     requested: AtomicBool,
     /// The thread that runs the engine, between [`Entrance::enter`] and [`Entrance::leave`], or 0.
     thread: AtomicI32,
@@ -124,12 +124,12 @@ impl Entrance {
 }
 
 impl Drop for Entrance {
-    /// A panic may drop an engine that has entered. Its thread may go on, and gets its mask back.
+    /// A panic may drop an engine that has entered. Its thread may continue, so its signal mask is restored.
     fn drop(&mut self) {
         if self.shared.thread.load(Ordering::SeqCst) == nix::unistd::gettid().as_raw() {
             self.leave();
         } else {
-            // Another thread's mask cannot be set from here. At least nobody sends it a signal any more.
+            // Another thread's mask cannot be set from here. This at least stops further signals to it.
             self.shared.thread.store(0, Ordering::SeqCst);
         }
     }
@@ -145,7 +145,8 @@ fn consume_pending() {
 
 /// The kernel's own form of a set: a bit for each signal from 1 to 64.
 fn kernel_set(set: &SigSet) -> u64 {
-    // nix does not list real-time signals. One that stays pending would end each KVM_RUN at once.
+    // nix does not list real-time signals, so each number is tested. A pending one that is missing here would end
+    // each KVM_RUN at once.
     // SAFETY: the set lives through the call.
     let contains = |signal: &libc::c_int| unsafe { libc::sigismember(set.as_ref(), *signal) } == 1;
     (1..=64).filter(contains).fold(0, |signals, signal| signals | 1 << (signal - 1))
@@ -192,7 +193,7 @@ mod tests {
         let mut set = *SigSet::empty().as_ref();
         // SAFETY: the set lives through the call.
         assert_eq!(unsafe { libc::sigaddset(&mut set, signal) }, 0);
-        // SAFETY: as above, and nobody asks for the mask of before.
+        // SAFETY: as above; the old mask is not requested.
         assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut()) }, 0);
         // SAFETY: this call takes nothing.
         let this = unsafe { libc::pthread_self() };
@@ -203,7 +204,7 @@ mod tests {
     /// This test needs KVM.
     #[test]
     fn a_blocked_real_time_signal_does_not_stop_the_guest() {
-        // Other tests keep their masks.
+        // On its own thread, so that other tests keep their masks.
         let running = thread::spawn(|| {
             // hlt
             let Some(mut engine) = engine(&[0xf4]) else { return };

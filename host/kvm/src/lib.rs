@@ -1,9 +1,9 @@
 //! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
 //!
-//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With memory
-//! protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an access
-//! without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a fault, or an
-//! [interrupt](Interrupt) from outside.
+//! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With
+//! memory protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an
+//! access without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a
+//! fault, or an [interrupt](Interrupt) from outside.
 //!
 //! On targets other than Linux on x86-64 this crate is empty.
 
@@ -43,8 +43,8 @@ use interrupt::Entrance;
 use run_page::Io;
 use stopping::Stopping;
 
-/// KVM wants three pages of the guest's address space for itself on Intel processors without "unrestricted
-/// guest" (KVM API 4.13, KVM_SET_TSS_ADDR). Where QEMU, crosvm and Firecracker put them.
+/// KVM needs three pages of the guest's address space for itself on Intel processors without "unrestricted guest"
+/// (KVM API 4.13, KVM_SET_TSS_ADDR). QEMU, crosvm and Firecracker use the same address.
 const TSS_ADDRESS: usize = 0xfffb_d000;
 
 /// KVM_INTERNAL_ERROR_DELIVERY_EV: an exception could not be delivered (linux/kvm.h).
@@ -64,13 +64,13 @@ pub struct KvmEngine {
     entrance: Entrance,
     /// Whether the shortcuts of [`fast_io`] may be used.
     is_fast: bool,
-    /// Whether each transfer is to be an exit: [`Stops::each_transfer`].
+    /// Whether each transfer must be an exit: [`Stops::each_transfer`].
     each_transfer: bool,
     ring: Ring,
     strings: StringIo,
     /// Output that is no longer in the ring. It is reported before anything else.
     unreported: VecDeque<Output>,
-    /// The output that was reported last, if it came from there.
+    /// The output that was reported last, if it came from `unreported`.
     reported: Vec<u8>,
     /// The exit to report after the output in the ring.
     pending: Option<Kind>,
@@ -80,13 +80,13 @@ pub struct KvmEngine {
     base: Option<Arc<File>>,
 }
 
-/// Transfers that the guest has made, and that nobody has been told of.
+/// Output transfers that the guest has made and that have not been reported.
 #[derive(Clone, Debug)]
 struct Output {
     port: u16,
     width: u8,
     bytes: Vec<u8>,
-    /// The last exit once this is reported.
+    /// The engine's `last` once this is reported.
     last: LastExit,
 }
 
@@ -97,17 +97,17 @@ enum LastExit {
     Before,
     /// EIP is past the instruction.
     After,
-    /// An `in`, whose data the next run takes: EIP is at it.
+    /// An `in`: EIP is at it. The next run takes its data.
     In,
-    /// The rest of a `rep outsb` or `rep insb`, whose data lies in RAM. Until the next run KVM has the registers of before
-    /// it.
+    /// The rest of a `rep outsb` or `rep insb`, whose data lies in RAM. Until the next run KVM holds the registers
+    /// from before it.
     Repeated(Repeated),
     /// An `out`: EIP is past it on one KVM and at it on another until the I/O is finished.
     Out,
-    /// An `out` whose I/O is finished: EIP is past it, or at it if it is repeated and goes on. Nobody has been told yet that
-    /// this was a step.
+    /// An `out` whose I/O is finished: EIP is past it, or at it if it is repeated and not complete. The step has not
+    /// been reported yet.
     Sent { goes_on: bool },
-    /// A fault, with the registers as they were.
+    /// A fault, with the registers to report.
     Fault(Location, Registers),
 }
 
@@ -214,8 +214,8 @@ impl KvmEngine {
         CodeBytes::new(&bytes[..len.min(there as usize)])
     }
 
-    /// The most bytes that KVM moves at once for the repeated `ins`, `outs`, `movs` or `stos` at this address, if there is
-    /// one. Until it is complete, it is the next instruction, also after an iteration that KVM reports afterwards.
+    /// The most bytes that KVM moves at once for the repeated `ins`, `outs`, `movs` or `stos` at this address, if
+    /// there is one. EIP stays at it until it is complete, also when KVM reports an iteration that has been executed.
     fn repeated(&self, eip: u32) -> Option<u32> {
         let code = self.code_at(eip);
         // Prefixes (SDM volume 2, section 2.1.1).
@@ -234,8 +234,8 @@ impl KvmEngine {
         }
     }
 
-    /// Whether a store to this address was an iteration of the repeated instruction at EIP. KVM leaves EIP there even after
-    /// the last iteration, so ECX does not tell. EDI does: it has just passed the address.
+    /// Whether a store to this address was an iteration of the repeated instruction at EIP. KVM leaves EIP there even
+    /// after the last iteration, so ECX cannot decide this. EDI can: it has just passed the address.
     fn is_in_repetition(&self, registers: &Registers, address: u32) -> bool {
         self.repeated(registers.eip).is_some_and(|size| {
             if registers.eflags & eflags::DF == 0 {
@@ -272,8 +272,8 @@ impl KvmEngine {
             // Memory ends in the middle of the instruction, or before it.
             self.map.fault(Access::Execute, refused, esp)
         } else if let Some(kind) = self.frame_fault(esp) {
-            // An exception whose frame does not fit in memory. KVM on VMX and SVM tries to emulate the instruction that
-            // caused it, and fails. On a processor it is a triple fault.
+            // An exception whose frame does not fit in memory. KVM on VMX and SVM tries to emulate the instruction
+            // that caused it, and fails. On a processor it is a triple fault.
             kind
         } else if suberror == SUBERROR_DELIVERY {
             FaultKind::TripleFault
@@ -293,8 +293,9 @@ impl KvmEngine {
         Ok(self.fault(overflow.unwrap_or(FaultKind::TripleFault), location, registers))
     }
 
-    /// A load or store without a memory slot, or a store to a read-only one. KVM completes a load on the next run, so EIP is
-    /// still at it. After a store EIP is past it (x86.c, x86_emulate_instruction). `value` is that of a store of 4 bytes.
+    /// A load or store without a memory slot, or a store to a read-only one. KVM completes a load on the next run, so
+    /// EIP is still at it. After a store EIP is past it (x86.c, x86_emulate_instruction). `value` is the stored
+    /// value, if it has 4 bytes.
     fn on_mmio(&mut self, access: Access, address: u64, value: Option<u32>) -> Result<Exit<'_>, EngineError> {
         // Physical addresses have 32 bits, because paging and long mode are off.
         let address = address as u32;
@@ -372,14 +373,15 @@ impl KvmEngine {
     fn ram_mut(&mut self, Rest { address, len }: Rest) -> &mut [u8] {
         let slice = self.memory.get_slice(GuestAddress(address.into()), len as usize);
         let start = slice.expect("it lies in RAM").ptr_guard_mut().as_ptr();
-        // SAFETY: this many bytes are mapped there as long as `self.memory` lives. The guest, which could change them, runs
-        // inside KVM_RUN only, and all else that reads, writes or maps RAM borrows `self`, as the slice does.
+        // SAFETY: this many bytes are mapped there as long as `self.memory` lives. The guest, which could change
+        // them, runs inside KVM_RUN only, and all else that reads, writes or maps RAM borrows `self`, as the slice
+        // does.
         unsafe { std::slice::from_raw_parts_mut(start, len as usize) }
     }
 
-    /// Finishes the I/O of the last exit without running the guest: KVM_RUN does that first, and then returns EINTR at once
-    /// if `immediate_exit` is set (KVM API 4.10 and 5). Returns an exit if there was one: memory may refuse what an `ins` has
-    /// read.
+    /// Finishes the I/O of the last exit without running the guest: KVM_RUN does that first, and then returns EINTR
+    /// at once if `immediate_exit` is set (KVM API 4.10 and 5). Returns an exit if there was one: memory may refuse
+    /// what an `ins` has read.
     fn finish_io(&mut self) -> Result<Option<Kind>, EngineError> {
         self.vcpu.set_kvm_immediate_exit(1);
         let result = self.enter_kvm();
@@ -391,7 +393,8 @@ impl KvmEngine {
         })
     }
 
-    /// Finishes an exit that is given up, and ignores the exits that follow: KVM reports each part of an access outside RAM.
+    /// Finishes an exit that is given up, and ignores the exits that follow: KVM reports each part of an access
+    /// outside RAM.
     fn give_up_io(&mut self) -> Result<(), EngineError> {
         while let Some(Kind::Mmio(..)) = self.finish_io()? {}
         Ok(())
@@ -414,8 +417,8 @@ impl KvmEngine {
         Ok(())
     }
 
-    /// Gives up a pending I/O exit. Output has been sent, and is reported after that of the ring. Input becomes the next
-    /// instruction again.
+    /// Gives up a pending I/O exit. Output has been sent, and is reported after that of the ring. Input becomes the
+    /// next instruction again.
     fn give_up_pending_io(&mut self) -> Result<(), EngineError> {
         if !matches!(self.pending, Some(Kind::Io)) {
             return Ok(());
@@ -439,11 +442,11 @@ impl KvmEngine {
     }
 }
 
-/// [`VcpuExit`] without its borrow, so that the run page can be read again. Only [`Kind::Io`] has more there.
+/// [`VcpuExit`] without its borrow, so that the run page can be read again. Only [`Kind::Io`] has more data there.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Debug,
-    /// KVM was not asked: the guest is at a breakpoint.
+    /// The guest is at a breakpoint. KVM_RUN was not called.
     Breakpoint,
     Io,
     Halt,
@@ -585,11 +588,11 @@ impl Engine for KvmEngine {
         match self.pending {
             // The guest has sent this already.
             Some(Kind::Io) => self.give_up_pending_io()?,
-            // This does not depend on registers, and would be lost.
+            // An interrupt does not depend on registers, and must not be lost.
             Some(Kind::Interrupted) => {}
             _ => self.pending = None,
         }
-        // An unfinished I/O would change them afterwards.
+        // An unfinished I/O would change the registers afterwards.
         self.give_up_io()?;
         for output in &mut self.unreported {
             output.last = LastExit::Before;
@@ -673,7 +676,7 @@ impl Engine for KvmEngine {
     }
 }
 
-/// KVM's 64-bit registers, of which a 32-bit guest has the low halves.
+/// Converts KVM's 64-bit registers. A 32-bit guest has their low halves.
 fn registers(regs: &kvm_regs) -> Registers {
     Registers {
         eax: regs.rax as u32,

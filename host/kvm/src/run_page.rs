@@ -6,7 +6,7 @@ use kvm_bindings::{KVM_EXIT_IO_IN, kvm_run};
 /// An I/O exit's transfers.
 pub struct Io<'a> {
     pub port: u16,
-    /// Bytes a transfer.
+    /// Bytes per transfer.
     pub width: u8,
     pub direction: Direction,
     /// All transfers, one after the other.

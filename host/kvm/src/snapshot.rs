@@ -1,8 +1,8 @@
 //! Saves the state of a KVM engine and restores it without a new VM.
 //!
-//! A snapshot's RAM is a file in memory, which is mapped privately where the guest's RAM was. What the guest writes then
-//! goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does not depend
-//! on the size of RAM.
+//! A snapshot's RAM is a file in memory, which is mapped privately where the guest's RAM was. What the guest writes
+//! then goes to copies of pages. To restore RAM, these are discarded (madvise(2), MADV_DONTNEED), in a time that does
+//! not depend on the size of RAM.
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -28,9 +28,9 @@ struct State {
     file: Arc<File>,
     map: MemoryMap,
     processor: Box<Processor>,
-    /// The last exit, of which nothing is left unfinished.
+    /// The last exit. It has no unfinished I/O.
     last: LastExit,
-    /// What the guest has sent, and nobody has been told of.
+    /// Output that the guest has sent and that has not been reported.
     unreported: VecDeque<Output>,
     /// The exit to report after it.
     pending: Option<Kind>,
@@ -97,7 +97,7 @@ impl KvmEngine {
         self.vcpu.set_debug_regs(debug).map_err(EngineError::call("KVM_SET_DEBUGREGS"))?;
         self.vcpu.set_vcpu_events(events).map_err(EngineError::call("KVM_SET_VCPU_EVENTS"))?;
         let set = self.vcpu.set_msrs(msrs).map_err(EngineError::call("KVM_SET_MSRS"))?;
-        // All of them could be set when they were saved.
+        // Each of them could be set when it was saved, so a refusal is an error.
         if let Some(refused) = msrs.as_slice().get(set) {
             return Err(EngineError::RegisterRefused { index: refused.index });
         }
@@ -132,8 +132,8 @@ impl KvmEngine {
         Ok(Msrs::from_entries(&entries).expect("they are fewer than KVM takes"))
     }
 
-    /// Discards what the guest has done and nobody has been told of, and what the last exit has left unfinished: KVM would
-    /// finish it on the restored registers.
+    /// Discards unreported output, the pending exit, and the unfinished I/O of the last exit. KVM would finish that
+    /// I/O on the restored registers.
     fn discard_exit(&mut self) -> Result<(), EngineError> {
         let is_pending = self.pending.take().is_some();
         self.drain_ring()?;
@@ -145,8 +145,8 @@ impl KvmEngine {
         Ok(())
     }
 
-    /// Gives up whatever the last exit has left unfinished, so that it has no effect on the next run. What is still to be
-    /// reported stays so.
+    /// Gives up the unfinished I/O of the last exit, so that it has no effect on the next run. What has not been
+    /// reported is still reported later.
     fn give_up_exit(&mut self) -> Result<(), EngineError> {
         self.drain_ring()?;
         self.give_up_pending_io()?;
@@ -155,7 +155,7 @@ impl KvmEngine {
                 let registers = self.registers()?;
                 self.set_registers(&registers)
             }
-            // Finishes it.
+            // `location` finishes the `out`.
             LastExit::Out => self.location().map(drop),
             LastExit::Fault(..) => self.give_up_io(),
             LastExit::Repeated(repeated) => {
@@ -187,8 +187,8 @@ impl KvmEngine {
         let (start, size) = self.ram();
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: this replaces the mapping of RAM, which `self.memory` owns, by another of the same size, which it will
-        // unmap in its place. Nobody has a reference into it: whoever is lent a part of RAM borrows `self`.
+        // SAFETY: this replaces the mapping of RAM, which `self.memory` owns, by another of the same size, which it
+        // will unmap instead. No reference into RAM exists: each one borrows `self`.
         let result = unsafe { mmap(Some(start.addr()), size, protection, flags, &**file, 0) };
         result.map_err(EngineError::call("mmap"))?;
         self.base = Some(file.clone());
@@ -198,7 +198,7 @@ impl KvmEngine {
     /// Discards what the guest has written since the file was mapped.
     fn forget_writes(&mut self) -> Result<(), EngineError> {
         let (start, size) = self.ram();
-        // SAFETY: the range is the mapping of RAM, and nobody has a reference into it.
+        // SAFETY: the range is the mapping of RAM, and no reference into it exists: each one borrows `self`.
         let result = unsafe { madvise(start, size.get(), MmapAdvise::MADV_DONTNEED) };
         result.map_err(EngineError::call("madvise"))
     }
@@ -212,13 +212,13 @@ impl KvmEngine {
 }
 
 impl Kind {
-    /// Whether this is the guest's state, and nothing else is needed to report it. The others belong to whoever runs the
-    /// engine: interrupts and stops.
+    /// Whether this exit is part of the guest's state and needs no further data to be reported. Interrupts and stops
+    /// belong to the caller of the engine instead.
     fn is_the_guests(&self) -> bool {
         match self {
             Self::Halt | Self::InternalError { .. } | Self::Shutdown | Self::Mmio(..) => true,
             Self::Debug | Self::Breakpoint | Self::Interrupted => false,
-            // It has been given up.
+            // Has been given up before a snapshot.
             Self::Io => false,
         }
     }
@@ -231,8 +231,8 @@ mod tests {
 
     use super::*;
 
-    /// An engine that has reported the first piece of the ring. Another piece is still there, and behind it the exit of the
-    /// code at the end. Nothing if tests run without KVM.
+    /// An engine that has reported the first piece of the ring. The ring still holds another piece, and the exit of
+    /// `end` follows it. `None` if tests run without KVM.
     fn behind_the_ring(end: &[u8]) -> Option<KvmEngine> {
         if std::env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
             return None;
@@ -258,7 +258,7 @@ mod tests {
     /// Port, width and data.
     type Sent = (u16, u8, Vec<u8>);
 
-    /// All that happens from here on, and where it ends. Each input is a Z.
+    /// Runs to the end and returns the output, how the run ended, and the registers. Each input is a Z.
     fn rest(engine: &mut KvmEngine) -> (Vec<Sent>, String, Registers) {
         let mut output = Vec::new();
         loop {
@@ -348,7 +348,7 @@ mod tests {
             let (output, end_of_it, _) = rest(&mut engine);
             let ports: Vec<_> = output.iter().map(|(port, width, _)| (*port, *width)).collect();
             let (console, diagnostics) = (Port::Console.number(), Port::Diagnostics.number());
-            // The guest had sent this one.
+            // The guest had already sent this.
             let sent: &[_] = if end[0] == 0xe7 { &[(0x80, 4)] } else { &[] };
             let expected = [&[(console, 1), (diagnostics, 1)], sent, &[(0x80, 1)]].concat();
             assert_eq!(ports, expected, "{end:x?}");

@@ -1,7 +1,7 @@
 //! Steps and breakpoints on KVM, by KVM_SET_GUEST_DEBUG (KVM API 4.87).
 //!
-//! Each KVM can step, and has four breakpoints in the debug registers. More breakpoints are found by stepping. Watchpoints do
-//! not work where KVM emulates the processor, and KVM does not count instructions.
+//! Each KVM can step, and has four breakpoints in the debug registers. More breakpoints are found by stepping.
+//! Watchpoints do not work where KVM emulates the processor, and KVM does not count instructions.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 use kvm_bindings::{
@@ -21,14 +21,14 @@ const DEBUG_REGISTERS: usize = 4;
 const HLT: u8 = 0xf4;
 /// EFLAGS.TF (SDM volume 1, section 3.4.3.3).
 const TF: u64 = eflags::TF as u64;
-/// DR6.BS: a debug exception came of TF (SDM volume 3, section 19.2.3).
+/// DR6.BS: TF caused the debug exception (SDM volume 3, section 19.2.3).
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
 /// No steps and no breakpoints.
 pub const NOTHING: kvm_guest_debug =
     kvm_guest_debug { control: 0, pad: 0, arch: kvm_guest_debug_arch { debugreg: [0; 8] } };
 
-/// Where a run is to stop.
+/// Where a run stops.
 #[derive(Clone, Debug, Default)]
 pub struct Stopping {
     step: bool,
@@ -37,12 +37,12 @@ pub struct Stopping {
     reported: Option<u32>,
     /// The repeated instruction that is being stepped over. KVM stops after some or all of its iterations.
     repeating: Option<u32>,
-    /// The guest's IDT register, while it is known: from one step to the next.
+    /// The guest's IDT register, cached from one step to the next; `None` if it is not known.
     idt: Option<kvm_dtable>,
 }
 
 impl Stopping {
-    /// The KVM form of these stops, if KVM can do them.
+    /// Converts these stops to KVM's form. Fails if KVM does not support them.
     pub fn new(stops: &Stops) -> Result<Self, Unsupported> {
         let refuse = |what| Err(Unsupported { engine: "KVM", what, advice: "run it with the soft engine" });
         if !stops.watchpoints.is_empty() {
@@ -54,12 +54,12 @@ impl Stopping {
         Ok(Self { step: stops.step, breakpoints: stops.breakpoints.clone(), ..Self::default() })
     }
 
-    /// Replaces the stops, and keeps the address of the last one.
+    /// Replaces the stops. Keeps the address of the last reported stop and the repeated instruction in progress.
     pub fn replace(&mut self, other: Self) {
         *self = Self { reported: self.reported, repeating: self.repeating, ..other };
     }
 
-    /// Forgets the last stop: the guest is somewhere else.
+    /// Forgets the last stop: the guest is no longer there.
     pub fn forget_report(&mut self) {
         self.reported = None;
         self.repeating = None;
@@ -98,18 +98,19 @@ impl Stopping {
 
 /// How far to run.
 enum How {
-    /// To the end of an instruction, or into one of these handlers if it faults. KVM sets TF for that, and hides it.
+    /// To the end of an instruction, or into one of these handlers if it faults. KVM sets TF for this and hides it
+    /// from the guest.
     Step(Vec<u32>),
     /// To a breakpoint.
     ToBreakpoints,
-    /// To the end of an instruction by the guest's own TF, and from there into the trap's handler, or another of these
-    /// handlers.
+    /// To the end of an instruction with the guest's own TF set, and from there into the trap's handler or another of
+    /// these handlers.
     IntoHandlers(Vec<u32>),
 }
 
 impl KvmEngine {
-    /// Runs until the guest leaves by itself, or a stop is reached: then EIP is there, and the exit is
-    /// [`Kind::Debug`] after a step, or [`Kind::Breakpoint`].
+    /// Runs until an exit of the guest's own or until a stop. At a stop EIP is its address, and the exit is
+    /// [`Kind::Debug`] after a step or [`Kind::Breakpoint`].
     pub(super) fn enter_until_stop(&mut self) -> Result<Kind, EngineError> {
         if matches!(self.last, LastExit::In | LastExit::Out | LastExit::Sent { .. }) {
             if let Some(kind) = self.finish_io()? {
@@ -122,7 +123,7 @@ impl KvmEngine {
                 return Ok(Kind::Debug);
             }
         }
-        // Whether the trap of the guest's own TF is to be delivered.
+        // Whether to deliver the trap of the guest's own TF.
         let mut trap = false;
         loop {
             let mut regs = self.kvm_regs()?;
@@ -142,7 +143,7 @@ impl KvmEngine {
                 self.set_kvm_regs(&regs)?;
                 return Ok(Kind::Halt);
             }
-            // While KVM steps, it hides TF. So a guest that has set TF is run by its own TF.
+            // While KVM steps, it hides TF. So a guest that has set TF is stepped by its own TF.
             let is_traced = regs.rflags & TF != 0;
             let instruction =
                 Decoder::with_ip(32, code.as_slice(), eip.into(), DecoderOptions::NONE).decode();
@@ -171,7 +172,7 @@ impl KvmEngine {
             match self.run_vcpu()? {
                 Kind::Debug => {}
                 Kind::Interrupted if at_breakpoint => {
-                    // Before the instruction is executed.
+                    // Interrupted before the instruction was executed.
                     self.stopping.reported = Some(eip);
                     return Ok(Kind::Interrupted);
                 }
@@ -179,7 +180,7 @@ impl KvmEngine {
             }
             let eip = self.kvm_regs()?.rip as u32;
             if exception_page::vector_at(eip).is_some() {
-                // The step has led into the handler of an exception.
+                // The step ended at the `hlt` of an exception, in the exception page.
                 return Ok(Kind::Halt);
             }
             if let How::Step(handlers) = how {
@@ -208,8 +209,8 @@ impl KvmEngine {
             .map_err(|errno| EngineError::Call { call: "KVM_SET_GUEST_DEBUG", cause: errno.into() })
     }
 
-    /// Where the guest's own handlers of these exceptions begin, as far as it has an IDT with them. Not the one whose first
-    /// instruction is the next: a breakpoint there would stop before it.
+    /// The addresses of the guest's own handlers of these exceptions, as far as its IDT has them. Leaves out a
+    /// handler that begins at `eip`: a breakpoint there would stop before the instruction.
     fn handlers(&mut self, vectors: &[u8], eip: u32) -> Result<Vec<u32>, EngineError> {
         let idt = match self.stopping.idt {
             Some(idt) => idt,
@@ -250,7 +251,7 @@ impl KvmEngine {
         is_in_handler: bool,
     ) -> Result<(), EngineError> {
         if sets_tf {
-            // KVM drops TF when the step ends. From here on it is the guest's own.
+            // KVM clears TF when the step ends. This sets it again, because the guest has now set it itself.
             self.set_guest_debug(&NOTHING)?;
             let regs = self.kvm_regs()?;
             self.set_kvm_regs(&kvm_regs { rflags: regs.rflags | TF, ..regs })?;
@@ -300,7 +301,7 @@ impl KvmEngine {
             .map_err(|errno| EngineError::Call { call: "KVM_SET_DEBUGREGS", cause: errno.into() })
     }
 
-    /// A stop was reached, and EIP is there.
+    /// Reports a stop that was reached at EIP.
     pub(super) fn on_debug(&mut self, stop: DebugStop) -> Result<Exit<'_>, EngineError> {
         let eip = self.kvm_regs()?.rip as u32;
         self.last = LastExit::Before;

@@ -11,7 +11,7 @@ use flatland_machine::{
 };
 use flatland_x86::{FaultKind, Registers};
 
-/// On soft, with this code.
+/// A machine on the soft engine with this code.
 fn machine(builder: Builder, code: &[u8]) -> Machine {
     let program = Program::from_bytes(code.to_vec()).expect("there is code");
     builder.engine(EngineChoice::Soft).build(&program).expect("it fits")
@@ -163,7 +163,7 @@ fn a_seed_and_a_time_make_runs_repeatable() {
     assert_eq!(run(0, 9).0[..8], 0xe220_a839_7b1d_cdaf_u64.to_le_bytes());
 }
 
-/// Adds up what it is sent.
+/// A device that adds up the bytes that it receives.
 #[derive(Default)]
 struct Adder {
     sum: u8,
@@ -299,7 +299,7 @@ fn each_device_gets_its_own_state_also_when_others_were_replaced() {
     machine.device::<Register>().unwrap().0 = 0;
     machine.restore(&snapshot, Streams::none()).unwrap();
     assert_eq!(machine.device::<Register>().unwrap().0, 7);
-    // A machine that was made otherwise: its ports are the same.
+    // A machine with other settings, but with the same ports.
     let builder = Machine::builder().device(0x40, Register(0)).clock(|| Clock { elapsed: 0, unix_time: 0 });
     let mut other = self::machine(builder, &[0xf4]);
     other.restore(&snapshot, Streams::none()).unwrap();
@@ -325,7 +325,7 @@ fn an_interrupted_transfer_of_any_device_takes_no_input() {
     let (input, mut sender) = std::io::pipe().unwrap();
     let mut machine = machine(Machine::builder().device(0x40, EverySecond).input(input), &code);
     let wants = Wants { clock: Some(Duration::from_millis(5)), ..Wants::default() };
-    // Each piece comes in a read of its own, and the guest is interrupted after each.
+    // Each piece arrives in a read of its own, and the guest is interrupted after each.
     for piece in [&b"abc"[..], b"d", b"e"] {
         sender.write_all(piece).unwrap();
         for _ in 0..2 {

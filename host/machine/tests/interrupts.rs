@@ -1,4 +1,4 @@
-//! Interrupts: many machines in many threads, which do not know of each other.
+//! Interrupts of many machines in many threads, which are independent of each other.
 
 use std::env;
 use std::io::{self, PipeReader, Read, Write};
@@ -28,7 +28,7 @@ fn machine(engine: EngineChoice, code: &[u8]) -> Machine {
     built.unwrap_or_else(|error| panic!("this test needs KVM, and {error}"))
 }
 
-/// What is done when a signal arrives: nobody but this test may change that.
+/// The signals that this process catches or ignores. Machines must not change them.
 #[cfg(target_os = "linux")]
 fn signal_handlers() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
@@ -56,7 +56,7 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
                 let answered = &answered;
                 scope.spawn(move || {
                     let mut machines = [machine(*engine, COUNT), machine(*engine, COUNT)];
-                    // Each of the two in turn: one is interrupted while the other runs, too.
+                    // The two run in turn, so each is also interrupted while the other runs.
                     machines.iter().for_each(|machine| send_handle.send(machine.interrupt_handle()).unwrap());
                     for turn in 0..TIMES / 2 {
                         let machine = &mut machines[turn % 2];
@@ -67,7 +67,7 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
                         );
                         answered.fetch_add(1, Ordering::SeqCst);
                     }
-                    // Interrupted again and again, it has lost nothing of its state.
+                    // The many interrupts have not changed the guest's state.
                     for machine in &mut machines {
                         machine.resume(&Wants::nothing()).unwrap();
                         let Registers { eip, ebx, .. } = machine.registers().unwrap();
@@ -76,12 +76,12 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
                 });
             }
             let handles: Vec<_> = handles.iter().take(4).collect();
-            // Four machines, of which two run: an interrupt of the others waits for them.
+            // Two of the four machines run. An interrupt of another one stays pending until its next run.
             while answered.load(Ordering::SeqCst) < TIMES {
                 handles.iter().for_each(InterruptHandle::interrupt);
                 thread::yield_now();
             }
-            // For the last look of each.
+            // For the last run of each machine.
             for _ in 0..100 {
                 handles.iter().for_each(InterruptHandle::interrupt);
                 thread::sleep(Duration::from_millis(1));
@@ -137,7 +137,7 @@ fn a_wait_for_input_is_interrupted_and_goes_on_from_its_beginning() {
             let input = if through_reader { Input::from_reader(pipe) } else { pipe.into() };
             let program = Program::from_bytes(code.to_vec()).unwrap();
             let mut machine = Machine::builder().engine(*engine).input(input).build(&program).unwrap();
-            // Part of it is there, and then nothing comes before the interrupt.
+            // Only a part of the input arrives before the interrupt.
             sender.write_all(b"ab").unwrap();
             for _ in 0..2 {
                 let handle = machine.interrupt_handle();
@@ -256,7 +256,7 @@ fn output_comes_in_time_while_the_guest_computes() {
         let reading = thread::spawn(move || {
             let mut byte = [0];
             pipe.read_exact(&mut byte).unwrap();
-            // Only now, so that it was not the interrupt that made it come.
+            // Interrupts only after the byte has arrived, so that the interrupt cannot have caused the flush.
             handle.interrupt();
             byte
         });
@@ -265,10 +265,10 @@ fn output_comes_in_time_while_the_guest_computes() {
     }
 }
 
-/// A machine whose output has no room: a pipe that is full, and whose reader is returned.
+/// A machine whose output is a full pipe. Also returns the pipe's reader.
 fn with_a_full_pipe(engine: EngineChoice, code: &[u8]) -> (Machine, PipeReader) {
     let (reader, mut writer) = io::pipe().unwrap();
-    // As much as a pipe holds (pipe(7)).
+    // The capacity of a pipe (pipe(7)).
     writer.write_all(&[b'.'; 64 << 10]).unwrap();
     let program = Program::from_bytes(code.to_vec()).expect("there is code");
     let built = Machine::builder().engine(engine).output(writer).build(&program);

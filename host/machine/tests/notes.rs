@@ -1,11 +1,11 @@
-//! Lines of the host's own between those of the guest: whose bytes stand where.
+//! Notes: lines of the host between those of the guest, and their order.
 
 use std::io::{PipeReader, Read, pipe};
 use std::time::Duration;
 
 use flatland_machine::{EngineChoice, Event, Machine, Output, Program, StreamError, Streams, Wants};
 
-/// Sends these to the ports' low bytes, and runs on without end.
+/// Sends each byte to the port before it, and then loops without end.
 fn program(sends: &[(u8, u8)]) -> Program {
     // mov al, BYTE; out PORT, al ...; jmp $
     let mut code: Vec<u8> = sends.iter().flat_map(|(port, byte)| [0xb0, *byte, 0xe6, *port]).collect();
@@ -16,7 +16,7 @@ fn program(sends: &[(u8, u8)]) -> Program {
 const OUTPUT: u8 = 0xe9;
 const DIAGNOSTICS: u8 = 0xea;
 
-/// A machine whose diagnostics are a pipe, and its output another one, or the same.
+/// A machine with a pipe for its diagnostics, and another pipe or the same one for its output.
 fn machine(sends: &[(u8, u8)], is_one_place: bool) -> (Machine, PipeReader, Option<PipeReader>) {
     let (diagnostics, to_diagnostics) = pipe().unwrap();
     let (output, to_output) = match is_one_place {
@@ -33,7 +33,7 @@ fn machine(sends: &[(u8, u8)], is_one_place: bool) -> (Machine, PipeReader, Opti
     (machine, diagnostics, output)
 }
 
-/// Runs for so long that everything has been written that does not wait for more.
+/// Runs long enough for all output to be written that does not wait for more.
 fn run(machine: &mut Machine) {
     let wants = Wants { clock: Some(5 * Machine::FLUSH_WITHIN), ..Wants::default() };
     assert_eq!(machine.resume(&wants).unwrap(), Event::Clock);
@@ -93,7 +93,7 @@ fn the_output_is_whole_where_notes_are_written_to_the_same_place() {
         run(&mut machine);
         let expected = match is_one_place {
             true => "note\nnote\nnote\nnote\nxay\nnote\nz",
-            // What was sent elsewhere goes out before, with all that was sent before that.
+            // Output to the other place is written first, with everything that was sent before it.
             false => "note\nnote\nnote\na\nnote\n\nnote\n",
         };
         assert_eq!(written(machine, diagnostics), expected);

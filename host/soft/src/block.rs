@@ -1,7 +1,7 @@
 //! The cache of decoded blocks.
 //!
-//! A block is a run of instructions that ends with a branch. Blocks are found by their address, and each remembers the
-//! two blocks that came after it. A store to a block's bytes removes the block (see [`memory`]).
+//! A block is a run of instructions that ends with a branch. Blocks are found by their address, and each records the
+//! two blocks that followed it. A store to a block's bytes removes the block (see [`memory`]).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -16,13 +16,13 @@ use super::segment::number::CS;
 
 /// The most instructions in a block.
 const MAX_INSTRUCTIONS: usize = 48;
-/// The most blocks. When there are as many, all are removed.
+/// The most blocks. When there are this many, all are removed.
 const MAX_BLOCKS: usize = 1 << 16;
 /// The most instructions in a block while code changes as fast as it is decoded: see [`Blocks::most_instructions`].
 const MAX_INSTRUCTIONS_OF_CHANGING_CODE: usize = 4;
 /// Blocks become short when more instructions than this are decoded for each one that is executed.
 const DECODED_FOR_EACH_EXECUTED: u64 = 4;
-/// So many instructions may be decoded before that rule holds.
+/// This many instructions may be decoded before that rule applies.
 const DECODED_AT_FIRST: u64 = 4096;
 /// A store to a line with more blocks than this removes all of them instead of comparing each with the store.
 const MAX_COMPARED: usize = 16;
@@ -68,7 +68,7 @@ pub struct Block {
     pub cost: u64,
     /// The linear address of the first byte, and the number of bytes.
     range: (u32, u32),
-    /// The two blocks that came after it, if known.
+    /// The two blocks that followed it, if known.
     successors: [Id; 2],
 }
 
@@ -130,8 +130,9 @@ impl Blocks {
         self.blocks[id as usize].key != Key::REMOVED
     }
 
-    /// How many instructions a new block may have. Code that changes itself or its segments has its blocks removed before
-    /// they are executed to their end. Short blocks keep the cost of decoding in proportion to what is executed.
+    /// How many instructions a new block may have. Code that changes itself or its segments has its blocks removed
+    /// before they are executed to their end. Short blocks keep the cost of decoding in proportion to what is
+    /// executed.
     fn most_instructions(&self, cpu: &Cpu, key: Key) -> usize {
         let allowed = cpu.instructions.saturating_mul(DECODED_FOR_EACH_EXECUTED);
         if key.is_single() {
@@ -166,7 +167,7 @@ impl Blocks {
     fn find_and_link(&mut self, cpu: &mut Cpu, previous: Id) -> Id {
         let count = self.blocks.len();
         let id = self.find(cpu, false);
-        // Unless `find` emptied the cache.
+        // Skipped if `find` emptied the cache.
         if self.blocks.len() >= count {
             let [first, second] = &mut self.blocks[previous as usize].successors;
             if *first == NONE { *first = id } else { *second = id }
@@ -297,7 +298,7 @@ impl Blocks {
         self.mode = None;
     }
 
-    /// Sets the addresses that no block may run across.
+    /// Sets the breakpoints. No block runs across one.
     pub fn set_breakpoints(&mut self, cpu: &mut Cpu, breakpoints: &[u32]) {
         self.clear(cpu);
         self.breakpoints = breakpoints.to_vec();
@@ -318,7 +319,7 @@ mod tests {
     const RAM: u32 = 0x1_0000;
     const LIMIT: u64 = 20_000;
 
-    /// Runs code at 0 up to the limit, or to what ends it, and returns what was executed.
+    /// Runs code at 0 until it ends or reaches the limit, and returns the number of executed instructions.
     fn run(engine: &mut SoftEngine, code: &[u8]) -> u64 {
         engine.write_ram(0, code);
         engine.set_stops(&Stops { instructions: Some(LIMIT), ..Stops::default() }).unwrap();
@@ -330,7 +331,7 @@ mod tests {
         SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap())
     }
 
-    /// The work of decoding is in proportion to what is executed, even if code changes itself.
+    /// Checks that the work of decoding is in proportion to what is executed, even if code changes itself.
     #[track_caller]
     fn check_work(engine: &SoftEngine, executed: u64) {
         let Blocks { decoded, compared, .. } = engine.blocks;
@@ -346,7 +347,7 @@ mod tests {
 
     #[test]
     fn stores_beside_a_block_leave_it_alone() {
-        // mov al, 0x20; jmp 0x1000; there are zeros: add [eax], al, which stores to the line of this code
+        // mov al, 0x20; jmp 0x1000; the zeros there are: add [eax], al, which stores to the line of this code
         let mut engine = engine();
         assert_eq!(run(&mut engine, &[0xb0, 0x20, 0xe9, 0xf9, 0x0f, 0, 0]), LIMIT);
         check_work(&engine, LIMIT);
@@ -368,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_store_is_not_compared_with_every_block_of_its_line() {
-        // l: inc ecx; cmp cl, 0x40; je 0x80; lea edx, [ecx + 0x1a0]; jmp edx; there are nops, and at 0x1e0 a jump to l.
+        // l: inc ecx; cmp cl, 0x40; je 0x80; lea edx, [ecx + 0x1a0]; jmp edx; nops follow, and at 0x1e0: jmp l
         let mut engine = engine();
         engine.write_ram(0x1a0, &[0x90; 0x40]);
         engine.write_ram(0x1e0, &[0xe9, 0x1b, 0xfe, 0xff, 0xff]);

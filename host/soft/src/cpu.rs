@@ -1,4 +1,4 @@
-//! The processor's state, and how instructions reach it.
+//! The processor's state, and the accesses of instructions to it.
 
 use flatland_contract::memory::ENTRY;
 
@@ -27,7 +27,7 @@ pub mod register {
     pub const EDI: u8 = 7;
     /// Always 0: the base or index of an address that has none.
     pub const ZERO: u8 = 8;
-    /// An address that the operation before has computed.
+    /// An address that the previous operation has computed.
     pub const ADDRESS: u8 = 9;
 }
 
@@ -44,8 +44,8 @@ pub struct SystemSegment {
     pub limit: u32,
 }
 
-/// LDTR after a reset: the first 64 KiB (SDM volume 3, table 11-1). The contract does not define it; processors and KVM
-/// have this value.
+/// LDTR after a reset: the first 64 KiB (SDM volume 3, table 11-1). The contract does not define it; processors and
+/// KVM have this value.
 const LDT_RESET: SystemSegment = SystemSegment { selector: 0, base: 0, limit: 0xffff };
 
 /// The processor.
@@ -58,16 +58,16 @@ pub struct Cpu {
     pub flags: Flags,
     /// The other flags of EFLAGS.
     pub control_flags: u32,
-    /// The instruction to execute next, while none is being executed.
+    /// The address of the next instruction, while none is being executed.
     pub eip: u32,
     /// RAM.
     pub memory: Memory,
     segments: [Segment; segment::COUNT],
-    /// For each segment register, the address below which a load needs no further check: the start of the guard or the end
-    /// of RAM; 0 if the segment is not flat or there are watchpoints.
+    /// For each segment register, the address below which a load needs no further check: the start of the guard or
+    /// the end of RAM; 0 if the segment is not flat or there are watchpoints.
     readable: [u32; 8],
-    /// The end of the guard, from which loads are allowed again up to the end of RAM. The end of the address space if there
-    /// is no guard.
+    /// The end of the guard, from which loads are allowed again up to the end of RAM. The end of the address space if
+    /// there is no guard.
     readable_from: [u32; 8],
     /// The same for stores. Read-only memory and the guard are checked separately, by the marks of lines.
     writable: [u32; 8],
@@ -89,13 +89,13 @@ pub struct Cpu {
     pub cr3: u32,
     /// CR4.
     pub cr4: u32,
-    /// DR0 to DR7. They hold what is stored and stop nothing.
+    /// DR0 to DR7. They hold what is stored, but cause no breakpoints.
     pub debug: [u32; 8],
     /// Instructions executed, up to the start of the current block.
     pub instructions: u64,
-    /// What [`Break::Problem`] is about.
+    /// The problem of [`Break::Problem`].
     pub problem: Problem,
-    /// What [`Break::Request`] is about.
+    /// The request of [`Break::Request`].
     pub request: Option<Request>,
     /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
     pub stack_segment_loaded: bool,
@@ -122,7 +122,7 @@ pub struct State {
 impl Cpu {
     /// The state, while no instruction is being executed.
     pub fn state(&self) -> State {
-        // All fields by name, so that a new one does not compile before it is decided whether it belongs to the state.
+        // All fields by name, so that the compiler asks for each new field whether it belongs to the state.
         let Self {
             registers,
             flags,
@@ -166,7 +166,7 @@ impl Cpu {
         }
     }
 
-    /// Puts the state back.
+    /// Restores the state.
     pub fn set_state(&mut self, state: &State) {
         let State {
             registers,
@@ -241,7 +241,7 @@ impl Cpu {
         self.registers[usize::from(number & 0xf)] = value;
     }
 
-    /// A general register, or its part of this size. The bytes are AL, CL, DL, BL, AH, CH, DH, BH.
+    /// A general register, or its part of this size. The byte registers are AL, CL, DL, BL, AH, CH, DH and BH.
     #[inline(always)]
     pub fn reg_part<T: Int>(&self, number: u8) -> T {
         if T::BYTES == 1 {
@@ -274,7 +274,7 @@ impl Cpu {
         self.control_flags | self.flags.to_eflags()
     }
 
-    /// Sets EFLAGS as far as its bits exist.
+    /// Sets the bits of EFLAGS that exist.
     pub fn set_eflags(&mut self, eflags: u32) {
         use flags::*;
         const CONTROL: u32 = TF | IF | DF | IOPL | NT | RF | AC | VIF | VIP | ID;
@@ -314,7 +314,7 @@ impl Cpu {
         self.store_slowly(segment, offset, value)
     }
 
-    /// The end of an instruction that stored: the block ends where it may have changed.
+    /// Ends an instruction that stored. The block ends if decoded code may have changed.
     #[inline(always)]
     pub fn stored(&self) -> Step {
         if self.memory.code_changed() { Err(Break::CodeChanged) } else { Ok(()) }
@@ -337,7 +337,7 @@ impl Cpu {
         Ok(())
     }
 
-    /// The linear address of so many bytes in a segment, all of which are there and may be accessed in this way.
+    /// The linear address of `len` bytes in a segment. Fails if the segment refuses this access to one of them.
     pub fn linear(&mut self, segment: u8, offset: u32, len: u32, access: Access) -> Result<u32, Break> {
         match self.segment(segment).linear(offset, len, access) {
             None if segment == number::SS => Err(self.stack_fault(0)),
@@ -346,8 +346,8 @@ impl Cpu {
         }
     }
 
-    /// Why an operand in memory cannot be replaced that cannot be read, for this reason: a segment that is not to be written
-    /// comes first.
+    /// The fault of a read whose operand was to be replaced. A segment that cannot be written takes precedence over
+    /// `reason`.
     #[cold]
     #[inline(never)]
     pub fn refused_to_write(&mut self, segment: u8, offset: u32, len: u32, reason: Break) -> Break {
@@ -358,7 +358,7 @@ impl Cpu {
         }
     }
 
-    /// Fails where memory refuses one of so many bytes.
+    /// Fails if memory refuses the access to one of `len` bytes.
     pub fn check_memory(&mut self, address: u32, len: u32, access: Access) -> Step {
         match self.memory.map().refuses(access, address, len) {
             None => Ok(()),
@@ -366,9 +366,9 @@ impl Cpu {
         }
     }
 
-    /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between: they
-    /// lie in the segment and in memory that allows the access, the offset does not wrap, and there are no watchpoints.
-    /// The segment must be flat.
+    /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between:
+    /// they lie in the segment and in memory that allows the access, the offset does not wrap, and there are no
+    /// watchpoints. The segment must be flat.
     pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
         if ends[usize::from(segment & 7)] == 0 {
@@ -489,8 +489,8 @@ impl Cpu {
 
     /// An entry of the GDT, LDT or IDT at a linear address.
     ///
-    /// The tables at entry are not in memory: they have the flat segments and no gates. KVM's engine keeps them in a page
-    /// above RAM.
+    /// The tables at entry are not in memory: they have the flat segments and no gates. KVM's engine keeps them in a
+    /// page above RAM.
     pub fn read_table(&mut self, address: u32) -> Result<Descriptor, Break> {
         if let Some(offset) = address.checked_sub(entry::GDT.base)
             && offset <= u32::from(entry::GDT.limit)
@@ -502,8 +502,8 @@ impl Cpu {
         Ok(Descriptor(half(address) | half(address + 4) << 32))
     }
 
-    /// The descriptor that a selector selects in the GDT or LDT, and its linear address, unless it lies beyond the
-    /// table's limit.
+    /// The descriptor that a selector selects in the GDT or LDT, and its linear address. `None` beyond the table's
+    /// limit.
     pub fn find_descriptor(&mut self, selector: u16) -> Result<Option<(Descriptor, u32)>, Break> {
         let (base, limit) = if selector & segment::TABLE_INDICATOR == 0 {
             (self.gdt.base, self.gdt.limit.into())
@@ -520,7 +520,7 @@ impl Cpu {
 
     /// Sets the accessed flag of a descriptor that has been loaded, in its table.
     pub fn mark_accessed(&mut self, descriptor: Descriptor, address: u32) -> Step {
-        // In the table at entry, which is not in memory, the flag is set already.
+        // The table at entry is not in memory, and has the flag set already.
         if descriptor.accessed() == descriptor {
             return Ok(());
         }
@@ -543,7 +543,7 @@ impl Cpu {
 }
 
 impl Cpu {
-    /// Says why the instruction cannot be executed.
+    /// Records why the instruction cannot be executed.
     #[cold]
     #[inline(never)]
     pub fn fail(&mut self, problem: Problem) -> Break {

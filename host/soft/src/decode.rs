@@ -1,4 +1,4 @@
-//! From bytes to operations, with the decoder of iced-x86.
+//! Decodes bytes into operations, with the decoder of iced-x86.
 
 use alloc::vec::Vec;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register};
@@ -14,16 +14,16 @@ use flatland_x86::instruction::is_floating_point_or_vector;
 /// The most bytes of an instruction (SDM volume 2, section 2.3.11).
 const MAX_LENGTH: usize = 15;
 
-/// Decodes as the processor that `cpuid` describes: an i686 without TZCNT, LZCNT and WBNOINVD ignores their prefix, and
-/// all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F).
+/// Decodes for the processor that `cpuid` describes. An i686 without TZCNT, LZCNT and WBNOINVD ignores their prefix,
+/// and all hint NOPs are NOPs (SDM volume 2, table A-3, 0F 18 to 0F 1F).
 const OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC
     | DecoderOptions::NO_MPFX_0FBD
     | DecoderOptions::NO_WBNOINVD
     | DecoderOptions::FORCE_RESERVED_NOP;
 
-/// What is known of an instruction after decoding.
+/// Properties of a decoded instruction.
 pub struct Decoded {
-    /// Whether nothing can follow it in its block.
+    /// Whether it must be the last one of its block.
     pub ends_block: bool,
     /// Its length in bytes; at least one, even if it is invalid.
     pub len: u32,
@@ -83,8 +83,8 @@ pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) ->
     }
 }
 
-/// Fills in everything about an operation that the instruction's operands say. For an address of 16 bits, the
-/// result computes it ahead.
+/// Fills in the fields of an operation that depend on the instruction's operands. For a 16-bit address, returns the
+/// operation that computes it first.
 fn set_operands(instruction: &Instruction, op: &mut Op) -> Option<Op> {
     let mut address_ahead = None;
     let mut immediates = 0;
@@ -152,7 +152,7 @@ fn set_address(instruction: &Instruction, op: &mut Op) -> Option<Op> {
     })
 }
 
-/// A register's number in instructions, whatever its kind.
+/// A register's number in instructions, for registers of any kind.
 fn register_number(register: Register) -> u8 {
     let families = [
         (Register::AL, Register::BH),

@@ -1,5 +1,5 @@
-//! Results of an instruction besides its effect on the processor: why its block ends, why it cannot be executed, and what
-//! it requests of the host.
+//! Results of an instruction besides its effect on the processor: why its block ends, why it cannot be executed, and
+//! what it requests of the host.
 
 use alloc::vec::Vec;
 use flatland_x86::Access;
@@ -9,11 +9,11 @@ use flatland_x86::Access;
 pub enum Break {
     /// The instruction is complete, and EIP is set.
     Branch,
-    /// The same, and decoded code, CS or TF may have changed.
+    /// As [`Self::Branch`], but decoded code, CS or TF may have changed.
     BranchAnew,
-    /// The instruction is complete, and stored to where decoded code lies.
+    /// The instruction is complete, and has stored to decoded code.
     CodeChanged,
-    /// A string instruction has made progress and is to be executed again.
+    /// A string instruction has made progress, and must be executed again.
     Again,
     /// The instruction needs the host: see `Cpu::request`.
     Request,
@@ -21,7 +21,7 @@ pub enum Break {
     Problem,
 }
 
-/// What an operation returns: whether the block goes on.
+/// What an operation returns: whether the block continues.
 pub type Step = Result<(), Break>;
 
 /// Why an instruction cannot be executed.
@@ -42,11 +42,11 @@ pub struct Event {
     pub vector: u8,
     /// The error code, for the vectors that have one.
     pub error_code: Option<u32>,
-    /// How it came about.
+    /// Its cause.
     pub kind: EventKind,
 }
 
-/// How an event came about, which decides where its handler returns to.
+/// The cause of an event. It decides where the handler returns to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// Before the instruction: it can be restarted.
@@ -55,7 +55,7 @@ pub enum EventKind {
     Trap,
     /// By `int n`, `int3` or `into`, so after that instruction.
     Software,
-    /// By `int1`, so after that instruction. Its delivery counts as one of the processor's own.
+    /// By `int1`, so after that instruction. Its delivery counts as that of a processor exception.
     PrivilegedSoftware,
 }
 
@@ -75,7 +75,7 @@ pub enum Request {
     Out {
         /// The port's number.
         port: u16,
-        /// Bytes a transfer.
+        /// Bytes per transfer.
         width: u8,
         /// The transfers' data.
         data: OutData,
@@ -91,15 +91,15 @@ pub enum Request {
 pub struct In {
     /// The port's number.
     pub port: u16,
-    /// Bytes a transfer.
+    /// Bytes per transfer.
     pub width: u8,
-    /// How many transfers.
+    /// The number of transfers.
     pub count: u32,
-    /// Where they go.
+    /// Where the data goes.
     pub target: InTarget,
     /// The instruction's address.
     pub eip: u32,
-    /// The address behind it.
+    /// The address of the next instruction.
     pub next: u32,
 }
 
@@ -110,7 +110,7 @@ pub enum InTarget {
     Accumulator,
     /// Memory, by `ins`.
     String {
-        /// Whether there is a `rep`.
+        /// Whether it has a `rep` prefix.
         repeats: bool,
         /// Whether the registers are ECX and EDI, or else CX and DI.
         address_32: bool,

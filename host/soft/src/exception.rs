@@ -7,8 +7,8 @@ use super::instructions::{Transfer, code_segment};
 use super::int::Int;
 use super::segment::number::CS;
 
-/// An error code's flag for an event that the program did not cause itself: an exception, or one while another was
-/// delivered (SDM volume 3, section 7.13).
+/// An error code's flag for an exception during the delivery of an event other than a software interrupt (SDM volume
+/// 3, section 7.13).
 const EXTERNAL: u32 = 1 << 0;
 /// An error code's flag for an index into the IDT.
 const IDT: u32 = 1 << 1;
@@ -24,13 +24,13 @@ pub enum Undelivered {
     Unsupported,
 }
 
-/// Delivers an event of the instruction between two addresses: on success EIP is at a handler. Returns the event that was
-/// delivered: a fault during delivery replaces the first one.
+/// Delivers an event of the instruction between two addresses: on success EIP is at a handler. Returns the event that
+/// was delivered: a fault during delivery replaces the first one.
 pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event, Undelivered> {
     let mut event = event;
     loop {
         let registers = cpu.stack_pointer();
-        // A software interrupt that cannot be delivered has not been executed: the fault returns to it.
+        // A software interrupt that cannot be delivered counts as not executed: the fault returns to it.
         let return_eip = if event.kind == EventKind::Fault { eip } else { next };
         if enter_handler(cpu, event, return_eip).is_ok() {
             return Ok(event);
@@ -39,7 +39,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
         let second = match cpu.problem {
             Problem::Event(second) => second,
             Problem::Unsupported => return Err(Undelivered::Unsupported),
-            // The stack or a table lies outside memory. A processor ends in a triple fault, sooner or later.
+            // The stack or a table lies outside memory. A processor ends in a triple fault after some steps.
             Problem::Refused(..) => return Err(Undelivered::TripleFault),
         };
         event = match (event.vector, event.kind) {
@@ -107,8 +107,8 @@ fn enter_handler(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Bre
 }
 
 fn push_frame<T: Int>(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Break> {
-    // RF lets the handler return to an instruction with a breakpoint (SDM volume 3, section 19.3.1.1). A trap and
-    // a software interrupt return behind it.
+    // RF lets the handler return to an instruction with a breakpoint (SDM volume 3, section 19.3.1.1). A trap and a
+    // software interrupt return to the next instruction.
     let resume = if event.kind == EventKind::Fault { RF } else { 0 };
     let eflags = cpu.eflags() | resume;
     cpu.push(T::truncate(eflags))?;

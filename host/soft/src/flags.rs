@@ -1,14 +1,14 @@
 //! EFLAGS (SDM volume 1, section 3.4.3).
 //!
-//! Most status flags are overwritten before they are read. So an instruction stores only what they can be computed from:
-//! its result, and the carries out of some of its bits. Each flag and each condition is then a few operations without a
-//! branch. The technique is that of Bochs and Darek Mihocka.
+//! Most status flags are overwritten before they are read. So an instruction stores only what they can be computed
+//! from: its result, and the carries out of some of its bits. Each flag and each condition is then a few operations
+//! without a branch. The technique is that of Bochs and Darek Mihocka.
 
 use super::int::Int;
 
 pub use flatland_x86::eflags::*;
 
-/// The status flags, in the form described above.
+/// The status flags, in the form that the module describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags {
     /// The result, sign-extended: ZF, SF and PF come from it.

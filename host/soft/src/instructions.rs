@@ -27,7 +27,8 @@ use super::operation::{Handler, Op};
 pub use far_control::{Transfer, code_segment};
 pub use io::complete as complete_input;
 
-/// The handler of an instruction, if this engine has it. `op` has the operands; the handler's module may rearrange them.
+/// The handler of an instruction, if this engine has it. `op` has the operands; the handler's module may rearrange
+/// them.
 pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     None.or_else(|| data_transfer::select(instruction))
         .or_else(|| arithmetic::select(instruction))
@@ -48,7 +49,7 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         .or_else(|| system::select(instruction))
 }
 
-/// Whether an instruction may be followed by another one than that behind it.
+/// Whether an instruction may continue anywhere but at the next address.
 pub fn ends_block(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     matches!(

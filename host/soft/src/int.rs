@@ -2,7 +2,7 @@
 
 /// An unsigned integer of one of the three operand sizes.
 ///
-/// Instructions compute in `u32`; this type says how many of its bits count.
+/// Instructions compute in `u32`; this type gives the number of bits that count.
 pub trait Int: Copy + Eq + 'static {
     /// Its size in bytes.
     const BYTES: u32;
@@ -19,9 +19,9 @@ pub trait Int: Copy + Eq + 'static {
     fn zero_extend(self) -> u32;
     /// Sign-extended.
     fn sign_extend(self) -> u32;
-    /// From as many bytes in little-endian order, or `None` where `bytes` is not exactly that long.
+    /// From [`Self::BYTES`] bytes in little-endian order. `None` if `bytes` has another length.
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
-    /// To as many bytes, in little-endian order.
+    /// To [`Self::BYTES`] bytes in little-endian order.
     fn to_bytes(self, bytes: &mut [u8]);
 }
 

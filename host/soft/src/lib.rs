@@ -1,7 +1,8 @@
-//! A software processor: an interpreter of the i686 that Flatland's contract describes. It runs where there is no KVM, and
-//! does what KVM cannot: count instructions and watch memory. It is `no_std` and needs an allocator.
+//! A software processor: an interpreter of the i686 that Flatland's contract describes. It runs on machines without
+//! KVM. Unlike KVM, it can count instructions and watch memory. It is `no_std` and needs an allocator.
 //!
-//! [`SoftEngine`] is the processor with its RAM. It runs until the guest talks at a port, halts or faults, and says so:
+//! [`SoftEngine`] is the processor with its RAM. It runs until the guest uses a port, halts or faults, and returns
+//! which:
 //!
 //! ```
 //! use flatland_soft::SoftEngine;
@@ -19,8 +20,8 @@
 //! # Ok::<(), flatland_x86::EngineError>(())
 //! ```
 //!
-//! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), and executed from
-//! there. The files in `instructions` are the groups of SDM volume 1, section 5.1.
+//! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), which are
+//! then executed. The files in `instructions` are the groups of SDM volume 1, section 5.1.
 //!
 //! It does not have x87, MMX, SSE, paging, privilege levels other than 0, task switches and virtual-8086 mode. An
 //! instruction that needs one of them is a fault that names it. `cpuid` does not advertise them.
@@ -63,11 +64,11 @@ use stop::Watch;
 /// The engine's name in a sentence.
 const NAME: &str = "the soft engine";
 
-/// DR6.BS: a debug exception came of TF (SDM volume 3, section 19.2.3).
+/// DR6.BS: TF caused the debug exception (SDM volume 3, section 19.2.3).
 const DR6_SINGLE_STEP: u32 = 1 << 14;
 
-/// No limit of instructions. A block that costs more than is left of the limit is executed one by one; so is always one
-/// that costs [`u64::MAX`].
+/// No limit of instructions. A block that costs more than what is left of the limit is executed one instruction at a
+/// time. So a block that costs [`u64::MAX`] always is.
 const NO_LIMIT: u64 = u64::MAX - 1;
 
 /// The interpreter: a processor and its RAM.
@@ -84,13 +85,13 @@ pub struct SoftEngine {
     /// The data of the last [`Exit::Out`].
     output: OutData,
     location: Location,
-    /// The checks after an instruction that the last exit has put off.
+    /// The checks after the instruction of the last exit, if they are still to be made.
     after: Option<AfterInstruction>,
     /// The breakpoint that was reported last.
     reported: Option<u32>,
 }
 
-/// Set by another thread: the run is to return.
+/// Whether the run must return. Set by another thread.
 #[derive(Debug, Default)]
 struct Interrupted(AtomicBool);
 
@@ -108,7 +109,7 @@ struct State {
     map: MemoryMap,
 }
 
-/// What the checks after an instruction need to know of it.
+/// What the checks after an instruction need to know about it.
 #[derive(Clone, Copy, Debug)]
 struct AfterInstruction {
     /// The instruction's address.
@@ -207,7 +208,7 @@ impl SoftEngine {
         (self.limit() == 0).then_some(AfterInstruction { eip, trap, complete })
     }
 
-    /// Executes whole blocks. `None` when the next one must be executed one by one.
+    /// Executes whole blocks. Returns `None` when the next block must be executed one instruction at a time.
     fn execute_blocks(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
         let mut limit = self.limit();
         if limit == 0 && !interrupted.0.load(Ordering::Relaxed) {
@@ -216,7 +217,7 @@ impl SoftEngine {
         let mut id = self.blocks.find(&mut self.cpu, false);
         loop {
             if interrupted.0.load(Ordering::Relaxed) {
-                // The caller reads the reason of this interrupt next. The fence keeps that read behind this store.
+                // The caller reads the reason of this interrupt next. The fence keeps that read after this store.
                 interrupted.0.store(false, Ordering::Relaxed);
                 fence(Ordering::SeqCst);
                 self.location = Location::At(self.cpu.eip);
@@ -380,8 +381,8 @@ impl SoftEngine {
         }
     }
 
-    /// Handles an event while the IDT is the one at entry: it has gates for the processor's own vectors, all of which lead
-    /// to the host. Other vectors are beyond its limit.
+    /// Handles an event while the IDT is the one at entry: it has gates for the processor's own vectors, all of which
+    /// lead to the host. Other vectors are beyond its limit.
     fn on_event_without_idt(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
         const VECTORS: u8 = 32;
         const GENERAL_PROTECTION: u8 = 13;
@@ -450,7 +451,7 @@ impl SoftEngine {
     }
 }
 
-/// Executes operations up to the first that leaves the block. The last one always leaves it.
+/// Executes operations up to the first one that leaves the block. The last one always does.
 #[inline(always)]
 fn execute_block<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> (&'a Op, Break) {
     let mut last = &ops[0];

@@ -1,6 +1,6 @@
-//! RAM, with a set of marks for each line of it: decoded code, no stores, unchanged since the snapshot.
+//! RAM, with a set of marks for each line: has decoded code, allows no stores, is unchanged since the snapshot.
 //!
-//! Addresses are linear, and physical at once, since there is no paging. Segments are applied before
+//! Addresses are linear. They are also physical, since there is no paging. Segments are applied before
 //! ([`segment`](super::segment)).
 
 use alloc::boxed::Box;
@@ -30,7 +30,7 @@ const UNTOUCHED: u8 = 1 << 2;
 pub struct Memory {
     ram: Vec<u8>,
     map: MemoryMap,
-    /// The marks of each line, and of one line more for stores across the end.
+    /// The marks of each line, and of one more line for stores across the end.
     lines: Box<[u8]>,
     /// The stores to lines with code since [`Self::take_changes`]: first byte and number of bytes.
     changes: Vec<(u32, u32)>,
@@ -58,17 +58,17 @@ impl Memory {
         Self { ram, map, lines, changes: Vec::new(), base: None, touched: Vec::new() }
     }
 
-    /// What lies where.
+    /// The memory map.
     pub fn map(&self) -> &MemoryMap {
         &self.map
     }
 
-    /// Its size in bytes: the first address outside.
+    /// The size in bytes, which is also the first address outside.
     pub fn size(&self) -> u32 {
         self.ram.len() as u32
     }
 
-    /// Reads a value, if all of it is there.
+    /// Reads a value, if all of it can be read.
     pub fn read<T: Int>(&self, address: u32) -> Option<T> {
         if self.map.refuses(Access::Read, address, T::BYTES).is_some() {
             return None;
@@ -83,7 +83,7 @@ impl Memory {
         T::from_bytes(self.ram.get(start..start.wrapping_add(T::BYTES as usize))?)
     }
 
-    /// Writes a value, if all of it is there and can be written.
+    /// Writes a value, if all of it can be written.
     #[inline(always)]
     pub fn write<T: Int>(&mut self, address: u32, value: T) -> Option<()> {
         let start = address as usize;
@@ -122,7 +122,7 @@ impl Memory {
         &self.ram[start..end]
     }
 
-    /// Copies as many of `bytes` to RAM as fit, for the host, and returns how many these are.
+    /// Copies as many of `bytes` to RAM as fit, for the host, and returns their number.
     pub fn write_bytes(&mut self, address: u32, bytes: &[u8]) -> usize {
         let len = bytes.len().min(self.size().saturating_sub(address) as usize);
         if len > 0 {
@@ -132,8 +132,9 @@ impl Memory {
         len
     }
 
-    /// Copies `len` bytes inside RAM, as `movsb` with DF = 0 does it: where the destination overlaps the source
-    /// from above, what was just written is read again. Both ranges must be there, and the destination be written.
+    /// Copies `len` bytes inside RAM, as `movsb` with DF = 0 does it: where the destination overlaps the source from
+    /// above, what was just written is read again. Both ranges must be in memory, and the destination must be
+    /// writable.
     pub fn copy_forward(&mut self, from: u32, to: u32, len: u32) {
         let (source, destination, size) = (from as usize, to as usize, len as usize);
         if destination <= source || destination >= source + size {
@@ -146,7 +147,7 @@ impl Memory {
         self.note_changes(to, len);
     }
 
-    /// Fills `count` elements from `address` on with one value, all of which must be there to be written.
+    /// Fills `count` elements from `address` on with one value. All of them must be writable.
     pub fn fill<T: Int>(&mut self, address: u32, count: u32, value: T) {
         let len = count * T::BYTES;
         let range = &mut self.ram[address as usize..][..len as usize];
@@ -176,7 +177,7 @@ impl Memory {
         }
     }
 
-    /// The contents of RAM. From now on written lines are noted.
+    /// The contents of RAM. From now on, written lines are recorded.
     pub fn snapshot(&mut self) -> Contents {
         const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
         let pages = self.ram.chunks_exact(ZEROS.len()).zip(0..).filter(|(page, _)| *page != ZEROS);
@@ -243,11 +244,11 @@ impl Memory {
     }
 }
 
-/// Zeroed bytes, without touching them.
+/// Allocates zeroed bytes without touching them.
 ///
-/// An allocator may take memory that was used before and clear it. For a machine's RAM that takes a hundred times as long
-/// as everything else. glibc's does so up to 32 MiB; larger blocks come from the system, which clears pages when they are
-/// touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux at least that much is allocated.
+/// An allocator may take memory that was used before and clear it. For a machine's RAM that takes 100 times as long
+/// as everything else. glibc does so up to 32 MiB; larger blocks come from the system, which clears pages when they
+/// are touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux more than that is allocated.
 fn zeroed(size: usize) -> Vec<u8> {
     const FRESH_FROM: usize = if cfg!(target_os = "linux") { (32 << 20) + PAGE_SIZE as usize } else { 0 };
     let mut bytes = vec![0; size.max(FRESH_FROM)];
@@ -298,7 +299,7 @@ mod tests {
         assert_eq!(memory.read::<u8>(0x5fff), Some(0));
         assert_eq!((memory.write(0x6fff, 1_u8), memory.write(0x7000, 1_u8)), (None, Some(())));
         assert_eq!((memory.code(0x5ffe, 15).len(), memory.code(0x6000, 15).len()), (2, 0));
-        // The host may.
+        // The host may write everywhere.
         assert_eq!((memory.write_bytes(0x6ffe, &[7; 4]), memory.bytes(0x6ffe, 4)), (4, &[7; 4][..]));
         assert_eq!(memory.write_bytes(0x1000, &[7]), 1);
         assert_eq!(memory.read::<u8>(0x1000), Some(7));

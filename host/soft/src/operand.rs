@@ -1,4 +1,4 @@
-//! The kinds and sizes of an instruction's operands, and the choice of a handler by them.
+//! The kinds and sizes of an instruction's operands, and the macros that choose a handler by them.
 
 use iced_x86::{Instruction, MemorySize, OpKind, Register};
 

@@ -4,7 +4,7 @@ use super::cpu::Cpu;
 use super::event::{Break, Step};
 use super::int::Int;
 
-/// Executes an operation. It changes registers and flags only after everything that can fail.
+/// Executes an operation. It does everything that can fail before it changes registers and flags.
 pub type Handler = fn(&mut Cpu, &Op) -> Step;
 
 /// An instruction, or a part of one, ready to be executed.
@@ -16,7 +16,7 @@ pub struct Op {
     pub handler: Handler,
     /// The instruction's address.
     pub eip: u32,
-    /// The address behind it.
+    /// The address of the next instruction.
     pub next: u32,
     /// An immediate operand, or a branch's target.
     pub immediate: u32,
@@ -55,13 +55,13 @@ pub trait Place<T: Int>: Source<T> {
     /// Whether it is in memory, where writing can fail.
     const IN_MEMORY: bool;
 
-    /// Its value, which will be replaced: reading fails where writing would not be allowed.
+    /// Its value, for an instruction that replaces it. Reading fails if writing would not be allowed.
     fn read_to_write(cpu: &mut Cpu, op: &Op) -> Result<T, Break>;
 
     /// Stores to it: all or nothing.
     fn write(cpu: &mut Cpu, op: &Op, value: T) -> Step;
 
-    /// The end of an instruction that wrote it.
+    /// Ends an instruction that wrote it.
     fn finish(cpu: &Cpu) -> Step;
 }
 

@@ -18,7 +18,7 @@ pub const COUNT: usize = 6;
 /// The part of a selector that chooses the table: 1 is the LDT.
 pub const TABLE_INDICATOR: u16 = 1 << 2;
 
-/// A selector without its requested privilege level, as error codes have it.
+/// A selector without its requested privilege level, as in an error code.
 pub fn error_code(selector: u16) -> u32 {
     u32::from(selector & !0b11)
 }
@@ -115,7 +115,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// What a descriptor describes.
+    /// The segment that a descriptor describes.
     pub fn new(selector: u16, descriptor: Descriptor) -> Self {
         Self {
             selector,
@@ -153,8 +153,8 @@ impl Segment {
         self.descriptor.is_some_and(|descriptor| !descriptor.is_code() && descriptor.type_() & 0b0100 != 0)
     }
 
-    /// The linear address of an offset, if the segment allows the access to so many bytes there: its type and
-    /// limit (SDM volume 3, section 6.3).
+    /// The linear address of an offset, if the segment allows the access to `len` bytes there: its type and limit
+    /// (SDM volume 3, section 6.3).
     pub fn linear(&self, offset: u32, len: u32, access: Access) -> Option<u32> {
         (self.allows(access) && self.room(offset) >= u64::from(len)).then(|| self.base.wrapping_add(offset))
     }

@@ -24,7 +24,7 @@ impl Watch {
         !self.points.is_empty()
     }
 
-    /// Notes an access. A store replaces a load.
+    /// Records an access. A store replaces a load.
     pub fn access(&mut self, address: u32, len: u32, access: Access) {
         let touched = self.points.iter().find_map(|point| point.touched_by(address, len, access));
         if let Some(touched) = touched

@@ -1,12 +1,12 @@
 //! Tables of expected reports: `== NAME`, and the lines below it.
 //!
-//! Where KVM tells something else there is `== NAME, kvm` too, and where KVMs differ, `== NAME, kvm by its emulator`
-//! and `== NAME, kvm by the processor`; that of QEMU is told apart where it does what no other does. `as soft` is
-//! short for what the soft engine tells.
+//! If KVM's report differs, there is also `== NAME, kvm`, and if KVMs differ, `== NAME, kvm by its emulator` and
+//! `== NAME, kvm by the processor`. A KVM on QEMU's processor has a section of its own if it differs from all others.
+//! `as soft` stands for the soft engine's report.
 
 use flatland::EngineChoice;
 
-/// What may be reported of this on this engine.
+/// The reports that are allowed for this name on this engine.
 pub fn expected<'a>(table: &'a str, name: &str, engine: EngineChoice) -> Vec<&'a str> {
     let section = |title: &str| {
         let begin = table.find(&format!("== {title}\n"))?;
@@ -25,7 +25,7 @@ pub fn expected<'a>(table: &'a str, name: &str, engine: EngineChoice) -> Vec<&'a
     }
 }
 
-/// The names that there is something expected for.
+/// The names in the table.
 pub fn names(table: &str) -> impl Iterator<Item = &str> {
     let titles = table.lines().filter_map(|line| line.strip_prefix("== "));
     titles.map(|title| title.split(", kvm").next().unwrap_or_default())

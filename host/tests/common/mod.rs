@@ -1,6 +1,6 @@
-//! Running hand-assembled images in a test, on every engine.
+//! Runs hand-assembled images in a test, on every engine.
 
-// Each test program uses its part of this.
+// Each test program uses only a part of this.
 #![allow(dead_code)]
 
 use std::env;
@@ -13,7 +13,7 @@ use flatland::x86::{Engine, Stops};
 use flatland::x86::{Fault, Location};
 use flatland::{Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Streams};
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     pub outcome: Outcome,
@@ -21,8 +21,8 @@ pub struct Run {
     pub diagnostics: Vec<u8>,
 }
 
-/// Set, to the reason, by whoever knows that there is no KVM and wants the rest of the tests all the same:
-/// `cargo xtask test` does. Without it, a test that needs KVM and finds none fails.
+/// The variable that skips the tests of KVM; its value is the reason. `cargo xtask test` sets it if there is no KVM.
+/// Without it, a test that needs KVM and finds none fails.
 pub const WITHOUT_KVM: &str = "FLATLAND_TEST_WITHOUT_KVM";
 
 /// The engines to test.
@@ -55,12 +55,12 @@ pub fn machine_with(
         diagnostics: Output::memory(),
     };
     let mut machine = Machine::new(processor, &image, streams).expect("the code fits");
-    // No test runs on for ever; whoever tests the limit itself sets another.
+    // So that no test hangs. Tests of the limit set their own.
     machine.set_time_limit(Duration::from_secs(20));
     machine
 }
 
-/// A machine on each engine, with and without what makes transfers fast.
+/// A machine on each engine, with and without fast transfers.
 pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine> {
     engines().iter().flat_map(move |engine| {
         [true, false].map(|fast| {
@@ -71,13 +71,13 @@ pub fn machines(code: &[u8], input: &[u8]) -> impl Iterator<Item = Machine> {
     })
 }
 
-/// Runs this code with this input to its end on each engine, with and without what makes transfers fast, makes sure that
-/// all agree, and returns what the most exact of them says.
+/// Runs this code with this input to its end on each engine, with and without fast transfers. Checks that all results
+/// agree, and returns the most exact one.
 pub fn run(code: &[u8], input: &[u8]) -> Run {
     agreed(machines(code, input), code)
 }
 
-/// The same of a machine on each engine that was made otherwise.
+/// The same for machines that the caller has made, one for each engine.
 pub fn agreed(machines: impl Iterator<Item = Machine>, code: &[u8]) -> Run {
     let mut runs = machines.map(finish);
     let exact = runs.next().expect("there is an engine");
@@ -98,7 +98,8 @@ pub fn finish(mut machine: Machine) -> Run {
     }
 }
 
-/// Two runs are the same, but for the place of a fault: KVM may know only where the instruction ends.
+/// Checks that two runs are the same, except for the location of a fault: KVM may know only where the instruction
+/// ends.
 fn assert_agree(exact: &Run, other: &Run, code: &[u8]) {
     let mut expected = exact.clone();
     if let (Outcome::Fault(at), Outcome::Fault(Fault { location: Location::EndsAt(_), .. })) =
@@ -121,7 +122,7 @@ pub fn ended(outcome: Outcome, output: &[u8]) -> Run {
     Run { outcome, output: output.to_vec(), diagnostics: Vec::new() }
 }
 
-/// Interrupts an engine's run after this time, unless it is dropped before.
+/// Interrupts an engine's run after this time, unless this is dropped before.
 pub struct InterruptAfter(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl InterruptAfter {

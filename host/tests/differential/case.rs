@@ -7,24 +7,24 @@ use super::catalogue::Form;
 use super::random::Random;
 use super::subject::{Before, RAM};
 
-/// Where code begins.
+/// The address of the code.
 pub const CODE: u32 = 0x1000;
-/// Where operands are.
+/// The address of the operands.
 pub const DATA: u32 = 0x4000;
 pub const DATA_SIZE: u32 = 0x400;
-/// Where ESP begins: stacks are below and above.
+/// ESP at the start. The stack extends below and above it.
 pub const STACK: u32 = 0x6000;
-/// Where jumps lead to: `hlt` everywhere, as in all of RAM that is nothing else.
+/// The target of jumps. It is filled with `hlt`, like all unused RAM.
 const LANDING: u32 = 0x8000;
 const LANDING_SIZE: u32 = 0x1000;
 
 const HLT: u8 = 0xf4;
-/// CS at entry (host/src/engine/kvm/exception_page.rs).
+/// CS at entry (host/x86/src/entry.rs).
 const CODE_SELECTOR: u16 = 8;
 /// Status flags, IF, DF, AC and ID: what a guest can change without a trap.
 const FLAGS: u32 = 0x0024_0ed5;
 
-/// A machine with one instruction, and a `hlt` behind it.
+/// A machine with one instruction, followed by a `hlt`.
 pub fn case(form: &Form, random: &mut Random) -> Before {
     loop {
         let mut registers = registers(random);
@@ -62,8 +62,8 @@ pub fn ram(random: &mut Random) -> Vec<u8> {
     ram
 }
 
-/// The bytes of an instruction of this form that stands at `address`, with operands that suit the registers; or the
-/// registers are changed to suit it. `None` if the operands were no luck.
+/// Encodes an instruction of this form at `address`. Its operands suit the registers, or the registers are changed to
+/// suit it. `None` if the random operands cannot be used.
 pub fn encode(form: &Form, random: &mut Random, registers: &mut Registers, address: u32) -> Option<Vec<u8>> {
     let encoding = random.choose(&form.encodings);
     let mut code = Vec::new();
@@ -115,7 +115,7 @@ fn is_string(mnemonic: Mnemonic) -> bool {
         || matches!(mnemonic, M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd)
 }
 
-/// A ModRM byte, and what follows it: a register, or an address in the data, whatever the registers hold.
+/// Appends a ModRM byte and what follows it: a register, or an address in the data for any values of the registers.
 fn mod_rm(random: &mut Random, reg: u8, short: bool, registers: &Registers, code: &mut Vec<u8>) {
     let target = DATA + random.below(DATA_SIZE - 16);
     let reg = reg << 3;
@@ -165,7 +165,7 @@ fn mod_rm(random: &mut Random, reg: u8, short: bool, registers: &Registers, code
     }
 }
 
-/// Changes the registers so that the instruction mostly has something to do.
+/// Changes the registers so that the instruction has an effect in most cases.
 fn suit(instruction: &Instruction, random: &mut Random, registers: &mut Registers) {
     use Mnemonic as M;
     let has_mod_rm_in_memory =
@@ -182,7 +182,8 @@ fn suit(instruction: &Instruction, random: &mut Random, registers: &mut Register
         M::Jcxz | M::Jecxz | M::Loop | M::Loope | M::Loopne => {
             registers.ecx = random.below(4) | random.below(2) << 16
         }
-        // Bit strings reach far; a base or index that changes here makes the address no other than it was.
+        // Bit offsets keep their values, though they reach far outside the data: their register may also be the base
+        // or index of the address.
         M::Bt | M::Bts | M::Btr | M::Btc if !has_mod_rm_in_memory => {}
         _ => {}
     }
@@ -191,7 +192,7 @@ fn suit(instruction: &Instruction, random: &mut Random, registers: &mut Register
     }
 }
 
-/// Has what branches through registers' and memory's contents lead to `hlt`, if it is one of those.
+/// If the instruction branches to an address in a register or in memory, makes it lead to `hlt`.
 fn prepare_targets(instruction: &Instruction, random: &mut Random, ram: &mut [u8]) {
     let landing = LANDING + random.below(LANDING_SIZE);
     let word = instruction.code().op_code_is_word();
@@ -204,7 +205,7 @@ fn prepare_targets(instruction: &Instruction, random: &mut Random, ram: &mut [u8
     };
     match instruction.mnemonic() {
         Mnemonic::Popf | Mnemonic::Popfd => {
-            // With a trap flag, the trap would come behind the `hlt`.
+            // With TF set, the trap would follow the `hlt`. These bytes have it clear.
             fill(STACK - 0x80, 0x100, &[0xd5, 0x0e, 0, 0]);
         }
         Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd => {

@@ -1,4 +1,4 @@
-//! Every form of instruction there is on an i686, by asking the decoder about all opcodes: none is forgotten.
+//! Lists every form of instruction of an i686, by decoding all opcodes.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub struct Form {
 pub struct Encoding {
     /// Operand-size prefix and opcode.
     pub opcode: Vec<u8>,
-    /// The reg field of the ModRM byte that follows, if one does.
+    /// The reg field of the ModRM byte that follows, if there is one.
     pub reg: Option<u8>,
 }
 
@@ -68,7 +68,8 @@ fn decode(opcode: &[u8], mod_rm: u8) -> Instruction {
     Decoder::new(32, &bytes, DecoderOptions::NONE).decode()
 }
 
-/// Whether it is one instruction of the integer unit: `hlt` ends each case, and `wait` is of the x87.
+/// Whether it is an instruction of the integer unit. Leaves out `hlt`, which ends each case, and `wait`, which
+/// belongs to the x87.
 fn is_compared(instruction: &Instruction) -> bool {
     !instruction.is_invalid()
         && !matches!(instruction.code(), Code::Hlt | Code::Wait)

@@ -1,7 +1,7 @@
-//! Where others are known to be wrong, or to do what the manual leaves open: each with its reason.
+//! Known differences: other subjects are wrong, or the manual leaves the result open. Each has its reason.
 //!
-//! An exception is asked for only where there is a difference, so what agrees in spite of it is compared all the
-//! same. It is asked for one instruction alone: see `verdict`.
+//! This list is consulted only after a difference, so a listed instruction is still compared. It is consulted for one
+//! instruction alone: see `verdict`.
 
 use flatland::x86::{Access, FaultKind};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -15,28 +15,28 @@ use super::verdict::{Difference, outside_ram};
 const PF: u32 = 1 << 2;
 const ZF: u32 = 1 << 6;
 const SF: u32 = 1 << 7;
-/// Of the access byte of a descriptor.
+/// The accessed bit in a descriptor's access byte.
 const ACCESSED: u8 = 1;
 
 /// A difference that is known.
 struct Known {
-    /// Which subject it is about.
+    /// The subject that differs.
     of: Of,
-    /// Whether it is this one.
+    /// Whether a difference is this one.
     is_this: fn(&Instruction, &Difference) -> bool,
-    /// Why it is no fault of the soft engine.
+    /// Why the soft engine is not wrong.
     reason: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Of {
-    /// Everybody: the manual leaves it open.
+    /// Any subject: the manual leaves the result open.
     Any,
     /// Any KVM.
     Kvm,
     /// KVM's own instruction emulator, where the processor has neither VMX nor SVM.
     KvmEmulator,
-    /// QEMU's translator: in Unicorn, and beneath a KVM that it emulates the processor for.
+    /// QEMU's translator: in Unicorn, and under a KVM whose processor QEMU emulates.
     Qemu,
     /// Unicorn 2.0.1.
     Unicorn,
@@ -137,9 +137,9 @@ const KNOWN: &[Known] = &[
         reason: "KVM's instruction emulator takes the trap of TF after many iterations of a repeated instruction",
     },
     Known {
-        // A suspended repetition is fetched anew when it goes on (SDM volume 2, REP), and nothing says when
-        // it is suspended. Soft never does it: the new bytes are seen by the next instruction. KVM does it where it
-        // enters the guest again, QEMU where it checks for interrupts.
+        // A suspended repetition is fetched again when it continues (SDM volume 2, REP), and the manual does not
+        // define when it is suspended. Soft never suspends it: the next instruction sees the new bytes. KVM does when
+        // it enters the guest again, QEMU when it checks for interrupts.
         of: Of::Any,
         is_this: |instruction, between| overwrites_itself(instruction, &between.ours),
         reason: "a repeated store over its own code may be fetched anew after any iteration, or when it is through",
@@ -329,7 +329,8 @@ const KNOWN: &[Known] = &[
     Known {
         of: Of::Processor,
         is_this: |instruction, between| {
-            // What were `les`, `lds`, `bound` and `pop` with a register are prefixes of VEX, EVEX and XOP.
+            // The opcodes of `les`, `lds`, `bound` and `pop` with a register operand are now prefixes of VEX, EVEX
+            // and XOP.
             let opcode = between.ours.ram.get(instruction.ip() as usize).copied().unwrap_or_default();
             instruction.is_invalid() && matches!(opcode, 0xc4 | 0xc5 | 0x62 | 0x8f)
         },
@@ -360,7 +361,7 @@ pub fn known(subject: &str, between: &Difference) -> Option<&'static str> {
 
 /// The reason for a difference of a whole case that none of its instructions has alone, if it is known.
 pub fn known_of_all(subject: &str, between: &Difference) -> Option<&'static str> {
-    // Alone, the last one has had the segments of entry.
+    // When it was compared alone, the last instruction had the segments of entry.
     let last = between.trace.executed.last().filter(|_| between.trace.has_loaded_segments);
     if let Some(reason) = last.and_then(|last| known_of(subject, last, between)) {
         return Some(reason);
@@ -373,7 +374,8 @@ pub fn known_of_all(subject: &str, between: &Difference) -> Option<&'static str>
     if applies(Of::Kvm, subject) && is_same_place_outside_ram(between) {
         return Some(PART_DONE);
     }
-    // One by which all 17 bits of ones came out with several zeros, which no value of CF explains; alone it is right.
+    // One of them rotated 17 bits of ones and returned several zeros, which no value of CF explains. Compared alone,
+    // it is right.
     let rotates = |instruction: &Instruction| {
         matches!(instruction.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr)
             && (instruction.op0_register().size() < 4 && instruction.memory_size().size() < 4)
@@ -412,7 +414,7 @@ fn applies(of: Of, subject: &str) -> bool {
     }
 }
 
-/// Whether this is a repeated store in whose place there is another instruction now.
+/// Whether this is a repeated store that has overwritten itself with another instruction.
 fn overwrites_itself(instruction: &Instruction, after: &After) -> bool {
     let stores = [
         [Mnemonic::Movsb, Mnemonic::Movsw, Mnemonic::Movsd],
@@ -429,7 +431,7 @@ fn is_repeated(instruction: &Instruction) -> bool {
     instruction.has_rep_prefix() || instruction.has_repne_prefix()
 }
 
-/// Whether KVM has no processor to run guests on.
+/// Whether KVM emulates the processor, because the host's has neither VMX nor SVM.
 fn kvm_emulates() -> bool {
     static FLAGS: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -23,7 +23,7 @@ fn compare_with(other: &mut impl Subject) {
     let forms = forms();
     let mut tally = Tally::default();
     for seed in seeds(1_226) {
-        // One form after the other, so that none is left out.
+        // The forms in turn, so that none is left out.
         let form = &forms[seed as usize % forms.len()];
         tally.case(seed, &case(form, &mut Random::new(seed)), &mut Soft, other);
     }

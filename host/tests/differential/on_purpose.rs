@@ -1,4 +1,4 @@
-//! A bug that is put into the soft engine on purpose is found, by the very comparison of the other tests.
+//! A bug that is put into the soft engine on purpose is found by the same comparison as in the other tests.
 
 use flatland::x86::Engine;
 use iced_x86::Mnemonic;
@@ -10,7 +10,7 @@ use super::subject::{After, Before, Soft, Subject};
 use super::trace::trace;
 use super::verdict::Tally;
 
-/// The soft engine, with this done to EFLAGS and EAX after each such instruction.
+/// The soft engine, with EFLAGS and EAX changed after each instruction with this mnemonic.
 struct WithBug {
     after: Mnemonic,
     flags_inverted: u32,

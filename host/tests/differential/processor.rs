@@ -1,8 +1,8 @@
 //! The processor that runs the test as a subject: code of 32 bits in a process of its own, at privilege level 3.
 //!
-//! RAM lies somewhere in that process, and segments of its LDT (modify_ldt(2)) begin there, so that addresses are those of the
-//! case. An exception is a signal, whose context has the vector, the error code and the registers (sigaction(2)).
-//! `hlt` is one as well.
+//! RAM is mapped in that process, and segments of its LDT (modify_ldt(2)) begin there, so that addresses are those of
+//! the case. An exception is a signal, whose context has the vector, the error code and the registers (sigaction(2)).
+//! So is `hlt`.
 
 use std::arch::{asm, global_asm};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -25,7 +25,7 @@ const IF: u32 = 1 << 9;
 const AC: u32 = 1 << 18;
 const NT: u32 = 1 << 14;
 
-/// The processor, through a process that runs one case after the other.
+/// The processor, used by a process that runs one case after the other.
 #[derive(Default)]
 pub struct Processor {
     worker: Option<Worker>,
@@ -42,7 +42,7 @@ pub struct Signal {
     pub registers: Registers,
 }
 
-/// The vector that stands for no exception: the time is up.
+/// Stands in the place of a vector if there was no exception: the time limit was reached.
 const NO_VECTOR: u32 = 0x100;
 
 impl Processor {
@@ -62,11 +62,11 @@ impl Processor {
     }
 }
 
-/// Fails where the kernel has no segments for us.
+/// Fails if the kernel does not support modify_ldt.
 fn require_modify_ldt() {
     const READ: libc::c_long = 0;
     let mut table = [0_u8; 16];
-    // SAFETY: the table is as large as the call is told.
+    // SAFETY: the length is that of the table.
     let result = unsafe { libc::syscall(SYS_MODIFY_LDT, READ, table.as_mut_ptr(), table.len()) };
     assert!(
         result >= 0,
@@ -78,13 +78,13 @@ fn require_modify_ldt() {
 /// The system call's number (arch/x86/entry/syscalls/syscall_64.tbl).
 const SYS_MODIFY_LDT: libc::c_long = 154;
 
-/// A case as both privilege levels can have it.
+/// Changes a case into one that both privilege levels can run.
 pub fn at_any_level(mut before: Before) -> Before {
     before.registers.eflags = before.registers.eflags & !(PRIVILEGED_FLAGS | AC) | IF;
     before
 }
 
-/// The soft engine without the flags that are not comparable.
+/// The soft engine without the flags that cannot be compared.
 pub struct SoftAtAnyLevel;
 
 impl Subject for SoftAtAnyLevel {
@@ -118,7 +118,7 @@ impl Subject for Processor {
         let eip = registers.eip;
         let fault = |kind, location| End::Fault(Fault { kind, location });
         let access = match error_code {
-            // A fetch; a store (SDM volume 3, section 5.12).
+            // I/D and W/R of a page fault's error code: a fetch, a store (SDM volume 3, section 5.12).
             code if code & 0x10 != 0 => Access::Execute,
             code if code & 2 != 0 => Access::Write,
             _ => Access::Read,
@@ -139,13 +139,13 @@ impl Subject for Processor {
     }
 }
 
-/// The length of the `hlt` that stands there, if one does.
+/// The length of the `hlt` at this address, if there is one.
 pub fn halt_at(ram: &[u8], eip: u32) -> Option<u32> {
     let instruction = decode(ram.get(eip as usize..)?, eip);
     (instruction.mnemonic() == Mnemonic::Hlt).then_some(instruction.len() as u32)
 }
 
-/// Why an instruction does something else at privilege level 3, if it does.
+/// Why an instruction behaves differently at privilege level 3, if it does.
 pub fn differs_by_level(instruction: &Instruction) -> Option<&'static str> {
     use Mnemonic as M;
     let has_selector = |register: Register| (Register::ES..=Register::GS).contains(&register);
@@ -179,29 +179,30 @@ pub fn differs_by_level(instruction: &Instruction) -> Option<&'static str> {
     }
 }
 
-/// What [`answer`] sent.
+/// Reads what [`answer`] sent.
 fn received(mut from: impl Read) -> io::Result<(Signal, Vec<u8>)> {
     let (vector, error_code, address) = (read_word(&mut from)?, read_word(&mut from)?, read_word(&mut from)?);
     let signal = Signal { vector, error_code, address, registers: read_registers(&mut from)? };
     Ok((signal, read_ram(&mut from)?))
 }
 
-// In the process.
+// The code of the process.
 
-/// Where RAM lies, and where nothing else does: code of 32 bits reaches no further than 4 GiB.
+/// The address of RAM, where nothing else is mapped. It is below 4 GiB, because 32-bit code reaches no further.
 const BASE: usize = 0x2000_0000;
 /// Selectors of the LDT's first two entries, for privilege level 3.
 const CODE: u64 = 7;
 pub const DATA: u32 = 0xf;
-/// How long a case may take.
+/// The time limit of a case in seconds.
 const SECONDS: i64 = 2;
 
-/// What [`flatland_test_enter`] loads: EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, and the other segments.
+/// What [`flatland_test_enter`] loads: EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI, EIP, EFLAGS, CS, and the other
+/// segments.
 static mut FRAME: [u64; 12] = [0; 12];
-/// The stack pointer of whoever has called it.
+/// The stack pointer of its caller.
 #[unsafe(no_mangle)]
 static mut FLATLAND_TEST_STACK: u64 = 0;
-/// The base of FS, where this thread has its variables.
+/// The base of FS: the address of this thread's variables.
 static mut FS_BASE: u64 = 0;
 /// General registers of a signal's context, as libc numbers them.
 static mut CONTEXT: [i64; 23] = [0; 23];
@@ -252,7 +253,8 @@ unsafe extern "C" {
     fn flatland_test_leave();
 }
 
-/// Comes here from code of 32 bits, on a stack of its own, and goes on behind the call of [`flatland_test_enter`].
+/// Handles a signal during 32-bit code, on a stack of its own, and continues after the call of
+/// [`flatland_test_enter`].
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "each rests on the same: this process is there for it"
@@ -260,13 +262,14 @@ unsafe extern "C" {
 extern "C" fn on_signal(signal: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     const SYS_ARCH_PRCTL: u64 = 158;
     const ARCH_SET_FS: u64 = 0x1002;
-    // SAFETY: the kernel hands out a context. The thread is alone, and none of its variables is used before FS is as it was.
+    // SAFETY: the kernel hands out a context. This is the only thread, and none of its thread-local variables is used
+    // before FS is restored.
     unsafe {
-        // With AC or NT, which the kernel leaves set, this program would fault.
+        // This program would fault with AC or NT, which the kernel leaves set.
         asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !(AC | NT) as i32);
         let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
         if registers[libc::REG_CSGSFS as usize] as u64 & 0xffff != CODE {
-            // The alarm, before or after a case; all else is a mistake of this file.
+            // The alarm may arrive before or after a case. Any other signal is a bug of this file.
             if signal == libc::SIGALRM {
                 return;
             }
@@ -284,7 +287,7 @@ extern "C" fn on_signal(signal: libc::c_int, _: *mut libc::siginfo_t, context: *
     }
 }
 
-/// Gives the process its segments, RAM and handlers.
+/// Sets up the process's segments, RAM and handlers.
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "each rests on the same: this process is there for it"
@@ -303,7 +306,7 @@ fn set_up() {
     const CODE_READABLE: u32 = 2 << 1;
     const LIMIT_IN_PAGES: u32 = 1 << 4;
     const USABLE: u32 = 1 << 6;
-    // SAFETY: nothing else lies at the address, and what the calls are given lives as long as they take or for ever.
+    // SAFETY: nothing else is mapped at the address, and the arguments live through the calls or for ever.
     unsafe {
         let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
@@ -335,7 +338,7 @@ fn set_up() {
     }
 }
 
-/// Runs a case and sends what became of it.
+/// Runs a case and sends the result.
 #[expect(
     clippy::multiple_unsafe_ops_per_block,
     reason = "each rests on the same: this process is there for it"
@@ -348,7 +351,7 @@ fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
         [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags].map(u64::from)
     };
     let ram = read_ram(&mut from)?;
-    // SAFETY: RAM is mapped there, and code of 32 bits reaches nothing but it. The thread is alone.
+    // SAFETY: RAM is mapped there, and the 32-bit code reaches nothing else. This is the only thread.
     let context = unsafe {
         ptr::copy_nonoverlapping(ram.as_ptr(), BASE as *mut u8, ram.len());
         FRAME = [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, CODE, DATA.into()];
@@ -380,7 +383,7 @@ fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
     to.write_all(&bytes)
 }
 
-/// Sends SIGALRM after so many seconds; 0 takes it back.
+/// Sends SIGALRM after this many seconds; 0 cancels it.
 fn set_alarm(seconds: i64) {
     let once = libc::itimerval {
         it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },

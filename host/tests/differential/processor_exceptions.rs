@@ -1,8 +1,8 @@
-//! Exceptions, on the soft engine and on the processor that runs the test: vector, error code, EIP, EFLAGS with TF and RF, the
-//! general registers and RAM.
+//! Exceptions, on the soft engine and on the processor that runs the test: vector, error code, EIP, EFLAGS with TF
+//! and RF, the general registers and RAM.
 //!
-//! Not compared is what privilege level 3 has for itself: ports, gates and selectors of the operating system, IF, IOPL and
-//! #AC. Flags that the manual leaves undefined are not compared either (`trace`).
+//! What is peculiar to privilege level 3 is not compared: ports, gates and selectors of the operating system, IF, IOPL
+//! and #AC. Nor are flags that the manual leaves undefined (`trace`).
 
 use flatland::soft::SoftEngine;
 use flatland::x86::{Engine, Exit, Registers};
@@ -20,10 +20,11 @@ use super::trace::trace;
 use super::verdict::{Tally, not_comparable, outside_ram};
 
 const TF: u32 = 1 << 8;
-/// What privilege level 3 cannot change: IF and IOPL.
+/// The flags that privilege level 3 cannot change: IF and IOPL.
 const PRIVILEGED_FLAGS: u32 = 0x3200;
 
-/// A case of a form. In one of three, TF is set: a trap follows the first instruction, or iteration, unless that faults.
+/// A case of a form. TF is set in one of three cases: a trap follows the first instruction or iteration, unless that
+/// faults.
 fn case_of_a_form(forms: &[Form], seed: u64) -> Before {
     let mut random = Random::new(seed);
     let mut before = at_any_level(case(&forms[seed as usize % forms.len()], &mut random));
@@ -55,7 +56,8 @@ fn random_bytes_against_the_processor() {
     tally.finish("sequences of random bytes, soft and the processor");
 }
 
-/// The soft engine's IDT, its handlers, which are a `hlt` each, and the code that loads it: where no case has anything.
+/// The addresses of the soft engine's IDT, of its handlers (a `hlt` each), and of the code that loads it. No case
+/// uses them.
 const IDT: u32 = 0x2000;
 const HANDLERS: u32 = 0x2800;
 const LIDT: u32 = 0x2a00;
@@ -64,7 +66,7 @@ const VECTORS: u32 = 32;
 const SOFT_DATA: u32 = 0x10;
 const HANDLER_SIZE: u32 = 2;
 
-/// Puts the IDT into RAM.
+/// Writes the IDT to RAM.
 fn with_idt(mut before: Before) -> Before {
     let mut put = |address: u32, bytes: &[u8]| {
         before.ram[address as usize..][..bytes.len()].copy_from_slice(bytes);
@@ -79,7 +81,7 @@ fn with_idt(mut before: Before) -> Before {
     before
 }
 
-/// What reaches a handler of the soft engine's guest, as the frame tells it. `None` if nothing does.
+/// The exception that reaches a handler of the soft engine's guest, read from its frame. `None` if none does.
 fn delivered(before: &Before) -> Option<Signal> {
     let mut engine = soft_engine(before);
     engine.set_registers(&Registers { eip: LIDT, ..before.registers }).unwrap();
@@ -100,14 +102,14 @@ fn delivered(before: &Before) -> Option<Signal> {
     Some(Signal { vector, error_code, address: 0, registers })
 }
 
-/// Compares what reaches a handler. `undefined_flags` are not compared. Whether anything does.
+/// Compares the exceptions that reach a handler, without `undefined_flags`. Returns whether there was one to compare.
 #[track_caller]
 fn compare(processor: &mut Processor, before: &Before, undefined_flags: u32, what: &str) -> bool {
     let before = with_idt(before.clone());
     let (mut theirs, _) =
         processor.signal(&before).unwrap_or_else(|| panic!("{what}: its process has ended"));
     let is_halt = theirs.vector == 13 && halt_at(&before.ram, theirs.registers.eip).is_some();
-    // A page fault is no exception here, but the end of RAM; above that is the alarm.
+    // A page fault means the end of RAM here. A vector from [`VECTORS`] on means the alarm.
     let is_alignment_check = theirs.vector == 17;
     let has_room = (16..=RAM).contains(&theirs.registers.esp);
     if is_halt || is_alignment_check || theirs.vector == 14 || theirs.vector >= VECTORS || !has_room {
@@ -134,7 +136,7 @@ fn frames_of_exceptions_are_those_of_the_processor() {
         let before = case_of_a_form(&forms, seed);
         let trace = trace(&before, |_, _| {});
         let differs = trace.executed.iter().find_map(differs_by_level);
-        // What AMD takes for prefetches (`exceptions`), and `int1` (see `ROWS`).
+        // Hint NOPs that AMD decodes as prefetches (`exceptions`), and `int1` (see `ROWS`).
         let is_known = |instruction: &Instruction| {
             matches!(instruction.mnemonic(), Mnemonic::Reservednop | Mnemonic::Int1)
         };
@@ -165,7 +167,7 @@ const fn row(text: &'static str, code: &'static [u8], eax: u32) -> Row {
     Row { text, code, eax }
 }
 
-/// Selectors here lie beyond the GDT, whoever's. `int1` is left out: a hypervisor may have it, and tells another EIP.
+/// The selectors are beyond any GDT. `int1` is left out: a hypervisor may intercept it and report another EIP.
 const ROWS: &[Row] = &[
     row("ud2", &[0x0f, 0x0b], 0),
     row("ud1", &[0x0f, 0xb9, 0xc0], 0),

@@ -1,9 +1,9 @@
-//! Random numbers that can be had again: all of a case comes from one seed.
+//! Reproducible random numbers: all of a case comes from one seed.
 
 use std::env;
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators"): any seed will do, also
-/// the next number.
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators"): any seed is good, also
+/// consecutive ones.
 #[derive(Clone)]
 pub struct Random(u64);
 
@@ -32,7 +32,7 @@ impl Random {
         &from[self.below(from.len() as u32) as usize]
     }
 
-    /// A number, often one at the edge of a size.
+    /// A random number, often at the limit of an operand size.
     pub fn number(&mut self) -> u32 {
         const EDGES: [u32; 12] =
             [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];

@@ -8,7 +8,7 @@ use super::subject::{Before, Kvm, RAM, Soft, Subject};
 use super::unicorn::UnicornSubject;
 use super::verdict::Tally;
 
-/// How many bytes of it.
+/// The number of random bytes.
 const BYTES: usize = 64;
 
 #[test]

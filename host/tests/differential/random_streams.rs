@@ -1,7 +1,7 @@
 //! Streams of random valid instructions, on the soft engine and on others.
 //!
-//! A stream is written while the soft engine executes it, so that what comes next suits what the registers hold:
-//! operands lie in RAM, nothing faults, and no undefined flag is used.
+//! A stream is written while the soft engine executes it, so that the next instruction suits the registers: operands
+//! lie in RAM, nothing faults, and no undefined flag is used.
 
 use flatland::x86::{Engine, Registers, Stops};
 use iced_x86::Mnemonic;
@@ -14,7 +14,7 @@ use super::trace::{decode, effect};
 use super::unicorn::UnicornSubject;
 use super::verdict::{Tally, suits};
 
-/// Instructions of a stream, at most.
+/// The most instructions of a stream.
 const LENGTH: u32 = 100;
 /// Where code must end, so that a short jump from there stays below [`DATA`].
 const CODE_END: u32 = DATA - 0x400;
@@ -32,7 +32,8 @@ fn random_streams_against_unicorn() {
 }
 
 fn compare_with(other: &mut impl Subject) {
-    // One instruction that the other cannot run, or is wrong about, would spoil a whole stream.
+    // One instruction that the other subject does not support, or executes incorrectly, would make a whole stream
+    // useless.
     let mut suits =
         |form: &Form| (0..2).all(|seed| suits(&case::case(form, &mut Random::new(seed)), &mut Soft, other));
     let forms: Vec<Form> =
@@ -48,7 +49,7 @@ fn compare_with(other: &mut impl Subject) {
     ));
 }
 
-/// Whether KVM's instruction emulator has it, too, and it leads on.
+/// Whether KVM's instruction emulator also supports this form, and the next instruction follows it.
 fn belongs_in_a_stream(form: &Form) -> bool {
     use Mnemonic as M;
     let name = format!("{:?}", form.code);
@@ -59,7 +60,7 @@ fn belongs_in_a_stream(form: &Form) -> bool {
             // Not on every KVM: see `exceptions`.
             M::Daa | M::Das | M::Aaa | M::Aas | M::Aam | M::Aad | M::Enter | M::Into | M::Bound | M::Arpl
             | M::Int | M::Int1 | M::Int3 | M::Iret | M::Iretd | M::Popf | M::Popfd | M::Ud0 | M::Ud1 | M::Ud2
-            // They lead to somewhere else, for which there is no code.
+            // They lead to an address without code.
             | M::Ret | M::Retf | M::Jmp | M::Call
             // Selectors are 8 and 16.
             | M::Lds | M::Les | M::Lfs | M::Lgs | M::Lss | M::Lar | M::Lsl | M::Verr | M::Verw
@@ -90,14 +91,15 @@ fn stream(forms: &[Form], seed: u64) -> Before {
     Before { registers: start.registers, ram: code }
 }
 
-/// Executes one more instruction: the state after it, and the flags that are undefined then. `None` if the choice was
-/// no luck.
+/// Executes one more instruction. Returns the state after it, and the flags that are undefined then. `None` if the
+/// random choice cannot be used.
 fn append(forms: &[Form], random: &mut Random, now: &Before, undefined_flags: u32) -> Option<(Before, u32)> {
     let mut wanted = now.registers;
     if random.one_in(4) {
         wanted.esp = STACK + random.below(16);
     }
-    // Registers that the instruction wants to be others are loaded before it, and its own place depends on that.
+    // Registers whose values must change for the instruction are loaded before it. The number of these loads decides
+    // its address.
     let mut trial = random.clone();
     let form = trial.choose(forms);
     let mut suited = wanted;
@@ -133,7 +135,7 @@ fn append(forms: &[Form], random: &mut Random, now: &Before, undefined_flags: u3
     let next = after(&mut engine, End::Halt, bus);
     let code_is_whole = next.ram[CODE as usize..DATA as usize] == attempt.ram[CODE as usize..DATA as usize];
     let leads_on = (end..CODE_END).contains(&next.registers.eip);
-    // What input is, depends on how much there was before.
+    // No input: its value would depend on how much there was before.
     (code_is_whole && leads_on && next.bus.bytes == 0).then(|| {
         let flags = undefined_flags & !effect.flags_defined | effect.flags_undefined;
         (Before { registers: next.registers, ram: next.ram }, flags)

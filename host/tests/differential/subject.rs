@@ -1,4 +1,4 @@
-//! What is compared: something that takes a state of the processor and RAM, and runs it to its end.
+//! The subjects that are compared. Each takes a state of the processor and RAM, and runs it to its end.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use flatland::x86::{Fault, FaultKind};
 use super::common::{InterruptAfter, WITHOUT_KVM};
 use super::trace::Trace;
 
-/// RAM of every subject, small enough to be compared as a whole. All addresses of 16 bits are in it.
+/// The size of every subject's RAM, small enough to compare all of it. It contains all 16-bit addresses.
 pub const RAM: u32 = 64 << 10;
 
 /// A case at its start.
@@ -38,20 +38,20 @@ pub enum End {
     Fault(Fault),
     /// It had not ended after [`MOST_INSTRUCTIONS`] or [`MOST_TRANSFERRED`].
     Endless,
-    /// It did not come back in [`PATIENCE`].
+    /// It did not return within [`PATIENCE`].
     Lost,
     /// Its process has ended.
     Died,
 }
 
 impl End {
-    /// Whether this is an instruction that the subject does not have.
+    /// Whether the subject does not support the instruction.
     pub fn is_refusal(&self) -> bool {
         matches!(self, End::Fault(Fault { kind: FaultKind::Unsupported { .. }, .. }))
     }
 }
 
-/// What went over the ports: input counts up, so that every byte of it is another.
+/// The transfers at the ports. Input bytes count up, so that consecutive ones differ.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bus {
     /// Each run of transfers at one port, of one width, in one direction.
@@ -82,9 +82,9 @@ impl Bus {
 
 /// The most instructions of a case.
 pub const MOST_INSTRUCTIONS: u64 = 4096;
-/// The most bytes of a case that go over the ports: some KVMs take 10 us for each.
+/// The most bytes that a case transfers at ports: some KVMs take 10 us for each.
 pub const MOST_TRANSFERRED: usize = 2048;
-/// How long somebody else may take for as many instructions.
+/// The time limit of the other subject for that many instructions.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Something that runs cases.
@@ -92,7 +92,7 @@ pub trait Subject {
     /// Its name.
     fn name(&self) -> &'static str;
 
-    /// Why it must not be given this case, whose trace this is.
+    /// Why this subject cannot run the case with this trace.
     fn refuses(&self, _trace: &Trace) -> Option<&'static str> {
         None
     }
@@ -131,7 +131,7 @@ pub fn soft_engine(before: &Before) -> SoftEngine {
 pub struct Kvm;
 
 impl Kvm {
-    /// KVM, unless somebody knows that there is none.
+    /// KVM, unless [`WITHOUT_KVM`] is set.
     pub fn to_compare_with() -> Option<Self> {
         if let Some(why) = std::env::var_os(WITHOUT_KVM) {
             println!("not compared with KVM: {}", why.display());
@@ -167,7 +167,7 @@ fn set(engine: &mut impl Engine, before: &Before) {
     engine.set_registers(&before.registers).expect("the registers can be set");
 }
 
-/// Runs an engine until it ends, or stops for something that was set: `None`.
+/// Runs an engine until it ends. Returns `None` at a stop of [`Engine::set_stops`].
 pub fn to_the_end(engine: &mut impl Engine, bus: &mut Bus) -> Option<End> {
     loop {
         match engine.run().expect("the engine can do its work") {

@@ -1,4 +1,4 @@
-//! What the soft engine executes, one instruction after the other, and what of its results the manual defines.
+//! Traces what the soft engine executes, instruction by instruction, and which results the manual defines.
 
 use flatland::soft::SoftEngine;
 use flatland::x86::{Engine, Registers, Stops};
@@ -27,15 +27,15 @@ pub struct Trace {
     pub executed: Vec<Instruction>,
     /// The status flags that are undefined at the end.
     pub undefined_flags: u32,
-    /// Why more than flags is undefined at the end, if it is.
+    /// Why a result other than flags is undefined at the end, if one is.
     pub undefined: Option<&'static str>,
-    /// Whether segments were not those of entry when the last instruction began.
+    /// Whether the segments differed from those at entry when the last instruction began.
     pub has_loaded_segments: bool,
     /// The end.
     pub after: After,
 }
 
-/// Steps through a case. `spoil` is told of each instruction, and may change what it did.
+/// Steps through a case. `spoil` is called after each instruction, and may change its result.
 pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngine)) -> Trace {
     let mut engine = soft_engine(before);
     engine.set_stops(&Stops { step: true, ..Stops::default() }).expect("it steps");
@@ -77,7 +77,7 @@ pub fn trace(before: &Before, mut spoil: impl FnMut(&Instruction, &mut SoftEngin
     Trace { executed, undefined_flags, undefined, has_loaded_segments, after: after(&mut engine, end, bus) }
 }
 
-/// The instruction at an address, as the manual has it.
+/// Decodes the instruction at an address as the manual defines it.
 pub fn at(engine: &impl Engine, address: u32) -> Instruction {
     let mut bytes = [0; 15];
     let len = engine.read_ram(address, &mut bytes);
@@ -89,17 +89,17 @@ pub fn decode(bytes: &[u8], address: u32) -> Instruction {
     Decoder::with_ip(32, bytes, address.into(), DecoderOptions::NONE).decode()
 }
 
-/// What an instruction does with status flags.
+/// The effect of an instruction on status flags.
 pub struct Effect {
     pub flags_read: u32,
-    /// Those that have a value of its own after it.
+    /// The flags that the instruction sets to a defined value.
     pub flags_defined: u32,
     pub flags_undefined: u32,
-    /// Why a result that is no flag is undefined.
+    /// Why a result other than flags is undefined.
     pub undefined: Option<&'static str>,
 }
 
-/// What an instruction does, with these registers before it.
+/// The effect of an instruction with these registers before it.
 pub fn effect(instruction: &Instruction, registers: &Registers) -> Effect {
     use Mnemonic as M;
     let bits =
@@ -124,11 +124,12 @@ pub fn effect(instruction: &Instruction, registers: &Registers) -> Effect {
         M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr => match count(1) {
             // Nothing changes.
             0 => (effect.flags_defined, effect.flags_undefined) = (0, 0),
-            // CF is undefined for a count as large as the operand; of `sar` it is not (SDM volume 2, SAL/SAR/SHL/SHR).
+            // CF is undefined for a count of at least the operand's size, except for `sar` (SDM volume 2,
+            // SAL/SAR/SHL/SHR).
             count if count >= size && matches!(instruction.mnemonic(), M::Shl | M::Sal | M::Shr) => {
                 effect.flags_undefined |= CF | OF
             }
-            // The decoder's tables take a whole turn for none at all.
+            // iced's tables treat a full rotation as a count of 0.
             count if count > 1 => effect.flags_undefined |= OF,
             _ => {}
         },
@@ -149,7 +150,7 @@ pub fn effect(instruction: &Instruction, registers: &Registers) -> Effect {
         M::Bswap if instruction.op0_register().size() == 2 => {
             effect.undefined = Some("bswap of a word is undefined")
         }
-        // Whether the source is 0 is not known here; the destination then is undefined.
+        // If the source is 0, the destination is undefined. The source's value is not known here.
         M::Bsf | M::Bsr if instruction.op0_register() != Register::None => {
             effect.undefined = Some("bsf and bsr of 0 leave their result undefined")
         }

@@ -15,7 +15,7 @@ use super::subject::{After, Before, Bus, End, MOST_INSTRUCTIONS, MOST_TRANSFERRE
 use super::trace::Trace;
 
 /// The GDT as KVM and soft have it at entry: its address, and the flat segments of code and data
-/// (host/src/engine/kvm/exception_page.rs).
+/// (host/x86/src/entry.rs).
 const GDT_ADDRESS: u64 = 0xfd00_0000;
 const GDT: [u64; 3] = [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 /// Each iteration of a repeated instruction counts for Unicorn.
@@ -23,8 +23,8 @@ const MOST_ITERATIONS: u64 = MOST_INSTRUCTIONS * 64;
 
 /// Debian's libunicorn, a fresh one for each case.
 ///
-/// It runs in a process of its own: Unicorn ends its process over a `lock` prefix where none is allowed, even in code
-/// that it translates and does not run.
+/// It runs in a process of its own: Unicorn terminates its process at a `lock` prefix that is not allowed, even in
+/// code that it translates and does not run.
 #[derive(Default)]
 pub struct UnicornSubject {
     worker: Option<Worker>,
@@ -40,7 +40,7 @@ pub struct Worker {
 impl UnicornSubject {
     pub const NAME: &str = "unicorn";
 
-    /// Unicorn, which somebody has asked for.
+    /// Unicorn. Fails if it is not installed.
     pub fn to_compare_with() -> Self {
         Unicorn::new(RAM as usize, GDT_ADDRESS, &GDT)
             .map_or_else(|error| panic!("{error}"), |_| Self::default())
@@ -73,15 +73,16 @@ impl Worker {
     pub fn start(answer: fn(&PipeReader, &PipeWriter) -> io::Result<()>) -> Self {
         let (at_worker, to) = io::pipe().expect("there can be a pipe");
         let (from, at_home) = io::pipe().expect("there can be a pipe");
-        // SAFETY: the child has this thread only. It answers, which waits for no other, and leaves.
+        // SAFETY: the child has only this thread. It calls `answer`, which waits for no other thread, and exits.
         match unsafe { fork() }.expect("there can be another process") {
             ForkResult::Parent { child } => Self { process: child, to, from },
             ForkResult::Child => {
                 drop((to, from));
-                // SAFETY: nobody else writes there in this process: what it says at its end is not wanted.
+                // SAFETY: nothing else writes there in this process. Unicorn's messages when it terminates are not
+                // wanted.
                 unsafe { libc::close(libc::STDERR_FILENO) };
                 while answer(&at_worker, &at_home).is_ok() {}
-                // SAFETY: nothing is to be done at the exit: all of it is the parent's.
+                // SAFETY: the child has no cleanup to do at its exit: everything belongs to the parent.
                 unsafe { libc::_exit(0) }
             }
         }
@@ -130,7 +131,7 @@ pub fn read_ram(mut from: impl Read) -> io::Result<Vec<u8>> {
     from.read_exact(&mut ram).map(|()| ram)
 }
 
-/// What went over the ports: number, width, whether it is input, and value of each transfer.
+/// The transfers at the ports: the port, the width, whether it is input, and the value of each.
 struct Transfers(Vec<[u32; 4]>);
 
 impl Ports for Transfers {
@@ -147,7 +148,7 @@ impl Ports for Transfers {
     }
 }
 
-/// In the worker: runs a case and sends what became of it.
+/// In the worker: runs a case and sends the result.
 fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
     let registers = read_registers(&mut from)?;
     let ram = read_ram(&mut from)?;
@@ -177,7 +178,7 @@ fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
     to.write_all(&bytes)
 }
 
-/// What [`answer`] sent, or an error if it did not come so far.
+/// Reads what [`answer`] sent. Fails if the worker ended before.
 fn received(mut from: impl Read) -> io::Result<After> {
     let access = |access, address: u32| {
         // An operand may begin in RAM.
@@ -185,7 +186,7 @@ fn received(mut from: impl Read) -> io::Result<After> {
     };
     let mut end = match (read_word(&mut from)?, read_word(&mut from)?) {
         (0, _) => End::Halt,
-        // Unicorn tells no error code, and EIP is the place.
+        // Unicorn gives no error code. EIP is the location.
         (1, vector) => fault(FaultKind::Exception { vector: vector as u8, error_code: None }),
         (2, _) => End::Endless,
         (3, address) => access(Access::Read, address),

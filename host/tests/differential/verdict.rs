@@ -10,7 +10,7 @@ use super::exceptions;
 use super::subject::{After, Before, Bus, End, Subject, after};
 use super::trace::{Trace, trace};
 
-/// What became of the cases of a test.
+/// Counts the results of the cases of a test.
 #[derive(Default)]
 pub struct Tally {
     compared: u32,
@@ -23,7 +23,7 @@ pub struct Tally {
 const MOST_PRINTED: u32 = 20;
 
 impl Tally {
-    /// Runs a case on `ours`, and if it ends there, on `theirs`, and counts what comes of it.
+    /// Runs a case on `ours`, and if it ends there, on `theirs`, and counts the result.
     pub fn case(&mut self, seed: u64, before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) {
         match verdict(before, ours, theirs) {
             Verdict::Same { instructions } => {
@@ -46,7 +46,7 @@ impl Tally {
         *self.left_out.entry(reason).or_default() += 1;
     }
 
-    /// How many differences there were.
+    /// The number of differences.
     pub fn differences(&self) -> u32 {
         self.differences
     }
@@ -70,19 +70,19 @@ impl Tally {
     }
 }
 
-/// What comes of a case.
+/// The result of a case.
 enum Verdict {
     Same {
         instructions: usize,
     },
-    /// It cannot be compared, whoever it is.
+    /// It cannot be compared with any subject.
     LeftOut(&'static str),
-    /// It cannot be compared with this one: it refuses, or is known to be wrong.
+    /// It cannot be compared with this subject, which refuses it or is known to be wrong.
     Excused(&'static str),
     Different(String),
 }
 
-/// Whether nothing keeps a case from being compared with this one.
+/// Whether a case can be compared with this subject.
 pub fn suits(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) -> bool {
     !matches!(verdict(before, ours, theirs), Verdict::Excused(_))
 }
@@ -95,7 +95,8 @@ fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
         Compared::Different(difference) => difference,
     };
     // One known difference would hide all others of the case, so each instruction is compared alone, from the state
-    // in which the soft engine came to it: all of them must be the same or known, and at least one known.
+    // in which the soft engine reached it. Each must be the same or a known difference, and at least one must be
+    // known.
     let mut reason = None;
     let mut unknown = None;
     each_instruction_alone(before, |alone| {
@@ -121,19 +122,20 @@ fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
     }
 }
 
-/// Calls `with` for each instruction of a case: the state in which the soft engine comes to it, and a `hlt` where it
-/// leads to.
+/// Calls `with` for each instruction of a case, with the state in which the soft engine reaches it and a `hlt` at the
+/// next address that it executes.
 fn each_instruction_alone(before: &Before, mut with: impl FnMut(&Before)) {
     let mut now = before.clone();
     trace(before, |instruction, engine| {
         let next = after(engine, End::Halt, Bus::default());
         let (own, eip) = (instruction.ip() as usize, next.registers.eip as usize);
-        // One that faults leads nowhere, but somebody else may go on; one that leads into itself cannot be had alone.
+        // If the soft engine faults, the other subject may still continue. An instruction that leads into itself
+        // cannot be compared alone.
         let leads_to = if eip == own { own + instruction.len() } else { eip };
         let leads_into_itself = (own..own + instruction.len()).contains(&leads_to);
         if instruction.mnemonic() != Mnemonic::Hlt && !leads_into_itself {
             let mut alone = now.clone();
-            // What is no instruction has no end: somebody else may find it elsewhere.
+            // An invalid instruction has no known length: another subject may decode it with a different one.
             if !instruction.is_invalid()
                 && let Some(byte) = alone.ram.get_mut(leads_to)
             {
@@ -145,7 +147,7 @@ fn each_instruction_alone(before: &Before, mut with: impl FnMut(&Before)) {
     });
 }
 
-/// What comes of the comparison itself.
+/// The result of the comparison itself.
 enum Compared {
     Same { instructions: usize },
     LeftOut(&'static str),
@@ -155,7 +157,7 @@ enum Compared {
 
 /// Two runs of a case that differ.
 pub struct Difference {
-    /// In what.
+    /// What differs.
     how: String,
     pub trace: Trace,
     pub ours: After,
@@ -163,7 +165,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether there is none after this has been done to both ends.
+    /// Whether the difference disappears after `change` is applied to both results.
     pub fn is_none_but(&self, change: impl Fn(&mut After)) -> bool {
         let [mut ours, mut theirs] = [self.ours.clone(), self.theirs.clone()];
         change(&mut ours);
@@ -218,7 +220,7 @@ fn compare(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
     }
 }
 
-/// What reads what each processor may answer as it likes, or changes what the contract leaves to the host.
+/// Instructions whose result depends on the processor, or that change what the contract leaves to the host.
 const NOT_COMPARABLE: [(&[Mnemonic], &str); 4] = [
     (
         &[
@@ -277,7 +279,7 @@ fn touches_control_registers(instruction: &Instruction) -> bool {
         .any(|register| register.is_cr() || register.is_dr() || register.is_tr())
 }
 
-/// Whether the Pentium Pro had it.
+/// Whether the Pentium Pro has this instruction.
 fn is_of_the_i686(instruction: &Instruction) -> bool {
     use CpuidFeature as F;
     instruction.cpuid_features().iter().all(|feature| {
@@ -307,7 +309,7 @@ fn is_of_the_i686(instruction: &Instruction) -> bool {
 /// Resume flag of EFLAGS.
 const RF: u32 = 1 << 16;
 
-/// The first thing in which two runs differ that the manual defines.
+/// The first difference of two runs in a result that the manual defines.
 fn difference(ours: &After, theirs: &After, trace: &Trace) -> Option<String> {
     if ours.bus != theirs.bus {
         return Some(format!("  ports: {:02x?} and {:02x?}", ours.bus, theirs.bus));
@@ -325,7 +327,7 @@ fn difference(ours: &After, theirs: &After, trace: &Trace) -> Option<String> {
         other.eip = registers.eip;
     }
     if matches!(theirs.end, End::Fault(_)) {
-        // In the frame that a fault pushes RF is set, whatever it was (SDM volume 3, section 19.3.1.1).
+        // The frame that a fault pushes has RF set, regardless of its value before (SDM volume 3, section 19.3.1.1).
         registers.eflags &= !RF;
         other.eflags &= !RF;
     }
@@ -347,7 +349,7 @@ fn difference(ours: &After, theirs: &After, trace: &Trace) -> Option<String> {
 fn same_end(ours: &End, theirs: &End) -> bool {
     match (ours, theirs) {
         (End::Fault(ours), End::Fault(theirs)) => {
-            // A trap's frame tells the instruction behind it.
+            // A trap's frame gives the address of the next instruction.
             let is_trap = matches!(ours.kind, FaultKind::Exception { vector: 1, .. });
             let place_is_known = match theirs.location {
                 _ if is_trap => true,
@@ -363,7 +365,7 @@ fn same_end(ours: &End, theirs: &End) -> bool {
 
 fn same_kind(ours: FaultKind, theirs: FaultKind) -> bool {
     match (ours, theirs) {
-        // Unicorn does not tell error codes.
+        // Unicorn gives no error codes.
         (
             FaultKind::Exception { vector: ours, .. },
             FaultKind::Exception { vector: theirs, error_code: None },
@@ -372,7 +374,7 @@ fn same_kind(ours: FaultKind, theirs: FaultKind) -> bool {
     }
 }
 
-/// Whether a fault is one of an access.
+/// The access and address of a fault outside RAM.
 pub fn outside_ram(end: &End) -> Option<(Access, u32)> {
     match end {
         End::Fault(Fault { kind: FaultKind::OutsideRam { access, address, .. }, .. }) => {

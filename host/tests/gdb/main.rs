@@ -1,5 +1,5 @@
-//! The debugger: sessions of the real gdb with images that have no symbols, on each engine; and a protocol that is not
-//! spoken well. What gdb shows of programs with symbols is in xtask/tests/gdb.rs.
+//! The debugger: sessions of the real gdb with images that have no symbols, on each engine, and clients that violate
+//! the protocol. xtask/tests/gdb.rs tests programs with symbols.
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
@@ -65,7 +65,7 @@ impl Waiting {
         waiting
     }
 
-    /// Waits for the end, and fails where there is none.
+    /// Waits for the end, and fails if it does not come.
     fn end(mut self) -> Ended {
         let start = Instant::now();
         let status = loop {
@@ -86,11 +86,11 @@ impl Waiting {
         ended
     }
 
-    /// A session of gdb with these commands, and what gdb says in it.
+    /// Runs gdb with these commands, and returns its output.
     fn gdb(&self, commands: &str) -> String {
         let script = self.socket.with_extension("gdb");
         let socket = self.socket.display();
-        // What it says of a program without symbols differs among versions of gdb.
+        // The message about a program without symbols differs among versions of gdb.
         let connect =
             format!("set architecture i386\ntarget remote {socket}\nshell rm {}\n", script.display());
         fs::write(&script, connect + commands).expect("it can be written");
@@ -110,7 +110,7 @@ impl Waiting {
     }
 }
 
-/// Where `gdb` says this, in a line of its own.
+/// Checks that gdb's output has these lines, in this order.
 #[track_caller]
 fn assert_lines(output: &str, expected: &[&str]) {
     let mut lines = output.lines();

@@ -1,5 +1,5 @@
-//! A debugger that does not speak the protocol, or goes away: the next packet is answered, and the next debugger is let
-//! in. Never a panic, never a hang.
+//! Debuggers that violate the protocol or disconnect: the next packet is answered, and the next debugger can connect.
+//! There is no panic and no hang.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -26,14 +26,14 @@ fn packet(body: &[u8]) -> Vec<u8> {
 }
 
 fn soft(code: &[u8]) -> (Waiting, UnixStream) {
-    // The code may become an endless loop by what is written to it, and be let go.
+    // Written memory may turn the code into an endless loop, and the debugger may resume it.
     let waiting = Waiting::new(code, &["--engine", "soft", "--timeout", "3"]);
     let stream = UnixStream::connect(&waiting.socket).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
     (waiting, stream)
 }
 
-/// Reads until this has come.
+/// Reads until `what` has arrived.
 fn read_until(stream: &mut UnixStream, what: &str) -> String {
     let mut text = String::new();
     let mut byte = [0];
@@ -45,7 +45,7 @@ fn read_until(stream: &mut UnixStream, what: &str) -> String {
     text
 }
 
-/// Comes as another debugger, finds the guest standing still, and ends the run.
+/// Connects as another debugger, checks that the guest is stopped, and ends the run.
 #[track_caller]
 fn assert_another_may_come(waiting: Waiting, gone: usize) {
     let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
@@ -106,7 +106,7 @@ fn what_is_no_packet_is_refused_and_the_next_one_is_answered() {
     {
         let (waiting, mut stream) = soft(SPIN);
         stream.write_all(sent).expect("it is read");
-        // A request that is a whole one, and the answer to it.
+        // A complete request, and its answer.
         stream.write_all(&packet(b"?")).expect("it is read");
         read_until(&mut stream, "$T05thread:01;#");
         stream.write_all(&packet(b"vKill;1")).expect("it is read");
@@ -145,7 +145,7 @@ fn registers_can_be_set_after_a_fault_and_the_run_goes_on_from_there() {
 
 #[test]
 fn packets_at_random_are_no_panic_and_no_hang() {
-    // xorshift, as reproducible as it is random.
+    // xorshift: reproducible random numbers.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -210,7 +210,7 @@ fn packets_at_random_are_no_panic_and_no_hang() {
         drop(stream);
         let sent = String::from_utf8_lossy(&sent);
         println!("case {case}: {sent:?}");
-        // Where the run has not ended by what was sent, the guest waits for another debugger.
+        // If the sent bytes have not ended the run, the guest waits for another debugger.
         if let Ok(mut another) = UnixStream::connect(&waiting.socket) {
             let _ = another.write_all(&packet(b"vKill;1"));
             let _ = another.read(&mut [0]);
@@ -227,7 +227,7 @@ fn an_answer_is_no_longer_than_a_packet_may_be() {
     let (waiting, mut stream) = soft(SPIN);
     stream.write_all(&packet(b"m0,ffffffff")).expect("it is read");
     let answer = read_until(&mut stream, "#");
-    // Zeros are told of in fewer digits ("Run-Length Encoding").
+    // Zeros are sent in fewer digits ("Run-Length Encoding").
     assert!(answer.len() <= 4096, "{}", answer.len());
     assert!(answer.starts_with("+$ebfe0*"), "{}", &answer[..20]);
     stream.write_all(b"+").expect("it is read");
@@ -249,7 +249,7 @@ fn detach_and_kill_without_gdb() {
 
 #[test]
 fn signals_end_the_run_whoever_holds_it() {
-    // While nobody has connected, while the guest is held, and while it runs.
+    // Before a debugger connects, while the guest is stopped, and while it runs.
     for state in 0..3 {
         let waiting = Waiting::new(SPIN, &["--engine", "soft"]);
         let stream = (state > 0).then(|| {
@@ -274,7 +274,7 @@ fn one_debugger_at_a_time() {
     let (waiting, mut stream) = soft(SPIN);
     stream.write_all(&packet(b"?")).expect("it is read");
     read_until(&mut stream, "$T05thread:01;#");
-    // The second one is turned away until the first one has gone.
+    // The second one is rejected until the first one disconnects.
     let mut second = UnixStream::connect(&waiting.socket).expect("it listens");
     second.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
     assert_eq!(second.read(&mut [0]).expect("it is closed"), 0);
@@ -340,13 +340,13 @@ fn a_debugger_a_trace_and_a_time_limit_look_at_one_run() {
         );
         let mut stream = UnixStream::connect(&waiting.socket).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("it can be set");
-        // A breakpoint at the loop, which is reached behind the transfer.
+        // A breakpoint at the loop, which is reached after the transfer.
         stream.write_all(&packet(b"Z0,4,1")).expect("it is read");
         read_until(&mut stream, "$OK#9a");
         stream.write_all(b"+").expect("it is read");
         stream.write_all(&packet(b"c")).expect("it is read");
         read_until(&mut stream, "swbreak:;#");
-        // A person thinks for longer than the limit, which does not count.
+        // The guest is stopped for longer than the limit. This time does not count.
         thread::sleep(Duration::from_millis(500));
         stream.write_all(b"+").expect("it is read");
         stream.write_all(&packet(b"z0,4,1")).expect("it is read");

@@ -15,14 +15,14 @@ const SPIN: &[u8] = &[0x90, 0x40, 0xeb, 0xfd];
 /// 0: in al, 0xe9; 2: out 0xe9, al; 4: jmp 0
 const ECHO: &[u8] = &[0xe4, 0xe9, 0xe6, 0xe9, 0xeb, 0xfa];
 
-/// Ctrl-C, a moment after the next command.
+/// Ctrl-C, 0.4 s after the next command.
 const INTERRUPT: &str = "shell (sleep 0.4; kill -INT $PPID) &\n";
 
 fn name(engine: &EngineChoice) -> &'static str {
     if *engine == EngineChoice::Kvm { "kvm" } else { "soft" }
 }
 
-/// Runs this code on each engine with these commands; gdb says these lines, and the run ends like that.
+/// Runs this code on each engine with these commands. Checks gdb's lines, and the status and output of the run.
 #[track_caller]
 fn assert_session(code: &[u8], commands: &str, lines: &[&str], status: i32, stdout: &str, stderr: &str) {
     for engine in engines() {
@@ -53,7 +53,7 @@ fn a_wait_for_input_is_interrupted_and_goes_on() {
             thread::sleep(Duration::from_millis(1500));
             writer.write_all(b"L").expect("it is read");
         });
-        // The second interruption changes a register, and so has the instruction executed again.
+        // Setting a register gives up the unfinished `in`, so the instruction is executed again.
         let said = waiting.gdb(&format!(
             "{INTERRUPT}continue\nprint $eip\nset var $ebx = 7\n{INTERRUPT}continue\nprint $eip\nprint $ebx\nstepi\n\
              print $al\nbreak *2\ncontinue\nprint $al\ndelete\n{INTERRUPT}continue\nprint $eip\ndetach\n"
@@ -122,7 +122,7 @@ fn registers_and_memory_are_read_and_written() {
                     x/bx 0x1000000\nx/2bx 0xffffff\nprint $eip = 0\nset var $cs = 3\ncontinue\n";
     for engine in engines() {
         let waiting = Waiting::new(&code, &["--engine", name(engine)]);
-        // An error ends a script, so each is tried in one of its own.
+        // An error ends a script, so each has a script of its own.
         let said = waiting.gdb(commands);
         let lines = [
             "0x100:\t0x48",
@@ -135,7 +135,7 @@ fn registers_and_memory_are_read_and_written() {
             "Cannot access memory at address 0x1000000",
         ];
         assert_lines(&said, &lines);
-        // gdb has gone in the middle of its script.
+        // gdb has ended in the middle of its script.
         assert_eq!(waiting.end().status, Some(137), "{said}");
 
         let waiting = Waiting::new(&code, &["--engine", name(engine)]);
@@ -172,7 +172,7 @@ fn a_fault_can_be_looked_at() {
             assert_lines(&said, &[&signal, &eip, &byte, end]);
             let ended = waiting.end();
             assert_eq!(ended.status, Some(134), "{said}");
-            // gdb shows the sentence, too.
+            // gdb also shows the sentence.
             let sentence = ended.stderr.lines().next().expect("there is one");
             assert!(said.contains(sentence), "{ended:?}: {said}");
             assert!(
@@ -212,7 +212,7 @@ fn watchpoints_are_there_or_refused_with_the_reason() {
         let refusal = "flatland: KVM cannot watch memory: run it with the soft engine (--engine soft); or have gdb compare \
                        after each step, slowly: `set can-use-hw-watchpoints 0`, then watch it again\n";
         assert!(stderr.starts_with(refusal), "{stderr}");
-        // The other way works, as it says.
+        // What the message advises works.
         let waiting = Waiting::new(&code, &["--engine", "kvm"]);
         let said =
             waiting.gdb("set can-use-hw-watchpoints 0\nset var $eax = 5\nwatch *(int*)0x200\ncontinue\n");
@@ -283,6 +283,6 @@ fn monitor_commands() {
         "cs 0x0008  ss 0x0010  ds 0x0010  es 0x0010  fs 0x0010  gs 0x0010",
         "there is no `monitor frob`: `monitor help` lists what there is",
     ];
-    // Monitor output goes to standard error in a batch: one order.
+    // In batch mode monitor output goes to standard error, so the order is fixed.
     assert_session(SPIN, commands, &lines, 137, "", "");
 }

@@ -1,8 +1,8 @@
-//! Which engine runs the image, and what is said of it.
+//! The choice of the engine, and its messages.
 
 use super::*;
 
-/// Runs flatland where /dev holds nothing but what this script puts there, as a user without any rights.
+/// Runs flatland with a /dev that holds only what this script puts there, as a user without any rights.
 fn with_another_dev(engine: &str, test: &str, script: &str) -> Output {
     let script = format!(
         "exec unshare --map-root-user --mount bash -c 'mount -t tmpfs none /dev && {script} && exec unshare \

@@ -1,4 +1,4 @@
-//! Faults are named, and lose no output.
+//! Faults: their names, and the output before them, of which nothing is lost.
 
 use super::*;
 

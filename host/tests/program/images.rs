@@ -1,4 +1,4 @@
-//! Images, symbols and RAM: what can be run, and what a person is told of what cannot.
+//! Images, symbols and RAM: what can be run, and the messages for what cannot.
 
 use super::*;
 
@@ -39,7 +39,7 @@ fn images_that_cannot_be_run() {
         let message = format!("flatland: cannot run `{}`: {why}\n", path.display());
         assert_ended(output, 125, "", &message);
     }
-    // Root may read everything, so this is tried as a user without any rights.
+    // Root may read everything, so this runs as a user without any rights.
     let output = shell("soft", "exec unshare --user $flatland $image", &unreadable).output().unwrap();
     let why = "no permission to read it: `chmod +r` it, or run as its owner";
     let message = format!("flatland: cannot run `{}`: {why}\n", unreadable.display());
@@ -69,7 +69,7 @@ fn ram_is_as_large_as_asked_for(engine: &str) {
     let message = "flatland: read outside RAM at 0x10000 (RAM ends at 0x10000), by the instruction at 0x00000007: mend \
                    the pointer, or give more RAM with --memory SIZE\n";
     assert_run(engine, "memory", &code, &["--memory", "64K"], 134, "", message);
-    // As large as can be: the last byte is there.
+    // The largest size: the last byte can be read.
     let code = [0x68, 0, 0, 0, 0, 0xa0, 0xff, 0xff, 0xff, 0xef, 0xf4];
     assert_run(engine, "memory-most", &code, &["--memory", "3840M"], 0, "", "");
 }

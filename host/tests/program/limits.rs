@@ -1,4 +1,4 @@
-//! Ends from outside: the time limit, Ctrl-C and its like, and signals that are no end.
+//! Ends from outside: the time limit, Ctrl-C and similar signals. Also signals that do not end the run.
 
 use super::*;
 
@@ -37,12 +37,12 @@ fn the_time_limit_ends_a_guest_whose_reader_does_not_read(engine: &str) {
     let mut child = spawn(command.args(["--timeout", "1.5"]).arg(image("limit-stuck", SAY_FOR_EVER)));
     let start = Instant::now();
     assert_eq!(child.wait().unwrap().code(), Some(124));
-    // A second for the last output; the rest is for a machine under load.
+    // The last output may take 1 s; the rest is for a machine under load.
     assert!(start.elapsed() < Duration::from_secs(15));
 }
 
 fn the_time_limit_ends_a_run_whose_last_output_nobody_reads(engine: &str) {
-    // The pipe is full before the guest says its one byte and halts.
+    // The pipe is full before the guest sends its one byte and halts.
     let script = "(head -c 65536 /dev/zero; $flatland --timeout 0.3 $image; echo $? >&2) | sleep 4";
     // mov al, 'A'; out 0xe9, al; hlt
     let output =
@@ -88,14 +88,14 @@ fn sigterm_ends_a_run_in_good_order(engine: &str) {
 }
 
 fn a_second_ctrl_c_ends_the_program_that_cannot_end_in_good_order(engine: &str) {
-    // It is stuck in its last output, because nobody reads.
+    // It blocks in its last output, because nothing reads the pipe.
     let mut child = spawn(flatland(engine).arg(image("ctrl-c-twice", SAY_FOR_EVER)));
     thread::sleep(Duration::from_millis(1500));
     signal(&child, Signal::SIGINT);
     thread::sleep(Duration::from_millis(100));
     signal(&child, Signal::SIGINT);
     let status = child.wait().unwrap();
-    // By the signal itself, or in good order where the last output was given up before.
+    // Killed by the signal, or with its own status if the last output was given up before.
     let by_signal = std::os::unix::process::ExitStatusExt::signal(&status) == Some(2);
     assert!(by_signal || status.code() == Some(130), "{status}");
 }

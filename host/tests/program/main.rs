@@ -1,5 +1,4 @@
-//! The program `flatland` from the shell's side: exact standard output, standard error and status, with each
-//! engine.
+//! The program `flatland` as the shell sees it: exact standard output, standard error and status, with each engine.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -38,7 +37,7 @@ const PORTS: &str = "use one of the machine's ports, a byte at a time: 0xe9 cons
 const EXCEPTION: &str =
     "correct the instruction there, or handle the exception with an IDT of the guest's own";
 
-/// An image file of this test's own.
+/// Writes an image file for this test only.
 fn image(test: &str, code: &[u8]) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +62,7 @@ fn shell(engine: &str, script: &str, image: &Path) -> Command {
     command
 }
 
-/// Of a report only the sentences count: registers, stack and calls are the subject of `reports.rs`.
+/// Compares only the sentences of a report: `reports.rs` tests registers, stack and calls.
 #[track_caller]
 fn assert_ended(output: Output, status: i32, stdout: &str, stderr: &str) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -71,7 +70,7 @@ fn assert_ended(output: Output, status: i32, stdout: &str, stderr: &str) {
     assert_eq!(actual, (Some(status), stdout.to_owned(), stderr.to_owned()));
 }
 
-/// Standard error without what is indented below a sentence.
+/// Standard error without the indented lines below a sentence.
 fn sentences(stderr: &str) -> String {
     stderr.split_inclusive('\n').filter(|line| !line.starts_with(' ')).collect()
 }
@@ -99,7 +98,7 @@ fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("the child is there");
 }
 
-/// Reads exactly this from the child's output. A minute is for ever, so that it fails and does not hang.
+/// Reads exactly this from the child's output. Fails after 60 s instead of hanging.
 #[track_caller]
 fn assert_says(child: &mut Child, expected: &[u8]) {
     let mut stdout = child.stdout.take().expect("it is piped");
@@ -107,7 +106,7 @@ fn assert_says(child: &mut Child, expected: &[u8]) {
     let (said, hears) = mpsc::channel();
     thread::spawn(move || {
         let read = stdout.read_exact(&mut bytes);
-        // Nobody listens if a minute has passed.
+        // The receiver is gone after 60 s.
         let _ = said.send((stdout, bytes, read));
     });
     match hears.recv_timeout(Duration::from_secs(60)) {

@@ -1,5 +1,5 @@
-//! Much output, which KVM collects without an exit for each byte: nothing of it is lost, late or out of order, whatever
-//! ends the run.
+//! Much output, which KVM collects without an exit for each byte: none of it is lost, late or out of order, however
+//! the run ends.
 
 use super::*;
 
@@ -13,7 +13,7 @@ on_each_engine! {
 
 const BYTES: usize = 3000;
 
-/// A byte that counts down to each stream in turn, 3000 times, and then this.
+/// Sends a byte that counts down to each stream in turn, 3000 times, and then runs `end`.
 ///
 /// 0: mov ecx, 3000; 5: mov al, cl; 7: out 0xe9, al; 9: not al; b: out 0xea, al; d: loop 5
 fn to_both(end: &[u8]) -> Vec<u8> {
@@ -45,7 +45,7 @@ fn both_streams_keep_their_order_to_any_end(engine: &str) {
         let output = shell(engine, script, &image(&format!("much-{name}"), &to_both(end))).output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{name}");
         assert_eq!(output.stdout[..2 * BYTES], expected, "{name}");
-        // What is said of the end comes behind all of it, on a line of its own.
+        // The message about the end follows all of it, on a line of its own.
         let rest = String::from_utf8_lossy(&output.stdout[2 * BYTES..]);
         assert!(rest.is_empty() || rest.starts_with("\nflatland: "), "{name}: {rest}");
     }
@@ -68,7 +68,7 @@ fn it_is_there_before_the_guest_waits_for_input(engine: &str) {
 }
 
 fn ctrl_c_loses_nothing(engine: &str) {
-    // It says all of it again and again.
+    // It sends all of it again and again.
     let code = to_one(&[0xeb, 0xf3]);
     let mut child = spawn(flatland(engine).arg(image("much-interrupted", &code)));
     assert_says(&mut child, &counting_down().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! Memory that the symbols protect, and what a person is told of it.
+//! Memory that is protected because of the symbols, and the messages about it.
 
 use super::*;
 
@@ -12,7 +12,7 @@ on_each_engine! {
     segments_at_the_end_of_the_address_space_are_refused,
 }
 
-/// A segment, which is a section of this name too.
+/// A segment, which is also a section of this name.
 pub struct Section {
     name: &'static str,
     start: u32,
@@ -24,7 +24,7 @@ pub const TEXT: Section = Section { name: ".text", start: 0, size: 0x1800, writa
 const RODATA: Section = Section { name: ".rodata", start: 0x2000, size: 0x10, writable: false };
 pub const BSS: Section = Section { name: ".bss", start: 0x3000, size: 0x10, writable: true };
 
-/// An ELF file of a 32-bit x86 program with nothing in it but what its headers say (System V ABI, chapters 4 and 5).
+/// An ELF file of a 32-bit x86 program that has only headers (System V ABI, chapters 4 and 5).
 pub fn elf(sections: &[Section]) -> Vec<u8> {
     const HEADER: usize = 52;
     let count = sections.len() as u16;
@@ -74,7 +74,7 @@ fn assert_protected(
     assert_ended(output.expect("flatland starts"), status, "", stderr);
 }
 
-/// The same with a fault, in this sentence.
+/// The same for a fault with this sentence.
 #[track_caller]
 fn assert_fault(engine: &str, code: &[u8], options: &[&str], message: &str) {
     assert_protected(engine, code, options, &[TEXT, RODATA, BSS], 134, &format!("flatland: {message}\n"));
@@ -93,7 +93,7 @@ fn writes_that_memory_refuses_are_named(engine: &str) {
         );
         assert_fault(engine, &[&[0xa2][..], &address.to_le_bytes()].concat(), &[], &message);
     }
-    // Behind the constants, where the page is theirs and no section is. 0: mov [0x2800], al
+    // After the constants, on their page, but in no section. 0: mov [0x2800], al
     let message = "write to read-only memory at 0x00002800, by the instruction at 0x00000000: mend the pointer; or run \
                    the image without --symbols, where all of RAM can be written";
     assert_fault(engine, &[0xa2, 0, 0x28, 0, 0], &[], message);
@@ -123,12 +123,12 @@ fn what_goes_into_the_guard_is_named(engine: &str) {
 
     let guard = "there is no memory from 0x00df0000 to 0x00e00000: ";
     let pointer = "mend the pointer, or give more RAM with --memory SIZE";
-    // The heap is overrun. 0: mov ecx, 8; 5: mov edi, 0xdefff8; a: rep stosb; with the next byte
+    // A heap overrun. 0: mov ecx, 8; 5: mov edi, 0xdefff8; a: rep stosb; with the next byte
     let message = format!(
         "write in the guard below the stack at 0x00df0000, by the instruction at 0x0000000a: {guard}{pointer}"
     );
     assert_fault(engine, &[0xb9, 9, 0, 0, 0, 0xbf, 0xf8, 0xff, 0xde, 0, 0xf3, 0xaa], &[], &message);
-    // The stack is, downwards. 0: std; 1: mov ecx, 8; 6: mov edi, 0xe00004; b: rep stosd
+    // A stack overrun, downwards. 0: std; 1: mov ecx, 8; 6: mov edi, 0xe00004; b: rep stosd
     let message = format!(
         "write in the guard below the stack at 0x00dffffc, by the instruction at 0x0000000b: {guard}{pointer}"
     );
@@ -220,7 +220,7 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
     }
 }
 
-/// Numbers of an ELF file that lead beyond the last address are told of like others.
+/// Segments of an ELF file that extend beyond the last address are reported like others.
 fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
     let run = |start: u32, bytes: &[u8]| {
         let mut file =
@@ -239,7 +239,7 @@ fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
         (0xffff_ffff, &[0; 8]),
         (0xffff_f000, &[0; 0x1000]),
         (0xffff_f800, &[0; 0x2000]),
-        // No memory is behind the last address, so nothing there differs.
+        // No memory is after the last address, so nothing there differs.
         (0xffff_ffff, &[0, 1]),
     ] {
         let (output, _) = run(start, bytes);
@@ -266,7 +266,7 @@ fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
     }
 }
 
-/// What is no program is listed no more than run.
+/// A file that cannot be run as a program cannot be listed either.
 #[test]
 fn files_that_are_no_programs_are_not_listed() {
     let section = |name, start| Section { name, start, size: 0xffff_0000, writable: true };

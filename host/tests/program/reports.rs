@@ -1,4 +1,4 @@
-//! What `--backtrace` and `--report` change. The reports themselves are the subject of `tests/reports`.
+//! The effects of `--backtrace` and `--report`. `tests/reports` tests the reports themselves.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ on_each_engine! {
     a_backtrace_is_shown_when_asked_for,
 }
 
-/// Runs this code and returns the status and the object.
+/// Runs this code and returns the status and the JSON object.
 fn report(engine: &str, test: &str, code: &[u8], options: &[&str]) -> (i32, Value) {
     let file = image(&format!("{test}-report"), b"of the last run");
     let output =
@@ -67,7 +67,7 @@ fn a_report_for_programs_is_one_object(engine: &str) {
     assert_eq!(keys, documented());
 }
 
-/// The keys of an object, as the documentation writes them: what a fault has is in a table of its own.
+/// Collects the keys of an object as the documentation writes them. The keys of a fault are in a table of their own.
 fn collect(value: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
     let Value::Object(object) = value else { return };
     for (key, value) in object {
@@ -90,7 +90,7 @@ fn collect(value: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// The keys in the first table.
+/// The keys in the first table of the documentation.
 fn documented() -> BTreeSet<String> {
     let table = FORM.split("| key |").nth(1).expect("there is a table");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));

@@ -1,4 +1,4 @@
-//! What goes in and out: everything, in order, in time, and what happens where it cannot.
+//! Input and output: all of it, in order and in time, and the errors if that is impossible.
 
 use super::*;
 
@@ -41,7 +41,8 @@ fn output_is_there_while_the_guest_computes(engine: &str) {
     child.wait().unwrap();
 }
 
-/// Longer than output is kept, by far: the first time a timer sees to it, and then a thread.
+/// The rounds of a loop that takes much longer than output is buffered. A timer flushes the first output, a thread
+/// the later output.
 fn rounds(engine: &str, for_kvm: u32) -> [u8; 4] {
     let of_soft = if cfg!(debug_assertions) { 10 } else { 100 };
     (if engine == "kvm" { for_kvm } else { of_soft * for_kvm }).to_le_bytes()
@@ -49,7 +50,7 @@ fn rounds(engine: &str, for_kvm: u32) -> [u8; 4] {
 
 fn output_is_there_each_time_the_guest_computes(engine: &str) {
     let rounds = rounds(engine, 200_000);
-    // The last byte that is said comes with no other behind it.
+    // No other byte follows the last one.
     for end in b'B'..=b'E' {
         // 0: mov al, 'A'; 2: out 0xe9, al; 4: mov ecx, ROUNDS; 9: loop 9; b: inc al; d: cmp al, END; f: jbe 2; 11: jmp 11
         let code = [
@@ -115,7 +116,7 @@ fn a_directory_is_no_input(engine: &str) {
 }
 
 fn standard_input_may_be_non_blocking(engine: &str) {
-    // Python leaves the pipe non-blocking for both ends' programs, and writes late.
+    // Python makes the pipe non-blocking for the programs at both ends, and the input comes late.
     let script = "(sleep 0.2; printf HAL) | python3 -c 'import os, sys; os.set_blocking(0, False); \
                   os.execv(sys.argv[1], sys.argv[1:])' $flatland $image";
     let output = shell(engine, script, &image("non-blocking", SUCCESSOR)).output().unwrap();

@@ -1,4 +1,4 @@
-//! Traces: exact lines, the same from each engine, and nothing else of a run changed.
+//! Traces: exact lines, the same from each engine. Nothing else of a run changes.
 
 use std::io;
 
@@ -78,7 +78,7 @@ fn calls_and_returns(engine: &str) {
 }
 
 fn a_jump_is_no_return(engine: &str) {
-    // 0: call 7; 5: hlt; 7: pop eax; 8: jmp eax: it returns by no `ret`, and is still there at the end.
+    // 0: call 7; 5: hlt; 7: pop eax; 8: jmp eax: it returns without `ret`, so the call is still open at the end.
     let code = [0xe8, 2, 0, 0, 0, 0xf4, 0x90, 0x58, 0xff, 0xe0];
     assert_trace(
         engine,
@@ -170,13 +170,13 @@ fn several_kinds_are_one_trace(engine: &str) {
     );
 }
 
-/// Sends "a" to this port, takes its time, and sends the end of the line. 0: mov al, 'a'; 2: out PORT, al;
+/// Sends "a" to this port, waits in a loop, and sends the end of the line. 0: mov al, 'a'; 2: out PORT, al;
 /// 4: mov ecx, 20000; 9: loop 9; b: mov al, '\n'; d: out PORT, al; f: hlt
 fn slow_line(port: u8) -> [u8; 16] {
     [0xb0, b'a', 0xe6, port, 0xb9, 0x20, 0x4e, 0, 0, 0xe2, 0xfe, 0xb0, b'\n', 0xe6, port, 0xf4]
 }
 
-/// Between the beginning of a slow line and its end.
+/// Traces between the beginning of a slow line and its end.
 const BEFORE_ITS_END: [&str; 2] = ["--trace=io,insn", "--trace-filter=0xb-0xd"];
 
 const TOLD_BEFORE_ITS_END: &str = "trace: code without a name\n\
@@ -194,7 +194,7 @@ fn a_trace_and_the_console_in_one_pipe_leave_lines_whole(engine: &str) {
     let mut command = flatland(engine);
     command.args(BEFORE_ITS_END).arg(image).stdout(to_pipe.try_clone().unwrap()).stderr(to_pipe);
     let mut child = command.spawn().unwrap();
-    // It holds the pipe's other end, too.
+    // The command also holds the pipe's other end.
     drop(command);
     let mut text = String::new();
     pipe.read_to_string(&mut text).unwrap();

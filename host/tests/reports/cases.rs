@@ -32,11 +32,11 @@ const PLAIN: Case = Case {
     is_endless: false,
 };
 
-/// `_start` with a call to `main`, as the runtime has it.
+/// `_start` with a call to `main`, as in the runtime.
 /// 0: xor ebp, ebp; 2: call 8; 7: hlt
 const START: [u8; 8] = [0x31, 0xed, 0xe8, 1, 0, 0, 0, 0xf4];
 
-/// Code behind the start.
+/// Code after the start.
 macro_rules! main {
     ($($byte:expr),* $(,)?) => {{
         const CODE: &[u8] = &{
@@ -85,7 +85,7 @@ pub const CASES: &[Case] = &[
     Case { name: "push outside ram", code: &[0xbc, 0, 0, 0x20, 0, 0x50], ..PLAIN },
     // 0: mov eax, 0x2000000; 5: jmp eax
     Case { name: "jump outside ram", code: &[0xb8, 0, 0, 0, 2, 0xff, 0xe0], ..PLAIN },
-    // 0: jmp 0xffff; ffff: the first byte of mov eax, N, which ends behind RAM.
+    // 0: jmp 0xffff; ffff: the first byte of mov eax, N, which ends beyond RAM.
     Case { name: "code that runs off the end of ram", code: &[0xe9, 0xfa, 0xff, 0, 0], memory: "64K", ..PLAIN },
     // 0: out 0x80, al
     Case { name: "unknown port", code: &[0xe6, 0x80], ..PLAIN },
@@ -101,8 +101,8 @@ pub const CASES: &[Case] = &[
     Case { name: "triple fault", code: &[0x0f, 0x01, 0x1d, 0, 1, 0, 0, 0x0f, 0x0b], ..PLAIN },
     // 0: mov esp, 0x200000; 5: ud2
     Case { name: "exception without a stack", code: &[0xbc, 0, 0, 0x20, 0, 0x0f, 0x0b], ..PLAIN },
-    // 0: jmp 3; 2: the first byte of a longer instruction; 3: mov [0x200000], al. What stands between leads astray who
-    // decodes from the start, and KVM does not know where the instruction begins.
+    // 0: jmp 3; 2: the first byte of a longer instruction; 3: mov [0x200000], al. Decoding from the start misreads
+    // the byte between, and KVM does not know where the instruction begins.
     Case { name: "store behind data", code: &[0xeb, 1, 0xa2, 0xa2, 0, 0, 0x20, 0], ..PLAIN },
     // 0: jmp 0
     Case { name: "time limit", code: &[0xeb, 0xfe], is_endless: true, ..PLAIN },
@@ -163,6 +163,7 @@ pub const CASES: &[Case] = &[
     Case { name: "panic", code: main![0x55, 0x89, 0xe5, 0xe8, 2, 0, 0, 0, 0xc9, 0xc3, 0x55, 0x89, 0xe5, 0xb0, 101, 0xe6, 0xf4], functions: &[("_start", 0), ("main", 8), ("rust_begin_unwind", 0x12)], ..PLAIN },
     Case { name: "panic with all calls", code: main![0x55, 0x89, 0xe5, 0xe8, 2, 0, 0, 0, 0xc9, 0xc3, 0x55, 0x89, 0xe5, 0xb0, 101, 0xe6, 0xf4], functions: &[("_start", 0), ("main", 8), ("rust_begin_unwind", 0x12)], backtraces: Backtraces::Always, ..PLAIN },
     Case { name: "status of a panic", code: main![0x55, 0x89, 0xe5, 0xe8, 2, 0, 0, 0, 0xc9, 0xc3, 0x55, 0x89, 0xe5, 0xb0, 101, 0xe6, 0xf4], functions: &[("_start", 0), ("main", 8), ("exit", 0x12)], ..PLAIN },
-    // b: mov [4], al; 10: hlt. What the ELF file protects is not protected, or it would be a fault at another place.
+    // b: mov [4], al; 10: hlt. The ELF file's protection is not applied; otherwise the fault would be at another
+    // place.
     Case { name: "symbols of another image", code: main![0x55, 0x89, 0xe5, 0xa2, 0, 0, 0, 0, 0x0f, 0x0b], functions: MAIN, is_of_another_image: true, ..PLAIN },
 ];

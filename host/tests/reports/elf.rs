@@ -3,7 +3,7 @@
 use super::Case;
 
 const HEADER: u32 = 52;
-/// Constants lie here, on a page of their own, and variables on the next.
+/// The address of the constants, on a page of their own. The variables are on the next page.
 pub const CONSTANTS: u32 = 0x1000;
 pub const VARIABLES: u32 = 0x2000;
 

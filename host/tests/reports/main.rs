@@ -1,7 +1,7 @@
-//! Each way for a guest to go wrong, and its report, line by line, on each engine: `expected.txt` has them.
+//! The report of each kind of failure, line by line, on each engine: `expected.txt` has them.
 //!
 //! The images are a few bytes of machine code each, and so are the ELF files that name their functions. This program
-//! needs nothing but /dev/kvm and a folder for temporary files, so it can be taken to another machine as it is.
+//! needs nothing but /dev/kvm and a folder for temporary files, so its binary also runs on another machine.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -47,7 +47,7 @@ fn there_are_enough_of_them_and_each_is_expected() {
     }
 }
 
-/// Runs an image as the program `flatland` does, and returns what it says and its status.
+/// Runs an image as the program `flatland` does, and returns its messages and its status.
 fn report(case: &Case, engine: EngineChoice) -> String {
     let mut text = String::new();
     let mut program = Program::from_bytes(case.code.to_vec()).expect("there is code");
@@ -82,7 +82,7 @@ fn report(case: &Case, engine: EngineChoice) -> String {
     text + &format!("status {}\n", report.outcome.status())
 }
 
-/// A file that is gone when the test is through.
+/// A file that is deleted at the end of the test.
 struct Temporary(PathBuf);
 
 impl Temporary {

@@ -1,4 +1,4 @@
-//! Exceptions and interrupts: through the guest's own IDT, and without one that can take them.
+//! Exceptions and interrupts, with and without an IDT of the guest that can handle them.
 
 use super::*;
 
@@ -71,7 +71,7 @@ fn a_16_bit_gate_pushes_words() {
 
 #[test]
 fn double_and_triple_faults() {
-    // A gate for #DF only: #GP finds none, which is #GP again.
+    // A gate for #DF only: #GP has no gate, which raises #GP again.
     let code = [&LIDT[..], &[0x0f, 0x32]].concat(); // rdmsr
     let mut twice = machine(&code);
     set_idt(&mut twice, &[(8, gate(0x100, INTERRUPT_32))]);
@@ -115,10 +115,10 @@ fn no_single_step_trap_after_an_interrupt() {
     assert_eq!((registers.ebx, registers.ecx), (1, 0));
 }
 
-/// TF traps after an instruction, so EIP is that of the next one; there is no handler for it.
+/// TF traps after an instruction, so EIP is that of the next one. The guest has no handler here.
 #[test]
 fn a_single_step_trap_without_a_handler_is_told_at_the_next_instruction() {
-    // push 0x102; popf; then an instruction with what comes behind it
+    // push 0x102; popf; then an instruction and what follows it
     for (code, eip, registers) in [
         // inc eax
         (&[0x40, 0x40, 0xf4][..], 7, Registers { eax: 1, ..Registers::default() }),
@@ -178,8 +178,8 @@ fn a_single_step_trap_without_a_handler_is_told_at_the_next_instruction() {
     }
 }
 
-/// A fault comes instead of the trap that would follow its instruction, and an instruction that has faulted is traced when
-/// it is executed again.
+/// A fault comes instead of the trap that would follow its instruction, and an instruction that has faulted is traced
+/// when it is executed again.
 #[test]
 fn a_fault_comes_before_the_trap_of_its_instruction() {
     // lidt; push 0x102; popf; div ecx; hlt
@@ -193,8 +193,8 @@ fn a_fault_comes_before_the_trap_of_its_instruction() {
     assert_eq!((registers.eax & 0x1_0100, registers.ecx, registers.ebx), (0x1_0100, 1, 15));
 }
 
-/// An interrupt that an instruction asks for has not happened where its delivery faults: the handler of that fault returns
-/// to the instruction.
+/// A software interrupt whose delivery faults counts as not executed: the handler of that fault returns to the
+/// instruction.
 #[test]
 fn a_software_interrupt_that_cannot_be_delivered_is_a_fault_of_its_instruction() {
     const EXTERNAL: u32 = 1;
@@ -226,7 +226,7 @@ fn a_software_interrupt_that_cannot_be_delivered_is_a_fault_of_its_instruction()
             let frame = [16, 12, 8, 4].map(|below| read_u32(&engine, RAM - below));
             let context = format!("{code:02x?} {exception} {gates:x?}");
             assert_eq!(frame, [error_code, 7, 8, 0x1_0802], "{context}");
-            // lidt and hlt: the interrupt was none.
+            // lidt and hlt: the interrupt does not count.
             assert_eq!(engine.instructions(), Some(2), "{context}");
         }
     }

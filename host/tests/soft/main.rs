@@ -337,8 +337,8 @@ fn segments_of_the_guests_own() {
     }
 }
 
-/// A descriptor is loaded at its own privilege level or, by a selector's request, at a less privileged one: never at
-/// a more privileged one than is requested (SDM volume 3, section 6.6). Conforming code has none.
+/// A descriptor is not loaded if it is more privileged than the selector requests (SDM volume 3, section 6.6).
+/// Conforming code has no such check.
 #[test]
 fn a_data_segment_is_not_loaded_for_a_lower_privilege_level_than_its_own() {
     let flat = |rights: u32| [0x0000_ffff, 0x00cf_0000 | rights << 8];
@@ -367,7 +367,8 @@ fn a_data_segment_is_not_loaded_for_a_lower_privilege_level_than_its_own() {
     }
 }
 
-/// A code segment is not loaded, so not marked as accessed, where the target lies outside it (SDM volume 2, JMP, CALL).
+/// A code segment is not loaded, and so not marked as accessed, if the target lies outside it (SDM volume 2, JMP,
+/// CALL).
 #[test]
 fn a_far_jump_that_fails_leaves_the_descriptor_alone() {
     // jmp and call 0x0c:0x1000, by the LDT at 0
@@ -396,8 +397,8 @@ fn the_machine_runs_it() {
     assert_eq!(machine.streams().output.bytes(), b"IBM");
 }
 
-/// A processor comes out of a reset with an LDT of 64 KiB at 0 (SDM volume 3, table 11-1), as KVM does: a selector of
-/// it finds whatever descriptor RAM has there.
+/// After a reset a processor has an LDT of 64 KiB at 0 (SDM volume 3, table 11-1), and so has KVM. A selector of the
+/// LDT loads the descriptor that RAM has there.
 #[test]
 fn the_local_table_at_entry_is_ram() {
     // mov eax, 0x104 (entry 0x20 of the LDT); mov es, eax; mov al, es:[4]; hlt
@@ -416,7 +417,7 @@ fn a_shift_by_0_needs_a_segment_to_write_to() {
     }
 }
 
-/// Where an operand will be replaced, its segment is looked at before memory.
+/// If an operand will be replaced, its segment is checked before memory.
 #[test]
 fn what_is_replaced_must_lie_in_a_segment_to_write_to() {
     // Each with cs:[0x20000], outside RAM.
@@ -444,7 +445,7 @@ fn what_is_replaced_must_lie_in_a_segment_to_write_to() {
     }
 }
 
-/// Of several pushes that find no memory, the first is told, though none is done.
+/// If several pushes are outside memory, the first is reported, though none is executed.
 #[test]
 fn pusha_tells_of_its_first_push() {
     let mut engine = machine(&[0x60]);
@@ -465,7 +466,7 @@ fn random_bytes_never_panic() {
     let mut engine = SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap());
     let mut exits = 0_u32;
     for sequence in 0..sequences {
-        // A new machine now and then: code loads tables and segments of its own.
+        // A new machine after some sequences, because code loads tables and segments of its own.
         if sequence % 16 == 0 {
             engine = SoftEngine::new(MemorySize::from_bytes(RAM.into()).unwrap());
         }
@@ -501,7 +502,7 @@ fn random_bytes_never_panic() {
     println!("{exits} exits of {sequences} sequences");
 }
 
-/// Another engine is advised only where it can run the instruction: of all there are, with each second byte.
+/// The soft engine is advised only for instructions that it can run. Tries all opcodes with each second byte.
 #[test]
 fn the_soft_engine_is_advised_only_for_what_it_can_run() {
     let (mut advised, mut wrong) = (0, Vec::new());
@@ -521,7 +522,7 @@ fn the_soft_engine_is_advised_only_for_what_it_can_run() {
             let by_soft = FaultKind::Unsupported { engine: "the soft engine", code: bytes };
             assert!(!flatland::words::advice(&by_soft).contains("--engine"), "{code:02x?}");
             let by_kvm = FaultKind::Unsupported { engine: "KVM", code: bytes };
-            // `ud2` and its like, and `int 6`, are #UD everywhere.
+            // `ud0`, `ud1`, `ud2` and `int 6` raise #UD on every engine.
             let is_ud = matches!(
                 code.as_slice(),
                 [.., 0x0f, 0x0b | 0xb9 | 0xff] | [.., 0x0f, 0x0b | 0xb9 | 0xff, _] | [.., 0xcd, 6]

@@ -44,7 +44,7 @@ fn output_of_strings() {
     assert_eq!(halt(&mut engine).ecx, 16);
     // rep outsb with nothing to do
     halt(&mut start(&[0xf3, 0x6e, 0xf4], Registers { ecx: 0, ..registers }));
-    // rep outsb across the end of RAM: what is there, then the fault.
+    // rep outsb across the end of RAM: the bytes in RAM, then the fault.
     let mut engine = start(&[0xf3, 0x6e, 0xf4], Registers { ecx: 8, esi: RAM - 4, ..registers });
     assert_eq!(out(&mut engine), (0xe9, 1, vec![0; 4]));
     assert_eq!(fault(&mut engine).kind, outside(Access::Read, RAM));

@@ -1,6 +1,6 @@
-//! Unicorn, a third party: QEMU's translator as a library (unicorn.h, x86.h of its version 2).
+//! Bindings to Unicorn, QEMU's translator as a library (unicorn.h and x86.h of version 2).
 //!
-//! The library is looked for when it is asked for, so everything builds without it.
+//! The library is loaded when it is first used, so everything builds without it.
 
 // The benchmark and the tests each use a part of this.
 #![allow(dead_code)]
@@ -16,14 +16,14 @@ const MODE_32: c_int = 1 << 2;
 const READ: u32 = 1;
 const ALL: u32 = 7;
 
-/// What hooks are for.
+/// The kinds of hooks.
 mod hook {
     use std::ffi::c_int;
 
     pub const INTERRUPT: c_int = 1 << 0;
     pub const INSTRUCTION: c_int = 1 << 1;
     pub const CODE: c_int = 1 << 2;
-    /// Reads, writes and fetches with nothing there, or not allowed.
+    /// Reads, writes and fetches of memory that is not mapped, or that does not allow them.
     pub const MEMORY: c_int = 0b11_1111 << 4;
     pub const INVALID_INSTRUCTION: c_int = 1 << 14;
     pub const IN: c_int = 218;
@@ -34,7 +34,7 @@ mod hook {
 mod register {
     use std::ffi::c_int;
 
-    /// As they stand in [`Registers`](super::Registers).
+    /// In the order of [`Registers`](super::Registers).
     pub const GENERAL: [c_int; 10] = [19, 21, 22, 24, 29, 23, 20, 30, 26, 25];
     pub const CS: c_int = 11;
     pub const SS: c_int = 49;
@@ -60,16 +60,16 @@ struct Api {
     add_hook:
         unsafe extern "C" fn(*mut c_void, *mut usize, c_int, Callback, *mut c_void, u64, u64, ...) -> c_int,
     delete_hook: unsafe extern "C" fn(*mut c_void, usize) -> c_int,
-    /// The functions are of it.
+    /// Keeps the library loaded, because the functions are in it.
     _library: Library,
 }
 
 static API: LazyLock<Result<Api, libloading::Error>> = LazyLock::new(|| {
-    // SAFETY: it is the library of this name and version, whose initialization asks for nothing.
+    // SAFETY: it is the library of this name and version, whose initialization has no preconditions.
     let library = unsafe { Library::new("libunicorn.so.2") }?;
     macro_rules! function {
         ($name:literal) => {{
-            // SAFETY: the types are those of unicorn.h, and the library is kept.
+            // SAFETY: the types are those of unicorn.h, and the library stays loaded.
             *unsafe { library.get($name) }?
         }};
     }
@@ -104,7 +104,7 @@ pub struct Unicorn {
     handle: *mut c_void,
 }
 
-/// What is at the other end of the ports.
+/// The devices at the ports.
 pub trait Ports {
     fn input(&mut self, port: u16, width: u8) -> u32;
     fn output(&mut self, port: u16, width: u8, value: u32);
@@ -114,14 +114,14 @@ pub trait Ports {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stop {
     Halt,
-    /// An exception, or an `int n`: there is no telling.
+    /// An exception or an `int n`. Unicorn does not distinguish them.
     Interrupt(u32),
     InvalidInstruction,
     Memory {
         access: MemoryAccess,
         address: u32,
     },
-    /// It has executed more instructions than it should.
+    /// It has reached the limit of instructions.
     Endless,
 }
 
@@ -132,7 +132,7 @@ pub enum MemoryAccess {
     Fetch,
 }
 
-/// What the hooks of a run know.
+/// The data of a run's hooks.
 struct Context<'a, P> {
     stop_function: unsafe extern "C" fn(*mut c_void) -> c_int,
     ports: &'a mut P,
@@ -141,8 +141,8 @@ struct Context<'a, P> {
 }
 
 impl Unicorn {
-    /// One with so much RAM, and this GDT at this address; code is its first descriptor after the null one, data the
-    /// second. LDTR is as after a reset. An error says what is missing.
+    /// Makes one with this much RAM, and this GDT at this address. The GDT's first descriptor after the null one is
+    /// code, the second is data. LDTR is as after a reset. An error says what is missing.
     pub fn new(ram_size: usize, gdt_address: u64, gdt: &[u64]) -> Result<Self, String> {
         const PAGE: usize = 4096;
         let api = API
@@ -175,16 +175,16 @@ impl Unicorn {
         check("uc_mem_map", unsafe { (self.api.map)(self.handle, address, size, protection) });
     }
 
-    /// Writes memory that is there.
+    /// Writes mapped memory.
     pub fn write(&mut self, address: u64, bytes: &[u8]) {
-        // SAFETY: the handle is open, and the bytes are as many as is said.
+        // SAFETY: the handle is open, and the length is that of `bytes`.
         let error = unsafe { (self.api.write)(self.handle, address, bytes.as_ptr().cast(), bytes.len()) };
         check("uc_mem_write", error);
     }
 
-    /// Reads memory that is there.
+    /// Reads mapped memory.
     pub fn read(&self, address: u64, bytes: &mut [u8]) {
-        // SAFETY: the handle is open, and there is room for as many bytes as is said.
+        // SAFETY: the handle is open, and `bytes` has room for that length.
         let error = unsafe { (self.api.read)(self.handle, address, bytes.as_mut_ptr().cast(), bytes.len()) };
         check("uc_mem_read", error);
     }
@@ -208,7 +208,7 @@ impl Unicorn {
     pub fn registers(&self) -> Registers {
         let [eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags] = register::GENERAL.map(|register| {
             let mut value = 0_u64;
-            // SAFETY: the handle is open, and no register of 32 bits is larger than the place for it.
+            // SAFETY: the handle is open, and a 32-bit register fits in `value`.
             check("uc_reg_read", unsafe {
                 (self.api.read_register)(self.handle, register, (&raw mut value).cast())
             });
@@ -217,8 +217,8 @@ impl Unicorn {
         Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags }
     }
 
-    /// Runs from EIP on until something stops it. With a limit of instructions, where each iteration of a repeated one
-    /// counts, it has the exact registers where memory stops it, and is slow.
+    /// Runs from EIP on until something stops it. With a limit of instructions, each iteration of a repeated one
+    /// counts, the registers are exact when an access stops it, and the run is slow.
     pub fn run<P: Ports>(&mut self, ports: &mut P, limit: Option<u64>) -> Stop {
         let instructions_left = limit.unwrap_or(0);
         let mut context = Context { stop_function: self.api.stop, ports, instructions_left, stop: None };
@@ -237,8 +237,8 @@ impl Unicorn {
             .into_iter()
             .map(|(kind, callback, instruction)| {
                 let mut id = 0;
-                // SAFETY: the handle is open, each function has the type that unicorn.h has for this kind of hook, and
-                // what it is given lives until the hook is deleted. Where the range is empty, it is all of memory.
+                // SAFETY: the handle is open, each function has the type that unicorn.h has for this kind of hook,
+                // and its data lives until the hook is deleted. An empty range means all of memory.
                 let error = unsafe {
                     (self.api.add_hook)(
                         self.handle,
@@ -257,7 +257,7 @@ impl Unicorn {
             .collect();
         const NEVER: u64 = 1 << 32;
         let eip = self.registers().eip.into();
-        // SAFETY: the handle is open. The error says again what hooks have seen.
+        // SAFETY: the handle is open. The error repeats what hooks have recorded.
         let error = unsafe { (self.api.start)(self.handle, eip, NEVER, 0, 0) };
         for id in hooks {
             // SAFETY: the handle is open, and this is one of its hooks.
@@ -273,7 +273,7 @@ impl Unicorn {
 
 impl Drop for Unicorn {
     fn drop(&mut self) {
-        // SAFETY: it is open, and nobody uses it from here on.
+        // SAFETY: the handle is open, and is not used after this.
         unsafe { (self.api.close)(self.handle) };
     }
 }
@@ -282,13 +282,13 @@ fn check(call: &str, error: c_int) {
     assert_eq!(error, 0, "{call} failed");
 }
 
-/// What a hook was given.
+/// The data that a hook was given.
 ///
 /// # Safety
 ///
 /// `data` is what [`Unicorn::run`] gave to `uc_hook_add`, and nothing else refers to it.
 unsafe fn context<'a, P>(data: *mut c_void) -> &'a mut Context<'a, P> {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees it.
     unsafe { &mut *data.cast() }
 }
 
@@ -301,12 +301,12 @@ impl<P> Context<'_, P> {
 }
 
 extern "C" fn interrupt<P>(handle: *mut c_void, number: u32, data: *mut c_void) {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.stop(handle, Stop::Interrupt(number));
 }
 
 extern "C" fn invalid_instruction<P>(handle: *mut c_void, data: *mut c_void) -> bool {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.stop(handle, Stop::InvalidInstruction);
     false
 }
@@ -319,20 +319,21 @@ extern "C" fn memory<P>(
     _value: i64,
     data: *mut c_void,
 ) -> bool {
-    // The order of `uc_mem_type`: read, write and fetch of nothing; then write, read and fetch that are not allowed.
+    // The order of `uc_mem_type`: read, write and fetch of memory that is not mapped; then write, read and fetch that
+    // are not allowed.
     let access = match kind {
         19 | 23 => MemoryAccess::Read,
         20 | 22 => MemoryAccess::Write,
         _ => MemoryAccess::Fetch,
     };
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     let context = unsafe { context::<P>(data) };
     context.stop(handle, Stop::Memory { access, address: address as u32 });
     false
 }
 
 extern "C" fn code<P>(handle: *mut c_void, _address: u64, _size: u32, data: *mut c_void) {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     let context = unsafe { context::<P>(data) };
     match context.instructions_left.checked_sub(1) {
         Some(left) => context.instructions_left = left,
@@ -341,11 +342,11 @@ extern "C" fn code<P>(handle: *mut c_void, _address: u64, _size: u32, data: *mut
 }
 
 extern "C" fn input<P: Ports>(_handle: *mut c_void, port: u32, width: c_int, data: *mut c_void) -> u32 {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.ports.input(port as u16, width as u8)
 }
 
 extern "C" fn output<P: Ports>(_handle: *mut c_void, port: u32, width: c_int, value: u32, data: *mut c_void) {
-    // SAFETY: it is a hook.
+    // SAFETY: this is called as a hook.
     unsafe { context::<P>(data) }.ports.output(port as u16, width as u8, value);
 }

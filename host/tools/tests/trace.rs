@@ -1,4 +1,4 @@
-//! Traces of small images: exact lines, the same from each engine, also when others look at the run.
+//! Traces of small images: exact lines, the same from each engine, also with another observer of the run.
 
 use std::env;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use flatland_tools::trace::{Kind, MOST_LINES, Settings, Sink, Trace};
 use flatland_tools::{Observer, Verdict, observe};
 use flatland_x86::Location;
 
-/// The engines to test. Without KVM a test fails, unless somebody has said that there is none.
+/// The engines to test. Without KVM a test fails, unless this variable says that there is none.
 fn engines() -> &'static [EngineChoice] {
     match env::var_os("FLATLAND_TEST_WITHOUT_KVM") {
         Some(_) => &[EngineChoice::Soft],
@@ -28,7 +28,7 @@ fn trace(kinds: &[Kind], most_lines: u64) -> Trace {
     Trace::new(Settings { kinds: kinds.to_vec(), filter: None, most_lines }, None, Sink::Diagnostics)
 }
 
-/// The diagnostics of a run with this trace and maybe somebody else looking at it.
+/// Runs a machine with this trace and an optional other observer. Returns the diagnostics.
 fn diagnostics(machine: &mut Machine, mut trace: Trace, other: Option<&mut dyn Observer>) -> String {
     let ended = match other {
         Some(other) => observe(machine, &mut [&mut trace, other]),
@@ -47,7 +47,7 @@ fn assert_trace(kinds: &[Kind], code: &[u8], input: &[u8], lines: &[&str]) {
     }
 }
 
-/// Wants this much, and does this at each event.
+/// An observer with these wants that calls this function at each event.
 struct Other<F>(Wants, F);
 
 impl<F: FnMut(&mut Machine, &Event) -> Verdict> Observer for Other<F> {
@@ -116,7 +116,7 @@ fn a_repeated_instruction_is_one_whoever_interrupts_it() {
         let program = Program::from_bytes(IN_BULK.to_vec()).expect("code is not empty");
         let builder = Machine::builder().engine(*engine).input(input).time_limit(Duration::from_secs(20));
         let mut machine = builder.build(&program).unwrap_or_else(|error| panic!("this test needs {error}"));
-        // Interrupts `rep insb` until it has done so several times, and only then sends the input.
+        // Interrupts `rep insb` several times before it sends the input.
         let wants = wants(|wants| wants.clock = Some(Duration::from_millis(1)));
         let mut interrupts = 0;
         let mut other = Other(wants, |machine: &mut Machine, event: &Event| {
@@ -200,7 +200,7 @@ fn flags_that_no_manual_defines_are_not_told() {
     assert_trace(&[Kind::Instructions], &code, b"", &lines);
 }
 
-/// The lines of [`PLAIN`] when nobody changes anything.
+/// The lines of [`PLAIN`] if no observer changes anything.
 const PLAIN_LINES: [&str; 6] = [
     "trace: code without a name",
     "trace:   0x00000000  b8 01 00 00 00        mov eax, 1                        eax=00000001",

@@ -10,8 +10,8 @@ use crate::{DebugStop, Fault, Location, MemoryMap, Registers, Stops, SystemRegis
 
 /// Runs the processor of one machine.
 ///
-/// An engine knows registers, memory and instructions. It does not know ports, streams or limits of time, which are the
-/// machine's. It runs until something happens that it cannot handle itself, and returns it as an [`Exit`].
+/// An engine handles registers, memory and instructions. The machine handles ports, streams and time limits. An
+/// engine runs until something happens that it cannot handle itself, and returns that as an [`Exit`].
 ///
 /// The trait is not sealed: you can write an engine of your own.
 pub trait Engine: fmt::Debug {
@@ -28,7 +28,7 @@ pub trait Engine: fmt::Debug {
 
     /// Prepares this thread for calls of [`Self::run`], until [`Self::leave`]. Calls do not nest.
     ///
-    /// It does what is needed once for many runs. A run without it is correct, but slower.
+    /// It does the work that many runs need only once. A run without it is correct, but slower.
     fn enter(&mut self) -> Result<(), EngineError> {
         Ok(())
     }
@@ -38,8 +38,8 @@ pub trait Engine: fmt::Debug {
 
     /// Runs the processor until something happens.
     ///
-    /// After an [`Exit::In`] whose data was filled, the next call completes the instruction. After an [`Exit::Fault`] the
-    /// processor cannot continue unless its registers are set; its state can be read.
+    /// After an [`Exit::In`] whose data was filled, the next call completes the instruction. After an [`Exit::Fault`]
+    /// the processor cannot continue unless its registers are set; its state can be read.
     fn run(&mut self) -> Result<Exit<'_>, EngineError>;
 
     /// The handle that makes [`Self::run`] return [`Exit::Interrupted`].
@@ -68,25 +68,27 @@ pub trait Engine: fmt::Debug {
     /// Turns on or off the shortcuts that save exits for bulk input and output. A guest cannot tell the difference.
     fn set_fast_transfers(&mut self, _on: bool) {}
 
-    /// The exact number of instructions executed since entry, if the engine counts them. A repeated string instruction counts
-    /// once, when it is complete; one that faults does not count. [`Self::restore`] restores the count.
+    /// The exact number of instructions executed since entry, if the engine counts them. A repeated string
+    /// instruction counts once, when it is complete; one that faults does not count. [`Self::restore`] restores the
+    /// count.
     fn instructions(&self) -> Option<u64>;
 
-    /// Whether the engine may collect output while the guest runs, until an exit or an interrupt. It returns that output
-    /// before the exit that follows it.
+    /// Whether the engine may collect output while the guest runs, until an exit or an interrupt. It returns that
+    /// output before the exit that follows it.
     fn holds_output(&self) -> bool {
         false
     }
 
-    /// The location of the instruction that the last exit came from. At a breakpoint, at the limit of instructions and after
-    /// an interrupt it is the next instruction.
+    /// The location of the instruction that the last exit came from. At a breakpoint, at the limit of instructions
+    /// and after an interrupt it is the next instruction.
     fn location(&mut self) -> Result<Location, EngineError>;
 
-    /// The current state, for [`Self::restore`]. An unfilled [`Exit::In`] is given up: its instruction is the next one.
+    /// The current state, for [`Self::restore`]. An unfilled [`Exit::In`] is given up: its instruction is the next
+    /// one.
     fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError>;
 
-    /// Restores the state: RAM, registers, all that a guest can see but the time. If this snapshot was the last one to be taken
-    /// or restored, only memory that was written since is restored.
+    /// Restores RAM, registers and all else that a guest can see, except the time. If this snapshot was the last one
+    /// to be taken or restored, only memory that was written since is restored.
     fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError>;
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
@@ -100,8 +102,8 @@ pub trait Engine: fmt::Debug {
 
 /// Interrupts an engine's run from outside.
 pub trait Interrupt: fmt::Debug + Send + Sync {
-    /// Makes the current run, or else the next one, return [`Exit::Interrupted`] soon. Several calls may count as one. It may
-    /// be called in a signal handler: it allocates nothing, takes no lock and does not panic.
+    /// Makes the current run, or else the next one, return [`Exit::Interrupted`] soon. Several calls may count as
+    /// one. It may be called in a signal handler: it allocates nothing, takes no lock and does not panic.
     fn interrupt(&self);
 }
 
@@ -166,8 +168,8 @@ impl Error for EngineError {
     }
 }
 
-/// The state of an engine. It may be restored in any machine with the same engine and the same [`MemoryMap`], any number of
-/// times. Its contents are the engine's own.
+/// The state of an engine. It may be restored in any machine with the same engine and the same [`MemoryMap`], any
+/// number of times. Its contents are private to the engine.
 #[derive(Clone)]
 pub struct EngineSnapshot(Arc<dyn Any + Send + Sync>);
 
@@ -196,7 +198,7 @@ pub enum Exit<'a> {
     In {
         /// The port's number.
         port: u16,
-        /// Bytes a transfer: 1, 2 or 4.
+        /// Bytes per transfer: 1, 2 or 4.
         width: u8,
         /// To be filled before the next [`Engine::run`].
         data: &'a mut [u8],
@@ -205,7 +207,7 @@ pub enum Exit<'a> {
     Out {
         /// The port's number.
         port: u16,
-        /// Bytes a transfer: 1, 2 or 4.
+        /// Bytes per transfer: 1, 2 or 4.
         width: u8,
         /// The data.
         data: &'a [u8],

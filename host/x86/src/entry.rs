@@ -6,8 +6,8 @@ use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
 
 use crate::{MemorySize, Registers, cr0, eflags};
 
-/// The address of the descriptor tables: above any RAM, below the pages that KVM needs, and out of reach of a small negative
-/// offset from a null pointer.
+/// The address of the descriptor tables: above any RAM, below the pages that KVM needs, and out of reach of a small
+/// negative offset from a null pointer.
 pub const TABLES: u32 = 0xfd00_0000;
 
 const _: () = assert!(TABLES >= MAX_RAM_SIZE);

@@ -92,7 +92,7 @@ pub enum FaultKind {
     Port {
         /// The port's number.
         port: u16,
-        /// Bytes a transfer.
+        /// Bytes per transfer.
         width: u8,
         /// The direction.
         direction: Direction,

@@ -47,7 +47,8 @@ pub fn opcode(bytes: &[u8]) -> &[u8] {
     bytes.iter().position(|byte| !PREFIXES.contains(byte)).map_or(bytes, |start| &bytes[start..])
 }
 
-/// Whether these bytes are a string instruction, such as `movs` or `ins`, with a repeat prefix (SDM volume 2, table A-2).
+/// Whether these bytes are a string instruction, such as `movs` or `ins`, with a repeat prefix (SDM volume 2, table
+///
 pub fn is_repeated_string(bytes: &[u8]) -> bool {
     let opcode = opcode(bytes);
     let prefixes = &bytes[..bytes.len() - opcode.len()];
@@ -85,7 +86,7 @@ pub fn is_later_than_i686(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether these bytes are `mov cr0, eax` or the like.
+/// Whether these bytes are a `mov` to a control register.
 pub fn stores_to_control_register(bytes: &[u8]) -> bool {
     matches!(opcode(bytes), [0x0f, 0x22, ..])
 }

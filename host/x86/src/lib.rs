@@ -1,7 +1,7 @@
-//! Types that the engines and the machine share: registers and flags, the state at entry, faults, memory maps, stops, and
-//! the trait [`Engine`].
+//! Types that the engines and the machine share: registers and flags, the state at entry, faults, memory maps, stops,
+//! and the trait [`Engine`].
 //!
-//! This crate is a leaf: it knows no ports and no streams, and needs no operating system.
+//! This crate has no ports and no streams, and needs no operating system.
 
 #![no_std]
 

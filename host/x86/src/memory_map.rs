@@ -1,7 +1,7 @@
 //! The memory map: stack, read-only pages, and the guard below the stack.
 //!
-//! A machine's map is made before its engine. Both engines ask it which accesses are refused and what fault that is, so they
-//! always agree.
+//! A machine's map is made before its engine. Both engines use it to decide which accesses are refused and with which
+//! fault, so they always agree.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,8 +12,8 @@ use flatland_contract::memory::{Layout, PAGE_SIZE, default_stack_size};
 
 use crate::{Access, FaultKind, MemorySize};
 
-/// The most bytes that one instruction pushes: `pusha`, eight registers of 4 bytes. At a push that does not fit, ESP is at
-/// most this far above the stack's end.
+/// The most bytes that one instruction pushes: `pusha`, eight registers of 4 bytes. At a push that does not fit, ESP
+/// is at most this far above the stack's end.
 const MOST_PUSHED: u32 = 32;
 
 /// The layout of RAM: its size, where the stack begins, which pages are read-only, and the guard below the stack.
@@ -31,7 +31,7 @@ pub struct MemoryMap {
 pub struct Segment {
     /// The address of the first byte.
     pub start: u32,
-    /// The address behind the last one.
+    /// The address past the last byte.
     pub end: u64,
     /// Whether the program may write there.
     pub writable: bool,
@@ -107,8 +107,8 @@ impl MemoryMap {
         Ok(Self { layout, ..Self::from(ram) })
     }
 
-    /// Adds protection: a guard below the stack, and read-only pages, which hold something of the program and nothing that it
-    /// may write.
+    /// Adds protection: a guard below the stack, and read-only pages. A page is read-only if it holds a part of the
+    /// program and no part that the program may write.
     pub fn protecting(self, segments: &[Segment]) -> Result<Self, MemoryMapError> {
         let (ram, room) = (self.ram, self.layout.heap_end);
         let end = segments.iter().map(|segment| segment.end).max().unwrap_or(0);
@@ -181,7 +181,7 @@ impl MemoryMap {
         parts
     }
 
-    /// The first address from this one on where such an access is refused.
+    /// The first address at or after this one where such an access is refused.
     pub fn end_of_run(&self, access: Access, address: u32) -> u32 {
         let mut end = self.ram.bytes().max(address);
         let read_only = if access == Access::Write { &self.read_only[..] } else { &[] };
@@ -231,7 +231,7 @@ impl MemoryMap {
     }
 }
 
-/// The rest of a range without another one.
+/// What is left of a range without another one.
 fn without(range: Range<u32>, taken: &Range<u32>) -> impl Iterator<Item = Range<u32>> + use<> {
     let before = range.start..range.end.min(taken.start);
     let after = range.start.max(taken.end)..range.end;
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     const RAM: u32 = 1 << 20;
-    /// By default an eighth of RAM is the stack's, and the guard is a page.
+    /// By default the stack has an eighth of RAM, and the guard one page.
     const STACK_START: u32 = 0xe_0000;
     const HEAP_END: u32 = 0xd_f000;
 

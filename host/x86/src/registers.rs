@@ -17,8 +17,8 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// The registers as a processor can hold them: flags that cannot be set from outside are clear. VM would need other
-    /// segments, and RF is cleared by each instruction.
+    /// The registers as a processor can hold them: flags that cannot be set from outside are clear. VM would need
+    /// other segments, and RF is cleared by each instruction.
     pub fn as_held(self) -> Self {
         use eflags::*;
         const SETTABLE: u32 = CF | PF | AF | ZF | SF | TF | IF | DF | OF | IOPL | NT | AC | VIF | VIP | ID;
@@ -26,7 +26,7 @@ impl Registers {
     }
 }
 
-/// Segment selectors, and the control register that says which mode the processor is in (SDM volume 3, section 2.5).
+/// Segment selectors, and the control register that sets the processor's mode (SDM volume 3, section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the registers' own names")]
 pub struct SystemRegisters {

@@ -5,8 +5,8 @@ use core::fmt;
 
 use crate::Access;
 
-/// Where a run is to stop. With none of it set, nothing is slower. More may come: write `..Stops::default()` behind what
-/// you name.
+/// Where a run stops. A stop that is not set costs nothing. More fields may be added, so end a literal with
+/// `..Stops::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stops {
     /// After each instruction.
@@ -15,8 +15,8 @@ pub struct Stops {
     pub breakpoints: Vec<u32>,
     /// After an instruction that accesses one of these ranges.
     pub watchpoints: Vec<Watchpoint>,
-    /// At each transfer at a port, when it is made, so that [`Engine::location`](crate::Engine::location) is that of its
-    /// instruction. The transfer cannot be undone.
+    /// At each transfer at a port, when it is made, so that [`Engine::location`](crate::Engine::location) is that of
+    /// its instruction. The transfer cannot be undone.
     pub each_transfer: bool,
     /// After this many instructions since entry.
     pub instructions: Option<u64>,
@@ -45,7 +45,8 @@ pub enum WatchKind {
 }
 
 impl Watchpoint {
-    /// The first watched byte that an access to `len` bytes from `address` on touches, if it is an access of the watched kind.
+    /// The first watched byte that an access to `len` bytes from `address` on touches, if it is an access of the
+    /// watched kind.
     pub fn touched_by(&self, address: u32, len: u32, access: Access) -> Option<u32> {
         let watched = match self.kind {
             WatchKind::Write => access == Access::Write,

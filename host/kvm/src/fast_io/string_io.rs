@@ -26,7 +26,8 @@ const INSTRUCTION_LEN: u32 = 2;
 /// The most bytes that are moved at once. A guest can be stopped between two such pieces.
 const MOST: u32 = 64 << 10;
 
-/// The most bytes that KVM moves at one exit for a `rep insb` (emulate.c, pio_in_emulated: the size of `io_read.data`).
+/// The most bytes that KVM moves at one exit for a `rep insb` (emulate.c, pio_in_emulated: the size of
+/// `io_read.data`).
 const INPUT_PIECE: usize = 1024;
 
 /// Below this count of bytes the check costs more than it saves: about as much as an exit.

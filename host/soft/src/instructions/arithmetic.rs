@@ -43,8 +43,8 @@ struct Dec;
 /// Two's complement.
 struct Neg;
 
-/// The carry out of a bit is the majority of the operands' bits and the carry into it. The carry into it follows from the
-/// result: the result's bit is the sum of the three.
+/// The carry out of a bit is the majority of the operands' bits and the carry into it. The carry into it follows from
+/// the result: the result's bit is the sum of the three.
 #[inline(always)]
 fn add<T: Int>(first: T, second: T, carry: u32) -> (T, Flags) {
     let (first, second) = (first.zero_extend(), second.zero_extend());

@@ -12,7 +12,7 @@ use super::super::operation::{Destination, Handler, Op, Place, Source};
 trait Change: 'static {
     /// Whether anything is stored.
     const STORES: bool = true;
-    /// The operand with the bit of the mask changed.
+    /// Changes the bit of the mask in the operand.
     fn apply(operand: u32, mask: u32) -> u32;
 }
 
@@ -84,8 +84,8 @@ fn bit<C: Change, T: Int, P: Place<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> 
     P::finish(cpu)
 }
 
-/// A bit of a bit string in memory: the offset in the register is signed, so it reaches in both directions (SDM
-/// volume 1, section 4.4.1, and volume 2, table 3-2).
+/// A bit of a bit string in memory: the offset in the register is signed, so the bit can lie on either side of the
+/// address (SDM volume 1, section 4.4.1, and volume 2, table 3-2).
 fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let bit_offset = cpu.reg_part::<T>(op.source).sign_extend() as i32;
     let element = bit_offset.div_euclid(T::BITS as i32);
@@ -104,8 +104,8 @@ fn bit_string<C: Change, T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// Stores the number of a bit. If the source is 0, the destination does not change. The manual leaves it, and the flags
-/// other than ZF, undefined.
+/// Stores the number of a bit. If the source is 0, the destination does not change. The manual leaves it, and the
+/// flags other than ZF, undefined.
 fn scan<T: Int>(cpu: &mut Cpu, op: &Op, source: T, number: fn(u32) -> u32) -> Result<(), Break> {
     let source = source.zero_extend();
     if source != 0 {

@@ -164,7 +164,7 @@ fn call<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.branch_after_store(target)
 }
 
-/// The immediate is how many bytes of arguments to drop.
+/// The immediate is the number of bytes of arguments to drop.
 fn ret<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let target = cpu.peek::<T>(0)?.zero_extend();
     cpu.check_target(target)?;

@@ -103,8 +103,8 @@ fn xchg<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     P::finish(cpu)
 }
 
-/// The sum goes to the first operand, and the first operand's old value to the second. If both are the same register, it
-/// holds the sum.
+/// The sum goes to the first operand, and the first operand's old value to the second. If both are the same register,
+/// it holds the sum.
 fn xadd<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let first = P::read_to_write(cpu, op)?;
     let (sum, flags) = Add::apply(first, cpu.reg_part::<T>(op.source), cpu.flags);

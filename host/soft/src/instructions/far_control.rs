@@ -1,5 +1,5 @@
-//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8) within privilege level 0.
-//! Transfers to another level and task switches are not supported.
+//! Far control transfer instructions (SDM volume 1, section 5.1.7, and volume 3, section 6.8) within
+//! privilege level 0. Transfers to another level and task switches are not supported.
 
 use iced_x86::{Code, Instruction};
 
@@ -29,7 +29,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
     })
 }
 
-/// A far pointer in memory: the offset, and behind it the selector.
+/// A far pointer in memory: the offset, followed by the selector.
 fn pointer<T: Int>(cpu: &mut Cpu, op: &Op) -> Result<(u16, u32), Break> {
     let address = cpu.effective_address(op);
     let offset: T = cpu.load(op.segment, address)?;
@@ -75,7 +75,7 @@ fn target(cpu: &mut Cpu, selector: u16, offset: u32) -> Result<(Segment, u32), B
     Ok((code_segment(cpu, selector, offset, Transfer::Into)?, offset))
 }
 
-/// How a code segment is reached. It decides about the checks.
+/// How a code segment is reached. This decides which checks are made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
     /// By `jmp` or `call`.
@@ -84,7 +84,8 @@ pub enum Transfer {
     Back,
 }
 
-/// The segment that a selector loads CS with, to go on at an offset in it (SDM volume 2, CALL, JMP, RET and IRET).
+/// The segment that a selector loads into CS, for a transfer to an offset in it (SDM volume 2, CALL, JMP, RET and
+/// IRET).
 pub fn code_segment(cpu: &mut Cpu, selector: u16, offset: u32, transfer: Transfer) -> Result<Segment, Break> {
     if is_null(selector) {
         return Err(cpu.general_protection(0));
@@ -122,7 +123,7 @@ pub fn code_segment(cpu: &mut Cpu, selector: u16, offset: u32, transfer: Transfe
     Ok(Segment::new(selector & !0b11, descriptor))
 }
 
-/// The immediate is how many bytes of arguments to drop.
+/// The immediate is the number of bytes of arguments to drop.
 fn retf<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let offset = cpu.peek::<T>(0)?.zero_extend();
     let selector = cpu.peek::<T>(1)?.zero_extend() as u16;
@@ -146,7 +147,7 @@ fn iret<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let code = code_segment(cpu, selector, offset, Transfer::Back)?;
     cpu.drop_stack(3 * T::BYTES);
     cpu.set_segment(CS, code);
-    // RF would be clear again after the next instruction, and nothing here asks for it until then.
+    // RF would be clear again after the next instruction, and nothing here reads it until then.
     cpu.set_eflags((eflags & !T::MASK | image) & !RF);
     cpu.branch_anew(offset)
 }

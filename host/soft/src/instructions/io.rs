@@ -98,7 +98,7 @@ fn most_at_once(cpu: &Cpu, wanted: u32) -> u32 {
     if cpu.control_flags & TF != 0 { wanted.min(1) } else { wanted }
 }
 
-/// Requests as many transfers as surely fit in memory.
+/// Requests at most as many transfers as are known to fit in memory.
 fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {
@@ -123,7 +123,7 @@ fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Err(Break::Request)
 }
 
-/// Completes an instruction that waited for data. Returns whether it is complete; a repeated one may need more.
+/// Completes an instruction that waited for data. Returns whether it is complete. A repeated one may need more.
 pub fn complete(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
     match input.width {
         1 => complete_of::<u8>(cpu, input, data),
@@ -150,8 +150,8 @@ fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
 
 fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Iterator<Item = T>) -> bool {
     for value in values {
-        // The memory was checked when the data was requested. If the host has changed EDI since, the fault comes when the
-        // instruction is executed again.
+        // The memory was checked when the data was requested. If the host has changed EDI since, the fault comes when
+        // the instruction is executed again.
         if cpu.store(ES, cpu.reg_masked(EDI, A::MASK), value).is_err() {
             return false;
         }
@@ -163,7 +163,7 @@ fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Itera
     !repeats || cpu.reg_masked(ECX, A::MASK) == 0
 }
 
-/// Sends everything that lies in one run of RAM, or else what can be gathered element by element.
+/// Sends the elements that lie in one run of RAM. If there is no such run, gathers elements one by one.
 fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {

@@ -1,5 +1,5 @@
-//! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches, prefetching
-//! and memory order, which do nothing here.
+//! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches,
+//! prefetching and memory order, which do nothing here.
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
@@ -10,7 +10,7 @@ use super::super::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 ///
-/// `ud0`, `ud1` and `ud2` are not among them, and so invalid.
+/// `ud0`, `ud1` and `ud2` have no handler, so they are invalid.
 pub fn select(instruction: &Instruction) -> Option<Handler> {
     use Mnemonic::*;
     Some(match instruction.mnemonic() {

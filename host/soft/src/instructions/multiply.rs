@@ -1,7 +1,7 @@
 //! Multiplication (SDM volume 1, section 5.1.2).
 //!
-//! CF and OF are set if the product needs its upper half. The manual leaves SF, ZF and PF undefined; here they are those of
-//! the lower half.
+//! CF and OF are set if the product needs its upper half. The manual leaves SF, ZF and PF undefined; here they are
+//! those of the lower half.
 
 use iced_x86::{Instruction, Mnemonic};
 

@@ -35,7 +35,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
     })
 }
 
-/// The segment that a selector loads a register other than CS with, at privilege level 0 (SDM volume 2, MOV).
+/// The segment that a selector loads into a register other than CS, at privilege level 0 (SDM volume 2, MOV).
 fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break> {
     let is_stack = register == number::SS;
     if is_null(selector) {
@@ -75,7 +75,7 @@ fn load<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// To a register of 32 bits the selector goes zero-extended, to memory always as a word.
+/// A 32-bit register receives the selector zero-extended. Memory always receives a word.
 fn store<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = cpu.segment(op.source).selector;
     P::write(cpu, op, T::truncate(selector.into()))?;
@@ -85,7 +85,7 @@ fn store<T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 fn pop<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = cpu.peek::<T>(0)?.zero_extend() as u16;
     let segment = segment(cpu, op.destination, selector)?;
-    // By the size of the stack it was popped from.
+    // Before SS changes, because the stack size comes from the old SS.
     cpu.drop_stack(T::BYTES);
     set(cpu, op.destination, segment);
     cpu.stored()

@@ -160,7 +160,7 @@ fn double_shift_count<const BY_CL: bool>(cpu: &Cpu, op: &Op) -> u32 {
     count & COUNT_MASK
 }
 
-/// A word shifted by more than 16 is undefined; processors go on with the destination's own bits.
+/// A shift of a word by more than 16 is undefined. Processors continue with the destination's own bits.
 fn shld<T: Int, P: Place<T>, const BY_CL: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let count = double_shift_count::<BY_CL>(cpu, op);
     let operand = P::read_to_write(cpu, op)?.zero_extend();

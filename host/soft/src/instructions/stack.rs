@@ -11,8 +11,7 @@ use super::super::operand::{Kind, kind};
 use super::super::operation::{Handler, Op, Place, Source};
 use super::super::segment::number;
 
-/// The handler of an instruction of this module, and for `push` of one operand its layout: the operand is the
-/// second.
+/// The handler of an instruction of this module. For `push` of one operand, the operand becomes the second.
 pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
     use Mnemonic::*;
     let size = operand_size(instruction.code())?;
@@ -69,8 +68,8 @@ fn push<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// With a doubleword only the low word is stored (SDM volume 2, PUSH, "If the source operand is a segment
-/// register"); ESP goes down by four all the same.
+/// With a doubleword only the low word is stored (SDM volume 2, PUSH, "If the source operand is a segment register");
+/// ESP still decreases by 4.
 fn push_segment<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = cpu.segment(op.destination).selector;
     let offset = cpu.stack_pointer().wrapping_sub(T::BYTES) & cpu.stack_mask();
@@ -106,7 +105,7 @@ fn pusha<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     let place = |number: u8| top.wrapping_sub(T::BYTES * (u32::from(number) + 1)) & mask;
     for number in (register::EAX..=register::EDI).rev() {
         if let Err(reason) = cpu.store(number::SS, place(number), cpu.reg_part::<T>(number)) {
-            // What is told is the first of them all the same.
+            // The fault that is reported is still that of the first push.
             for number in register::EAX..=register::EDI {
                 cpu.linear(number::SS, place(number), T::BYTES, flatland_x86::Access::Write)?;
             }
@@ -149,8 +148,8 @@ fn popf<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.branch_anew(op.next)
 }
 
-/// The stack frame of a procedure, and with a nesting level the frame pointers of those around it (SDM volume 2,
-/// ENTER).
+/// Makes the stack frame of a procedure. With a nesting level, copies the frame pointers of the enclosing procedures
+/// (SDM volume 2, ENTER).
 fn enter<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let (size, level) = (op.immediate, op.displacement % 32);
     let before = cpu.reg(register::ESP);
@@ -197,7 +196,7 @@ mod tests {
         // enter 0x10, 0
         let (cpu, _) = execute(&[0xc8, 0x10, 0, 0], ([0; 4], 0));
         assert_eq!((cpu.reg(EBP), cpu.reg(ESP)), (0xffc, 0xfec));
-        // enter 8, 1: the frame's own pointer is pushed, too.
+        // enter 8, 1: the frame's own pointer is also pushed.
         let (cpu, _) = execute(&[0xc8, 8, 0, 1], ([0; 4], 0));
         assert_eq!((cpu.reg(EBP), cpu.reg(ESP)), (0xffc, 0xff0));
         assert_eq!(cpu.memory.read::<u32>(0xff8), Some(0xffc));

@@ -1,7 +1,7 @@
 //! String instructions (SDM volume 1, section 5.1.8), without `ins` and `outs`: see [`io`](super::io).
 //!
-//! A repeated instruction keeps its progress in ECX, ESI and EDI. So it can be restarted after a fault in the middle, and a
-//! long one returns now and then, so that an interrupt is seen (SDM volume 2, REP).
+//! A repeated instruction keeps its progress in ECX, ESI and EDI. So it can be restarted after a fault in the middle
+//! (SDM volume 2, REP). A long one returns after each portion, so that an interrupt is noticed.
 
 use iced_x86::{Code, Instruction, OpKind};
 
@@ -47,9 +47,9 @@ impl Repeat for WhileNotEqual {
     }
 }
 
-/// The most elements before a repeated instruction returns.
+/// The most elements that a repeated instruction executes before it returns.
 const PORTION: u32 = 1 << 16;
-/// The same if whole ranges of RAM are moved at once.
+/// The same limit if whole ranges of RAM are moved at once.
 const BLOCK_PORTION: u32 = 1 << 22;
 
 /// The handler of an instruction of this module.
@@ -107,8 +107,8 @@ pub fn advance<T: Int, A: Int>(cpu: &mut Cpu, register: u8, count: u32) {
     cpu.set_reg_masked(register, A::MASK, after);
 }
 
-/// Executes `element` once, or as often as the instruction is repeated. It returns how many elements it has done, at least
-/// one and at most as many as it was asked for, and whether to continue.
+/// Executes `element` once, or as often as the instruction is repeated. `element` returns the number of elements that
+/// it has executed, from one to the number requested, and whether to continue.
 #[inline(always)]
 fn repeat<R: Repeat, A: Int>(
     cpu: &mut Cpu,

@@ -64,7 +64,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
             _ => return None,
         },
         M::Clts => clts,
-        // Without paging and caches.
+        // There is no paging, and there are no caches.
         M::Invlpg | M::Invd | M::Wbinvd => nothing,
         M::Rdmsr | M::Wrmsr | M::Rdpmc => no_such_register,
         M::Int1 => int1,
@@ -116,10 +116,10 @@ fn lidt<const WORD: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-/// All 32 bits of the base are stored, whatever the operand size, as processors since the 386 do.
+/// Stores all 32 bits of the base for any operand size, like processors since the 386.
 fn store_table(cpu: &mut Cpu, op: &Op, table: Table) -> Step {
     let address = cpu.effective_address(op);
-    // The second part first: where only the limit could be stored, nothing is.
+    // The second part first: if it is refused, nothing has been stored.
     cpu.store(op.segment, address.wrapping_add(2), table.base)?;
     cpu.store(op.segment, address, table.limit)?;
     cpu.stored()
@@ -255,7 +255,7 @@ fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Step {
         2 => cpu.cr2 = value,
         3 => cpu.cr3 = value,
         _ => {
-            // VME, PVI, TSD and DE: what there is without paging, machine checks and SSE.
+            // VME, PVI, TSD and DE: the bits of a processor without paging, machine checks and SSE.
             const KNOWN: u32 = 0b1111;
             if value & !KNOWN != 0 {
                 return Err(cpu.general_protection(0));
@@ -294,7 +294,7 @@ fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-/// The descriptor that `verr`, `verw`, `lar` or `lsl` asks about, if there is one of a known kind.
+/// The descriptor that `verr`, `verw`, `lar` or `lsl` examines, if there is one of a known kind.
 fn examined(cpu: &mut Cpu, selector: u16) -> Result<Option<Descriptor>, Break> {
     if is_null(selector) {
         return Ok(None);
@@ -302,7 +302,7 @@ fn examined(cpu: &mut Cpu, selector: u16) -> Result<Option<Descriptor>, Break> {
     Ok(cpu.find_descriptor(selector)?.map(|(descriptor, _)| descriptor))
 }
 
-/// ZF says whether the segment can be read or written. Whether it is present does not matter.
+/// Sets ZF if the segment can be read or written. Whether it is present does not matter.
 fn verify<S: Source<u16>, const WRITE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = S::read(cpu, op)?;
     let verified = examined(cpu, selector)?.is_some_and(|descriptor| {
@@ -314,8 +314,8 @@ fn verify<S: Source<u16>, const WRITE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
-/// Whether `lar` or `lsl` may see a descriptor: its type must be one of these, or code or data, and its level in
-/// reach.
+/// Whether `lar` or `lsl` may see a descriptor: its type must be one of these, or code or data, and its privilege
+/// level must allow it.
 fn is_visible(descriptor: Descriptor, selector: u16, system_types: &[u8]) -> bool {
     let known = descriptor.is_code_or_data() || system_types.contains(&descriptor.type_());
     let in_reach = descriptor.is_conforming() || (selector & 0b11) as u8 <= descriptor.privilege_level();

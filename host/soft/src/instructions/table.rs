@@ -1,4 +1,4 @@
-//! Tables for the tests of these modules: an instruction, the state before it, the state that it must leave.
+//! Tables for the tests of these modules: an instruction, the state before it, and the expected state after it.
 
 use alloc::vec::Vec;
 
@@ -24,7 +24,7 @@ pub struct Row {
 const CODE: u32 = 0x100;
 const REGISTERS: [u8; 4] = [register::EAX, register::ECX, register::EDX, register::EBX];
 
-/// Executes the instruction of each row on a processor of its own.
+/// Executes the instruction of each row on a new processor.
 pub fn check(rows: &[Row]) {
     for row in rows {
         let (cpu, problem) = execute(row.code, row.before);

@@ -1,4 +1,4 @@
-//! The other side of the protocol.
+//! A client that speaks the protocol.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -20,7 +20,7 @@ impl Client {
         Self(stream)
     }
 
-    /// Sends these bytes, whatever they are.
+    /// Sends these bytes unchanged.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
@@ -36,13 +36,14 @@ impl Client {
         Ok((self.0.read(&mut byte)? == 1).then_some(byte[0]))
     }
 
-    /// The next byte, as it is.
+    /// The next byte, unchanged.
     #[track_caller]
     pub fn next_byte(&mut self) -> u8 {
         self.byte().expect("it comes").expect("it is not the end")
     }
 
-    /// What is in the next packet, which is acknowledged; an error if the connection ends or nothing comes.
+    /// Receives the next packet, acknowledges it and returns its body. Fails if the connection ends or nothing
+    /// arrives.
     pub fn try_to_receive(&mut self) -> io::Result<String> {
         let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
         while self.byte()?.ok_or_else(end)? != b'$' {}
@@ -60,7 +61,7 @@ impl Client {
         }
         let sum = [self.byte()?.ok_or_else(end)?, self.byte()?.ok_or_else(end)?];
         assert_eq!(packet(&body)[body.len() + 2..], sum, "{body:?}");
-        // "Overview" of the remote protocol in gdb's manual: a character, `*`, and how often it is repeated.
+        // "Overview" of the remote protocol in gdb's manual: a character, `*`, and the repeat count.
         let mut text = String::new();
         let mut bytes = body.into_iter();
         while let Some(byte) = bytes.next() {
@@ -84,13 +85,13 @@ impl Client {
         }
     }
 
-    /// What is in a packet whose first byte has been read.
+    /// Receives a packet whose first byte has been read, and returns its body.
     #[track_caller]
     pub fn receive_rest(&mut self) -> String {
         self.try_to_receive_rest().expect("it comes")
     }
 
-    /// The answer to this.
+    /// Sends a request and returns the answer.
     #[track_caller]
     pub fn ask(&mut self, body: &str) -> String {
         self.send(body);

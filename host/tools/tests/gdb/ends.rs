@@ -1,4 +1,4 @@
-//! Ends of runs: what can be done after one, and who decides.
+//! Ends of runs: what can be done after one, and which outcome the run has.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::{Run, SPIN, address, engines, say};
 /// 0: ud2; 2: mov al, bl; 4: out 0xf4, al
 const FAULTS: &[u8] = &[0x0f, 0x0b, 0x88, 0xd8, 0xe6, 0xf4];
 
-/// Shown in the debugger's console.
+/// Whether an answer is text for the debugger's console.
 fn is_console(answer: &str) -> bool {
     answer.starts_with('O') && answer != "OK"
 }
@@ -67,9 +67,9 @@ fn after_a_fault_code_is_changed_and_the_guest_goes_on() {
         let mut client = run.connect();
         assert!(is_console(&client.ask("c")));
         assert_eq!(client.receive(), "T04thread:01;");
-        // Twice nop.
+        // Two nops.
         assert_eq!(client.ask("M0,2:9090"), "OK");
-        // By a step, too.
+        // Also with a step.
         assert_eq!(client.ask("s"), "S05");
         assert_eq!(client.register(EIP), 1);
         assert_eq!(client.ask("c"), "W00");
@@ -134,7 +134,7 @@ fn what_was_sent_before_a_breakpoint_is_written_once_and_the_guest_goes_on_from_
         for count in 0..4 {
             assert_eq!(client.ask("c"), "T05thread:01;swbreak:;", "{engine:?}");
             assert_eq!(client.register(EBX), count, "{engine:?}");
-            // Longer than output waits: the machine's alarm rings while the guest is held.
+            // Longer than output is buffered, so that the flush timer expires while the guest is stopped.
             thread::sleep(2 * Machine::FLUSH_WITHIN);
         }
         assert_eq!(client.ask("k"), "OK");
@@ -148,14 +148,14 @@ fn the_last_packet_can_be_acknowledged() {
         // 0: hlt
         let run = Run::new(EngineChoice::Soft, &[0xf4]);
         let mut client = run.connect();
-        // An acknowledgment that cannot be sent is no answer here.
+        // The client's acknowledgment may fail, because the connection may have been closed.
         client.ask(last);
         assert!(client.is_at_the_end());
         run.end();
     }
 }
 
-/// Wants everything, and does nothing about it.
+/// An observer with these wants that does nothing at its events.
 struct Everything {
     wants: Wants,
     events: u64,
@@ -187,7 +187,7 @@ fn stops_that_others_want_are_not_the_debuggers() {
         wants.clock = Some(Duration::ZERO);
         let run = Run::with(*engine, &code, Some(Box::new(Everything { wants, events: 0 })));
         let mut client = run.connect();
-        // One of them is ours, too.
+        // The debugger also sets one of these breakpoints.
         assert_eq!(client.ask("Z0,5,1"), "OK");
         for count in 1..4 {
             assert_eq!(client.ask("c"), "T05thread:01;swbreak:;");
@@ -230,6 +230,6 @@ fn events_of_others_do_not_put_off_the_next_look() {
     let before = debugger.wants().clock.expect("it wants the clock");
     thread::sleep(Duration::from_millis(1));
     let after = debugger.wants().clock.expect("it wants the clock");
-    // The clock begins anew with each event.
+    // The machine's clock restarts with each event, so the debugger must want only the remaining time.
     assert!(after < before || before.is_zero(), "{before:?}, {after:?}");
 }

@@ -1,4 +1,4 @@
-//! The debugger as an observer, spoken to in its protocol. Sessions of the real gdb are in host/tests/gdb.
+//! The debugger as an observer, with a test client for its protocol. Sessions of the real gdb are in host/tests/gdb.
 #![cfg(unix)]
 
 mod client;
@@ -20,10 +20,10 @@ use flatland_tools::{Observer, observe};
 /// 0: inc eax; 1: jmp 0
 const SPIN: &[u8] = &[0x40, 0xeb, 0xfd];
 
-/// Longer than anything takes.
+/// A time limit that no step of a test reaches.
 const LONG: Duration = Duration::from_secs(20);
 
-/// Whoever knows that there is no KVM sets this and has the rest tested: `cargo xtask test` does.
+/// The engines to test. `cargo xtask test` sets this variable if there is no KVM.
 fn engines() -> &'static [EngineChoice] {
     match std::env::var_os("FLATLAND_TEST_WITHOUT_KVM") {
         Some(_) => &[EngineChoice::Soft],
@@ -31,14 +31,14 @@ fn engines() -> &'static [EngineChoice] {
     }
 }
 
-/// What all the debuggers have said to the person at the machine.
+/// The messages of all debuggers to the user.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn say(sentence: &str) {
     SAID.lock().expect("nobody panics with it").push(sentence.into());
 }
 
-/// An address of its own, and its socket.
+/// A new address, and its socket.
 fn address() -> (Address, PathBuf) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +94,7 @@ impl Run {
         self.thread.join().expect("it has not panicked")
     }
 
-    /// Ends it from outside.
+    /// Ends the run from outside.
     #[track_caller]
     fn interrupt(self) {
         self.interrupt.interrupt();
@@ -102,7 +102,7 @@ impl Run {
         assert!(matches!(outcome, Outcome::Stopped(Stop::Interrupted, _)), "{outcome:?}");
     }
 
-    /// Whether a sentence about this run's socket was said.
+    /// Whether a message about this run's socket has been written.
     fn said(&self, what: &str) -> bool {
         let socket = self.socket.display().to_string();
         let said = SAID.lock().expect("nobody panics with it");

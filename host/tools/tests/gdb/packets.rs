@@ -1,4 +1,4 @@
-//! Packets that are none, and requests for more than there is: each is answered, and the session goes on.
+//! Malformed packets, and requests for more than there is: each is answered, and the session continues.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use flatland_machine::{EngineChoice, Outcome, Stop};
 use crate::client::{Client, packet};
 use crate::{Run, SPIN};
 
-/// What gdb asks first.
+/// The answer to `?`, which gdb sends first.
 const STOPPED: &str = "T05thread:01;";
 
 #[test]
@@ -22,11 +22,11 @@ fn what_cannot_be_read_is_refused_and_the_session_goes_on() {
         assert!(answer.is_empty() || answer.starts_with('E'), "{}: {answer}", String::from_utf8_lossy(body));
         assert_eq!(client.ask("?"), STOPPED);
     }
-    // Too long for the room that gdb is told of.
+    // Longer than the PacketSize in the answer to `qSupported`.
     client.send_bytes(&packet(&[b'a'; 1 << 20])).expect("it is read");
     assert_eq!(client.receive(), "E16");
     assert_eq!(client.ask("?"), STOPPED);
-    // No packets at all, and some that end early.
+    // Bytes that are no packets, and truncated packets.
     for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\0", b"+", b"$", b"$g", b"$g#", b"$g#6"] {
         client.send_bytes(bytes).expect("it is read");
         assert_eq!(client.ask("?"), STOPPED, "{bytes:?}");
@@ -46,7 +46,7 @@ fn damaged_packets_and_answers_are_asked_for_again() {
     assert_eq!(client.ask("?"), STOPPED);
     client.send_bytes(b"-").expect("it is read");
     assert_eq!(client.receive(), STOPPED);
-    // That we did not understand is no answer to be sent again.
+    // After a damaged packet, a `-` requests the last answer again and not the `-` of the debugger.
     client.send_bytes(b"$?#00-").expect("it is read");
     assert_eq!(client.receive(), STOPPED);
     run.interrupt();
@@ -95,7 +95,7 @@ fn an_answer_fits_a_packet() {
         assert!(answer.len() <= 4092 && answer.len() > 4000, "{request}: {}", answer.len());
     }
     assert!(client.ask("m0,ffffffff").starts_with("40ebfd00"));
-    // Near the end of memory there is less, and nothing behind it.
+    // Near the end of memory the answer is shorter. Beyond the end it is an error.
     assert_eq!(client.ask("mfffff0,ffffffff"), "0".repeat(32));
     assert_eq!(client.ask("mfffff0,20"), "0".repeat(32));
     for request in ["m1000000,1", "mffffffff,ffffffff"] {
@@ -106,7 +106,7 @@ fn an_answer_fits_a_packet() {
 
 #[test]
 fn packets_at_random() {
-    // xorshift, as reproducible as it is random.
+    // xorshift: reproducible random numbers.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -183,8 +183,8 @@ fn packets_at_random() {
     run.interrupt();
 }
 
-/// Sends this, stops the guest if it runs, and writes and reads memory. Answers may come twice, if they are asked for
-/// again, so each case has an answer of its own.
+/// Sends this, stops the guest if it runs, and writes and reads memory. `sent` may request an answer again, so each
+/// case has a different answer.
 fn still_answers(client: &mut Client, case: u32, sent: &[u8]) -> io::Result<()> {
     client.send_bytes(sent)?;
     client.send_bytes(b"\x03")?;

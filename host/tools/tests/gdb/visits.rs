@@ -1,4 +1,4 @@
-//! Debuggers that come and go.
+//! Debuggers that connect and disconnect.
 
 use std::fs;
 use std::thread;
@@ -25,7 +25,7 @@ fn who_is_gone_while_the_guest_is_held_comes_back_to_the_same_place() {
             let after = (at + 2) % 3;
             assert_eq!(client.ask(&format!("Z0,{after},1")), "OK");
             assert_eq!(client.ask("c"), "T05thread:01;swbreak:;");
-            // What one has set, and would come first, is forgotten with them.
+            // The last breakpoint of the previous debugger, which would be reached first, is gone.
             assert_eq!(client.register(EIP), after, "{engine:?}");
             assert_eq!(client.ask(&format!("Z0,{},1", (after + 1) % 3)), "OK");
             at = after;
@@ -81,7 +81,7 @@ fn after_detach_the_guest_runs_until_somebody_comes() {
             assert!(count == 0 || now != count, "{engine:?}");
             thread::sleep(Duration::from_millis(50));
             assert_eq!(client.register(EAX), now, "{engine:?}");
-            // It does not stop there any more.
+            // After the detach the guest does not stop there.
             assert_eq!(client.ask("Z0,0,1"), "OK");
             assert_eq!(client.ask("D"), "OK");
             assert!(client.is_at_the_end());
@@ -109,7 +109,7 @@ fn one_debugger_at_a_time() {
     let run = Run::new(EngineChoice::Soft, SPIN);
     let mut first = run.connect();
     assert_eq!(first.register(EIP), 0);
-    // While it is held, and while it runs.
+    // While the guest is stopped, and while it runs.
     assert!(run.connect().is_at_the_end());
     first.send("c");
     assert_eq!(first.next_byte(), b'+');
@@ -122,9 +122,9 @@ fn one_debugger_at_a_time() {
 #[test]
 fn an_interrupt_ends_every_wait() {
     for engine in engines() {
-        // For the first one.
+        // While it waits for the first debugger.
         Run::new(*engine, SPIN).interrupt();
-        // For a command.
+        // While it waits for a command.
         let run = Run::new(*engine, SPIN);
         let mut client = run.connect();
         assert_eq!(client.register(EIP), 0);
@@ -136,7 +136,7 @@ fn an_interrupt_ends_every_wait() {
         client.send("c");
         assert_eq!(client.next_byte(), b'+');
         run.interrupt();
-        // For who does not come back.
+        // While it waits for another debugger.
         let run = Run::new(*engine, SPIN);
         drop(run.connect());
         wait_until("it is said", || run.said(GONE));
