@@ -59,8 +59,8 @@ fn ud2() {
 }
 
 fn null() {
-    // SAFETY: the fault ends the run. Without memory protection, this changes the first byte of the program, which is
-    // not executed again.
+    // SAFETY: the fault ends the run. Without memory protection, this changes the first byte of the program, which is not
+    // executed again.
     unsafe { asm!("mov byte ptr [{null}], 0x31", null = in(reg) 0) };
 }
 
