@@ -33,10 +33,12 @@
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `kvm` | the engine that runs the guest with Linux KVM | yes |
+//! | `elf` | programs from ELF files, with memory protection; without it, flat images only | yes |
 //! | `symbols` | names and lines from ELF files | yes |
 //! | `gdb` | a debugger for a run | yes |
 //! | `trace` | a log of what a guest does | yes |
 //! | `report` | how a run ended, as text and as JSON | yes |
+//! | `cli` | what only the program `flatland` needs: a library leaves it out | yes |
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 pub use flatland_kvm as kvm;

@@ -181,10 +181,9 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     }
 }
 
-/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, what the program needs,
-/// and all.
-const FEATURES: [&str; 8] =
-    ["", "gdb", "kvm", "report", "symbols", "trace", "gdb,report,trace", "gdb,kvm,report,symbols,trace"];
+/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, and all.
+const FEATURES: [&str; 9] =
+    ["", "cli", "elf", "gdb", "kvm", "report", "symbols", "trace", "cli,elf,gdb,kvm,report,symbols,trace"];
 
 /// Checks that the crate `flatland` builds without warnings with each combination of [`FEATURES`]. Checks that the
 /// host needs neither KVM nor Linux: builds it without its feature `kvm`, and for other systems. The standard library

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use flatland_contract::test;
 use flatland_elf::{Elf, ElfError, Section};
-use flatland_x86::Segment;
+use flatland_x86::{MemorySize, Segment};
 use object::ReadRef;
 use object::elf::ELFMAG;
 use object::read::ReadCache;
 
-use crate::Image;
+use crate::{Image, ImageError, ProgramError};
 
 /// The parts of an ELF file that a program keeps.
 #[derive(Clone, Debug)]
@@ -85,7 +85,19 @@ pub fn is_elf(mut file: &File) -> io::Result<bool> {
 }
 
 impl Contents {
-    pub fn of<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Result<Self, ElfError> {
+    /// The flat image and the contents of an ELF file, for a machine with this much RAM.
+    pub fn open(file: File, ram: MemorySize) -> Result<(Image, Self), ProgramError> {
+        let failed = |error| match error {
+            ElfError::TooLarge { size, .. } => ImageError::TooLarge { size, ram }.into(),
+            error => ProgramError::Elf(error),
+        };
+        let data = ReadCache::new(file);
+        let elf = Elf::parse(&data).map_err(failed)?;
+        let image = Image::from_bytes(elf.image(ram.bytes()).map_err(failed)?)?;
+        Ok((image, Self::of(&elf).map_err(failed)?))
+    }
+
+    fn of<'data, R: ReadRef<'data>>(elf: &Elf<'data, R>) -> Result<Self, ElfError> {
         let segment = |segment: &flatland_elf::Segment| Segment {
             start: segment.start,
             end: segment.end(),

@@ -1,5 +1,6 @@
 //! A guest program: its flat image, the segments of its ELF file, and its names and lines.
 
+#[cfg(feature = "elf")]
 mod elf;
 mod image;
 #[cfg(feature = "symbols")]
@@ -8,7 +9,9 @@ mod program;
 #[cfg(feature = "symbols")]
 mod symbols;
 
+#[cfg(feature = "elf")]
 pub use elf::AddElfError;
+#[cfg(feature = "elf")]
 pub use flatland_elf::{ElfError, Section, Symbol};
 pub use image::{Image, ImageError};
 #[cfg(feature = "symbols")]

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use flatland_contract::memory::MAX_RAM_SIZE;
-use flatland_elf::{Elf, ElfError, Section};
+#[cfg(feature = "elf")]
+use flatland_elf::ElfError;
 use flatland_x86::{MemoryMap, MemoryMapError, MemorySize, Segment};
-use object::read::ReadCache;
 
-use crate::elf::{self, AddElfError, Contents};
+#[cfg(feature = "elf")]
+use crate::elf::{AddElfError, Contents};
 use crate::{Image, ImageError};
 #[cfg(feature = "symbols")]
 use crate::{Symbols, SymbolsError};
@@ -30,6 +31,7 @@ pub struct Program {
     image: Image,
     elf: Option<PathBuf>,
     /// The contents of the ELF file, if they could be read.
+    #[cfg(feature = "elf")]
     contents: Option<Contents>,
 }
 
@@ -40,6 +42,7 @@ pub enum ProgramError {
     /// The image cannot be used.
     Image(ImageError),
     /// No image can be made of the ELF file.
+    #[cfg(feature = "elf")]
     Elf(ElfError),
 }
 
@@ -47,6 +50,7 @@ impl fmt::Display for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Image(error) => error.fmt(f),
+            #[cfg(feature = "elf")]
             Self::Elf(error) => error.fmt(f),
         }
     }
@@ -57,6 +61,7 @@ impl Error for ProgramError {
         match self {
             // Displayed as this error, so its source is the next one.
             Self::Image(error) => error.source(),
+            #[cfg(feature = "elf")]
             Self::Elf(error) => error.source(),
         }
     }
@@ -70,13 +75,18 @@ impl From<ImageError> for ProgramError {
 
 impl From<Image> for Program {
     fn from(image: Image) -> Self {
-        Self { image, elf: None, contents: None }
+        Self {
+            image,
+            elf: None,
+            #[cfg(feature = "elf")]
+            contents: None,
+        }
     }
 }
 
 impl Program {
-    /// Opens a program's file: a flat image, or an ELF file that any linker has linked at fixed addresses, with its
-    /// entry at 0.
+    /// Opens a program's file: a flat image, or (with the feature `elf`) an ELF file that any linker has linked at
+    /// fixed addresses, with its entry at 0.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ProgramError> {
         let most = MemorySize::from_bytes(MAX_RAM_SIZE.into()).expect("machines have so much");
         Self::open_for(path, most)
@@ -87,33 +97,17 @@ impl Program {
         let path = path.as_ref();
         // Opens the file only once, because it may be a pipe.
         let file = File::open(path).map_err(ImageError::from)?;
-        if !elf::is_elf(&file).map_err(ImageError::from)? {
-            return Ok(Image::read_all(&file, ram)?.into());
+        #[cfg(feature = "elf")]
+        if crate::elf::is_elf(&file).map_err(ImageError::from)? {
+            let (image, contents) = Contents::open(file, ram)?;
+            return Ok(Self { image, elf: Some(path.into()), contents: Some(contents) });
         }
-        let data = ReadCache::new(file);
-        let failed = |error| match error {
-            ElfError::TooLarge { size, .. } => ImageError::TooLarge { size, ram }.into(),
-            error => ProgramError::Elf(error),
-        };
-        let elf = Elf::parse(&data).map_err(failed)?;
-        let image = Image::from_bytes(elf.image(ram.bytes()).map_err(failed)?)?;
-        let contents = Contents::of(&elf).map_err(failed)?;
-        Ok(Self { image, elf: Some(path.into()), contents: Some(contents) })
+        Ok(Image::read_all(&file, ram)?.into())
     }
 
     /// A flat image of these bytes.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ImageError> {
         Ok(Image::from_bytes(bytes)?.into())
-    }
-
-    /// Adds the ELF file that this flat image was made of. With an error nothing is added, or only the names.
-    pub fn add_elf(&mut self, path: &Path) -> Result<(), AddElfError> {
-        let contents = Contents::of_image(path, &self.image);
-        let has_names = matches!(contents, Ok(_) | Err(AddElfError::Unusable { .. }));
-        self.elf = has_names.then(|| path.into());
-        self.contents = None;
-        self.contents = Some(contents?);
-        Ok(())
     }
 
     /// The flat image.
@@ -135,25 +129,12 @@ impl Program {
             .transpose()
     }
 
-    /// The sections that take memory, in the order of the ELF file.
-    pub fn sections(&self) -> &[Section] {
-        self.contents.as_ref().map_or(&[], |contents| &contents.sections)
-    }
-
-    /// The name of the section that contains an address.
-    pub fn section(&self, address: u32) -> Option<&str> {
-        let section = self.sections().iter().find(|section| section.contains(address))?;
-        Some(&section.name)
-    }
-
-    /// The records of the program's tests, in the contract's form (`flatland_contract::test`).
-    pub fn tests(&self) -> &[u8] {
-        self.contents.as_ref().map_or(&[], |contents| &contents.tests)
-    }
-
     /// The RAM that the program uses, if known.
     pub fn segments(&self) -> Option<&[Segment]> {
-        self.contents.as_ref().map(|contents| &*contents.segments)
+        #[cfg(feature = "elf")]
+        return self.contents.as_ref().map(|contents| &*contents.segments);
+        #[cfg(not(feature = "elf"))]
+        None
     }
 
     /// The memory map for this program. If its segments are known, code and constants are read-only and there is a
@@ -174,5 +155,35 @@ impl Program {
         let mut segments = segments.to_vec();
         segments.push(Segment { start: end, end: end.into(), writable: true });
         map.protecting(&segments)
+    }
+}
+
+/// What an ELF file adds.
+#[cfg(feature = "elf")]
+impl Program {
+    /// Adds the ELF file that this flat image was made of. With an error nothing is added, or only the names.
+    pub fn add_elf(&mut self, path: &Path) -> Result<(), AddElfError> {
+        let contents = Contents::of_image(path, &self.image);
+        let has_names = matches!(contents, Ok(_) | Err(AddElfError::Unusable { .. }));
+        self.elf = has_names.then(|| path.into());
+        self.contents = None;
+        self.contents = Some(contents?);
+        Ok(())
+    }
+
+    /// The sections that take memory, in the order of the ELF file.
+    pub fn sections(&self) -> &[flatland_elf::Section] {
+        self.contents.as_ref().map_or(&[], |contents| &contents.sections)
+    }
+
+    /// The name of the section that contains an address.
+    pub fn section(&self, address: u32) -> Option<&str> {
+        let section = self.sections().iter().find(|section| section.contains(address))?;
+        Some(&section.name)
+    }
+
+    /// The records of the program's tests, in the contract's form (`flatland_contract::test`).
+    pub fn tests(&self) -> &[u8] {
+        self.contents.as_ref().map_or(&[], |contents| &contents.tests)
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use flatland_contract::{Direction, Port};
-use serde_json::{Map, Value, json};
+use jzon::{JsonValue, object};
 
 use super::{Calls, Report};
 use flatland_program::Source;
@@ -37,30 +37,30 @@ impl Report {
         let Run { image, symbols, stats, total, failure } = run;
         let layout = engine.memory_map().layout();
         let location = self.outcome.location();
-        let value = json!({
+        let value = object! {
             "version": VERSION,
-            "image": image.to_string_lossy(),
-            "symbols": symbols.map(|path| path.to_string_lossy()),
+            "image": image.to_string_lossy().as_ref(),
+            "symbols": symbols.map(|path| path.to_string_lossy().into_owned()),
             "engine": engine.name(),
             "outcome": if failure.is_some() { "host-error" } else { self.outcome_name() },
             "status": if failure.is_some() { flatland_contract::status::HOST } else { self.outcome.status() },
             "message": failure.clone().or_else(|| words::outcome(&self.outcome, &self.names)),
-            "notes": self.notes,
+            "notes": self.notes.as_slice(),
             "fault": fault(&self.outcome),
             "address": location.and_then(Location::inside),
             "exact": location.map(|location| matches!(location, Location::At(_))),
-            "symbol": self.names.place.function,
-            "file": self.names.place.line.as_ref().map(|(file, _)| file),
-            "line": self.names.place.line.as_ref().map(|(_, line)| line),
+            "symbol": self.names.place.function.as_deref(),
+            "file": self.names.place.line.as_ref().map(|(file, _)| file.as_str()),
+            "line": self.names.place.line.as_ref().map(|(_, line)| *line),
             "instruction": self.processor.as_ref().and_then(|processor| processor.instruction.as_ref()).map(
-                |instruction| json!({
+                |instruction| object! {
                     "address": instruction.address,
-                    "bytes": instruction.bytes,
-                    "text": instruction.text,
-                }),
+                    "bytes": instruction.bytes.as_slice(),
+                    "text": instruction.text.as_str(),
+                },
             ),
             "registers": self.processor.as_ref().map(|processor| registers(&processor.registers)),
-            "stack": self.processor.as_ref().map(|processor| &processor.stack),
+            "stack": self.processor.as_ref().map(|processor| processor.stack.as_slice()),
             "backtrace": self.calls.as_ref().map(backtrace),
             "backtrace_broken": self.calls.as_ref().and_then(|calls| Some(calls.broken?.to_string())),
             "backtrace_left_out": self.calls.as_ref().and_then(|calls| calls.left_out).map(|(_, count)| count),
@@ -74,8 +74,8 @@ impl Report {
             "exits": exits(stats),
             "interrupts": stats.interrupts,
             "seconds": { "run": stats.time.as_secs_f64(), "total": total.as_secs_f64() },
-        });
-        format!("{value:#}\n")
+        };
+        value.pretty(2) + "\n"
     }
 
     fn outcome_name(&self) -> &'static str {
@@ -97,8 +97,8 @@ impl Report {
 }
 
 /// A fault as data. Each kind has its own keys.
-fn fault(outcome: &Outcome) -> Value {
-    let Outcome::Fault(Fault { kind, .. }) = outcome else { return Value::Null };
+fn fault(outcome: &Outcome) -> JsonValue {
+    let Outcome::Fault(Fault { kind, .. }) = outcome else { return JsonValue::Null };
     let access = |access| match access {
         Access::Read => "read",
         Access::Write => "write",
@@ -106,72 +106,72 @@ fn fault(outcome: &Outcome) -> Value {
     };
     let own = match *kind {
         FaultKind::Exception { vector, error_code } => {
-            json!({ "kind": "exception", "vector": vector, "error_code": error_code })
+            object! { "kind": "exception", "vector": vector, "error_code": error_code }
         }
-        FaultKind::TripleFault => json!({ "kind": "triple-fault" }),
+        FaultKind::TripleFault => object! { "kind": "triple-fault" },
         FaultKind::OutsideRam { access: what, address, .. } => {
-            json!({ "kind": "outside-ram", "access": access(what), "target": address })
+            object! { "kind": "outside-ram", "access": access(what), "target": address }
         }
         FaultKind::ReadOnly { address } => {
-            json!({ "kind": "read-only", "access": access(Access::Write), "target": address })
+            object! { "kind": "read-only", "access": access(Access::Write), "target": address }
         }
         FaultKind::StackOverflow { stack_size } => {
-            json!({ "kind": "stack-overflow", "stack_size": stack_size })
+            object! { "kind": "stack-overflow", "stack_size": stack_size }
         }
         FaultKind::Guard { access: what, address, .. } => {
-            json!({ "kind": "guard", "access": access(what), "target": address })
+            object! { "kind": "guard", "access": access(what), "target": address }
         }
         FaultKind::Port { port, width, direction } => {
-            json!({ "kind": "port", "port": port, "width": width, "direction": direction.name() })
+            object! { "kind": "port", "port": port, "width": width, "direction": direction.name() }
         }
         FaultKind::Unsupported { code, .. } => {
-            json!({ "kind": "unsupported", "code": instruction::first(&code) })
+            object! { "kind": "unsupported", "code": instruction::first(&code) }
         }
         // Its words say what it is.
-        _ => json!({ "kind": "other" }),
+        _ => object! { "kind": "other" },
     };
-    let mut fault = json!({ "words": words::fault(kind, None) });
-    if let (Value::Object(fault), Value::Object(own)) = (&mut fault, own) {
-        fault.extend(own);
+    let mut fault = object! { "words": words::fault(kind, None) };
+    for (key, value) in own.entries() {
+        fault[key] = value.clone();
     }
     fault
 }
 
-fn registers(registers: &Registers) -> Value {
+fn registers(registers: &Registers) -> JsonValue {
     let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = registers;
-    json!({
-        "eax": eax, "ebx": ebx, "ecx": ecx, "edx": edx, "esi": esi, "edi": edi, "ebp": ebp, "esp": esp,
-        "eip": eip, "eflags": eflags,
-    })
+    object! {
+        "eax": *eax, "ebx": *ebx, "ecx": *ecx, "edx": *edx, "esi": *esi, "edi": *edi, "ebp": *ebp, "esp": *esp,
+        "eip": *eip, "eflags": *eflags,
+    }
 }
 
-fn backtrace(calls: &Calls) -> Value {
+fn backtrace(calls: &Calls) -> JsonValue {
     let calls = calls.calls.iter().map(|call| {
         let source = call.function.source.as_ref();
-        json!({
+        object! {
             "address": call.address,
-            "symbol": call.function.name,
-            "file": source.map(|Source { shown, .. }| shown),
-            "line": source.map(|Source { line, .. }| line),
+            "symbol": call.function.name.as_deref(),
+            "file": source.map(|Source { shown, .. }| shown.as_str()),
+            "line": source.map(|Source { line, .. }| *line),
             "column": source.and_then(|Source { column, .. }| *column),
             "inlined": call.is_inlined,
-        })
+        }
     });
-    calls.collect()
+    JsonValue::Array(calls.collect())
 }
 
-fn exits(stats: &Stats) -> Value {
-    let mut ports = Map::new();
+fn exits(stats: &Stats) -> JsonValue {
+    let mut ports = JsonValue::new_object();
     for port in Port::ALL {
         for direction in Direction::ALL {
             let Transfers { exits, bytes, .. } = stats.transfers(port, direction);
             if exits > 0 {
                 let name = format!("{} {}", port.name(), direction.name());
-                ports.insert(name, json!({ "port": port.number(), "exits": exits, "bytes": bytes }));
+                ports[name] = object! { "port": port.number(), "exits": exits, "bytes": bytes };
             }
         }
     }
-    Value::Object(ports)
+    ports
 }
 
 /// The least number of stack bytes that were used: from the lowest nonzero byte, since RAM is zero at the start. A
