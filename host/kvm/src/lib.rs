@@ -11,37 +11,39 @@
 
 mod call;
 mod device;
-mod entry_state;
 mod exception_page;
 mod fast_io;
 mod faults;
 mod interrupt;
+mod ram;
 mod run_page;
-mod snapshot;
+mod state;
 mod stopping;
 mod unfinished;
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use flatland_contract::Direction;
 use flatland_x86::{
-    Access, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Interrupt, Location, MemoryMap, Part,
-    Registers, Stops, SystemRegisters, Unsupported, entry,
+    Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
+    RamCopy, Registers, Settled, Stops, SystemRegisters, Unsupported, eflags, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
 pub use device::KvmError;
+pub use ram::GuestRam;
 
 use exception_page::EXCEPTION_PAGE;
 use fast_io::{Found, Repeated, Rest, Ring, StringIo};
 use interrupt::Entrance;
+use ram::Copies;
 use run_page::Io;
+use state::Reset;
 use stopping::Stopping;
 
 /// KVM needs three pages of the guest's address space for itself on Intel processors without "unrestricted guest"
@@ -74,8 +76,10 @@ pub struct KvmEngine {
     pending: Option<Kind>,
     /// RAM is zeros from this address on: the guest has not run yet, and the host has not written there.
     zeros_from: u32,
-    /// The snapshot's file that RAM is a private mapping of, if there is one.
-    base: Option<Arc<File>>,
+    ram: GuestRam,
+    copies: Copies,
+    reset: Reset,
+    has_run: bool,
 }
 
 /// Output transfers that the guest has made and that have not been reported.
@@ -117,16 +121,32 @@ impl KvmEngine {
 
     /// The same on another device file.
     pub fn on_device(device: &Path, map: MemoryMap) -> Result<Self, KvmError> {
-        let ram = map.ram();
+        let ram = GuestRam::new(map.ram())?;
+        // SAFETY: no other engine has this RAM.
+        unsafe { Self::open(device, map, ram) }
+    }
+
+    /// A processor in the state at entry, with this RAM.
+    ///
+    /// # Safety
+    ///
+    /// Of all engines with this RAM, only one is used at a time.
+    pub unsafe fn with_ram(map: MemoryMap, ram: GuestRam) -> Result<Self, KvmError> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::open(Path::new("/dev/kvm"), map, ram) }
+    }
+
+    /// See [`Self::with_ram`].
+    unsafe fn open(device: &Path, map: MemoryMap, ram: GuestRam) -> Result<Self, KvmError> {
         let kvm = device::open(device)?;
         let vm = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
         vm.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
 
-        let ranges = [
-            (GuestAddress(0), ram.bytes() as usize),
-            (GuestAddress(EXCEPTION_PAGE.into()), exception_page::SIZE),
-        ];
-        let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(|_| KvmError::NoMemory(ram))?;
+        let page = MmapRegion::new(exception_page::SIZE).ok();
+        let page = page.and_then(|page| GuestRegionMmap::new(page, GuestAddress(EXCEPTION_PAGE.into())));
+        let regions = page.map(|page| vec![ram.0.clone(), Arc::new(page)]);
+        let memory = regions.and_then(|regions| GuestMemoryMmap::from_arc_regions(regions).ok());
+        let memory = memory.ok_or(KvmError::NoMemory(map.ram()))?;
         memory
             .write_slice(&exception_page::contents(), GuestAddress(EXCEPTION_PAGE.into()))
             .expect("the page was just mapped");
@@ -148,10 +168,11 @@ impl KvmEngine {
         }
 
         let vcpu = vm.create_vcpu(0).map_err(KvmError::call("KVM_CREATE_VCPU"))?;
-        let mut sregs = vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?;
-        entry_state::set_segments(&mut sregs);
+        let reset = Reset::new(vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?);
+        let entry = Processor::at_entry(map.ram());
+        let sregs = state::kvm_sregs_of(&entry, &reset.sregs);
         vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
-        vcpu.set_regs(&kvm_regs_of(&entry::registers(ram))).map_err(KvmError::call("KVM_SET_REGS"))?;
+        vcpu.set_regs(&kvm_regs_of(&entry.registers)).map_err(KvmError::call("KVM_SET_REGS"))?;
         Ok(Self {
             vcpu,
             vm,
@@ -169,8 +190,16 @@ impl KvmEngine {
             reported: Vec::new(),
             pending: None,
             zeros_from: 0,
-            base: None,
+            ram,
+            copies: Copies::default(),
+            reset,
+            has_run: false,
         })
+    }
+
+    /// The RAM, for another engine that takes over.
+    pub fn guest_ram(&self) -> GuestRam {
+        self.ram.clone()
     }
 
     /// Turns the shortcuts of [`fast_io`] on or off.
@@ -196,6 +225,7 @@ impl KvmEngine {
     /// Runs the guest until the next exit.
     fn run_vcpu(&mut self) -> Result<Kind, EngineError> {
         self.zeros_from = self.map.ram().bytes();
+        self.has_run = true;
         if self.entrance.is_entered() {
             return self.run_entered();
         }
@@ -241,6 +271,11 @@ impl KvmEngine {
             Direction::Out => Exit::Out { port, width: 1, data },
             Direction::In => Exit::In { port, width: 1, data },
         })
+    }
+
+    fn read_ram_at(&self, address: u32, bytes: &mut [u8]) -> usize {
+        let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
+        self.memory.read_slice(&mut bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
     }
 
     /// A part of RAM. All of it must exist.
@@ -448,12 +483,28 @@ impl Engine for KvmEngine {
         None
     }
 
-    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
-        self.take_snapshot()
+    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError> {
+        self.settle_exit(input_is_filled)
     }
 
-    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
-        self.restore_snapshot(snapshot)
+    fn processor(&mut self) -> Result<(Processor, Position), EngineError> {
+        self.state()
+    }
+
+    fn set_processor(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError> {
+        self.set_state(processor, position)
+    }
+
+    fn save_ram(&mut self) -> Result<RamCopy, EngineError> {
+        self.copy_ram()
+    }
+
+    fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError> {
+        self.put_back(copy)
+    }
+
+    fn ram_was_written(&mut self) {
+        self.zeros_from = self.map.ram().bytes();
     }
 
     fn holds_output(&self) -> bool {
@@ -477,8 +528,7 @@ impl Engine for KvmEngine {
     }
 
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
-        let len = bytes.len().min(self.ram_size().saturating_sub(address) as usize);
-        self.memory.read_slice(&mut bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
+        self.read_ram_at(address, bytes)
     }
 
     fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {

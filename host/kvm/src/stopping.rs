@@ -66,6 +66,26 @@ impl Stopping {
         self.idt = None;
     }
 
+    /// Whether the repeated instruction at this address is being stepped over.
+    pub fn is_in(&self, eip: u32) -> bool {
+        self.repeating == Some(eip)
+    }
+
+    /// Whether it stops after each instruction.
+    pub fn steps(&self) -> bool {
+        self.step
+    }
+
+    /// Whether the last stop was reported at this address.
+    pub fn was_reported(&self, eip: u32) -> bool {
+        self.reported == Some(eip)
+    }
+
+    /// A stop at this address has been reported.
+    pub fn report(&mut self, eip: u32) {
+        self.reported = Some(eip);
+    }
+
     /// Forgets a repeated instruction in progress: the registers have been changed.
     pub fn forget_progress(&mut self) {
         self.repeating = None;

@@ -1,6 +1,7 @@
 //! The processor's state, and the accesses of instructions to it.
 
-use flatland_contract::memory::ENTRY;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::event::{Break, Event, EventKind, Problem, Request, Step};
 use super::flags::{self, Flags};
@@ -8,12 +9,7 @@ use super::int::Int;
 use super::memory::Memory;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
-use flatland_x86::{Access, MemoryMap, entry};
-
-/// DR6 as reset leaves it (SDM volume 3, section 19.2.3, and table 11-1).
-const DR6_RESET: u32 = 0xffff_0ff0;
-/// DR7 as reset leaves it.
-const DR7_RESET: u32 = 0x400;
+use flatland_x86::{Access, Fpu, MemoryMap, Processor, Ram, Registers, SegmentRegister, Shadow, entry};
 
 /// General registers' numbers in instructions (SDM volume 2, table 2-2).
 pub mod register {
@@ -32,21 +28,6 @@ pub mod register {
 }
 
 pub use flatland_x86::entry::Table;
-
-/// A register that a descriptor of a system segment was loaded into: LDTR or TR.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SystemSegment {
-    /// The selector.
-    pub selector: u16,
-    /// The segment's base.
-    pub base: u32,
-    /// The segment's limit; 0 with a null selector, so that every access fails.
-    pub limit: u32,
-}
-
-/// LDTR after a reset: the first 64 KiB (SDM volume 3, table 11-1). The contract does not define it; processors and
-/// KVM have this value.
-const LDT_RESET: SystemSegment = SystemSegment { selector: 0, base: 0, limit: 0xffff };
 
 /// The processor.
 #[derive(Debug)]
@@ -78,9 +59,9 @@ pub struct Cpu {
     /// The interrupt descriptor table.
     pub idt: Table,
     /// The local descriptor table.
-    pub ldt: SystemSegment,
+    pub ldt: SegmentRegister,
     /// The task register. Nothing here uses the task state segment.
-    pub task: SystemSegment,
+    pub task: SegmentRegister,
     /// CR0.
     pub cr0: u32,
     /// CR2.
@@ -93,6 +74,8 @@ pub struct Cpu {
     pub debug: [u32; 8],
     /// Instructions executed, up to the start of the current block.
     pub instructions: u64,
+    /// Whether that is the number since entry. It is not known if another engine has not counted.
+    pub counts: bool,
     /// The problem of [`Break::Problem`].
     pub problem: Problem,
     /// The request of [`Break::Request`].
@@ -101,39 +84,66 @@ pub struct Cpu {
     pub stack_segment_loaded: bool,
     /// The watchpoints.
     pub watch: Watch,
+    kept: Kept,
 }
 
-/// The processor's state without RAM, for a snapshot.
-#[derive(Clone, Debug)]
-pub struct State {
-    registers: [u32; 16],
-    flags: Flags,
-    control_flags: u32,
-    eip: u32,
-    segments: [Segment; segment::COUNT],
-    stack_mask: u32,
-    tables: (Table, Table, SystemSegment, SystemSegment),
-    control: [u32; 4],
-    debug: [u32; 8],
-    instructions: u64,
-    stack_segment_loaded: bool,
+/// Parts of a processor's state that no instruction of this engine uses. They are kept for other engines.
+#[derive(Debug, Default)]
+struct Kept {
+    fpu: Option<Box<Fpu>>,
+    msrs: Vec<(u32, u64)>,
 }
 
 impl Cpu {
+    /// The processor at the contract's entry.
+    pub fn new(memory: MemoryMap, ram: Ram) -> Self {
+        let state = Processor::at_entry(memory.ram());
+        let mut cpu = Self {
+            registers: [0; 16],
+            flags: Flags::from_eflags(0),
+            control_flags: 0,
+            eip: 0,
+            memory: Memory::new(memory, ram),
+            segments: state.segments.map(Segment::from),
+            readable: [0; 8],
+            readable_from: [u32::MAX; 8],
+            writable: [0; 8],
+            stack_mask: u32::MAX,
+            gdt: state.gdt,
+            idt: state.idt,
+            ldt: state.ldtr,
+            task: state.tr,
+            cr0: 0,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            debug: [0; 8],
+            instructions: 0,
+            counts: true,
+            problem: Problem::Unsupported,
+            request: None,
+            stack_segment_loaded: false,
+            watch: Watch::default(),
+            kept: Kept::default(),
+        };
+        cpu.set_state(&state);
+        cpu
+    }
+
     /// The state, while no instruction is being executed.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> Processor {
         // All fields by name, so that the compiler asks for each new field whether it belongs to the state.
         let Self {
-            registers,
-            flags,
-            control_flags,
-            eip,
+            registers: _,
+            flags: _,
+            control_flags: _,
+            eip: _,
             memory: _,
-            segments,
+            ref segments,
             readable: _,
             readable_from: _,
             writable: _,
-            stack_mask,
+            stack_mask: _,
             gdt,
             idt,
             ldt,
@@ -144,89 +154,96 @@ impl Cpu {
             cr4,
             debug,
             instructions,
+            counts,
             problem: _,
             request: _,
             stack_segment_loaded,
             watch: _,
+            kept: Kept { ref fpu, ref msrs },
         } = *self;
-        let tables = (gdt, idt, ldt, task);
-        let control = [cr0, cr2, cr3, cr4];
-        State {
-            registers,
-            flags,
-            control_flags,
-            eip,
-            segments,
-            stack_mask,
-            tables,
-            control,
+        Processor {
+            registers: self.registers(),
+            segments: segments.map(SegmentRegister::from),
+            ldtr: ldt,
+            tr: task,
+            gdt,
+            idt,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
             debug,
-            instructions,
-            stack_segment_loaded,
+            shadow: if stack_segment_loaded { Shadow::MovSs } else { Shadow::None },
+            pending: None,
+            fpu: fpu.clone(),
+            msrs: msrs.clone(),
+            instructions: counts.then_some(instructions),
         }
     }
 
-    /// Restores the state.
-    pub fn set_state(&mut self, state: &State) {
-        let State {
-            registers,
-            flags,
-            control_flags,
-            eip,
+    /// Sets the state. The caller delivers the pending exception.
+    pub fn set_state(&mut self, state: &Processor) {
+        let Processor {
+            ref registers,
             segments,
-            stack_mask,
-            tables,
-            control,
+            ldtr,
+            tr,
+            gdt,
+            idt,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
             debug,
+            shadow,
+            pending: _,
+            ref fpu,
+            ref msrs,
             instructions,
-            stack_segment_loaded,
         } = *state;
-        (self.registers, self.flags, self.control_flags, self.eip) = (registers, flags, control_flags, eip);
-        (self.segments, self.stack_mask, self.debug) = (segments, stack_mask, debug);
-        (self.gdt, self.idt, self.ldt, self.task) = tables;
-        [self.cr0, self.cr2, self.cr3, self.cr4] = control;
-        (self.instructions, self.stack_segment_loaded) = (instructions, stack_segment_loaded);
+        self.set_registers(registers);
+        self.segments = segments.map(Segment::from);
+        (self.gdt, self.idt, self.ldt, self.task, self.debug) = (gdt, idt, ldtr, tr, debug);
+        (self.cr0, self.cr2, self.cr3, self.cr4) = (cr0, cr2, cr3, cr4);
+        self.stack_segment_loaded = shadow == Shadow::MovSs;
+        self.kept.fpu.clone_from(fpu);
+        self.kept.msrs.clone_from(msrs);
+        (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
         (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
     }
 
-    /// The processor at the contract's entry.
-    pub fn new(memory: MemoryMap) -> Self {
-        let ram_size = memory.ram().bytes();
-        let data = Segment::new(entry::DATA_SELECTOR, Descriptor(entry::DESCRIPTORS[2]));
-        let mut segments = [data; segment::COUNT];
-        segments[usize::from(number::CS)] =
-            Segment::new(entry::CODE_SELECTOR, Descriptor(entry::DESCRIPTORS[1]));
-        let mut debug = [0; 8];
-        (debug[6], debug[7]) = (DR6_RESET, DR7_RESET);
-        let mut cpu = Self {
-            registers: [0; 16],
-            flags: Flags::from_eflags(0),
-            control_flags: flags::RESERVED_1,
-            eip: ENTRY,
-            memory: Memory::new(memory),
-            segments,
-            readable: [0; 8],
-            readable_from: [u32::MAX; 8],
-            writable: [0; 8],
-            stack_mask: u32::MAX,
-            gdt: entry::GDT,
-            idt: entry::IDT,
-            ldt: LDT_RESET,
-            task: SystemSegment::default(),
-            cr0: entry::CR0,
-            cr2: 0,
-            cr3: 0,
-            cr4: 0,
-            debug,
-            instructions: 0,
-            problem: Problem::Unsupported,
-            request: None,
-            stack_segment_loaded: false,
-            watch: Watch::default(),
-        };
-        cpu.set_reg(register::ESP, ram_size);
-        (0..segment::COUNT as u8).for_each(|number| cpu.update_fast_ends(number));
-        cpu
+    /// General registers, EIP and EFLAGS.
+    pub fn registers(&self) -> Registers {
+        Registers {
+            eax: self.reg(register::EAX),
+            ebx: self.reg(register::EBX),
+            ecx: self.reg(register::ECX),
+            edx: self.reg(register::EDX),
+            esi: self.reg(register::ESI),
+            edi: self.reg(register::EDI),
+            ebp: self.reg(register::EBP),
+            esp: self.reg(register::ESP),
+            eip: self.eip,
+            eflags: self.eflags(),
+        }
+    }
+
+    /// Sets general registers, EIP and EFLAGS.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        for (number, value) in [
+            (register::EAX, registers.eax),
+            (register::EBX, registers.ebx),
+            (register::ECX, registers.ecx),
+            (register::EDX, registers.edx),
+            (register::ESI, registers.esi),
+            (register::EDI, registers.edi),
+            (register::EBP, registers.ebp),
+            (register::ESP, registers.esp),
+        ] {
+            self.set_reg(number, value);
+        }
+        self.eip = registers.eip;
+        self.set_eflags(registers.eflags);
     }
 
     /// A general register.

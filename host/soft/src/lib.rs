@@ -49,8 +49,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use flatland_x86::{
-    CodeBytes, DebugStop, Engine, EngineError, EngineSnapshot, Exit, Fault, FaultKind, Interrupt, Location,
-    MemoryMap, Registers, Stops, SystemRegisters, Unsupported,
+    CodeBytes, DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
+    PendingException, Position, Processor, Ram, RamCopy, Registers, Settled, Stops, SystemRegisters,
+    Unsupported, cr0,
 };
 
 use block::{Blocks, Id};
@@ -66,6 +67,9 @@ const NAME: &str = "the soft engine";
 
 /// DR6.BS: TF caused the debug exception (SDM volume 3, section 19.2.3).
 const DR6_SINGLE_STEP: u32 = 1 << 14;
+
+/// DR7: the bits that enable breakpoints.
+const DR7_ENABLE: u32 = 0xff;
 
 /// No limit of instructions. A block that costs more than what is left of the limit is executed one instruction at a
 /// time. So a block that costs [`u64::MAX`] always is.
@@ -89,6 +93,8 @@ pub struct SoftEngine {
     after: Option<AfterInstruction>,
     /// The breakpoint that was reported last.
     reported: Option<u32>,
+    /// An exception to deliver before the next instruction.
+    pending: Option<PendingException>,
 }
 
 /// Whether the run must return. Set by another thread.
@@ -99,14 +105,6 @@ impl Interrupt for Interrupted {
     fn interrupt(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
-}
-
-/// A soft engine's state.
-#[derive(Clone, Debug)]
-struct State {
-    cpu: cpu::State,
-    memory: memory::Contents,
-    map: MemoryMap,
 }
 
 /// What the checks after an instruction need to know about it.
@@ -146,8 +144,15 @@ enum BlockEnd {
 impl SoftEngine {
     /// A machine's processor and zeroed RAM, in the contract's state at entry.
     pub fn new(memory: impl Into<MemoryMap>) -> Self {
+        let memory = memory.into();
+        let ram = Ram::zeroed(memory.ram().bytes() as usize);
+        Self::with_ram(memory, ram)
+    }
+
+    /// The same with this RAM, which must have the size that the map says.
+    pub fn with_ram(memory: impl Into<MemoryMap>, ram: Ram) -> Self {
         Self {
-            cpu: Cpu::new(memory.into()),
+            cpu: Cpu::new(memory.into(), ram),
             blocks: Blocks::default(),
             stops: Stops::default(),
             interrupted: Arc::default(),
@@ -157,6 +162,7 @@ impl SoftEngine {
             location: Location::At(flatland_contract::memory::ENTRY),
             after: None,
             reported: None,
+            pending: None,
         }
     }
 
@@ -171,7 +177,7 @@ impl SoftEngine {
         if self.cpu.memory.code_changed() {
             self.blocks.remove_changed(&mut self.cpu);
         }
-        if let Some(stopped) = self.finish_last() {
+        if let Some(stopped) = self.finish_last().or_else(|| self.deliver_pending()) {
             return stopped;
         }
         // A reported breakpoint is skipped only if the run begins there.
@@ -190,16 +196,48 @@ impl SoftEngine {
 
     /// Completes the instruction of the last exit.
     fn finish_last(&mut self) -> Option<Stopped> {
-        if let Some(input) = self.input.take() {
-            let complete = instructions::complete_input(&mut self.cpu, &input, &self.input_data);
-            self.cpu.instructions += u64::from(complete);
-            if self.cpu.memory.code_changed() {
-                self.blocks.remove_changed(&mut self.cpu);
-            }
-            self.after = self.one_by_one(input.eip, complete);
-        }
+        self.complete_input();
         let after = self.after.take()?;
         self.after_instruction(after)
+    }
+
+    fn complete_input(&mut self) {
+        let Some(input) = self.input.take() else { return };
+        let complete = instructions::complete_input(&mut self.cpu, &input, &self.input_data);
+        self.cpu.instructions += u64::from(complete);
+        if self.cpu.memory.code_changed() {
+            self.blocks.remove_changed(&mut self.cpu);
+        }
+        self.after = self.one_by_one(input.eip, complete);
+    }
+
+    /// Delivers the exception that was pending in the state that was set.
+    fn deliver_pending(&mut self) -> Option<Stopped> {
+        let PendingException { vector, error_code } = self.pending.take()?;
+        let event = Event { vector, error_code, kind: EventKind::Trap };
+        match self.on_event(event, self.cpu.eip, self.cpu.eip) {
+            BlockEnd::Stopped(stopped) => Some(stopped),
+            _ => None,
+        }
+    }
+
+    /// Gives up the last exit: its instruction is the next one.
+    fn forget_exit(&mut self) {
+        (self.input, self.after, self.pending) = (None, None, None);
+        self.location = Location::At(self.cpu.eip);
+    }
+
+    /// Why this engine cannot run on from a state, if it cannot.
+    fn lacks(state: &Processor) -> Option<&'static str> {
+        [
+            (state.cr0 & cr0::PE == 0, "real mode"),
+            (state.cr0 & cr0::PG != 0, "paging"),
+            (state.registers.eflags & flags::VM != 0, "virtual-8086 mode"),
+            (state.privilege_level() != 0, "privilege levels other than 0"),
+            (state.debug[7] & DR7_ENABLE != 0, "breakpoints in debug registers"),
+        ]
+        .into_iter()
+        .find_map(|(needs, what)| needs.then_some(what))
     }
 
     /// The checks after the instruction that was just completed, if any are needed.
@@ -507,41 +545,12 @@ impl Engine for SoftEngine {
     }
 
     fn registers(&mut self) -> Result<Registers, EngineError> {
-        let cpu = &self.cpu;
-        Ok(Registers {
-            eax: cpu.reg(register::EAX),
-            ebx: cpu.reg(register::EBX),
-            ecx: cpu.reg(register::ECX),
-            edx: cpu.reg(register::EDX),
-            esi: cpu.reg(register::ESI),
-            edi: cpu.reg(register::EDI),
-            ebp: cpu.reg(register::EBP),
-            esp: cpu.reg(register::ESP),
-            eip: cpu.eip,
-            eflags: cpu.eflags(),
-        })
+        Ok(self.cpu.registers())
     }
 
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
-        let registers = registers.as_held();
-        let cpu = &mut self.cpu;
-        for (number, value) in [
-            (register::EAX, registers.eax),
-            (register::EBX, registers.ebx),
-            (register::ECX, registers.ecx),
-            (register::EDX, registers.edx),
-            (register::ESI, registers.esi),
-            (register::EDI, registers.edi),
-            (register::EBP, registers.ebp),
-            (register::ESP, registers.esp),
-        ] {
-            cpu.set_reg(number, value);
-        }
-        cpu.eip = registers.eip;
-        cpu.set_eflags(registers.eflags);
-        self.input = None;
-        self.after = None;
-        self.location = Location::At(registers.eip);
+        self.cpu.set_registers(&registers.as_held());
+        self.forget_exit();
         Ok(())
     }
 
@@ -559,6 +568,13 @@ impl Engine for SoftEngine {
     }
 
     fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
+        if stops.instructions.is_some() && !self.cpu.counts {
+            return Err(Unsupported {
+                engine: NAME,
+                what: "count the instructions of a run that has been on KVM",
+                advice: "run it with the soft engine from its beginning",
+            });
+        }
         self.cpu.set_watch(Watch::new(&stops.watchpoints));
         self.blocks.set_breakpoints(&mut self.cpu, &stops.breakpoints);
         self.stops = stops.clone();
@@ -566,31 +582,66 @@ impl Engine for SoftEngine {
     }
 
     fn instructions(&self) -> Option<u64> {
-        Some(self.cpu.instructions)
+        self.cpu.counts.then_some(self.cpu.instructions)
     }
 
     fn location(&mut self) -> Result<Location, EngineError> {
         Ok(self.location)
     }
 
-    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError> {
-        if self.input.is_some() {
-            let registers = self.registers()?;
-            self.set_registers(&registers)?;
+    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError> {
+        let mut settled = Settled::default();
+        match (&self.input, input_is_filled) {
+            (Some(_), true) => self.complete_input(),
+            (Some(_), false) => self.forget_exit(),
+            (None, _) => {}
         }
-        let memory = self.cpu.memory.snapshot();
-        let state = State { cpu: self.cpu.state(), memory, map: self.cpu.memory.map().clone() };
-        Ok(EngineSnapshot::new(state))
+        if let Some(AfterInstruction { eip, trap, complete }) = self.after.take() {
+            if trap && !self.cpu.stack_segment_loaded {
+                self.cpu.debug[6] |= DR6_SINGLE_STEP;
+                self.pending = Some(PendingException { vector: 1, error_code: None });
+            }
+            if complete {
+                self.location = Location::At(eip);
+                settled.stop = match self.cpu.watch.take_hit() {
+                    Some((address, access)) => Some(DebugStop::Watchpoint { address, access }),
+                    None => self.stops.step.then_some(DebugStop::Step),
+                };
+            }
+        }
+        Ok(settled)
     }
 
-    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError> {
-        let own = snapshot.state::<State>().filter(|state| state.map == *self.cpu.memory.map());
-        let state = own.ok_or(EngineError::ForeignSnapshot)?;
-        self.cpu.memory.restore(&state.memory);
-        self.cpu.set_state(&state.cpu);
-        (self.input, self.after, self.reported) = (None, None, None);
-        self.location = Location::At(self.cpu.eip);
+    fn processor(&mut self) -> Result<(Processor, Position), EngineError> {
+        let state = Processor { pending: self.pending, ..self.cpu.state() };
+        let was_reported = self.reported == Some(self.cpu.eip);
+        Ok((state, Position { location: self.location, was_reported }))
+    }
+
+    fn set_processor(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError> {
+        if let Some(what) = Self::lacks(processor) {
+            return Err(EngineError::CannotCarryOn { engine: NAME, what });
+        }
+        self.cpu.set_state(processor);
+        self.forget_exit();
+        self.pending = processor.pending;
+        self.location = position.location;
+        self.reported = position.was_reported.then_some(self.cpu.eip);
         Ok(())
+    }
+
+    fn save_ram(&mut self) -> Result<RamCopy, EngineError> {
+        Ok(self.cpu.memory.save())
+    }
+
+    fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError> {
+        self.cpu.memory.restore(copy);
+        Ok(())
+    }
+
+    fn ram_was_written(&mut self) {
+        self.blocks.clear(&mut self.cpu);
+        self.cpu.memory.was_written();
     }
 
     fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {

@@ -4,16 +4,13 @@
 //! ([`segment`](super::segment)).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
-use flatland_x86::Access;
-use flatland_x86::MemoryMap;
+use flatland_x86::{Access, MemoryMap, Ram, RamCopy};
 
 /// A line of RAM is 2^6 bytes. A store checks the marks of its lines.
 const LINE_SHIFT: u32 = 6;
@@ -28,33 +25,28 @@ const UNTOUCHED: u8 = 1 << 2;
 /// RAM from address 0.
 #[derive(Debug)]
 pub struct Memory {
-    ram: Vec<u8>,
+    ram: Ram,
     map: MemoryMap,
     /// The marks of each line, and of one more line for stores across the end.
     lines: Box<[u8]>,
     /// The stores to lines with code since [`Self::take_changes`]: first byte and number of bytes.
     changes: Vec<(u32, u32)>,
     /// The snapshot that was taken or restored last, if there is one.
-    base: Option<Contents>,
+    base: Option<RamCopy>,
     /// The lines that have been written since.
     touched: Vec<u32>,
 }
 
-/// The contents of RAM. Pages of zeros are left out.
-#[derive(Clone, Debug)]
-pub struct Contents(Arc<BTreeMap<u32, Box<[u8]>>>);
-
 impl Memory {
-    /// Zeroed RAM of whole pages. The operating system allocates a page when it is first touched.
-    pub fn new(map: MemoryMap) -> Self {
+    /// RAM with this map.
+    pub fn new(map: MemoryMap, ram: Ram) -> Self {
         let size = map.ram().bytes();
-        debug_assert!(size.is_multiple_of(PAGE_SIZE));
+        assert_eq!(ram.len(), size as usize, "the map is of this RAM");
         let guard = map.guard();
         let mut lines = vec![0; (size >> LINE_SHIFT) as usize + 1].into_boxed_slice();
         for range in map.read_only().iter().chain([&guard]) {
             lines[(range.start >> LINE_SHIFT) as usize..(range.end >> LINE_SHIFT) as usize].fill(NO_STORES);
         }
-        let ram = zeroed(size as usize);
         Self { ram, map, lines, changes: Vec::new(), base: None, touched: Vec::new() }
     }
 
@@ -177,39 +169,42 @@ impl Memory {
         }
     }
 
-    /// The contents of RAM. From now on, written lines are recorded.
-    pub fn snapshot(&mut self) -> Contents {
-        const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
-        let pages = self.ram.chunks_exact(ZEROS.len()).zip(0..).filter(|(page, _)| *page != ZEROS);
-        let contents = Contents(Arc::new(pages.map(|(page, number)| (number, page.into())).collect()));
-        self.compare_with(&contents);
-        contents
+    /// A copy of RAM. From now on, written lines are recorded.
+    pub fn save(&mut self) -> RamCopy {
+        let copy = RamCopy::of(&self.ram);
+        self.compare_with(&copy);
+        copy
     }
 
-    /// Restores RAM. If this snapshot was the last to be taken or restored, only written lines are copied.
-    pub fn restore(&mut self, contents: &Contents) {
+    /// Restores RAM. If this copy was the last to be made or restored, only written lines are copied.
+    pub fn restore(&mut self, copy: &RamCopy) {
         match &self.base {
-            Some(base) if Arc::ptr_eq(&base.0, &contents.0) => {
+            Some(base) if base.is(copy) => {
                 for line in core::mem::take(&mut self.touched) {
-                    self.restore_line(line, contents);
+                    self.restore_line(line, copy);
                 }
             }
             _ => {
                 for line in 0..self.size() >> LINE_SHIFT {
-                    self.restore_line(line, contents);
+                    self.restore_line(line, copy);
                 }
-                self.compare_with(contents);
+                self.compare_with(copy);
             }
         }
     }
 
-    fn restore_line(&mut self, line: u32, Contents(pages): &Contents) {
+    /// Somebody else has written to RAM. The caller removes all decoded code.
+    pub fn was_written(&mut self) {
+        self.base = None;
+        self.touched.clear();
+        self.lines.iter_mut().for_each(|marks| *marks &= !UNTOUCHED);
+    }
+
+    fn restore_line(&mut self, line: u32, copy: &RamCopy) {
         const SIZE: usize = 1 << LINE_SHIFT;
         let start = line << LINE_SHIFT;
         let now = &mut self.ram[start as usize..][..SIZE];
-        let before = pages
-            .get(&(start / PAGE_SIZE))
-            .map_or(&[0; SIZE][..], |page| &page[(start % PAGE_SIZE) as usize..][..SIZE]);
+        let before = &copy.page(start / PAGE_SIZE)[(start % PAGE_SIZE) as usize..][..SIZE];
         if now != before {
             now.copy_from_slice(before);
             if self.lines[line as usize] & HAS_CODE != 0 {
@@ -219,8 +214,8 @@ impl Memory {
         self.lines[line as usize] |= UNTOUCHED;
     }
 
-    fn compare_with(&mut self, contents: &Contents) {
-        self.base = Some(contents.clone());
+    fn compare_with(&mut self, copy: &RamCopy) {
+        self.base = Some(copy.clone());
         self.touched.clear();
         self.lines.iter_mut().for_each(|marks| *marks |= UNTOUCHED);
     }
@@ -244,18 +239,6 @@ impl Memory {
     }
 }
 
-/// Allocates zeroed bytes without touching them.
-///
-/// An allocator may take memory that was used before and clear it. For a machine's RAM that takes 100 times as long
-/// as everything else. glibc does so up to 32 MiB; larger blocks come from the system, which clears pages when they
-/// are touched (mallopt(3), M_MMAP_THRESHOLD). So on Linux more than that is allocated.
-fn zeroed(size: usize) -> Vec<u8> {
-    const FRESH_FROM: usize = if cfg!(target_os = "linux") { (32 << 20) + PAGE_SIZE as usize } else { 0 };
-    let mut bytes = vec![0; size.max(FRESH_FROM)];
-    bytes.truncate(size);
-    bytes
-}
-
 /// The numbers of the lines that a range of at least one byte touches.
 pub fn lines(address: u32, len: u32) -> core::ops::RangeInclusive<u32> {
     address >> LINE_SHIFT..=address.saturating_add(len - 1) >> LINE_SHIFT
@@ -268,7 +251,7 @@ mod tests {
 
     /// RAM that is one block.
     fn flat(size: u32) -> Memory {
-        Memory::new(MemorySize::from_bytes(size.into()).unwrap().into())
+        Memory::new(MemorySize::from_bytes(size.into()).unwrap().into(), Ram::zeroed(size as usize))
     }
 
     #[test]
@@ -276,7 +259,7 @@ mod tests {
         let map = MemoryMap::from(MemorySize::from_bytes(0x8000).unwrap());
         let program = Segment { start: 0x1000, end: 0x1fff, writable: false };
         // 0x6000 to 0x6fff is the guard.
-        let mut memory = Memory::new(map.protecting(&[program]).unwrap());
+        let mut memory = Memory::new(map.protecting(&[program]).unwrap(), Ram::zeroed(0x8000));
         memory.set_line_has_code(0x1000 >> LINE_SHIFT, true);
         memory.set_line_has_code(0x1000 >> LINE_SHIFT, false);
         for (address, can_be_read, can_be_written) in [

@@ -1,19 +1,9 @@
 //! Segments: descriptors, and the parts of them that the processor caches (SDM volume 3, section 3.4 and chapter 6).
 
-use flatland_x86::Access;
+use flatland_x86::{Access, SegmentRegister};
 
-/// The segment registers' numbers in instructions (SDM volume 2, table B-8).
-pub mod number {
-    pub const ES: u8 = 0;
-    pub const CS: u8 = 1;
-    pub const SS: u8 = 2;
-    pub const DS: u8 = 3;
-    pub const FS: u8 = 4;
-    pub const GS: u8 = 5;
-}
-
-/// How many segment registers there are.
-pub const COUNT: usize = 6;
+pub use flatland_x86::segment as number;
+pub use flatland_x86::segment::COUNT;
 
 /// The part of a selector that chooses the table: 1 is the LDT.
 pub const TABLE_INDICATOR: u16 = 1 << 2;
@@ -80,14 +70,12 @@ impl Descriptor {
 
     /// The segment's base address.
     pub fn base(self) -> u32 {
-        (self.0 >> 16) as u32 & 0x00ff_ffff | (self.0 >> 32) as u32 & 0xff00_0000
+        SegmentRegister::of(0, self.0).base
     }
 
     /// The segment's limit in bytes.
     pub fn limit(self) -> u32 {
-        let limit = self.0 as u32 & 0xffff | (self.0 >> 32) as u32 & 0x000f_0000;
-        let in_pages = self.0 & (1 << 55) != 0;
-        if in_pages { limit << 12 | 0xfff } else { limit }
+        SegmentRegister::of(0, self.0).limit
     }
 
     /// The D/B flag: 32-bit code, or a 32-bit stack.
@@ -174,6 +162,22 @@ impl Segment {
         } else {
             u64::from(last - offset) + 1
         }
+    }
+}
+
+impl From<Segment> for SegmentRegister {
+    fn from(segment: Segment) -> Self {
+        let Segment { selector, base, limit, descriptor } = segment;
+        let rights = descriptor.map_or(0, |descriptor| Self::of(0, descriptor.0).rights);
+        Self { selector, base, limit, rights }
+    }
+}
+
+impl From<SegmentRegister> for Segment {
+    fn from(register: SegmentRegister) -> Self {
+        let SegmentRegister { selector, base, limit, rights } = register;
+        let descriptor = (rights != 0).then(|| Descriptor(register.descriptor()));
+        Self { selector, base, limit, descriptor }
     }
 }
 

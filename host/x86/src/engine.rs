@@ -2,11 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::any::Any;
+use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
 
-use crate::{DebugStop, Fault, Location, MemoryMap, Registers, Stops, SystemRegisters, Unsupported};
+use crate::{
+    DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops, SystemRegisters, Unsupported,
+};
 
 /// Runs the processor of one machine.
 ///
@@ -69,7 +71,7 @@ pub trait Engine: fmt::Debug {
     fn set_fast_transfers(&mut self, _on: bool) {}
 
     /// The exact number of instructions executed since entry, if the engine counts them. A repeated string
-    /// instruction counts once, when it is complete; one that faults does not count. [`Self::restore`] restores the
+    /// instruction counts once, when it is complete; one that faults does not count. [`Self::set_processor`] sets the
     /// count.
     fn instructions(&self) -> Option<u64>;
 
@@ -83,13 +85,27 @@ pub trait Engine: fmt::Debug {
     /// and after an interrupt it is the next instruction.
     fn location(&mut self) -> Result<Location, EngineError>;
 
-    /// The current state, for [`Self::restore`]. An unfilled [`Exit::In`] is given up: its instruction is the next
+    /// Finishes the last exit, so that the processor is between two instructions and its state can be taken. If the
+    /// data of an [`Exit::In`] was filled, its instruction is completed; otherwise it is given up, and is the next
     /// one.
-    fn snapshot(&mut self) -> Result<EngineSnapshot, EngineError>;
+    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError>;
 
-    /// Restores RAM, registers and all else that a guest can see, except the time. If this snapshot was the last one
-    /// to be taken or restored, only memory that was written since is restored.
-    fn restore(&mut self, snapshot: &EngineSnapshot) -> Result<(), EngineError>;
+    /// The state of the processor and its position, after [`Self::settle`].
+    fn processor(&mut self) -> Result<(Processor, Position), EngineError>;
+
+    /// Sets the state of the processor. What has not been reported is dropped. [`EngineError::CannotCarryOn`] if this
+    /// engine cannot run on from the state; nothing has changed then.
+    fn set_processor(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError>;
+
+    /// A copy of RAM. Later [`Self::restore_ram`] with this copy restores only memory that was written since.
+    fn save_ram(&mut self) -> Result<RamCopy, EngineError>;
+
+    /// Restores RAM. If the copy was the last one to be made or restored, only memory that was written since is
+    /// restored.
+    fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError>;
+
+    /// Another engine, which shares this one's RAM, has written to it.
+    fn ram_was_written(&mut self);
 
     /// Copies RAM from `address` on into `bytes`, and returns how many bytes of it lie in RAM.
     /// Here the guard below the stack counts as RAM.
@@ -118,9 +134,14 @@ pub enum EngineError {
         /// The error.
         cause: Box<dyn Error + Send + Sync>,
     },
-    /// The snapshot is of another engine or another memory map.
-    ForeignSnapshot,
-    /// A snapshot could not be restored completely.
+    /// The engine cannot run on from this state of a processor.
+    CannotCarryOn {
+        /// The engine's name in a sentence.
+        engine: &'static str,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// The state of a processor could not be set completely.
     RegisterRefused {
         /// The model-specific register.
         index: u32,
@@ -143,9 +164,9 @@ impl fmt::Display for EngineError {
                 f,
                 "{call} failed ({cause}): this is not the guest's doing; try again, and report it if it stays"
             ),
-            Self::ForeignSnapshot => f.write_str(
-                "the snapshot is of a machine with another engine or another memory: take one in a machine like this",
-            ),
+            Self::CannotCarryOn { engine, what } => {
+                write!(f, "{engine} cannot go on from here, because it has no {what}: go on with KVM")
+            }
             Self::RegisterRefused { index } => write!(
                 f,
                 "KVM does not take model-specific register {index:#x} of the snapshot: make a new machine, and a new \
@@ -168,27 +189,44 @@ impl Error for EngineError {
     }
 }
 
-/// The state of an engine. It may be restored in any machine with the same engine and the same [`MemoryMap`], any
-/// number of times. Its contents are private to the engine.
-#[derive(Clone)]
-pub struct EngineSnapshot(Arc<dyn Any + Send + Sync>);
-
-impl EngineSnapshot {
-    /// A snapshot with this state.
-    pub fn new(state: impl Any + Send + Sync) -> Self {
-        Self(Arc::new(state))
-    }
-
-    /// The state, if it is of this type.
-    pub fn state<T: Any>(&self) -> Option<&T> {
-        self.0.downcast_ref()
-    }
+/// What happened before [`Engine::settle`] that has not been reported.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Output that the guest has sent, in order.
+    pub sent: Vec<Sent>,
+    /// How the processor stopped after it, if it has.
+    pub end: Option<End>,
+    /// The stop after the last instruction, if it was asked for.
+    pub stop: Option<DebugStop>,
 }
 
-impl fmt::Debug for EngineSnapshot {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("EngineSnapshot").finish_non_exhaustive()
-    }
+/// Where a run stands, as far as the processor's state does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// What [`Engine::location`] returns.
+    pub location: Location,
+    /// The last exit was an [`Exit::Debug`] here, so that a breakpoint here does not stop the run again.
+    pub was_reported: bool,
+}
+
+/// Transfers to a port: see [`Exit::Out`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The port's number.
+    pub port: u16,
+    /// Bytes per transfer: 1, 2 or 4.
+    pub width: u8,
+    /// The data.
+    pub data: Vec<u8>,
+}
+
+/// How a processor stopped: see [`Exit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By `hlt`.
+    Halt,
+    /// It cannot continue.
+    Fault(Fault),
 }
 
 /// Why an engine returned. The caller must handle all of them, so the enum is exhaustive on purpose.

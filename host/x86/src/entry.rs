@@ -4,7 +4,7 @@
 
 use flatland_contract::memory::{ENTRY, MAX_RAM_SIZE};
 
-use crate::{MemorySize, Registers, cr0, eflags};
+use crate::{MemorySize, Registers, SegmentRegister, cr0, eflags};
 
 /// The address of the descriptor tables: above any RAM, below the pages that KVM needs, and out of reach of a small
 /// negative offset from a null pointer.
@@ -37,8 +37,21 @@ pub const GDT: Table = Table { base: TABLES, limit: size_of::<[u64; 3]>() as u16
 /// The IDT, with a gate for each of the processor's own vectors.
 pub const IDT: Table = Table { base: TABLES + 0x100, limit: VECTORS as u16 * 8 - 1 };
 
+/// LDTR and TR at entry. The contract does not define them; they are as after a reset: the first 64 KiB as an LDT
+/// and as the busy TSS of a 32-bit task (SDM volume 3, table 11-1).
+pub const LDTR: SegmentRegister =
+    SegmentRegister { selector: 0, base: 0, limit: 0xffff, rights: SegmentRegister::PRESENT | 0x2 };
+/// See [`LDTR`].
+pub const TR: SegmentRegister =
+    SegmentRegister { selector: 0, base: 0, limit: 0xffff, rights: SegmentRegister::PRESENT | 0xb };
+
 /// CR0 at entry.
 pub const CR0: u32 = cr0::PE | cr0::ET;
+
+/// DR6 as a reset leaves it (SDM volume 3, section 19.2.3, and table 11-1).
+pub const DR6: u32 = 0xffff_0ff0;
+/// DR7 as a reset leaves it.
+pub const DR7: u32 = 0x400;
 
 /// The registers at entry, on a machine with this much RAM.
 pub fn registers(ram: MemorySize) -> Registers {

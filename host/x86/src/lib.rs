@@ -1,5 +1,5 @@
-//! Types that the engines and the machine share: registers and flags, the state at entry, faults, memory maps, stops,
-//! and the trait [`Engine`].
+//! Types that the engines and the machine share: the state of a processor and its RAM, the state at entry, faults,
+//! memory maps, stops, and the trait [`Engine`].
 //!
 //! This crate has no ports and no streams, and needs no operating system.
 
@@ -13,12 +13,17 @@ mod fault;
 pub mod instruction;
 mod memory_map;
 mod memory_size;
+mod processor;
+mod ram;
 mod registers;
+pub mod segment;
 mod stops;
 
-pub use engine::{Engine, EngineError, EngineSnapshot, Exit, Interrupt};
+pub use engine::{End, Engine, EngineError, Exit, Interrupt, Position, Sent, Settled};
 pub use fault::{Access, CodeBytes, Fault, FaultKind, Location};
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
 pub use memory_size::{MemorySize, MemorySizeError};
+pub use processor::{Fpu, PendingException, Processor, SegmentRegister, Shadow};
+pub use ram::{Page, Ram, RamCopy, RamCopyName};
 pub use registers::{Registers, SystemRegisters, cr0, eflags};
 pub use stops::{DebugStop, Stops, Unsupported, WatchKind, Watchpoint};

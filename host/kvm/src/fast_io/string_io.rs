@@ -268,6 +268,8 @@ pub fn advance(regs: &mut kvm_regs, direction: Direction, len: u32) {
 mod tests {
     use Direction::{In, Out};
 
+    use flatland_x86::{MemorySize, Processor};
+
     use super::*;
 
     const REGS: kvm_regs = kvm_regs {
@@ -330,8 +332,8 @@ mod tests {
 
     #[test]
     fn only_flat_segments_without_paging_are_flat() {
-        let mut flat = kvm_sregs::default();
-        crate::entry_state::set_segments(&mut flat);
+        let entry = Processor::at_entry(MemorySize::default());
+        let flat = crate::state::kvm_sregs_of(&entry, &kvm_sregs::default());
         assert!(is_flat(&flat));
         let changes: [fn(&mut kvm_sregs); 7] = [
             |sregs| sregs.es.base = 0x10,

@@ -1,9 +1,9 @@
 //! System instructions (SDM volume 1, section 5.20), at privilege level 0.
 
-use flatland_x86::cr0;
+use flatland_x86::{SegmentRegister, cr0};
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
-use super::super::cpu::{Cpu, SystemSegment, Table};
+use super::super::cpu::{Cpu, Table};
 use super::super::event::{Break, Event, EventKind, Problem, Step};
 use super::super::int::{Int, Size, by_word_size};
 use super::super::operand::{Kind, by_source, kind};
@@ -186,10 +186,10 @@ fn lldt<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     const LDT: u8 = 0x2;
     let selector = S::read(cpu, op)?;
     cpu.ldt = if is_null(selector) {
-        SystemSegment { selector, ..Default::default() }
+        SegmentRegister { selector, base: 0, limit: 0, rights: 0 }
     } else {
         let (descriptor, _) = system_descriptor(cpu, selector, &[LDT])?;
-        SystemSegment { selector, base: descriptor.base(), limit: descriptor.limit() }
+        SegmentRegister::of(selector, descriptor.0)
     };
     Ok(())
 }
@@ -203,7 +203,7 @@ fn ltr<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     }
     let (descriptor, address) = system_descriptor(cpu, selector, &AVAILABLE_TSS)?;
     cpu.write_access_byte(Descriptor(descriptor.0 | BUSY), address)?;
-    cpu.task = SystemSegment { selector, base: descriptor.base(), limit: descriptor.limit() };
+    cpu.task = SegmentRegister::of(selector, descriptor.0 | BUSY);
     cpu.stored()
 }
 

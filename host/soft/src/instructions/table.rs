@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::super::cpu::{Cpu, register};
 use super::super::decode::decode;
 use super::super::event::{Break, Event, Problem};
-use flatland_x86::MemorySize;
+use flatland_x86::{MemorySize, Ram};
 
 /// One instruction.
 pub struct Row {
@@ -38,7 +38,7 @@ pub fn check(rows: &[Row]) {
 
 /// Executes an instruction, and returns the exception it raises.
 pub fn execute(code: &[u8], (registers, eflags): ([u32; 4], u32)) -> (Cpu, Option<Event>) {
-    let mut cpu = Cpu::new(MemorySize::from_bytes(0x1000).expect("it is a page").into());
+    let mut cpu = Cpu::new(MemorySize::from_bytes(0x1000).expect("it is a page").into(), Ram::zeroed(0x1000));
     cpu.memory.write_bytes(CODE, code);
     for (number, value) in REGISTERS.into_iter().zip(registers) {
         cpu.set_reg(number, value);
