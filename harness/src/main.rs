@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flatland::report::Paint;
 use flatland::x86::Stops;
-use flatland::{EngineChoice, MemoryMap, MemorySize};
+use flatland::{EngineChoice, EngineKind, MemoryMap, MemorySize};
 use flatland_contract::status;
 use libtest_mimic::{Arguments, Failed, Trial};
 use suite::{Report, Suite, Test, TestMachine};
@@ -35,13 +36,11 @@ fn main() -> ExitCode {
     for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
         *name = name.replace('-', "_");
     }
-    let engine = match usable(engine) {
-        Ok(engine) => engine,
-        Err(message) => {
-            say(&message);
-            return status::HOST.into();
-        }
-    };
+    // Said once, and not for each test.
+    if let Err(error) = engine.open_for_many_runs(MemorySize::default(), &Stops::default()) {
+        say(&error.to_string());
+        return status::HOST.into();
+    }
     let mut trials = Vec::new();
     for elf in &elves {
         match Suite::open(elf, &ram) {
@@ -64,7 +63,11 @@ fn main() -> ExitCode {
             return status::USAGE.into();
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(where_they_ran) = where_they_ran() {
+        say(&where_they_ran);
+    }
+    conclusion.exit_code()
 }
 
 /// The command line.
@@ -112,18 +115,17 @@ fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Res
     text.parse().map_err(|error| format!("{option} `{text}` is {error}"))
 }
 
-/// Chooses the engine for all tests. The check runs once, so a fallback is reported once and not for each test.
-fn usable(engine: EngineChoice) -> Result<EngineChoice, String> {
-    let (_, fell_back) =
-        engine.open(MemorySize::default(), &Stops::default()).map_err(|error| error.to_string())?;
-    Ok(match (engine, fell_back) {
-        (EngineChoice::Auto, Some(why)) => {
-            say(&format!("running on the soft engine, because {why}"));
-            EngineChoice::Soft
-        }
-        (EngineChoice::Auto, None) => EngineChoice::Kvm,
-        (engine, _) => engine,
-    })
+/// How many tests have ended on each engine: soft and KVM.
+static ENDED_ON: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Which engines the tests have run on, if that was not chosen.
+fn where_they_ran() -> Option<String> {
+    let [soft, kvm] = ENDED_ON.each_ref().map(|count| count.load(Ordering::Relaxed));
+    match (soft, kvm) {
+        (0, 0) => None,
+        (_, 0) => Some("the tests ran on soft".into()),
+        (_, _) => Some(format!("the tests began on soft; {kvm} of {} went on to kvm", soft + kvm)),
+    }
 }
 
 fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
@@ -145,8 +147,8 @@ fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Fail
     match MACHINE.take() {
         Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
         _ => {
-            let (processor, _) = engine.open(suite.memory_map().clone(), &Stops::default())?;
-            Ok(suite.machine(processor)?)
+            let engines = engine.open_for_many_runs(suite.memory_map().clone(), &Stops::default())?;
+            Ok(suite.machine(engines)?)
         }
     }
 }
@@ -156,6 +158,10 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
     let mut machine = machine(suite, engine)?;
     let Report { failure, details, output, diagnostics } =
         suite.run(test, &mut machine, Paint::for_standard_error())?;
+    if engine == EngineChoice::Auto {
+        let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
+        ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);
+    }
     MACHINE.set(Some((suite.clone(), machine)));
     if no_capture {
         // A write error cannot be reported anywhere.

@@ -9,9 +9,10 @@ use flatland_contract::status;
 use flatland_contract::test::{Order, Record, Text, flag};
 
 use flatland::report::{self, Backtraces, Paint};
-use flatland::x86::{Engine, EngineError, MemoryMap, MemoryMapError};
+use flatland::x86::{EngineError, MemoryMap, MemoryMapError};
 use flatland::{
-    Image, Machine, Outcome, Program, ProgramError, RunError, Snapshot, Stop, StreamError, Streams, devices,
+    Engines, Image, Machine, Outcome, Program, ProgramError, RestoreError, RunError, Snapshot, Stop,
+    StreamError, Streams, devices,
 };
 
 /// A guest program with tests.
@@ -28,6 +29,13 @@ pub struct Suite {
 pub struct TestMachine {
     machine: Machine,
     start: Snapshot,
+}
+
+impl TestMachine {
+    /// The name of the engine that the last test ended on.
+    pub fn engine(&mut self) -> &'static str {
+        self.machine.engine().name()
+    }
 }
 
 /// A test of a guest program.
@@ -86,6 +94,20 @@ pub enum SuiteError {
     Records(PathBuf),
 }
 
+/// Why a test cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum TestError {
+    /// The machine cannot be put back to its initial state.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The host failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// There are no random numbers.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
 impl Suite {
     /// Opens the tests in an ELF file, for machines with this RAM. A program without tests is an empty suite.
     pub fn open(elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
@@ -106,9 +128,9 @@ impl Suite {
         &self.tests
     }
 
-    /// Makes a machine for the suite's tests, of a fresh processor with [`Self::memory_map`].
-    pub fn machine(&self, processor: Box<dyn Engine + Send>) -> Result<TestMachine, EngineError> {
-        let mut machine = Machine::new(processor, self.program.image(), Streams::none())
+    /// Makes a machine for the suite's tests, of fresh engines with [`Self::memory_map`].
+    pub fn machine(&self, engines: impl Into<Engines>) -> Result<TestMachine, EngineError> {
+        let mut machine = Machine::new(engines, self.program.image(), Streams::none())
             .expect("the image fits the RAM that it was opened for");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
@@ -116,7 +138,7 @@ impl Suite {
 
     /// Restores a machine of this suite to its initial state, and runs a test in it. After an error the machine must
     /// not be used again.
-    pub fn run(&self, test: &Test, machine: &mut TestMachine, paint: Paint) -> Result<Report, RunError> {
+    pub fn run(&self, test: &Test, machine: &mut TestMachine, paint: Paint) -> Result<Report, TestError> {
         let TestMachine { machine, start } = machine;
         machine.restore(start, Streams::none())?;
         let mut token = [0; 4];

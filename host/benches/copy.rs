@@ -52,7 +52,7 @@ fn seconds(engine: EngineChoice, program: &str, order: &[u8], len: usize) -> Res
     let code =
         fs::read(path).map_err(|_| format!("build it with `cargo xtask build --release {program}`"))?;
     let bytes: Vec<u8> = (0..len).map(|index| (index ^ (index >> 8)) as u8).collect();
-    let engine = engine.open(MemorySize::default(), &Stops::default())?.0;
+    let engine = engine.open(MemorySize::default(), &Stops::default())?;
     let streams = Streams { input: Input::from_bytes([order, &bytes].concat()), ..Streams::none() };
     let mut machine = Machine::new(engine, &Image::from_bytes(code)?, streams)?;
     let start = Instant::now();

@@ -169,7 +169,7 @@ impl Ports for NoPorts {
 }
 
 fn machine(engine: EngineChoice, code: Vec<u8>, input: Vec<u8>) -> Result<Machine> {
-    let engine = engine.open(MemorySize::default(), &Stops::default())?.0;
+    let engine = engine.open(MemorySize::default(), &Stops::default())?;
     let streams = Streams { input: Input::from_bytes(input), ..Streams::none() };
     Ok(Machine::new(engine, &Image::from_bytes(code)?, streams)?)
 }

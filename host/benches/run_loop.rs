@@ -52,7 +52,8 @@ fn main() -> Result<()> {
 
 /// The shortest loop that answers the guest.
 fn bare(engine: EngineChoice, input: &[u8]) -> Result<(Duration, Vec<u8>)> {
-    let (mut engine, _) = engine.open(MemoryMap::from(MemorySize::default()), &Stops::default())?;
+    let mut engines = engine.open(MemoryMap::from(MemorySize::default()), &Stops::default())?;
+    let engine = engines.engine();
     engine.write_ram(0, &GUEST);
     let start = Instant::now();
     let mut input = input.iter();

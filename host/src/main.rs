@@ -177,7 +177,9 @@ fn stats(machine: &mut Machine) -> String {
         Some(count) => format!("{count} instructions"),
         None => "instructions not counted".into(),
     };
-    format!("stats: {name}, {instructions}, {}", machine.stats())
+    let stats = machine.stats();
+    let engines = stats.engines_in_words().unwrap_or_else(|| name.into());
+    format!("stats: {engines}, {instructions}, {stats}")
 }
 
 /// The machine, with all files open. An error is one sentence.

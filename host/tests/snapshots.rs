@@ -7,8 +7,10 @@ use std::io::Read;
 
 use common::engines;
 use flatland::EngineChoice;
-use flatland::x86::{EngineError, Registers, Stops, SystemRegisters};
-use flatland::{Event, Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, Stop, Streams, Wants};
+use flatland::x86::{Registers, Stops, SystemRegisters};
+use flatland::{
+    Event, Image, Input, Machine, MemoryMap, MemorySize, Outcome, Output, RestoreError, Stop, Streams, Wants,
+};
 use flatland_contract::memory::{Layout, default_stack_size};
 
 type Any = Machine;
@@ -18,11 +20,11 @@ fn memory() -> MemorySize {
 }
 
 fn machine_on(engine: EngineChoice, memory: impl Into<MemoryMap>, code: &[u8], input: &[u8]) -> Any {
-    let (processor, _) = engine
+    let engines = engine
         .open(memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
-    let mut machine = Machine::new(processor, &image, streams(input)).expect("the code fits");
+    let mut machine = Machine::new(engines, &image, streams(input)).expect("the code fits");
     machine.set_time_limit(std::time::Duration::from_millis(300));
     machine
 }
@@ -238,7 +240,7 @@ fn a_snapshot_of_another_machine_is_refused() {
         let smaller: MemorySize = "64K".parse().unwrap();
         let foreign = machine_on(engine, smaller, &[0xf4], b"").snapshot().unwrap();
         let error = machine.restore(&foreign, streams(b"")).unwrap_err();
-        assert!(matches!(error, EngineError::ForeignSnapshot), "{engine:?}");
+        assert!(matches!(error, RestoreError::OtherMemory), "{engine:?}");
         assert_eq!(machine.run().unwrap(), Outcome::Halted);
     }
 }

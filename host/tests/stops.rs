@@ -5,7 +5,7 @@ mod common;
 use common::{engines, machine_on};
 use flatland::EngineChoice;
 use flatland::x86::FaultKind;
-use flatland::x86::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
+use flatland::x86::{DebugStop, Engine, Exit, Position, Registers, Stops, WatchKind, Watchpoint};
 
 /// Adds up 3 + 2 + 1, sends the sum, and halts.
 #[rustfmt::skip]
@@ -87,9 +87,12 @@ fn a_breakpoint_stops_where_a_snapshot_goes_on() {
             (registers.eip, registers.ecx)
         };
         assert_eq!(stops_at_7(engine), (7, 3));
-        let snapshot = engine.snapshot().unwrap();
+        engine.settle(false).unwrap();
+        let ((processor, position), ram) = (engine.processor().unwrap(), engine.save_ram().unwrap());
         assert_eq!(stops_at_7(engine), (7, 2));
-        engine.restore(&snapshot).unwrap();
+        let position = Position { was_reported: false, ..position };
+        engine.set_processor(&processor, position).unwrap();
+        engine.restore_ram(&ram).unwrap();
         assert_eq!(stops_at_7(engine), (7, 3));
         assert_eq!(stops_at_7(engine), (7, 2));
     }

@@ -5,9 +5,10 @@ mod target;
 
 use std::env;
 use std::process::Command;
+use std::time::Duration;
 
-use flatland::EngineChoice;
 use flatland::x86::{Registers, Stops};
+use flatland::{EngineChoice, EngineKind, Event, Wants};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
 use target::target;
 
@@ -61,13 +62,60 @@ struct Left {
     ram: Vec<u8>,
 }
 
-fn run(engine: EngineChoice, image: &Image, arguments: &[&str], input: &[u8]) -> Left {
-    let ram = MemorySize::default();
-    let (processor, _) = engine.open(ram, &Stops::default()).expect("the engine can be used");
+fn machine(engine: EngineChoice, image: &Image, arguments: &[&str], input: &[u8]) -> Machine {
+    let engines = engine.open(MemorySize::default(), &Stops::default()).expect("the engine can be used");
     let streams = Streams { input: Input::from_bytes(input.to_vec()), ..Streams::none() };
-    let mut machine = Machine::new(processor, image, streams).expect("the image fits");
+    let mut machine = Machine::new(engines, image, streams).expect("the image fits");
     machine.set_arguments(arguments.iter().map(|argument| argument.as_bytes().to_vec()));
+    machine
+}
+
+fn run(engine: EngineChoice, image: &Image, arguments: &[&str], input: &[u8]) -> Left {
+    let mut machine = machine(engine, image, arguments, input);
     let outcome = machine.run().expect("the host can do its work");
+    left(machine, outcome)
+}
+
+/// The same, with moves to the other engine every few exits, or after some time of computing. Returns their number as
+/// well.
+fn run_with_moves(image: &Image, arguments: &[&str], input: &[u8], seed: u64) -> (Left, u64) {
+    let mut seed = seed;
+    let mut random = |limit: u64| {
+        // A linear congruential generator (Knuth, MMIX).
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % limit
+    };
+    let first = if random(2) == 0 { EngineChoice::Soft } else { EngineChoice::Kvm };
+    let mut machine = machine(first, image, arguments, input);
+    loop {
+        let transfers = random(3) == 0;
+        let clock = (random(2) == 0).then(|| Duration::from_micros(100 + random(900)));
+        let wants = Wants { transfers, clock, input: random(3) == 0, ..Wants::default() };
+        for _ in 0..=random(6) {
+            match machine.resume(&wants).expect("the host can do its work") {
+                Event::Ended(outcome) => {
+                    let moves = machine.stats().move_count;
+                    return (left(machine, outcome), moves);
+                }
+                Event::Transfer(_) | Event::Clock | Event::InputWanted => {}
+                event => panic!("{event:?}"),
+            }
+        }
+        let is_on_kvm = machine.engine().name() == "kvm";
+        machine.move_to(if is_on_kvm { EngineKind::Soft } else { EngineKind::Kvm }).expect("it moves");
+        if is_on_kvm {
+            // KVM may emulate, and so the longer part of the run is not there.
+            let wants = Wants { clock: Some(Duration::from_millis(5)), ..Wants::default() };
+            if let Event::Ended(outcome) = machine.resume(&wants).expect("the host can do its work") {
+                let moves = machine.stats().move_count;
+                return (left(machine, outcome), moves);
+            }
+        }
+    }
+}
+
+fn left(mut machine: Machine, outcome: Outcome) -> Left {
+    let ram = machine.memory_map().ram();
     let mut bytes = vec![0; ram.bytes() as usize];
     assert_eq!(machine.engine().read_ram(0, &mut bytes), bytes.len());
     Left {
@@ -91,11 +139,17 @@ fn comparable(left: &Left) -> Registers {
     }
 }
 
+/// How often each input of each program runs with moves. `FLATLAND_CASES` sets another number.
+fn rounds() -> u64 {
+    env::var("FLATLAND_CASES").map_or(1, |rounds| rounds.parse().expect("FLATLAND_CASES is a number"))
+}
+
 #[test]
-fn every_program_is_the_same_on_both_engines() {
+fn every_program_is_the_same_on_both_engines_and_when_it_moves() {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
         return;
     }
+    let (mut moved, mut moves) = (0, 0);
     let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
     assert!(built.success());
     let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").output().expect("xtask starts");
@@ -121,8 +175,20 @@ fn every_program_is_the_same_on_both_engines() {
             let is_exception = matches!(soft.outcome, Outcome::Fault(_));
             assert!(differs.is_none() || is_exception, "{asked}: RAM differs at {differs:x?}");
             compared += 1;
+            for seed in 0..rounds() {
+                let (with_moves, count) = run_with_moves(&image, arguments, input, seed);
+                assert_eq!(transcript(&soft), transcript(&with_moves), "{asked} with moves, seed {seed}");
+                let differs = soft.ram.iter().zip(&with_moves.ram).position(|(soft, moved)| soft != moved);
+                assert!(
+                    differs.is_none() || is_exception,
+                    "{asked}, seed {seed}: RAM differs at {differs:x?}"
+                );
+                moved += 1;
+                moves += count;
+            }
         }
     }
-    println!("{compared} runs compared");
+    println!("{compared} runs compared, and {moved} runs with {moves} moves");
     assert!(compared >= 40);
+    assert!(moves >= moved, "they move");
 }

@@ -19,6 +19,9 @@ const _: () = assert!(EXCEPTION_PAGE.is_multiple_of(PAGE_SIZE));
 const STUBS: u32 = EXCEPTION_PAGE + 0x200;
 const STUB_SPACING: u32 = 4;
 
+/// A loop of ECX iterations, for [`measure`](super::measure): `dec ecx; jnz; hlt`.
+pub const LOOP: u32 = EXCEPTION_PAGE + 0x300;
+
 const HLT: u8 = 0xf4;
 const INT1: u32 = 0xf1;
 /// The vector of #DB.
@@ -39,6 +42,7 @@ pub fn contents() -> [u8; SIZE] {
         put(IDT.base + u32::from(vector) * 8, &interrupt_gate(stub).to_le_bytes());
         put(stub, &[HLT]);
     }
+    put(LOOP, &[0x49, 0x75, 0xfd, HLT]);
     page
 }
 

@@ -75,7 +75,8 @@ impl KvmEngine {
             exception_page::DEBUG_EXCEPTION => self.debug_registers()?.dr6,
             _ => 0,
         };
-        let frame = exception_page::frame(vector, registers, dr6, |address| self.read_u32(address));
+        let mut frame = exception_page::frame(vector, registers, dr6, |address| self.read_u32(address));
+        frame.registers.eflags = self.stopping.pushed_flags(frame.registers.eflags);
         let kind = FaultKind::Exception { vector, error_code: frame.error_code };
         Ok(self.fault(kind, frame.location, frame.registers))
     }

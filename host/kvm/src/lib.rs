@@ -15,6 +15,7 @@ mod exception_page;
 mod fast_io;
 mod faults;
 mod interrupt;
+mod measure;
 mod ram;
 mod run_page;
 mod state;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use flatland_contract::Direction;
 use flatland_x86::{
     Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
-    RamCopy, Registers, Settled, Stops, SystemRegisters, Unsupported, eflags, entry,
+    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, eflags, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -80,6 +81,8 @@ pub struct KvmEngine {
     copies: Copies,
     reset: Reset,
     has_run: bool,
+    /// Instructions since entry, as another engine counted them, until this one runs.
+    instructions: Option<u64>,
 }
 
 /// Output transfers that the guest has made and that have not been reported.
@@ -194,6 +197,7 @@ impl KvmEngine {
             copies: Copies::default(),
             reset,
             has_run: false,
+            instructions: Some(0),
         })
     }
 
@@ -225,7 +229,7 @@ impl KvmEngine {
     /// Runs the guest until the next exit.
     fn run_vcpu(&mut self) -> Result<Kind, EngineError> {
         self.zeros_from = self.map.ram().bytes();
-        self.has_run = true;
+        (self.has_run, self.instructions) = (true, None);
         if self.entrance.is_entered() {
             return self.run_entered();
         }
@@ -501,6 +505,10 @@ impl Engine for KvmEngine {
 
     fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError> {
         self.put_back(copy)
+    }
+
+    fn measure(&mut self) -> Option<Speed> {
+        self.measure_speed().ok()
     }
 
     fn ram_was_written(&mut self) {

@@ -106,10 +106,11 @@ impl KvmEngine {
                 KVM_X86_SHADOW_INT_STI => Shadow::Sti,
                 _ => Shadow::MovSs,
             },
-            pending: pending(&events),
+            // KVM also queues #UD when it reports an instruction that it cannot emulate.
+            pending: pending(&events).filter(|_| !matches!(self.last, LastExit::Fault(..))),
             fpu: Some(Box::new(fpu_of(&fpu))),
             msrs: self.msrs()?,
-            instructions: None,
+            instructions: self.instructions,
         };
         let location = self.location()?;
         let was_reported = self.stopping.was_reported(processor.registers.eip);
@@ -150,6 +151,7 @@ impl KvmEngine {
             Location::EndsAt(eip) if eip == processor.registers.eip => LastExit::After,
             location => LastExit::Fault(location, processor.registers),
         };
+        self.instructions = processor.instructions;
         if position.was_reported {
             self.stopping.report(processor.registers.eip);
         }

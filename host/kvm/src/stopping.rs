@@ -37,6 +37,8 @@ pub struct Stopping {
     reported: Option<u32>,
     /// The repeated instruction that is being stepped over. KVM stops after some or all of its iterations.
     repeating: Option<u32>,
+    /// TF is KVM's in the current run, for a step, and not the guest's.
+    hides_trap_flag: bool,
     /// The guest's IDT register, cached from one step to the next; `None` if it is not known.
     idt: Option<kvm_dtable>,
 }
@@ -89,6 +91,11 @@ impl Stopping {
     /// Forgets a repeated instruction in progress: the registers have been changed.
     pub fn forget_progress(&mut self) {
         self.repeating = None;
+    }
+
+    /// EFLAGS of a frame that an exception pushed, as the guest had them.
+    pub fn pushed_flags(&self, eflags: u32) -> u32 {
+        if self.hides_trap_flag && self.is_active() { eflags & !(TF as u32) } else { eflags }
     }
 
     /// Whether there are any stops.
@@ -189,6 +196,7 @@ impl KvmEngine {
                 debug.control |= KVM_GUESTDBG_INJECT_DB;
             }
             self.set_guest_debug(&debug)?;
+            self.stopping.hides_trap_flag = matches!(how, How::Step(_));
             match self.run_vcpu()? {
                 Kind::Debug => {}
                 Kind::Interrupted if at_breakpoint => {

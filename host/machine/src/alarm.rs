@@ -117,6 +117,7 @@ fn raise_due(machine: &Shared, now: u64) -> u64 {
         (&machine.limit_at, reason::LIMIT),
         (&machine.clock_at, reason::CLOCK),
         (&machine.flush_at, reason::FLUSH),
+        (&machine.look_at, reason::LOOK),
     ] {
         let at = which.load(Ordering::SeqCst);
         if at > now {

@@ -11,7 +11,7 @@ use flatland_x86::{Engine, MemoryMapError, MemorySize, Stops, Unsupported};
 
 use crate::bus::Taken;
 use crate::{
-    ChoiceError, Device, EngineChoice, ImageError, Input, Machine, Output, Program, Streams, devices,
+    ChoiceError, Device, EngineChoice, Engines, ImageError, Input, Machine, Output, Program, Streams, devices,
 };
 
 /// The settings of a new machine. The defaults are KVM where it can be used and the soft engine otherwise, 16 MiB of
@@ -45,6 +45,7 @@ pub struct Builder {
     clock: Option<devices::Clock>,
     random: Option<devices::Random>,
     is_fast: bool,
+    has_many_runs: bool,
 }
 
 impl Default for Builder {
@@ -61,6 +62,7 @@ impl Default for Builder {
             clock: None,
             random: None,
             is_fast: true,
+            has_many_runs: false,
         }
     }
 }
@@ -207,13 +209,23 @@ impl Builder {
         self
     }
 
+    /// This machine will be put back to snapshots again and again. With [`EngineChoice::Auto`] it begins with the soft
+    /// engine, and makes no VM until a run computes for long.
+    pub fn many_runs(mut self) -> Self {
+        self.has_many_runs = true;
+        self
+    }
+
     /// Builds the machine, with the program in its RAM.
     pub fn build(self, program: &Program) -> Result<Machine, BuildError> {
         program.image().check_fits(self.memory).map_err(BuildError::Image)?;
         let map = program.memory_map(self.memory, self.stack).map_err(BuildError::Memory)?;
         let stops = Stops { instructions: self.instruction_limit, ..Stops::default() };
-        let (engine, fell_back) = self.engine.open(map, &stops).map_err(BuildError::Engine)?;
-        self.build_on(engine, fell_back, program)
+        let engines = match self.has_many_runs {
+            true => self.engine.open_for_many_runs(map, &stops),
+            false => self.engine.open(map, &stops),
+        };
+        self.build_on(engines.map_err(BuildError::Engine)?, program)
     }
 
     /// Builds the machine on the caller's engine, which has its memory map already.
@@ -222,17 +234,11 @@ impl Builder {
         engine: Box<dyn Engine + Send>,
         program: &Program,
     ) -> Result<Machine, BuildError> {
-        self.build_on(engine, None, program)
+        self.build_on(engine.into(), program)
     }
 
-    fn build_on(
-        self,
-        engine: Box<dyn Engine + Send>,
-        fell_back: Option<ChoiceError>,
-        program: &Program,
-    ) -> Result<Machine, BuildError> {
-        let mut machine = Machine::new(engine, program.image(), self.streams).map_err(BuildError::Image)?;
-        machine.fell_back = fell_back;
+    fn build_on(self, engines: Engines, program: &Program) -> Result<Machine, BuildError> {
+        let mut machine = Machine::new(engines, program.image(), self.streams).map_err(BuildError::Image)?;
         machine.set_time_limit(self.time_limit);
         if self.instruction_limit.is_some() {
             let unsupported = |error: Unsupported| BuildError::Engine(error.into());

@@ -4,22 +4,23 @@ use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 
-use flatland_soft::SoftEngine;
-use flatland_x86::{Engine, MemoryMap, Stops, Unsupported};
+use flatland_x86::{MemoryMap, Stops, Unsupported};
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-use flatland_kvm::{KvmEngine, KvmError};
+use flatland_kvm::KvmError;
+
+use crate::{EngineKind, Engines};
 
 /// Which engine to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineChoice {
-    /// KVM if it can be used and supports what is requested, `soft` otherwise.
+    /// Both: the run begins on KVM if it can be used and supports what is requested, and moves to where it is faster.
     #[default]
     Auto,
-    /// KVM, or an error.
+    /// KVM to the end, or an error.
     Kvm,
-    /// The interpreter, [`SoftEngine`].
+    /// The interpreter to the end.
     Soft,
 }
 
@@ -59,6 +60,8 @@ pub enum ChoiceError {
     NoKvm,
     /// The engine does not support what is requested.
     Unsupported(Unsupported),
+    /// The machine has an engine of the caller's own.
+    CannotMove,
 }
 
 impl fmt::Display for ChoiceError {
@@ -70,6 +73,9 @@ impl fmt::Display for ChoiceError {
                 "this program was built without KVM: choose the soft engine, or build it for Linux on x86-64",
             ),
             Self::Unsupported(error) => error.fmt(f),
+            Self::CannotMove => f.write_str(
+                "the machine has an engine of its own: make it by `Machine::builder`, so that it has two to move between",
+            ),
         }
     }
 }
@@ -82,41 +88,39 @@ impl From<Unsupported> for ChoiceError {
     }
 }
 
-type AnyEngine = Box<dyn Engine + Send>;
-
 impl EngineChoice {
-    /// Opens an engine with zeroed RAM, in the contract's entry state, with these stops. Also returns why the engine
-    /// is not KVM, if [`Self::Auto`] fell back to the soft engine.
-    pub fn open(
+    /// Opens an engine with zeroed RAM, in the contract's entry state, with these stops. [`Self::Auto`] takes KVM, or
+    /// else says why not ([`Engines::fell_back`]).
+    pub fn open(self, memory: impl Into<MemoryMap>, stops: &Stops) -> Result<Engines, ChoiceError> {
+        let memory = memory.into();
+        match self {
+            Self::Soft => first(EngineKind::Soft, memory, stops),
+            Self::Kvm => first(EngineKind::Kvm, memory, stops),
+            Self::Auto => match first(EngineKind::Kvm, memory.clone(), stops) {
+                Ok(engines) => Ok(engines.automatic()),
+                Err(why) => Ok(first(EngineKind::Soft, memory, stops)?.instead(why)),
+            },
+        }
+    }
+
+    /// The same for a machine that is put back to snapshots again and again: [`Self::Auto`] begins with the soft
+    /// engine, and makes the other one when a run computes for long.
+    pub fn open_for_many_runs(
         self,
         memory: impl Into<MemoryMap>,
         stops: &Stops,
-    ) -> Result<(AnyEngine, Option<ChoiceError>), ChoiceError> {
-        let memory = memory.into();
-        let fell_back = match self {
-            Self::Soft => None,
-            Self::Kvm => return Ok((open_kvm(memory, stops)?, None)),
-            Self::Auto => match open_kvm(memory.clone(), stops) {
-                Ok(engine) => return Ok((engine, None)),
-                Err(why) => Some(why),
-            },
-        };
-        let mut engine = SoftEngine::new(memory);
-        engine.set_stops(stops)?;
-        Ok((Box::new(engine), fell_back))
+    ) -> Result<Engines, ChoiceError> {
+        match self {
+            Self::Auto => Ok(first(EngineKind::Soft, memory.into(), stops)?.automatic()),
+            choice => choice.open(memory, stops),
+        }
     }
 }
 
-#[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-fn open_kvm(memory: MemoryMap, stops: &Stops) -> Result<AnyEngine, ChoiceError> {
-    let mut engine = KvmEngine::new(memory).map_err(ChoiceError::Kvm)?;
+fn first(kind: EngineKind, memory: MemoryMap, stops: &Stops) -> Result<Engines, ChoiceError> {
+    let mut engines = Engines::first(kind, memory)?;
     if *stops != Stops::default() {
-        engine.set_stops(stops)?;
+        engines.current.set_stops(stops)?;
     }
-    Ok(Box::new(engine))
-}
-
-#[cfg(not(all(feature = "kvm", target_os = "linux", target_arch = "x86_64")))]
-fn open_kvm(_: MemoryMap, _: &Stops) -> Result<AnyEngine, ChoiceError> {
-    Err(ChoiceError::NoKvm)
+    Ok(engines)
 }

@@ -1,7 +1,7 @@
 //! Interrupts a run from outside.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use flatland_x86::Interrupt;
 
@@ -20,6 +20,8 @@ pub(crate) mod reason {
     pub const CLOCK: u8 = 1 << 2;
     /// Output is buffered and must be written.
     pub const FLUSH: u8 = 1 << 3;
+    /// It is time to see whether the run goes on better in the other engine.
+    pub const LOOK: u8 = 1 << 4;
 }
 
 /// Interrupts one machine's run: [`Machine::resume`](crate::Machine::resume) then returns
@@ -59,7 +61,8 @@ impl InterruptHandle {
 /// The state that a machine shares with its handles and the alarm's thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    engine: Arc<dyn Interrupt>,
+    /// The handle of each engine. The second one may be made later.
+    engines: [OnceLock<Arc<dyn Interrupt>>; 2],
     /// The bits of [`reason`] that the machine has not handled yet.
     reasons: AtomicU8,
     /// Whether the machine is waiting for a stream.
@@ -69,6 +72,7 @@ pub(crate) struct Shared {
     pub limit_at: AtomicU64,
     pub clock_at: AtomicU64,
     pub flush_at: AtomicU64,
+    pub look_at: AtomicU64,
     /// Whether this machine is in the alarm's list.
     pub is_registered: AtomicBool,
 }
@@ -76,15 +80,22 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn new(engine: Arc<dyn Interrupt>) -> Self {
         Self {
-            engine,
+            engines: [OnceLock::from(engine), OnceLock::new()],
             reasons: AtomicU8::new(0),
             is_waiting: AtomicBool::new(false),
             waker: Waker::default(),
             limit_at: AtomicU64::new(NEVER),
             clock_at: AtomicU64::new(NEVER),
             flush_at: AtomicU64::new(NEVER),
+            look_at: AtomicU64::new(NEVER),
             is_registered: AtomicBool::new(false),
         }
+    }
+
+    /// Adds the machine's second engine.
+    pub fn add_engine(&self, engine: Arc<dyn Interrupt>) {
+        // The second one is made only once.
+        let _ = self.engines[1].set(engine);
     }
 
     /// The reasons. Costs one relaxed load.
@@ -107,19 +118,21 @@ impl Shared {
     /// Sets a reason, and interrupts the run.
     pub fn raise(&self, reason: u8) {
         self.note(reason);
-        self.engine.interrupt();
+        // The engine that does not run returns once more when it runs next, which does no harm.
+        self.engines.iter().filter_map(OnceLock::get).for_each(|engine| engine.interrupt());
         // Either this load sees that the machine waits, or the machine sees the reason before it waits.
         if self.is_waiting.load(Ordering::SeqCst) {
             self.waker.wake();
         }
     }
 
-    /// Calls `wait`, which returns early if the waker is woken. Returns `None` at once if a reason other than a flush
-    /// is set.
+    /// Calls `wait`, which returns early if the waker is woken. Returns `None` at once if a reason is set
+    /// that a wait must end for.
     pub fn wait<T>(&self, wait: impl FnOnce(&Waker) -> T) -> Option<T> {
         self.waker.prepare();
         self.is_waiting.store(true, Ordering::SeqCst);
-        let result = (self.reasons.load(Ordering::SeqCst) & !reason::FLUSH == 0).then(|| wait(&self.waker));
+        let result = (self.reasons.load(Ordering::SeqCst) & !(reason::FLUSH | reason::LOOK) == 0)
+            .then(|| wait(&self.waker));
         self.is_waiting.store(false, Ordering::SeqCst);
         result
     }

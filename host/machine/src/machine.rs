@@ -1,32 +1,37 @@
 //! The machine: a run that is resumed and returns events. It is the same for all engines.
 
+mod moving;
 mod resume;
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flatland_contract::Port;
 use flatland_contract::memory::LOAD_ADDRESS;
 use flatland_x86::{
-    Engine, EngineError, Location, MemoryMap, Registers, Stops, SystemRegisters, Unsupported,
+    DebugStop, Engine, EngineError, Location, MemoryMap, Registers, Sent, Stops, SystemRegisters, Unsupported,
 };
 
 use crate::bus::Bus;
 use crate::interrupt::{Shared, reason};
 use crate::{
-    Builder, ChoiceError, Device, Image, ImageError, InterruptHandle, Outcome, Stats, StreamError, Streams,
-    Wants, devices,
+    Builder, ChoiceError, Device, Engines, Image, ImageError, InterruptHandle, Outcome, Stats, StreamError,
+    Streams, Wants, devices,
 };
+pub use moving::MoveError;
+use moving::Moving;
 
 /// A processor with a program in its RAM, devices at its ports, and streams for the devices.
 ///
 /// [`Machine::builder`] makes one. A machine may be sent to another thread, also in the middle of a run.
 #[derive(Debug)]
 pub struct Machine {
-    engine: Box<dyn Engine + Send>,
+    engines: Engines,
+    moving: Moving,
     pub(crate) bus: Bus,
     streams: Streams,
     shared: Arc<Shared>,
@@ -36,14 +41,22 @@ pub struct Machine {
     /// How long this run has taken so far.
     used: Duration,
     has_begun: bool,
+    /// When [`Machine::resume`] was called, while it runs.
+    resumed_at: Option<Instant>,
+    /// Whether the engine has been entered ([`Engine::enter`]).
+    is_entered: bool,
     /// The guest waits for input: the engine's last exit is an input without data yet.
     waits_for_input: bool,
+    /// The engine's last exit is an input whose data was filled.
+    input_is_filled: bool,
     /// [`Event::InputWanted`] has been returned for this input.
     input_is_announced: bool,
-    /// An interrupted output, which must be made before the guest continues.
-    unsent: Option<Unsent>,
+    /// Output that must be made before the guest continues: it was interrupted, or the engine had not reported it.
+    pub(crate) unsent: VecDeque<Sent>,
+    /// A stop that the engine had not reported before it was left.
+    unreported: Option<DebugStop>,
     /// The end of the run, to be returned before the next instruction.
-    next: Option<Outcome>,
+    pub(crate) next: Option<Outcome>,
     /// A flush is scheduled with the alarm.
     flush_is_scheduled: bool,
     is_buffered: bool,
@@ -51,7 +64,6 @@ pub struct Machine {
     /// How often registers or RAM were changed from outside. See [`Machine::changes`].
     changes: u64,
     stats: Stats,
-    pub(crate) fell_back: Option<ChoiceError>,
 }
 
 /// The limits of a run.
@@ -59,14 +71,6 @@ pub struct Machine {
 pub(crate) struct Limits {
     pub time: Option<Duration>,
     pub instructions: Option<u64>,
-}
-
-/// Output of the guest that its device has not accepted yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Unsent {
-    port: u16,
-    width: u8,
-    data: Vec<u8>,
 }
 
 /// Why a run failed on the host's side.
@@ -137,13 +141,10 @@ impl Machine {
         Builder::default()
     }
 
-    /// A machine on the caller's engine, with the contract's devices and no limits. [`Self::builder`] also makes the
-    /// engine.
-    pub fn new(
-        mut engine: Box<dyn Engine + Send>,
-        image: &Image,
-        mut streams: Streams,
-    ) -> Result<Self, ImageError> {
+    /// A machine on these engines, with the contract's devices and no limits. [`Self::builder`] also makes the engines.
+    pub fn new(engines: impl Into<Engines>, image: &Image, mut streams: Streams) -> Result<Self, ImageError> {
+        let mut engines = engines.into();
+        let engine = &mut engines.current;
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
             let ram = engine.memory_map().ram();
@@ -161,8 +162,10 @@ impl Machine {
         bus.replace(Port::Exit, devices::Exit);
         bus.replace(Port::Test, devices::Test::default());
         streams.begin(false);
+        let stats = Stats::of_run_on(engines.kind());
         Ok(Self {
-            engine,
+            moving: Moving::new(&engines),
+            engines,
             bus,
             streams,
             shared,
@@ -170,16 +173,19 @@ impl Machine {
             limits: Limits::default(),
             used: Duration::ZERO,
             has_begun: false,
+            resumed_at: None,
+            is_entered: false,
             waits_for_input: false,
+            input_is_filled: false,
             input_is_announced: false,
-            unsent: None,
+            unsent: VecDeque::new(),
+            unreported: None,
             next: None,
             flush_is_scheduled: false,
             is_buffered: true,
             whole_lines: false,
             changes: 0,
-            stats: Stats::default(),
-            fell_back: None,
+            stats,
         })
     }
 
@@ -204,11 +210,12 @@ impl Machine {
     /// instructions of the snapshot. An error if the engine cannot count instructions.
     pub fn set_instruction_limit(&mut self, limit: impl Into<Option<u64>>) -> Result<(), Unsupported> {
         let limit = limit.into();
-        let stops = Stops { instructions: limit, ..Stops::default() };
-        self.engine.set_stops(&stops)?;
-        self.stops = stops;
-        self.limits.instructions = limit;
-        Ok(())
+        let before = std::mem::replace(&mut self.limits.instructions, limit);
+        let result = self.set_stops(&Wants::nothing());
+        if result.is_err() {
+            self.limits.instructions = before;
+        }
+        result
     }
 
     /// Turns fast transfers on or off: the shortcuts of the engine ([`Engine::set_fast_transfers`]) and the buffering
@@ -216,7 +223,7 @@ impl Machine {
     pub fn set_fast_transfers(&mut self, on: bool) {
         self.is_buffered = on;
         self.streams.set_buffered(on);
-        self.engine.set_fast_transfers(on);
+        self.engines.current.set_fast_transfers(on);
     }
 
     /// Sets the guest's arguments. None may have a zero byte.
@@ -241,28 +248,30 @@ impl Machine {
 
     /// Why [`EngineChoice::Auto`](crate::EngineChoice::Auto) did not use KVM, if it did not.
     pub fn fell_back(&self) -> Option<&ChoiceError> {
-        self.fell_back.as_ref()
+        self.engines.fell_back()
     }
 
     /// The engine, for reading the processor's state. To change that state, use the machine's own methods.
     pub fn engine(&mut self) -> &mut (dyn Engine + Send) {
-        &mut *self.engine
+        self.engines.engine()
     }
 
     /// The memory map.
     pub fn memory_map(&self) -> &MemoryMap {
-        self.engine.memory_map()
+        self.engines.current.memory_map()
     }
 
     /// The registers. See [`Engine::registers`].
     pub fn registers(&mut self) -> Result<Registers, EngineError> {
-        self.engine.registers()
+        self.engines.current.registers()
     }
 
     /// Changes the registers. Cancels an unfinished input. A run that has ended continues from there.
     pub fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
-        self.engine.set_registers(registers)?;
+        self.engines.current.set_registers(registers)?;
         self.waits_for_input = false;
+        self.input_is_filled = false;
+        self.unreported = None;
         self.next = None;
         self.changes += 1;
         Ok(())
@@ -277,23 +286,23 @@ impl Machine {
 
     /// The segment and control registers.
     pub fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
-        self.engine.system_registers()
+        self.engines.current.system_registers()
     }
 
     /// The location of the instruction that the last event came from. See [`Engine::location`].
     pub fn location(&mut self) -> Result<Location, EngineError> {
-        self.engine.location()
+        self.engines.current.location()
     }
 
     /// Copies RAM. See [`Engine::read_ram`].
     pub fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
-        self.engine.read_ram(address, bytes)
+        self.engines.current.read_ram(address, bytes)
     }
 
     /// Writes RAM. See [`Engine::write_ram`].
     pub fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
         self.changes += 1;
-        self.engine.write_ram(address, bytes)
+        self.engines.current.write_ram(address, bytes)
     }
 
     /// Checks whether the engine supports this, without running the guest.
@@ -331,7 +340,7 @@ impl Machine {
     }
 
     /// Starts a new run from a restored state.
-    pub(crate) fn begin_anew(&mut self, unsent: Option<Unsent>, next: Option<Outcome>, streams: Streams) {
+    pub(crate) fn begin_anew(&mut self, unsent: VecDeque<Sent>, next: Option<Outcome>, streams: Streams) {
         // A failure of streams that nobody uses any more is no failure of the new run.
         let _ = self.streams.flush_within(Self::LAST_FLUSH);
         self.streams = streams;
@@ -339,21 +348,16 @@ impl Machine {
         self.streams.begin(self.whole_lines);
         self.changes += 1;
         self.unsent = unsent;
+        self.unreported = None;
         self.used = Duration::ZERO;
         self.has_begun = true;
         self.waits_for_input = false;
+        self.input_is_filled = false;
         self.input_is_announced = false;
         self.next = next;
+        self.moving.begin(&self.engines);
         if self.flush_is_scheduled {
             self.cancel_flush();
         }
-    }
-
-    pub(crate) fn unsent(&self) -> Option<&Unsent> {
-        self.unsent.as_ref()
-    }
-
-    pub(crate) fn next(&self) -> Option<&Outcome> {
-        self.next.as_ref()
     }
 }

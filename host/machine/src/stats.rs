@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use flatland_contract::{Direction, Port};
 
+use crate::{EngineKind, Why};
+
 /// The cost of a run. Displayed as one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -12,6 +14,26 @@ pub struct Stats {
     /// How often the engine was interrupted from outside.
     pub interrupts: u64,
     /// The time from the first instruction to the last.
+    pub time: Duration,
+    /// The engine that the first run began on, if it is one of the two.
+    pub began_on: Option<EngineKind>,
+    /// The moves to another engine, in order: the first [`Self::MOST_MOVES`] of them.
+    pub moves: Vec<Move>,
+    /// How often a run has moved.
+    pub move_count: u64,
+}
+
+/// A move of a run to another engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Move {
+    /// The engine that it moved to.
+    pub to: EngineKind,
+    /// Why.
+    pub why: Why,
+    /// The address of the next instruction.
+    pub address: u32,
+    /// How long the run had taken.
     pub time: Duration,
 }
 
@@ -46,6 +68,20 @@ impl Stats {
         }
     }
 
+    /// The most moves in [`Self::moves`].
+    pub const MOST_MOVES: usize = 100;
+
+    pub(crate) fn of_run_on(began_on: Option<EngineKind>) -> Self {
+        Self { began_on, ..Self::default() }
+    }
+
+    pub(crate) fn add_move(&mut self, made: Move) {
+        self.move_count += 1;
+        if self.moves.len() < Self::MOST_MOVES {
+            self.moves.push(made);
+        }
+    }
+
     /// The transfers at a port in this direction.
     pub fn transfers(&self, port: Port, direction: Direction) -> Transfers {
         self.transfers[slot(port.index(), direction)]
@@ -58,6 +94,22 @@ fn slot(port: usize, direction: Direction) -> usize {
 }
 
 impl Stats {
+    /// The engines that the runs were on, as a part of a line: where they began, and each move. `None` if the engine
+    /// is the caller's own.
+    pub fn engines_in_words(&self) -> Option<String> {
+        const MOST: usize = 4;
+        let mut words = self.began_on?.name().to_owned();
+        for Move { to, why, address, time } in self.moves.iter().take(MOST) {
+            let milliseconds = time.as_secs_f64() * 1e3;
+            words += &format!(", to {to} at {address:#x} after {milliseconds:.3} ms because {}", why.words());
+        }
+        let shown = self.moves.len().min(MOST) as u64;
+        if self.move_count > shown {
+            words += &format!(", and {} moves more", self.move_count - shown);
+        }
+        Some(words)
+    }
+
     /// The transfers in words, as a part of a line.
     pub fn transfers_in_words(&self) -> String {
         let all: u64 = self.transfers.iter().map(|transfers| transfers.exits).sum();

@@ -201,7 +201,8 @@ impl Cpu {
             ref msrs,
             instructions,
         } = *state;
-        self.set_registers(registers);
+        // Without RF, which only matters to breakpoints of the debug registers.
+        self.set_registers(&registers.as_held());
         self.segments = segments.map(Segment::from);
         (self.gdt, self.idt, self.ldt, self.task, self.debug) = (gdt, idt, ldtr, tr, debug);
         (self.cr0, self.cr2, self.cr3, self.cr4) = (cr0, cr2, cr3, cr4);

@@ -585,6 +585,10 @@ impl Engine for SoftEngine {
         self.cpu.counts.then_some(self.cpu.instructions)
     }
 
+    fn progress(&self) -> Option<u64> {
+        Some(self.cpu.instructions)
+    }
+
     fn location(&mut self) -> Result<Location, EngineError> {
         Ok(self.location)
     }

@@ -45,7 +45,7 @@ pub fn machine_with(
     code: &[u8],
     input: &[u8],
 ) -> Machine {
-    let (processor, _) = engine
+    let engines = engine
         .open(memory, &Stops::default())
         .unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
     let image = Image::from_bytes(code.to_vec()).expect("code is not empty");
@@ -54,7 +54,7 @@ pub fn machine_with(
         output: Output::memory(),
         diagnostics: Output::memory(),
     };
-    let mut machine = Machine::new(processor, &image, streams).expect("the code fits");
+    let mut machine = Machine::new(engines, &image, streams).expect("the code fits");
     // So that no test hangs. Tests of the limit set their own.
     machine.set_time_limit(Duration::from_secs(20));
     machine

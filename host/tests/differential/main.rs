@@ -3,6 +3,7 @@
 //! - `forms`: each form of instruction with random operands, compared with KVM or Unicorn.
 //! - `random_bytes` and `random_streams`: random code, compared with KVM or Unicorn.
 //! - `processor_exceptions`: exceptions, compared with the processor that runs the test.
+//! - `moved`: runs that move between the engines at random, compared with the soft engine alone.
 //! - `on_purpose`: a bug put into the soft engine is found.
 //!
 //! A quick slice runs with the other tests; `cargo xtask differential` runs all of it. `FLATLAND_CASES` sets the
@@ -24,6 +25,7 @@ mod exceptions;
 mod forms;
 #[path = "../unicorn/mod.rs"]
 mod libunicorn;
+mod moved;
 mod on_purpose;
 mod processor;
 mod processor_exceptions;

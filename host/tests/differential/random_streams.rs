@@ -32,21 +32,38 @@ fn random_streams_against_unicorn() {
 }
 
 fn compare_with(other: &mut impl Subject) {
-    // One instruction that the other subject does not support, or executes incorrectly, would make a whole stream
-    // useless.
-    let mut suits =
-        |form: &Form| (0..2).all(|seed| suits(&case::case(form, &mut Random::new(seed)), &mut Soft, other));
-    let forms: Vec<Form> =
-        forms().into_iter().filter(|form| belongs_in_a_stream(form) && suits(form)).collect();
+    let streams = Streams::that_suit(other);
     let mut tally = Tally::default();
     for seed in seeds(12) {
-        tally.case(seed, &stream(&forms, seed), &mut Soft, other);
+        tally.case(seed, &streams.stream(seed), &mut Soft, other);
     }
     tally.finish(&format!(
         "(d) streams of random valid instructions of {} forms, soft and {}",
-        forms.len(),
+        streams.forms.len(),
         other.name()
     ));
+}
+
+/// Streams of instructions of these forms.
+pub struct Streams {
+    forms: Vec<Form>,
+}
+
+impl Streams {
+    /// Of the forms that this subject can execute. One instruction that it does not support, or executes incorrectly,
+    /// would make a whole stream useless.
+    pub fn that_suit(other: &mut impl Subject) -> Self {
+        let mut suits = |form: &Form| {
+            (0..2).all(|seed| suits(&case::case(form, &mut Random::new(seed)), &mut Soft, other))
+        };
+        let forms = forms().into_iter().filter(|form| belongs_in_a_stream(form) && suits(form)).collect();
+        Self { forms }
+    }
+
+    /// The stream of a seed. It ends with `hlt`.
+    pub fn stream(&self, seed: u64) -> Before {
+        stream(&self.forms, seed)
+    }
 }
 
 /// Whether KVM's instruction emulator also supports this form, and the next instruction follows it.

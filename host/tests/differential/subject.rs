@@ -158,17 +158,17 @@ impl Subject for Kvm {
     }
 }
 
-fn ram_size() -> MemorySize {
+pub fn ram_size() -> MemorySize {
     MemorySize::from_bytes(RAM.into()).expect("a size that machines have")
 }
 
-fn set(engine: &mut impl Engine, before: &Before) {
+pub fn set(engine: &mut (impl Engine + ?Sized), before: &Before) {
     assert_eq!(engine.write_ram(0, &before.ram), RAM as usize);
     engine.set_registers(&before.registers).expect("the registers can be set");
 }
 
 /// Runs an engine until it ends. Returns `None` at a stop of [`Engine::set_stops`].
-pub fn to_the_end(engine: &mut impl Engine, bus: &mut Bus) -> Option<End> {
+pub fn to_the_end(engine: &mut (impl Engine + ?Sized), bus: &mut Bus) -> Option<End> {
     loop {
         match engine.run().expect("the engine can do its work") {
             Exit::In { port, width, data } => bus.input(port, width, data),
@@ -185,7 +185,7 @@ pub fn to_the_end(engine: &mut impl Engine, bus: &mut Bus) -> Option<End> {
 }
 
 /// The state at the end.
-pub fn after(engine: &mut impl Engine, end: End, bus: Bus) -> After {
+pub fn after(engine: &mut (impl Engine + ?Sized), end: End, bus: Bus) -> After {
     let registers = engine.registers().expect("the registers can be read");
     let mut ram = vec![0; RAM as usize];
     engine.read_ram(0, &mut ram);

@@ -508,7 +508,7 @@ fn the_soft_engine_is_advised_only_for_what_it_can_run() {
     let (mut advised, mut wrong) = (0, Vec::new());
     let mut engine = machine(&[]);
     engine.set_stops(&Stops { step: true, ..Stops::default() }).unwrap();
-    let fresh = engine.snapshot().unwrap();
+    let ((fresh, position), ram) = (engine.processor().unwrap(), engine.save_ram().unwrap());
     for opcode in (0..=0xffff_u16).flat_map(|opcode| {
         let [first, second] = opcode.to_be_bytes();
         let two_bytes = [0x0f, first, second];
@@ -531,7 +531,8 @@ fn the_soft_engine_is_advised_only_for_what_it_can_run() {
                 continue;
             }
             advised += 1;
-            engine.restore(&fresh).unwrap();
+            engine.set_processor(&fresh, position).unwrap();
+            engine.restore_ram(&ram).unwrap();
             engine.write_ram(0x100, bytes.as_slice());
             engine.set_registers(&Registers { eip: 0x100, esp: 0x8000, ..Registers::default() }).unwrap();
             if let Exit::Fault(Fault { kind, .. }) = engine.run().unwrap()

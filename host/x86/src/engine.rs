@@ -75,6 +75,11 @@ pub trait Engine: fmt::Debug {
     /// count.
     fn instructions(&self) -> Option<u64>;
 
+    /// A number that grows with each executed instruction, if the engine counts them at all. Its differences matter.
+    fn progress(&self) -> Option<u64> {
+        self.instructions()
+    }
+
     /// Whether the engine may collect output while the guest runs, until an exit or an interrupt. It returns that
     /// output before the exit that follows it.
     fn holds_output(&self) -> bool {
@@ -103,6 +108,12 @@ pub trait Engine: fmt::Debug {
     /// Restores RAM. If the copy was the last one to be made or restored, only memory that was written since is
     /// restored.
     fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError>;
+
+    /// Measures how fast the engine is, in about a millisecond. The state of the processor is as before. For engines
+    /// whose speed depends on the machine; `None` for others, and if it cannot be measured now.
+    fn measure(&mut self) -> Option<Speed> {
+        None
+    }
 
     /// Another engine, which shares this one's RAM, has written to it.
     fn ram_was_written(&mut self);
@@ -198,6 +209,15 @@ pub struct Settled {
     pub end: Option<End>,
     /// The stop after the last instruction, if it was asked for.
     pub stop: Option<DebugStop>,
+}
+
+/// How fast an engine is, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speed {
+    /// For one instruction of a simple loop.
+    pub instruction: f64,
+    /// For one exit.
+    pub exit: f64,
 }
 
 /// Where a run stands, as far as the processor's state does not say it.

@@ -19,7 +19,7 @@ mod registers;
 pub mod segment;
 mod stops;
 
-pub use engine::{End, Engine, EngineError, Exit, Interrupt, Position, Sent, Settled};
+pub use engine::{End, Engine, EngineError, Exit, Interrupt, Position, Sent, Settled, Speed};
 pub use fault::{Access, CodeBytes, Fault, FaultKind, Location};
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};
 pub use memory_size::{MemorySize, MemorySizeError};

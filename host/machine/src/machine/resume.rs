@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use flatland_contract::Direction;
-use flatland_x86::{DebugStop, Exit, Fault, FaultKind, Stops, Unsupported};
+use flatland_x86::{DebugStop, Exit, Fault, FaultKind, Sent, Stops, Unsupported};
 
-use super::{Machine, RunError, Unsent};
+use super::moving::MoveError;
+use super::{Machine, RunError};
 use crate::alarm;
 use crate::interrupt::{NEVER, reason};
+use crate::policy::Why;
 use crate::streams::Flush;
 use crate::{Event, Host, Outcome, Stop, Stopped, StreamError, Transfer, Unfinished, Wants};
 
@@ -33,17 +35,18 @@ impl Machine {
             Ok(()) | Err(StreamError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Outcome::Stopped(stop, self.engine.location()?))
+        Ok(Outcome::Stopped(stop, self.engines.current.location()?))
     }
 
     /// Writes what the guest has sent, without waiting long for a reader that does not read.
     fn flush_last(&mut self) -> Result<(), StreamError> {
         let result = self.streams.flush_within(Self::LAST_FLUSH);
-        let kept = self.unsent.take_if(|unsent| self.streams.keep(unsent.port, &unsent.data));
-        match kept {
-            Some(_) => self.streams.flush_within(Duration::ZERO).and(result),
-            None => result,
+        let before = self.unsent.len();
+        while self.unsent.pop_front_if(|unsent| self.streams.keep(unsent.port, &unsent.data)).is_some() {}
+        if self.unsent.len() < before {
+            return self.streams.flush_within(Duration::ZERO).and(result);
         }
+        result
     }
 
     /// Runs the guest to the next event, and returns it. `wants` may be different each time.
@@ -54,11 +57,13 @@ impl Machine {
             self.bus.reset();
         }
         let start = Instant::now();
+        self.resumed_at = Some(start);
         // A limit beyond the clock's range counts as no limit.
         let deadline = self.limits.time.and_then(|limit| start.checked_add(limit.saturating_sub(self.used)));
         let clock = wants.clock.and_then(|time| start.checked_add(time));
         let result = self.resume_until(wants, deadline, clock);
         let taken = start.elapsed();
+        self.resumed_at = None;
         self.used += taken;
         self.stats.time += taken;
         result
@@ -76,10 +81,13 @@ impl Machine {
                 alarm::set(&shared, which, at).map_err(RunError::Alarm)?;
             }
         }
-        self.engine.enter()?;
+        self.engines.current.enter()?;
+        self.is_entered = true;
         // A device may panic. The thread is left as it was before that goes on.
         let result = panic::catch_unwind(AssertUnwindSafe(|| self.resume_entered(wants, deadline, clock)));
-        self.engine.leave();
+        self.engines.current.leave();
+        self.is_entered = false;
+        self.cancel_look();
         let result = match result {
             Ok(result) => self.deliver(result, deadline),
             Err(panic) => panic::resume_unwind(panic),
@@ -158,17 +166,15 @@ impl Machine {
         clock: Option<Instant>,
     ) -> Result<Event, RunError> {
         self.schedule_flush()?;
+        self.schedule_look()?;
         loop {
             if self.shared.reasons() != 0
                 && let Some(event) = self.on_reasons(deadline, clock)?
             {
                 return Ok(event);
             }
-            if let Some(outcome) = self.next.take() {
-                return Ok(Event::Ended(outcome));
-            }
-            if let Some(unsent) = self.unsent.take() {
-                let Unsent { port, width, data } = &unsent;
+            if let Some(unsent) = self.unsent.pop_front() {
+                let Sent { port, width, data } = &unsent;
                 let result = self.bus.write(
                     *port,
                     *width,
@@ -177,15 +183,23 @@ impl Machine {
                 );
                 let transfer = made_transfer(&result, wants, *port, *width, Direction::Out, data);
                 if let Err(Unfinished::Interrupted) = result {
-                    self.unsent = Some(unsent);
+                    self.unsent.push_front(unsent);
                     continue;
                 }
                 let (port, width) = (*port, *width);
-                if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
+                if let Some(event) = self.finish_transfer(result, port, width, Direction::Out, transfer)? {
                     return Ok(event);
                 }
                 self.schedule_flush()?;
                 continue;
+            }
+            if let Some(outcome) = self.next.take() {
+                return Ok(Event::Ended(outcome));
+            }
+            if let Some(stop) = self.unreported.take()
+                && (self.stops.step || matches!(stop, DebugStop::Watchpoint { .. }))
+            {
+                return self.on_stop(stop);
             }
             if self.waits_for_input {
                 if let Some(event) = self.read_again(wants)? {
@@ -193,8 +207,13 @@ impl Machine {
                 }
                 continue;
             }
-            match self.engine.run()? {
+            if self.moving.budget == 0 {
+                self.look()?;
+                continue;
+            }
+            match self.engines.current.run()? {
                 Exit::Out { port, width, data } => {
+                    self.moving.budget -= 1;
                     self.stats.count(port, Direction::Out, data.len());
                     let host = &mut Host {
                         streams: &mut self.streams,
@@ -206,10 +225,12 @@ impl Machine {
                     if !is_plain {
                         let transfer = made_transfer(&result, wants, port, width, Direction::Out, data);
                         if let Err(Unfinished::Interrupted) = result {
-                            self.unsent = Some(Unsent { port, width, data: data.into() });
+                            self.unsent.push_back(Sent { port, width, data: data.into() });
                             continue;
                         }
-                        if let Some(event) = self.settle(result, port, width, Direction::Out, transfer)? {
+                        if let Some(event) =
+                            self.finish_transfer(result, port, width, Direction::Out, transfer)?
+                        {
                             return Ok(event);
                         }
                     }
@@ -218,6 +239,7 @@ impl Machine {
                     }
                 }
                 Exit::In { port, width, data } => {
+                    self.moving.budget -= 1;
                     self.stats.count(port, Direction::In, data.len());
                     let host = &mut Host {
                         streams: &mut self.streams,
@@ -225,19 +247,29 @@ impl Machine {
                         announces_input: wants.input,
                     };
                     let result = self.bus.read(port, width, data, host);
+                    self.input_is_filled = result.is_ok();
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
                         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
                         self.waits_for_input =
                             matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
                         self.input_is_announced = matches!(result, Err(Unfinished::InputWanted));
-                        if let Some(event) = self.settle(result, port, width, Direction::In, transfer)? {
+                        if let Some(event) =
+                            self.finish_transfer(result, port, width, Direction::In, transfer)?
+                        {
                             return Ok(event);
                         }
                     }
                 }
                 Exit::Halt => return Ok(Event::Ended(Outcome::Halted)),
-                Exit::Fault(fault) => return Ok(Event::Ended(Outcome::Fault(fault))),
+                Exit::Fault(fault) => {
+                    if let FaultKind::Unsupported { .. } = fault.kind
+                        && self.try_instruction()?
+                    {
+                        continue;
+                    }
+                    return Ok(Event::Ended(Outcome::Fault(fault)));
+                }
                 Exit::Interrupted => self.stats.interrupts += 1,
                 Exit::Debug(stop) => return self.on_stop(stop),
             }
@@ -248,7 +280,7 @@ impl Machine {
     fn read_again(&mut self, wants: &Wants) -> Result<Option<Event>, RunError> {
         self.waits_for_input = false;
         // None if the registers were changed, which cancels the input.
-        let Some((port, width, data)) = self.engine.pending_input() else { return Ok(None) };
+        let Some((port, width, data)) = self.engines.current.pending_input() else { return Ok(None) };
         let host = &mut Host {
             streams: &mut self.streams,
             shared: &self.shared,
@@ -256,14 +288,15 @@ impl Machine {
         };
         let result = self.bus.read(port, width, data, host);
         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
+        self.input_is_filled = result.is_ok();
         self.waits_for_input = matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
         self.input_is_announced |= matches!(result, Err(Unfinished::InputWanted));
-        self.settle(result, port, width, Direction::In, transfer)
+        self.finish_transfer(result, port, width, Direction::In, transfer)
     }
 
     /// Turns the result of a transfer into an event, if it causes one.
     #[cold]
-    fn settle(
+    fn finish_transfer(
         &mut self,
         result: Result<(), Unfinished>,
         port: u16,
@@ -285,7 +318,7 @@ impl Machine {
             Err(Unfinished::EndOfInput) => Some(Outcome::EndOfInput),
             Err(Unfinished::Unsupported) => {
                 let kind = FaultKind::Port { port, width, direction };
-                Some(Outcome::Fault(Fault { kind, location: self.engine.location()? }))
+                Some(Outcome::Fault(Fault { kind, location: self.engines.current.location()? }))
             }
         };
         Ok(match transfer {
@@ -300,12 +333,12 @@ impl Machine {
     fn on_stop(&mut self, stop: DebugStop) -> Result<Event, RunError> {
         if stop == DebugStop::InstructionLimit
             && let Some(limit) = self.limits.instructions
-            && self.engine.instructions().is_some_and(|count| count >= limit)
+            && self.engines.current.instructions().is_some_and(|count| count >= limit)
         {
-            let location = self.engine.location()?;
+            let location = self.engines.current.location()?;
             return Ok(Event::Ended(Outcome::Stopped(Stop::InstructionLimit(limit), location)));
         }
-        let eip = self.engine.registers()?.eip;
+        let eip = self.engines.current.registers()?.eip;
         Ok(Event::Stopped(Stopped::new(stop, &self.stops, eip)))
     }
 
@@ -320,11 +353,14 @@ impl Machine {
         }
         if self.time_is_over(deadline) {
             let limit = self.limits.time.unwrap_or_default();
-            let location = self.engine.location()?;
+            let location = self.engines.current.location()?;
             return Ok(Some(Event::Ended(Outcome::Stopped(Stop::TimeLimit(limit), location))));
         }
         if self.shared.clear(reason::CLOCK) && clock.is_some_and(|clock| Instant::now() >= clock) {
             return Ok(Some(Event::Clock));
+        }
+        if self.shared.clear(reason::LOOK) {
+            self.look()?;
         }
         if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush_due(&self.shared)? == Flush::Done
         {
@@ -336,7 +372,7 @@ impl Machine {
 
     /// Schedules a flush within [`Self::FLUSH_WITHIN`] if output is buffered here or in the engine.
     fn schedule_flush(&mut self) -> Result<(), RunError> {
-        if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engine.holds_output()) {
+        if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engines.current.holds_output()) {
             return Ok(());
         }
         let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
@@ -362,8 +398,23 @@ impl Machine {
         };
         if !same {
             let stops = wants.stops(self.limits.instructions);
-            self.engine.set_stops(&stops)?;
-            self.stops = stops;
+            let before = std::mem::replace(&mut self.stops, stops);
+            if let Err(unsupported) = self.engines.current.set_stops(&self.stops) {
+                let moved = match self.engines.is_automatic() {
+                    true => self.move_to_other(Why::Wanted),
+                    false => Ok(false),
+                };
+                match moved {
+                    Ok(true) => {}
+                    result => {
+                        self.stops = before;
+                        return Err(match result {
+                            Err(MoveError::Unsupported(unsupported)) => unsupported,
+                            _ => unsupported,
+                        });
+                    }
+                }
+            }
         }
         Ok(())
     }

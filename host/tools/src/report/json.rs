@@ -42,6 +42,9 @@ impl Report {
             "image": image.to_string_lossy().as_ref(),
             "symbols": symbols.map(|path| path.to_string_lossy().into_owned()),
             "engine": engine.name(),
+            "began_on": stats.began_on.map(|engine| engine.name()),
+            "moves": moves(stats),
+            "move_count": stats.move_count,
             "outcome": if failure.is_some() { "host-error" } else { self.outcome_name() },
             "status": if failure.is_some() { flatland_contract::status::HOST } else { self.outcome.status() },
             "message": failure.clone().or_else(|| words::outcome(&self.outcome, &self.names)),
@@ -158,6 +161,16 @@ fn backtrace(calls: &Calls) -> JsonValue {
         }
     });
     JsonValue::Array(calls.collect())
+}
+
+fn moves(stats: &Stats) -> JsonValue {
+    let moves = stats.moves.iter().map(|made| {
+        object! {
+            "to": made.to.name(), "why": made.why.words(), "address": made.address,
+            "seconds": made.time.as_secs_f64(),
+        }
+    });
+    JsonValue::Array(moves.collect())
 }
 
 fn exits(stats: &Stats) -> JsonValue {

@@ -1,0 +1,334 @@
+//! Moves a run from one engine to the other.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use flatland_x86::{End, EngineError, Registers, Settled, Unsupported, eflags};
+
+use super::{Machine, RunError};
+use crate::interrupt::NEVER;
+use crate::policy::{self, Advice, EXITS_PER_LOOK, Facts, LOOK_EVERY, MEASURE_AFTER, Speeds, Why};
+use crate::{ChoiceError, EngineKind, Engines, Outcome, Snapshot, alarm};
+
+/// What has happened since the run was last looked at.
+#[derive(Debug)]
+pub(super) struct Moving {
+    /// The exits that may still come before the next look.
+    pub budget: u64,
+    /// What `budget` was after the last look.
+    allowed: u64,
+    /// When that was, in the run's time.
+    looked_at: Duration,
+    /// How many instructions had been executed then.
+    progress: u64,
+    /// [`EXITS_PER_LOOK`], and twice that after each move to the soft engine that was taken back.
+    patience: u64,
+    /// The registers before the instruction that the engine before this one did not have.
+    refused: Option<Registers>,
+    /// The other engine cannot be used.
+    is_stuck: bool,
+}
+
+/// Why a run cannot move. It goes on where it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// There is no other engine.
+    Choice(ChoiceError),
+    /// The other engine cannot go on from here, or one of them failed.
+    Engine(EngineError),
+    /// The other engine does not support what is wanted.
+    Unsupported(Unsupported),
+}
+
+impl fmt::Display for MoveError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Choice(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+            Self::Unsupported(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for MoveError {}
+
+impl From<EngineError> for MoveError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl Moving {
+    pub fn new(engines: &Engines) -> Self {
+        let mut moving = Self {
+            budget: 0,
+            allowed: 0,
+            looked_at: Duration::ZERO,
+            progress: 0,
+            patience: EXITS_PER_LOOK,
+            refused: None,
+            is_stuck: false,
+        };
+        moving.look_again(engines, Duration::ZERO);
+        moving
+    }
+
+    /// A new run begins.
+    pub fn begin(&mut self, engines: &Engines) {
+        self.refused = None;
+        self.patience = EXITS_PER_LOOK;
+        self.look_again(engines, Duration::ZERO);
+    }
+
+    fn look_again(&mut self, engines: &Engines, now: Duration) {
+        self.allowed = match engines.kind() {
+            Some(EngineKind::Kvm) if engines.is_automatic() && !self.is_stuck => self.patience,
+            _ => u64::MAX,
+        };
+        self.budget = self.allowed;
+        self.looked_at = now;
+        self.progress = engines.current.progress().unwrap_or(0);
+    }
+}
+
+impl Machine {
+    /// Goes on with this engine: at once, with all of the run's state. What the guest does and sends is the same on
+    /// both. With [`EngineChoice::Auto`](crate::EngineChoice::Auto) a run also moves by itself.
+    ///
+    /// ```
+    /// use flatland_machine::{EngineChoice, EngineKind, Event, Machine, Program, Wants};
+    ///
+    /// // in al, 0xe9; inc al; out 0xe9, al; hlt
+    /// let program = Program::from_bytes(vec![0xe4, 0xe9, 0xfe, 0xc0, 0xe6, 0xe9, 0xf4])?;
+    /// let mut machine = Machine::builder().engine(EngineChoice::Soft).input("a").build(&program)?;
+    /// machine.resume(&Wants { transfers: true, ..Wants::default() })?;
+    /// # if std::path::Path::new("/dev/kvm").exists() {
+    /// machine.move_to(EngineKind::Kvm)?;
+    /// assert_eq!(machine.engine().name(), "kvm");
+    /// # }
+    /// machine.run()?;
+    /// assert_eq!(machine.streams().output.bytes(), b"b");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn move_to(&mut self, engine: EngineKind) -> Result<(), MoveError> {
+        match self.engines.kind() {
+            Some(kind) if kind == engine => Ok(()),
+            _ => self.move_to_other(Why::Asked).map(drop),
+        }
+    }
+
+    /// Finishes the engine's last exit. What it had not reported is kept here.
+    pub(crate) fn settle(&mut self) -> Result<(), EngineError> {
+        let Settled { sent, end, stop } = self.engines.current.settle(self.input_is_filled)?;
+        self.input_is_filled = false;
+        self.waits_for_input = false;
+        for sent in sent {
+            self.stats.count(sent.port, flatland_contract::Direction::Out, sent.data.len());
+            self.unsent.push_back(sent);
+        }
+        self.unreported = stop.or(self.unreported);
+        match end {
+            Some(End::Halt) => self.next = Some(Outcome::Halted),
+            Some(End::Fault(fault)) => self.next = Some(Outcome::Fault(fault)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Moves the run to the other engine. Returns false, and leaves it where it is, if this is no good moment for a
+    /// move that nobody has asked for.
+    pub(super) fn move_to_other(&mut self, why: Why) -> Result<bool, MoveError> {
+        self.engines.parked().map_err(MoveError::Choice)?;
+        self.settle()?;
+        let (processor, position) = self.engines.current.processor()?;
+        let is_asked_for = matches!(why, Why::Asked | Why::Wanted | Why::Instruction);
+        let registers = processor.registers;
+        // Engines differ in when the trap of TF comes.
+        if !is_asked_for && (registers.eflags & eflags::TF != 0 || processor.pending.is_some()) {
+            return Ok(false);
+        }
+        let parked = self.engines.parked().map_err(MoveError::Choice)?;
+        parked.ram_was_written();
+        parked.set_processor(&processor, position)?;
+        parked.set_stops(&self.stops).map_err(MoveError::Unsupported)?;
+        parked.set_fast_transfers(self.is_buffered);
+        self.shared.add_engine(parked.interrupt_handle());
+        self.swap_engines(why, registers.eip)?;
+        self.moving.refused = (why == Why::Instruction).then_some(registers);
+        Ok(true)
+    }
+
+    /// Makes the parked engine, which has taken over, the current one.
+    pub(crate) fn swap_engines(&mut self, why: Why, address: u32) -> Result<(), EngineError> {
+        if self.is_entered {
+            self.engines.current.leave();
+        }
+        self.engines.swap();
+        if let Some(to) = self.engines.kind() {
+            let time = self.run_time();
+            self.stats.add_move(crate::Move { to, why, address, time });
+            self.moving.look_again(&self.engines, time);
+        }
+        if self.is_entered {
+            self.engines.current.enter()?;
+        }
+        Ok(())
+    }
+
+    /// Makes processor and RAM those of a snapshot. A run that moves by itself goes on with the soft engine, if that can
+    /// go on from there.
+    pub(crate) fn restore_engine(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let Snapshot { processor, position, ram, .. } = snapshot;
+        let is_on_kvm = self.engines.kind() == Some(EngineKind::Kvm);
+        if self.engines.is_automatic() && is_on_kvm && self.restore_parked(snapshot).is_ok() {
+            return self.swap_engines(Why::PutBack, processor.registers.eip);
+        }
+        match self.engines.current.set_processor(processor, *position) {
+            Err(EngineError::CannotCarryOn { .. }) if self.engines.is_automatic() && !is_on_kvm => {
+                self.restore_parked(snapshot)?;
+                self.swap_engines(Why::PutBack, processor.registers.eip)
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.engines.current.restore_ram(ram),
+        }
+    }
+
+    fn restore_parked(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let Ok(parked) = self.engines.parked() else {
+            return self.engines.current.set_processor(&snapshot.processor, snapshot.position);
+        };
+        parked.ram_was_written();
+        parked.set_processor(&snapshot.processor, snapshot.position)?;
+        parked.restore_ram(&snapshot.ram)?;
+        parked.set_fast_transfers(self.is_buffered);
+        // What this engine does not support is seen when the run is resumed.
+        let _ = parked.set_stops(&self.stops);
+        self.shared.add_engine(parked.interrupt_handle());
+        Ok(())
+    }
+
+    /// Moves the run if the other engine may have the instruction that this one lacks. Otherwise the run ends, if it
+    /// can on the soft engine, whose report says more.
+    pub(super) fn try_instruction(&mut self) -> Result<bool, RunError> {
+        if !self.engines.is_automatic() {
+            return Ok(false);
+        }
+        let registers = self.engines.current.registers()?;
+        let neither_has_it = self.moving.refused == Some(registers);
+        if neither_has_it && self.engines.kind() == Some(EngineKind::Soft) {
+            return Ok(false);
+        }
+        if !neither_has_it && self.engines.kind() == Some(EngineKind::Soft) {
+            // The run talks, and needs an engine that is slow at that.
+            self.moving.patience = self.moving.patience.saturating_mul(2);
+        }
+        match self.move_to_other(Why::Instruction) {
+            // The fault is on the record of `settle` in the engine that was left.
+            Ok(moved) => Ok(moved),
+            Err(MoveError::Engine(error @ EngineError::Call { .. })) => Err(error.into()),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// How long the run has taken so far.
+    pub(super) fn run_time(&self) -> Duration {
+        self.used + self.resumed_at.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Sets the time of the next look, if there is anything to look for.
+    pub(super) fn schedule_look(&mut self) -> Result<(), RunError> {
+        if !self.engines.is_automatic() || self.moving.is_stuck {
+            return Ok(());
+        }
+        let is_known = self.engines.speeds();
+        let is_due = match (self.engines.kind(), is_known) {
+            (Some(EngineKind::Kvm), Some(speeds)) if speeds.kvm_emulates() => return self.look(),
+            (Some(EngineKind::Kvm), None) => true,
+            (Some(EngineKind::Soft), speeds) => !speeds.is_some_and(|speeds| speeds.kvm_emulates()),
+            _ => false,
+        };
+        if is_due {
+            let time = self.used;
+            let wait = MEASURE_AFTER.saturating_sub(time).max(LOOK_EVERY);
+            let at = self.resumed_at.unwrap_or_else(Instant::now) + wait;
+            alarm::set(&self.shared, &self.shared.look_at, at).map_err(RunError::Alarm)?;
+        }
+        Ok(())
+    }
+
+    /// Looks no more.
+    pub(super) fn cancel_look(&mut self) {
+        if self.engines.is_automatic() {
+            self.shared.look_at.store(NEVER, Ordering::SeqCst);
+        }
+    }
+
+    /// Looks whether the run goes on better in the other engine, and moves it there.
+    #[cold]
+    pub(super) fn look(&mut self) -> Result<(), RunError> {
+        let Some(engine) = self.engines.kind().filter(|_| self.engines.is_automatic()) else { return Ok(()) };
+        if self.waits_for_input {
+            // The wait is no work of the engine. Looks again after it.
+            self.moving.budget = self.moving.budget.min(1);
+            return Ok(());
+        }
+        let time = self.run_time();
+        let mut facts = Facts {
+            engine,
+            time,
+            exits: self.moving.allowed - self.moving.budget,
+            since: time.saturating_sub(self.moving.looked_at),
+            instructions: self.engines.current.progress().map(|now| now - self.moving.progress),
+            speeds: self.engines.speeds(),
+        };
+        let mut advice = policy::advise(&facts);
+        if advice == Advice::Measure {
+            facts.speeds = self.measure()?;
+            if facts.speeds.is_none() {
+                self.moving.is_stuck = true;
+            }
+            advice = facts.speeds.map_or(Advice::Stay, |_| policy::advise(&facts));
+        }
+        // Each step is an exit, and what is looked at stays.
+        let can_move = match engine {
+            _ if self.stops.step => false,
+            EngineKind::Kvm => true,
+            EngineKind::Soft => self.stops.watchpoints.is_empty() && self.stops.instructions.is_none(),
+        };
+        if let Advice::Move(why) = advice
+            && can_move
+        {
+            match self.move_to_other(why) {
+                Ok(_) => {}
+                Err(MoveError::Engine(error @ EngineError::Call { .. })) => return Err(error.into()),
+                Err(_) => self.moving.is_stuck = true,
+            }
+        }
+        let time = self.run_time();
+        self.moving.look_again(&self.engines, time);
+        if engine == EngineKind::Soft || self.engines.kind() == Some(EngineKind::Soft) {
+            self.schedule_next_look(facts.speeds)?;
+        }
+        Ok(())
+    }
+
+    fn schedule_next_look(&mut self, speeds: Option<Speeds>) -> Result<(), RunError> {
+        let is_soft = self.engines.kind() == Some(EngineKind::Soft);
+        let kvm_emulates = speeds.is_some_and(|speeds| speeds.kvm_emulates());
+        if is_soft && !kvm_emulates && !self.moving.is_stuck {
+            let wait = LOOK_EVERY.max(MEASURE_AFTER.saturating_sub(self.run_time()));
+            alarm::set(&self.shared, &self.shared.look_at, Instant::now() + wait).map_err(RunError::Alarm)?;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self) -> Result<Option<Speeds>, RunError> {
+        if self.engines.kind() == Some(EngineKind::Kvm) {
+            self.settle()?;
+        }
+        Ok(self.engines.measure())
+    }
+}
