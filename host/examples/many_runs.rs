@@ -1,7 +1,7 @@
 //! Runs a guest 10,000 times on different inputs from one snapshot, without a new machine for each: as a fuzzer or a
 //! test runner does it.
 //!
-//! `cargo run --release --package flatland --example many_runs [RUNS]`
+//! `cargo run --release --package flatland --example many_runs [RUNS] [ENGINE]`
 
 use std::error::Error;
 use std::time::Instant;
@@ -22,7 +22,8 @@ const GUEST: [u8; 14] = [
 fn main() -> Result<(), Box<dyn Error>> {
     let runs: u32 = std::env::args().nth(1).map_or(Ok(10_000), |count| count.parse())?;
     let program = Program::from_bytes(GUEST.to_vec())?;
-    let mut machine = Machine::builder().engine(EngineChoice::Auto).build(&program)?;
+    let engine = std::env::args().nth(2).map_or(Ok(EngineChoice::Auto), |name| name.parse())?;
+    let mut machine = Machine::builder().engine(engine).many_runs().build(&program)?;
 
     // The guest's work before its first request for input is done only once.
     if let Some(outcome) = machine.run_until_input()? {
@@ -42,7 +43,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let time = start.elapsed();
     println!(
-        "{runs} runs in {:.3} s, {:.1} us each; {faults} faults",
+        "{runs} runs on {} in {:.3} s, {:.1} us each; {faults} faults",
+        machine.engine().name(),
         time.as_secs_f64(),
         time.as_secs_f64() * 1e6 / f64::from(runs.max(1))
     );

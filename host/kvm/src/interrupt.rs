@@ -10,12 +10,15 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 use flatland_x86::{EngineError, Interrupt};
 use kvm_ioctls::VcpuFd;
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signal::{SigEvent, SigSet, SigevNotify, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
 
 const SIGNAL: Signal = Signal::SIGURG;
 
@@ -57,7 +60,17 @@ pub struct Entrance {
     before: Option<SigSet>,
     /// The mask that KVM was given last, as the kernel's own set.
     kvm_mask: Option<u64>,
+    timer: Option<OwnTimer>,
 }
+
+/// Deletes its timer when it is dropped.
+#[derive(Debug)]
+struct OwnTimer {
+    _timer: Timer,
+}
+
+// SAFETY: `timer_t` is the kernel's number of the timer in this process. Each thread may delete it.
+unsafe impl Send for OwnTimer {}
 
 impl Entrance {
     /// For [`flatland_x86::Engine::interrupt_handle`].
@@ -91,6 +104,22 @@ impl Entrance {
         Ok(())
     }
 
+    /// Sends the signal after this time, unless [`Self::leave`] comes before.
+    pub fn interrupt_after(&mut self, time: Duration) -> nix::Result<()> {
+        if !self.is_entered() {
+            return Err(Errno::EINVAL);
+        }
+        let notify = SigevNotify::SigevThreadId {
+            signal: SIGNAL,
+            thread_id: nix::unistd::gettid().as_raw(),
+            si_value: 0,
+        };
+        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
+        timer.set(Expiration::OneShot(time.into()), TimerSetTimeFlags::empty())?;
+        self.timer = Some(OwnTimer { _timer: timer });
+        Ok(())
+    }
+
     /// Undoes [`Self::enter`].
     pub fn leave(&mut self) {
         let Some(before) = self.before.take() else { return };
@@ -98,7 +127,9 @@ impl Entrance {
         while self.shared.senders.load(Ordering::SeqCst) != 0 {
             hint::spin_loop();
         }
-        if self.shared.sent.swap(false, Ordering::SeqCst) {
+        // The timer is deleted first, so that its signal does not come later.
+        let had_timer = self.timer.take().is_some();
+        if self.shared.sent.swap(false, Ordering::SeqCst) || had_timer {
             consume_pending();
         }
         // Cannot fail: the mask comes from the same call.

@@ -26,6 +26,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flatland_contract::Direction;
 use flatland_x86::{
@@ -413,6 +414,10 @@ impl Engine for KvmEngine {
                 Ok(Exit::Interrupted)
             }
         }
+    }
+
+    fn interrupt_after(&mut self, time: Duration) -> bool {
+        self.entrance.interrupt_after(time).is_ok()
     }
 
     fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {

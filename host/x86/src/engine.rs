@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::error::Error;
 use core::fmt;
+use core::time::Duration;
 
 use crate::{
     DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops, SystemRegisters, Unsupported,
@@ -46,6 +47,12 @@ pub trait Engine: fmt::Debug {
 
     /// The handle that makes [`Self::run`] return [`Exit::Interrupted`].
     fn interrupt_handle(&self) -> Arc<dyn Interrupt>;
+
+    /// Makes [`Self::run`] return [`Exit::Interrupted`] once after this time, unless [`Self::leave`] comes before. It is
+    /// for a time that mostly does not pass, and cheaper than a thread. `false` if the engine cannot do it.
+    fn interrupt_after(&mut self, _time: Duration) -> bool {
+        false
+    }
 
     /// Port, width and data of the last exit, if it was an [`Exit::In`] that can still be filled.
     fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])>;

@@ -29,6 +29,8 @@ pub(super) struct Moving {
     refused: Option<Registers>,
     /// The other engine cannot be used.
     is_stuck: bool,
+    /// When the engine interrupts itself for a look.
+    pub due: Option<Instant>,
 }
 
 /// Why a run cannot move. It goes on where it is.
@@ -71,6 +73,7 @@ impl Moving {
             patience: EXITS_PER_LOOK,
             refused: None,
             is_stuck: false,
+            due: None,
         };
         moving.look_again(engines, Duration::ZERO);
         moving
@@ -240,7 +243,7 @@ impl Machine {
 
     /// Sets the time of the next look, if there is anything to look for.
     pub(super) fn schedule_look(&mut self) -> Result<(), RunError> {
-        if !self.engines.is_automatic() || self.moving.is_stuck {
+        if !self.engines.is_automatic() || self.moving.is_stuck || self.stops.step {
             return Ok(());
         }
         let is_known = self.engines.speeds();
@@ -251,9 +254,12 @@ impl Machine {
             _ => false,
         };
         if is_due {
-            let time = self.used;
-            let wait = MEASURE_AFTER.saturating_sub(time).max(LOOK_EVERY);
+            let wait = MEASURE_AFTER.saturating_sub(self.used).max(LOOK_EVERY);
             let at = self.resumed_at.unwrap_or_else(Instant::now) + wait;
+            if self.engines.current.interrupt_after(wait) {
+                self.moving.due = Some(at);
+                return Ok(());
+            }
             alarm::set(&self.shared, &self.shared.look_at, at).map_err(RunError::Alarm)?;
         }
         Ok(())
@@ -263,6 +269,7 @@ impl Machine {
     pub(super) fn cancel_look(&mut self) {
         if self.engines.is_automatic() {
             self.shared.look_at.store(NEVER, Ordering::SeqCst);
+            self.moving.due = None;
         }
     }
 

@@ -270,7 +270,12 @@ impl Machine {
                     }
                     return Ok(Event::Ended(Outcome::Fault(fault)));
                 }
-                Exit::Interrupted => self.stats.interrupts += 1,
+                Exit::Interrupted => {
+                    self.stats.interrupts += 1;
+                    if self.moving.due.take_if(|at| Instant::now() >= *at).is_some() {
+                        self.look()?;
+                    }
+                }
                 Exit::Debug(stop) => return self.on_stop(stop),
             }
         }
