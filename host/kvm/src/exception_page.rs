@@ -6,7 +6,7 @@
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::entry::{CODE_SELECTOR, DESCRIPTORS, GDT, IDT, TABLES, VECTORS};
-use flatland_x86::{Location, Registers};
+use flatland_x86::{Location, Registers, eflags};
 
 /// The page's address.
 pub const EXCEPTION_PAGE: u32 = TABLES;
@@ -91,14 +91,20 @@ pub fn frame(vector: u8, at_handler: Registers, dr6: u64, read: impl Fn(u32) -> 
         && word(0).and_then(|eip| read(eip.wrapping_sub(1))).is_some_and(|code| code & 0xff == INT1);
     let by_software = by_software || by_int1;
     let error_size = if has_error_code { 4 } else { 0 };
-    let (Some(eip), Some(eflags)) = (word(error_size), word(error_size + 8)) else {
+    let (Some(eip), Some(pushed)) = (word(error_size), word(error_size + 8)) else {
         // The frame is not in RAM, so there is nothing to undo.
         return Frame { error_code: None, location: Location::Unknown, registers: at_handler };
     };
     Frame {
         error_code: has_error_code.then(|| word(0)).flatten(),
         location: if is_trap(vector) || by_software { Location::EndsAt(eip) } else { Location::At(eip) },
-        registers: Registers { eip, eflags, esp: esp.wrapping_add(error_size + 12), ..at_handler },
+        // The push of a fault sets RF (SDM volume 3, section 19.3.1.1).
+        registers: Registers {
+            eip,
+            eflags: pushed & !eflags::RF,
+            esp: esp.wrapping_add(error_size + 12),
+            ..at_handler
+        },
     }
 }
 

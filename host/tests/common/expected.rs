@@ -21,6 +21,8 @@ pub fn expected<'a>(table: &'a str, name: &str, engine: EngineChoice) -> Vec<&'a
         .collect();
     match engine {
         EngineChoice::Kvm if !of_kvm.is_empty() => of_kvm,
+        // It ends on one of the two.
+        EngineChoice::Auto => of_kvm.into_iter().chain(section(name)).collect(),
         _ => section(name).into_iter().collect(),
     }
 }

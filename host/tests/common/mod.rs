@@ -29,7 +29,7 @@ pub const WITHOUT_KVM: &str = "FLATLAND_TEST_WITHOUT_KVM";
 pub fn engines() -> &'static [EngineChoice] {
     match env::var_os(WITHOUT_KVM) {
         Some(_) => &[EngineChoice::Soft],
-        None => &[EngineChoice::Soft, EngineChoice::Kvm],
+        None => &[EngineChoice::Soft, EngineChoice::Kvm, EngineChoice::Auto],
     }
 }
 

@@ -136,6 +136,15 @@ macro_rules! on_each_engine {
             })*
             use flatland::EngineChoice;
         }
+        /// The run begins on KVM, and moves if that is better.
+        mod auto {
+            $(#[test] fn $test() {
+                if crate::common::engines().contains(&EngineChoice::Kvm) {
+                    super::$test("auto");
+                }
+            })*
+            use flatland::EngineChoice;
+        }
     };
 }
 

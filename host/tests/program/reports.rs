@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flatland::EngineChoice;
 use serde_json::Value;
 
 use super::*;
@@ -32,7 +33,8 @@ fn a_report_for_programs_is_one_object(engine: &str) {
                    of the guest's own";
     for (pointer, expected) in [
         ("/version", Value::from(1)),
-        ("/engine", engine.into()),
+        ("/engine", if engine == "auto" { "kvm" } else { engine }.into()),
+        ("/move_count", 0.into()),
         ("/outcome", "fault".into()),
         ("/status", 134.into()),
         ("/message", message.into()),
@@ -64,7 +66,24 @@ fn a_report_for_programs_is_one_object(engine: &str) {
 
     let mut keys = BTreeSet::new();
     collect(&report, "", &mut keys);
+    keys.extend(keys_of_a_run_that_moves().into_iter().filter(|key| key.starts_with("moves[]")));
     assert_eq!(keys, documented());
+}
+
+/// The keys of `moves`.
+fn keys_of_a_run_that_moves() -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    if !common::engines().contains(&EngineChoice::Kvm) {
+        return documented();
+    }
+    // mov ecx, 100; out 0xe9, al; loop; hlt
+    let code = [0xb9, 100, 0, 0, 0, 0xe6, 0xe9, 0xe2, 0xfc, 0xf4];
+    let (status, report) = report("auto", "moves", &code, &[]);
+    assert_eq!((status, &report["began_on"], &report["engine"]), (0, &"kvm".into(), &"soft".into()));
+    assert_eq!((&report["move_count"], &report["moves"][0]["to"]), (&1.into(), &"soft".into()));
+    assert_eq!(report["moves"][0]["why"], "it transfers more than it computes");
+    collect(&report, "", &mut keys);
+    keys
 }
 
 /// Collects the keys of an object as the documentation writes them. The keys of a fault are in a table of their own.

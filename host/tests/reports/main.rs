@@ -28,10 +28,15 @@ const EXPECTED: &str = include_str!("expected.txt");
 fn each_way_to_go_wrong_is_told_line_by_line() {
     let mut wrong = String::new();
     for case in CASES {
+        let expected_on_soft = report(case, EngineChoice::Soft);
         for engine in engines().iter().filter(|engine| !(case.soft_only && **engine == EngineChoice::Kvm)) {
             let actual = report(case, *engine);
             let expected = expected(EXPECTED, case.name, *engine);
-            if !expected.iter().any(|expected| **expected == actual) {
+            // A run that moves ends on the engine that has the instruction.
+            let refused = |report: &str| report.contains(" cannot run here");
+            let needs_no_move =
+                refused(&expected_on_soft) || !refused(&actual) || *engine != EngineChoice::Auto;
+            if !expected.iter().any(|expected| **expected == actual) || !needs_no_move {
                 wrong += &format!("== {}, by {engine:?}\n{actual}", case.name);
             }
         }
