@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 use flatland_x86::{EngineError, Location, Position, Processor, Registers, Speed};
 
 use super::exception_page::LOOP;
-use super::{Kind, KvmEngine};
+use super::{Kind, KvmEngine, kvm_regs_of};
 
 /// The instructions of a long loop. An emulating KVM takes half a millisecond for them.
 const INSTRUCTIONS: u32 = 2_000;
 
-/// Each time is the least of so many.
+/// Each time is the least of so many, or the first one that is so long that no noise matters.
 const ROUNDS: u32 = 3;
+const CLEAR: Duration = Duration::from_micros(200);
 
 impl KvmEngine {
     /// See [`flatland_x86::Engine::measure`].
     pub(super) fn measure_speed(&mut self) -> Result<Speed, EngineError> {
         let (processor, position) = self.state()?;
-        let times = self.time_loop(1).and_then(|short| Ok((short, self.time_loop(INSTRUCTIONS / 2)?)));
+        let times = self.times(&processor);
         self.set_state(&processor, position)?;
         let (short, long) = times?;
         let loop_time = long.saturating_sub(short).max(Duration::from_nanos(1));
@@ -27,24 +28,37 @@ impl KvmEngine {
         })
     }
 
-    /// The time of a loop with this many iterations of two instructions, with the entry and the exit.
-    fn time_loop(&mut self, iterations: u32) -> Result<Duration, EngineError> {
-        let mut processor = Processor::at_entry(self.map.ram());
-        processor.registers = Registers { eip: LOOP, ecx: iterations, ..processor.registers };
-        let position = Position { location: Location::At(LOOP), was_reported: false };
-        let mut least = Duration::MAX;
-        for _ in 0..ROUNDS {
-            self.set_state(&processor, position)?;
-            let mut is_interrupted = false;
-            let start = Instant::now();
-            while let Kind::Interrupted = self.run_vcpu()? {
-                is_interrupted = true;
+    /// The times of a loop of one iteration and of a long one, with the entry and the exit.
+    fn times(&mut self, now: &Processor) -> Result<(Duration, Duration), EngineError> {
+        // The model-specific registers do not matter, and take long to reset.
+        let entry = Processor { msrs: now.msrs.clone(), ..Processor::at_entry(self.map.ram()) };
+        self.set_state(&entry, Position { location: Location::At(LOOP), was_reported: false })?;
+        let mut least = |iterations: u32| {
+            let registers = Registers { eip: LOOP, ecx: iterations, ..entry.registers };
+            let mut least = Duration::MAX;
+            for _ in 0..ROUNDS {
+                self.set_kvm_regs(&kvm_regs_of(&registers))?;
+                least = least.min(self.time_run()?);
+                if least > CLEAR {
+                    break;
+                }
             }
-            least = least.min(start.elapsed());
-            if is_interrupted {
-                self.entrance.request_again();
-            }
+            Ok(least)
+        };
+        Ok((least(1)?, least(INSTRUCTIONS / 2)?))
+    }
+
+    /// Runs to the `hlt`.
+    fn time_run(&mut self) -> Result<Duration, EngineError> {
+        let mut is_interrupted = false;
+        let start = Instant::now();
+        while let Kind::Interrupted = self.run_vcpu()? {
+            is_interrupted = true;
         }
-        Ok(least)
+        let time = start.elapsed();
+        if is_interrupted {
+            self.entrance.request_again();
+        }
+        Ok(time)
     }
 }

@@ -1,7 +1,7 @@
 //! Runs that move between the engines, by themselves and when asked to.
 
 use std::env;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -225,17 +225,20 @@ fn an_interrupt_in_the_middle_of_moves_is_not_lost_and_loses_nothing() {
         move_over(&mut machine);
         assert_eq!(machine.resume(&Wants::nothing()).unwrap(), Event::Interrupted, "{first:?}");
 
-        let (is_done, requested) = (AtomicBool::new(false), AtomicU64::new(0));
+        // So few that a run with slow moves goes on as well.
+        const TIMES: u64 = 200;
+        let is_done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !is_done.load(Ordering::SeqCst) {
-                    requested.fetch_add(1, Ordering::SeqCst);
-                    handle.interrupt();
-                    thread::sleep(Duration::from_micros(300));
+                for _ in 0..TIMES {
+                    if !is_done.load(Ordering::SeqCst) {
+                        handle.interrupt();
+                        thread::sleep(Duration::from_micros(300));
+                    }
                 }
             });
             let mut interrupted = 0;
-            let wants = Wants { clock: Some(Duration::from_micros(700)), ..Wants::default() };
+            let wants = Wants { clock: Some(Duration::from_millis(3)), ..Wants::default() };
             loop {
                 match machine.resume(&wants).unwrap() {
                     Event::Interrupted => {
@@ -251,7 +254,7 @@ fn an_interrupt_in_the_middle_of_moves_is_not_lost_and_loses_nothing() {
                 }
             }
             is_done.store(true, Ordering::SeqCst);
-            assert!(interrupted <= requested.load(Ordering::SeqCst), "{first:?}");
+            assert!(interrupted <= TIMES, "{first:?}");
         });
         assert_eq!(machine.streams().output.bytes(), output, "{first:?}");
     }
@@ -264,7 +267,8 @@ fn a_time_limit_is_that_of_the_run_and_not_of_an_engine() {
     }
     // jmp $
     let mut machine = machine(EngineChoice::Kvm, &[0xeb, 0xfe], b"");
-    let limit = Duration::from_millis(60);
+    // A move may take long, where the KVM is on an emulated processor.
+    let limit = Duration::from_millis(500);
     machine.set_time_limit(limit);
     let wants = Wants { clock: Some(Duration::from_millis(10)), ..Wants::default() };
     let mut moves = 0;
@@ -281,7 +285,7 @@ fn a_time_limit_is_that_of_the_run_and_not_of_an_engine() {
             event => panic!("{event:?}"),
         }
     }
-    assert!((1..=6).contains(&moves), "{moves}");
+    assert!((1..=50).contains(&moves), "{moves}");
     assert!(machine.stats().time >= limit);
 }
 
