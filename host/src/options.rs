@@ -21,7 +21,7 @@ started there, in 32-bit protected mode with paging off. Its input is standard i
 ARGS are for the guest.
 
 Options:
-  --engine ENGINE           kvm, soft (an interpreter), or auto: kvm where it can be used (default: auto)
+  --engine ENGINE           kvm, soft (an interpreter), or auto: moves between the two (default: auto)
   --memory SIZE             RAM in bytes, or with K, M or G (default: 16M)
   --stack SIZE              how much of it is the stack's (default: an eighth)
   --timeout SECONDS         end a run that takes longer, with status 124

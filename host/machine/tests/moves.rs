@@ -392,3 +392,26 @@ fn the_state_at_entry_is_the_same_on_both() {
     assert_eq!(states[0], states[1]);
     assert_ne!(states[0].tr.rights & SegmentRegister::PRESENT, 0);
 }
+
+/// x87 is not the soft engine's, but it survives there.
+#[test]
+fn the_state_of_x87_survives_a_stay_on_soft() {
+    if is_without_kvm() {
+        return;
+    }
+    // fninit; fldpi; out 0xe9, al; fstp qword [0x100]; mov al, [0x107]; out 0xf4, al
+    let code = [0xdb, 0xe3, 0xd9, 0xeb, 0xe6, 0xe9, 0xdd, 0x1d, 0, 1, 0, 0, 0xa0, 7, 1, 0, 0, 0xe6, 0xf4];
+    let mut machine = machine(EngineChoice::Kvm, &code, b"");
+    match machine.resume(&Wants { transfers: true, ..Wants::default() }).unwrap() {
+        Event::Transfer(_) => {}
+        // A KVM that emulates has no x87.
+        Event::Ended(Outcome::Fault(fault)) if matches!(fault.kind, FaultKind::Unsupported { .. }) => return,
+        event => panic!("{event:?}"),
+    }
+    move_over(&mut machine);
+    let snapshot = machine.snapshot().unwrap();
+    machine.restore(&snapshot, Streams::none()).unwrap();
+    move_over(&mut machine);
+    // The last byte of 3.14159 as an f64.
+    assert_eq!(machine.run().unwrap(), Outcome::Exited(0x40));
+}
