@@ -60,7 +60,7 @@ impl Part {
         let Self { contender, part } = self;
         // 0 is the part of somebody who cannot do it at all.
         match part > 0.0 && part < 1.0 {
-            true => format!("; {contender}: 1/{:.0} of it, scaled", 1.0 / part),
+            true => format!(", {contender} 1/{:.0} of it", 1.0 / part),
             false => String::new(),
         }
     }
@@ -306,7 +306,7 @@ impl<'a> Bench<'a> {
         let on_better = iterations * computing.better();
         let part = computing.part(KVM, on_better, seconds);
         let title = format!(
-            "computing without an exit ({:.1} million iterations of 4 instructions{}), an iteration",
+            "computing without an exit, 4 instructions ({:.0} million times{}), each",
             iterations / 1e6,
             part.in_words()
         );
@@ -340,7 +340,7 @@ impl<'a> Bench<'a> {
             false => part,
         });
         let title = format!(
-            "50 ms of computing on the better engine, then 10,000 bytes in and out, {ROUNDS} times{}, each",
+            "computing for 50 ms on the better engine, then 10,000 bytes in and out ({ROUNDS} times{}), each",
             parts.map(Part::in_words).concat()
         );
         let image = self.image("alternate.bin", images::ALTERNATE)?;
