@@ -93,8 +93,11 @@ impl Row {
     }
 }
 
-/// Formats a number with three significant digits.
+/// Formats a number with three significant digits. A number that was not measured is a dash.
 fn short(number: f64) -> String {
+    if number.is_nan() {
+        return "-".into();
+    }
     let digits = match number.abs() {
         size if size >= 99.5 || size == 0.0 => 0,
         size if size >= 9.95 => 1,
@@ -233,8 +236,8 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_that_count() {
-        let shown = [0.0, 0.01234, 0.1234, 0.9999, 1.234, 12.34, 123.4, 12345.0].map(short);
-        assert_eq!(shown, ["0", "0.0123", "0.123", "1.00", "1.23", "12.3", "123", "12345"]);
+        let shown = [f64::NAN, 0.0, 0.01234, 0.1234, 0.9999, 1.234, 12.34, 123.4, 12345.0].map(short);
+        assert_eq!(shown, ["-", "0", "0.0123", "0.123", "1.00", "1.23", "12.3", "123", "12345"]);
     }
 
     #[test]

@@ -320,7 +320,7 @@ impl<'a> Bench<'a> {
                 Ok(time_to_answer(&mut command, &input, &answer)? * 1e9 / f64::from(iterations))
             })
         });
-        let row = self.in_turns("computation", &title, "ns", [4, 2], measures.collect())?;
+        let row = self.in_turns("computation", &title, "ns", [6, 3], measures.collect())?;
         Ok(Row { demands: vec![at_most(1.1, &[KVM, SOFT])], ..row })
     }
 
@@ -356,7 +356,7 @@ impl<'a> Bench<'a> {
             let mut command = monitor.command(&image);
             measure(monitor.name, move || Ok(time_to_answer(&mut command, &input, &answers)? * 1e3 / done))
         });
-        let row = self.in_turns("alternation", &title, "ms", [3, 2], measures.collect())?;
+        let row = self.in_turns("alternation", &title, "ms", [4, 3], measures.collect())?;
         Ok(Row { demands: vec![at_most(1.15, &[KVM, SOFT])], ..row })
     }
 
