@@ -169,6 +169,8 @@ pub fn answers(input: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use flatland::{EngineChoice, Machine, Outcome, Program};
 
     use super::*;
@@ -178,6 +180,7 @@ mod tests {
         let program = Program::from_bytes(code.to_vec()).unwrap();
         let mut machine = Machine::builder()
             .engine(EngineChoice::Soft)
+            .time_limit(Duration::from_secs(10))
             .input(input)
             .output(Vec::new())
             .build(&program)
