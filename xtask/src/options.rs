@@ -123,7 +123,7 @@ these, or begins with one and `::`, no others are built and run, unless it has n
     },
     Doc {
         usage: "bench",
-        about: "measure speed beside monitors in C, and print a table (4 minutes; --quick: one)",
+        about: "measure speed beside monitors in C, and print a table (5 minutes; --quick: one)",
         options: &[
             ("--quick", "fewer measurements (one minute)"),
             ("--json", "print it for programs"),

@@ -133,6 +133,13 @@ pub fn complete(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
 }
 
 fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
+    if input.target == (InTarget::String { repeats: true, address_32: true })
+        && store_run::<T>(cpu, data)
+    {
+        let through = cpu.reg(ECX) == 0;
+        cpu.eip = if through { input.next } else { input.eip };
+        return through;
+    }
     let mut values = data.chunks_exact(T::BYTES as usize).filter_map(T::from_bytes);
     let through = match input.target {
         InTarget::Accumulator => {
@@ -146,6 +153,18 @@ fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
     };
     cpu.eip = if through { input.next } else { input.eip };
     through
+}
+
+/// Stores all elements at once, if they lie in one run of RAM. Returns whether they do.
+fn store_run<T: Int>(cpu: &mut Cpu, data: &[u8]) -> bool {
+    let (to, count) = (cpu.reg(EDI), data.len() as u32 / T::BYTES);
+    if cpu.direction_down() || cpu.run_length::<T>(ES, to, count, Access::Write) < count {
+        return false;
+    }
+    cpu.memory.write_bytes(to, data);
+    advance::<T, u32>(cpu, EDI, count);
+    cpu.set_reg(ECX, cpu.reg(ECX).wrapping_sub(count));
+    true
 }
 
 fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Iterator<Item = T>) -> bool {
