@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use flatland_x86::{End, EngineError, Registers, Settled, Unsupported, eflags};
+use flatland_contract::Direction;
+use flatland_x86::{End, EngineError, Registers, Settled, Stops, Unsupported, eflags};
 
 use super::{Machine, RunError};
 use crate::interrupt::NEVER;
-use crate::policy::{self, Advice, EXITS_PER_LOOK, Facts, LOOK_EVERY, MEASURE_AFTER, Speeds, Why};
+use crate::policy::{self, Advice, EXITS_PER_LOOK, Facts, LOOK_EVERY, MEASURE_AFTER, Why};
 use crate::{ChoiceError, EngineKind, Engines, Outcome, Snapshot, alarm};
 
 /// What has happened since the run was last looked at.
@@ -86,6 +87,11 @@ impl Moving {
         self.look_again(engines, Duration::ZERO);
     }
 
+    /// A move was in vain, so the next one comes later.
+    fn wait_longer(&mut self) {
+        self.patience = self.patience.saturating_mul(2);
+    }
+
     fn look_again(&mut self, engines: &Engines, now: Duration) {
         self.allowed = match engines.kind() {
             Some(EngineKind::Kvm) if engines.is_automatic() && !self.is_stuck => self.patience,
@@ -129,7 +135,7 @@ impl Machine {
         self.input_is_filled = false;
         self.waits_for_input = false;
         for sent in sent {
-            self.stats.count(sent.port, flatland_contract::Direction::Out, sent.data.len());
+            self.stats.count(sent.port, Direction::Out, sent.data.len());
             self.unsent.push_back(sent);
         }
         self.unreported = stop.or(self.unreported);
@@ -213,8 +219,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Moves the run if the other engine may have the instruction that this one lacks. Otherwise the run ends, if it
-    /// can on the soft engine, whose report says more.
+    /// Moves the run if the other engine may have the instruction that this one lacks. If neither has it, the run ends on
+    /// the soft engine, whose report says more.
     pub(super) fn try_instruction(&mut self) -> Result<bool, RunError> {
         if !self.engines.is_automatic() {
             return Ok(false);
@@ -226,10 +232,9 @@ impl Machine {
         }
         if !neither_has_it && self.engines.kind() == Some(EngineKind::Soft) {
             // The run talks, and needs an engine that is slow at that.
-            self.moving.patience = self.moving.patience.saturating_mul(2);
+            self.moving.wait_longer();
         }
         match self.move_to_other(Why::Instruction) {
-            // The fault is on the record of `settle` in the engine that was left.
             Ok(moved) => Ok(moved),
             Err(MoveError::Engine(error @ EngineError::Call { .. })) => Err(error.into()),
             Err(_) => Ok(false),
@@ -241,28 +246,35 @@ impl Machine {
         self.used + self.resumed_at.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    /// Sets the time of the next look, if there is anything to look for.
-    pub(super) fn schedule_look(&mut self) -> Result<(), RunError> {
+    /// Looks at once if KVM is known to emulate, and sets the time of the next look.
+    pub(super) fn begin_looking(&mut self) -> Result<(), RunError> {
+        let emulates = self.engines.speeds().is_some_and(|speeds| speeds.kvm_emulates());
+        if emulates && self.engines.kind() == Some(EngineKind::Kvm) {
+            self.look()
+        } else {
+            self.schedule_look()
+        }
+    }
+
+    /// Sets the time of the next look, if there is anything to look for that exits do not show.
+    fn schedule_look(&mut self) -> Result<(), RunError> {
         if !self.engines.is_automatic() || self.moving.is_stuck || self.stops.step {
             return Ok(());
         }
-        let is_known = self.engines.speeds();
-        let is_due = match (self.engines.kind(), is_known) {
-            (Some(EngineKind::Kvm), Some(speeds)) if speeds.kvm_emulates() => return self.look(),
-            (Some(EngineKind::Kvm), None) => true,
-            (Some(EngineKind::Soft), speeds) => !speeds.is_some_and(|speeds| speeds.kvm_emulates()),
-            _ => false,
+        let to_measure = MEASURE_AFTER.saturating_sub(self.run_time());
+        let wait = match (self.engines.kind(), self.engines.speeds()) {
+            // A timer of no time never rings.
+            (Some(EngineKind::Kvm), None) => to_measure.max(Duration::from_micros(1)),
+            (Some(EngineKind::Soft), Some(speeds)) if speeds.kvm_emulates() => return Ok(()),
+            (Some(EngineKind::Soft), _) => to_measure.max(LOOK_EVERY),
+            _ => return Ok(()),
         };
-        if is_due {
-            let wait = MEASURE_AFTER.saturating_sub(self.used).max(LOOK_EVERY);
-            let at = self.resumed_at.unwrap_or_else(Instant::now) + wait;
-            if self.engines.current.interrupt_after(wait) {
-                self.moving.due = Some(at);
-                return Ok(());
-            }
-            alarm::set(&self.shared, &self.shared.look_at, at).map_err(RunError::Alarm)?;
+        let at = Instant::now() + wait;
+        if self.engines.current.interrupt_after(wait) {
+            self.moving.due = Some(at);
+            return Ok(());
         }
-        Ok(())
+        alarm::set(&self.shared, &self.shared.look_at, at).map_err(RunError::Alarm)
     }
 
     /// Looks no more.
@@ -282,6 +294,21 @@ impl Machine {
             self.moving.budget = self.moving.budget.min(1);
             return Ok(());
         }
+        if let Advice::Move(why) = self.advice(engine)?
+            && self.can_leave(engine)
+        {
+            match self.move_to_other(why) {
+                Ok(_) => {}
+                Err(MoveError::Engine(error @ EngineError::Call { .. })) => return Err(error.into()),
+                Err(MoveError::Engine(_)) => self.moving.wait_longer(),
+                Err(_) => self.moving.is_stuck = true,
+            }
+        }
+        self.moving.look_again(&self.engines, self.run_time());
+        self.schedule_look()
+    }
+
+    fn advice(&mut self, engine: EngineKind) -> Result<Advice, RunError> {
         let time = self.run_time();
         let mut facts = Facts {
             engine,
@@ -291,51 +318,25 @@ impl Machine {
             instructions: self.engines.current.progress().map(|now| now - self.moving.progress),
             speeds: self.engines.speeds(),
         };
-        let mut advice = policy::advise(&facts);
-        if advice == Advice::Measure {
-            facts.speeds = self.measure()?;
-            if facts.speeds.is_none() {
-                self.moving.is_stuck = true;
-            }
-            advice = facts.speeds.map_or(Advice::Stay, |_| policy::advise(&facts));
+        let advice = policy::advise(&facts);
+        if advice != Advice::Measure {
+            return Ok(advice);
         }
-        // Each step is an exit, and what is looked at stays.
-        let can_move = match engine {
-            _ if self.stops.step => false,
-            EngineKind::Kvm => true,
-            EngineKind::Soft => self.stops.watchpoints.is_empty() && self.stops.instructions.is_none(),
-        };
-        if let Advice::Move(why) = advice
-            && can_move
-        {
-            match self.move_to_other(why) {
-                Ok(_) => {}
-                Err(MoveError::Engine(error @ EngineError::Call { .. })) => return Err(error.into()),
-                Err(_) => self.moving.is_stuck = true,
-            }
-        }
-        let time = self.run_time();
-        self.moving.look_again(&self.engines, time);
-        if engine == EngineKind::Soft || self.engines.kind() == Some(EngineKind::Soft) {
-            self.schedule_next_look(facts.speeds)?;
-        }
-        Ok(())
-    }
-
-    fn schedule_next_look(&mut self, speeds: Option<Speeds>) -> Result<(), RunError> {
-        let is_soft = self.engines.kind() == Some(EngineKind::Soft);
-        let kvm_emulates = speeds.is_some_and(|speeds| speeds.kvm_emulates());
-        if is_soft && !kvm_emulates && !self.moving.is_stuck {
-            let wait = LOOK_EVERY.max(MEASURE_AFTER.saturating_sub(self.run_time()));
-            alarm::set(&self.shared, &self.shared.look_at, Instant::now() + wait).map_err(RunError::Alarm)?;
-        }
-        Ok(())
-    }
-
-    fn measure(&mut self) -> Result<Option<Speeds>, RunError> {
-        if self.engines.kind() == Some(EngineKind::Kvm) {
+        if engine == EngineKind::Kvm {
             self.settle()?;
         }
-        Ok(self.engines.measure())
+        facts.speeds = self.engines.measure();
+        if facts.speeds.is_none() {
+            self.moving.is_stuck = true;
+            return Ok(Advice::Stay);
+        }
+        Ok(policy::advise(&facts))
+    }
+
+    /// Whether what observers want allows a move that they have not asked for.
+    fn can_leave(&self, engine: EngineKind) -> bool {
+        let Stops { step, watchpoints, instructions, .. } = &self.stops;
+        let needs_soft = !watchpoints.is_empty() || instructions.is_some();
+        !step && (engine == EngineKind::Kvm || !needs_soft)
     }
 }

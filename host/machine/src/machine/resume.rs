@@ -166,7 +166,7 @@ impl Machine {
         clock: Option<Instant>,
     ) -> Result<Event, RunError> {
         self.schedule_flush()?;
-        self.schedule_look()?;
+        self.begin_looking()?;
         loop {
             if self.shared.reasons() != 0
                 && let Some(event) = self.on_reasons(deadline, clock)?

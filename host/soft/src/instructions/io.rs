@@ -133,9 +133,7 @@ pub fn complete(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
 }
 
 fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
-    if input.target == (InTarget::String { repeats: true, address_32: true })
-        && store_run::<T>(cpu, data)
-    {
+    if input.target == (InTarget::String { repeats: true, address_32: true }) && store_run::<T>(cpu, data) {
         let through = cpu.reg(ECX) == 0;
         cpu.eip = if through { input.next } else { input.eip };
         return through;
