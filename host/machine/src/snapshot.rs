@@ -82,7 +82,8 @@ impl From<EngineError> for RestoreError {
 }
 
 impl Snapshot {
-    /// How the run has ended, if it has. A machine with this state ends in the same way at once.
+    /// How the run has ended, if it has. A machine with this state ends in the same way at once. A run whose input has
+    /// ended is not at its end: it reads again.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.next.as_ref()
     }
@@ -103,7 +104,8 @@ impl Machine {
             ram,
             devices: self.bus.save(),
             unsent: self.unsent.clone(),
-            next: self.next.clone(),
+            // The instruction that found no input is the next one, and may find some.
+            next: self.next.clone().filter(|outcome| *outcome != Outcome::EndOfInput),
         })
     }
 

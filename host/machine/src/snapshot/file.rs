@@ -1,12 +1,14 @@
 //! Snapshots in files: [`Snapshot::write_to`] and [`Snapshot::read_from`].
 //!
 //! A file is a magic, a version, and a body in compressed blocks with checksums (`blocks`). The body is the fields of
-//! the snapshot in order, integers little-endian (`state`). It names no path and nothing else of the host.
+//! the snapshot in order, integers little-endian (`state`, `processor`, `outcome`). It names no path and nothing else of the host.
 //!
 //! A file is read as hostile input. Its checksums find damage, not intent: each value is also checked before it is
 //! used. No length is trusted before as many bytes have arrived.
 
 mod blocks;
+mod outcome;
+mod processor;
 mod state;
 
 use std::error::Error;
@@ -58,12 +60,7 @@ impl fmt::Display for SnapshotFileError {
             ),
             Self::Truncated => f.write_str("it ends too early: copy it again, or save it again"),
             Self::Damaged => f.write_str("it is damaged: copy it again, or save it again"),
-            Self::Impossible(what) => {
-                write!(
-                    f,
-                    "no machine can have {what} that it has: save it again, and report it if that was no use"
-                )
-            }
+            Self::Impossible(what) => write!(f, "no machine can be in its state ({what}): save it again"),
             Self::TooMuch(what) => {
                 write!(
                     f,
@@ -113,9 +110,9 @@ impl Snapshot {
     /// Reads a snapshot that [`Self::write_to`] has written. The file may be anything: what is no intact snapshot of a
     /// state that a machine can have is an error.
     ///
-    /// Takes at most 1 MiB of memory, and 300 bytes for each byte of the file; and at most twice the RAM that the file
-    /// declares, which is at most [`MAX_RAM_SIZE`](flatland_contract::memory::MAX_RAM_SIZE), and 32 MiB. An endless
-    /// input is read no further than that.
+    /// Takes at most 1 MiB of memory and 600 bytes for each byte of the file. It also takes at most 32 MiB and four times
+    /// the RAM that the file declares, which is at most [`MAX_RAM_SIZE`](flatland_contract::memory::MAX_RAM_SIZE): an
+    /// endless input is read no further.
     pub fn read_from(from: impl Read) -> Result<Self, SnapshotFileError> {
         let mut reader = Reader::new(from);
         let mut magic = [0; MAGIC.len()];
@@ -137,3 +134,6 @@ impl Snapshot {
         Ok(snapshot)
     }
 }
+
+#[cfg(test)]
+mod tests;
