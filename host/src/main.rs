@@ -359,11 +359,8 @@ fn names_for<'a>(machine: &Machine, options: &'a Options) -> Result<Option<&'a P
 
 /// Why the machine cannot be built, with the options that would help.
 fn build_message(error: &BuildError, options: &Options) -> String {
-    match (error, &options.from_snapshot) {
-        (BuildError::Restore(error), Some(path)) => {
-            return format!("cannot go on from `{}`: {error}", path.display());
-        }
-        _ => {}
+    if let (BuildError::Restore(error), Some(path)) = (error, &options.from_snapshot) {
+        return format!("cannot go on from `{}`: {error}", path.display());
     }
     match error {
         BuildError::Image(error) => program_message(options, error, " with --memory SIZE"),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use flatland_machine::{
     BuildError, Builder, EngineChoice, Machine, MemorySize, Outcome, Output, Program, Snapshot,
-    SnapshotFileError, Wants,
+    SnapshotFileError, Wants, devices,
 };
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
@@ -212,8 +212,7 @@ fn files() -> Vec<Vec<u8>> {
     for &engine in engines() {
         for (code, save_at) in GUESTS {
             let program = Program::from_bytes(code.to_vec()).unwrap();
-            let builder =
-                Machine::builder().memory("64K".parse().unwrap()).arguments(["a", "bcd"]).engine(engine);
+            let builder = builder(engine).memory("64K".parse().unwrap()).arguments(["a", "bcd"]);
             let mut machine =
                 builder.build(&program).unwrap_or_else(|error| panic!("this test needs KVM, and {error}"));
             let mut save = |machine: &mut Machine| {
@@ -301,6 +300,8 @@ fn builder(engine: EngineChoice) -> Builder {
         .input(vec![b'x'; 1000])
         .output(sink())
         .diagnostics(sink())
+        .clock_device(devices::Clock::repeatable(Duration::ZERO))
+        .random_device(devices::Random::repeatable(1))
         .time_limit(Duration::from_secs(20))
 }
 

@@ -363,13 +363,13 @@ mod tests {
         let page = 0..0x1000;
         for read_only in [
             &[0..0xfff, 0x2000..0x3000][..],
-            &[1..0x1000],
-            &[0x1000..0x1000],
+            &[Range { start: 1, end: 0x1000 }],
+            &[Range { start: 0x1000, end: 0x1000 }],
             &[Range { start: 0x2000, end: 0x1000 }],
             &[page.clone(), 0x1000..0x2000],
             &[0x2000..0x3000, page.clone()],
             &[0..0x3000, 0x1000..0x4000],
-            &[HEAP_END - PAGE_SIZE..STACK_START],
+            &[Range { start: HEAP_END - PAGE_SIZE, end: STACK_START }],
         ] {
             assert!(!made(STACK_START, read_only, true), "{read_only:x?}");
         }
