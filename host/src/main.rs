@@ -2,11 +2,12 @@
 
 mod closed_output;
 mod options;
+mod save;
 mod signals;
 
 use std::env;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,11 +17,12 @@ use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
 use flatland::trace::{self, Trace};
 use flatland::{
-    BuildError, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError, RunError, Stop,
-    StreamError, Streams, devices, observe,
+    BuildError, Builder, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError,
+    RunError, Snapshot, SnapshotFileError, Stop, StreamError, Streams, devices, observe,
 };
 use flatland_contract::status;
 use options::{Command, Options};
+use save::SaveFile;
 
 fn main() -> ExitCode {
     let text = match options::parse(env::args_os().skip(1)) {
@@ -79,7 +81,7 @@ fn run(options: &Options) -> u8 {
     }
     if let Some((mut file, path)) = given.report {
         let run = Run {
-            image: &options.program,
+            image: options.program.as_ref().or(options.from_snapshot.as_ref()).expect("one of them is given"),
             symbols: given.symbols,
             stats: machine.stats().clone(),
             total: start.elapsed(),
@@ -96,11 +98,27 @@ fn run(options: &Options) -> u8 {
     if options.stats {
         text += &line(paint, &stats(&mut machine));
     }
+    // The report comes before: a state that can be saved no longer has the last exit.
+    if let Some((file, path)) = given.save
+        && let Err(why) = save(file, &mut machine, ended.is_ok())
+    {
+        status = status::HOST;
+        text += &line(paint, &format!("cannot save --save-snapshot `{}`: {why}", path.display()));
+    }
     if !text.is_empty() {
         // A blocked reader of the guest's output does not delay this. As in `say`, a failure cannot be reported.
         let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_notes_within(Duration::MAX));
     }
     status
+}
+
+/// Saves the state of a run that has ended.
+fn save(file: SaveFile, machine: &mut Machine, has_ended: bool) -> Result<(), String> {
+    if !has_ended {
+        return Err("the run has failed: mend that, and run it again".into());
+    }
+    let snapshot = machine.snapshot().map_err(|error| error.to_string())?;
+    file.save(&snapshot).map_err(|error| error.to_string())
 }
 
 /// Runs the guest with the tools that the command line asks for. Also returns why the trace is incomplete, if it is.
@@ -167,6 +185,14 @@ struct Given<'a> {
     symbols: Option<&'a Path>,
     /// Where to write the report.
     report: Option<(File, &'a Path)>,
+    /// Where to save the state at the end.
+    save: Option<(SaveFile, &'a Path)>,
+}
+
+/// What a run begins with.
+enum Begin {
+    Program(Program),
+    Snapshot(Box<Snapshot>),
 }
 
 /// The cost of the run, in one line.
@@ -184,25 +210,10 @@ fn stats(machine: &mut Machine) -> String {
 
 /// The machine, with all files open. An error is one sentence.
 fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
-    let program_error = |error: &dyn std::fmt::Display, hint: &str| {
-        format!("cannot run `{}`: {error}{hint}", options.program.display())
+    let begin = match &options.from_snapshot {
+        Some(path) => Begin::Snapshot(Box::new(read_snapshot(path)?)),
+        None => Begin::Program(open_program(options)?),
     };
-    let mut program = Program::open_for(&options.program, options.memory).map_err(|error| {
-        let hint = match &error {
-            ProgramError::Image(flatland::ImageError::TooLarge { .. }) => " with --memory SIZE",
-            _ => "",
-        };
-        program_error(&error, hint)
-    })?;
-    if let Some(symbols) = &options.symbols {
-        // Its contents are read only for a report. Opening it now reports a wrong path before the run.
-        File::open(symbols).map_err(|error| {
-            format!("cannot read --symbols `{}` ({error}): check the path", symbols.display())
-        })?;
-        if let Err(error) = program.add_elf(symbols) {
-            say(&format!("{error} as --symbols"));
-        }
-    }
     let report = match &options.report {
         // Created before the run: a failure afterwards would lose the results of the run.
         Some(path) => match File::create(path) {
@@ -216,13 +227,55 @@ fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
         },
         None => None,
     };
+    let save = match &options.save_snapshot {
+        Some(path) => match SaveFile::create(path) {
+            Ok(file) => Some((file, &**path)),
+            Err(error) => {
+                return Err(format!(
+                    "cannot write --save-snapshot `{}` ({error}): give another place",
+                    path.display()
+                ));
+            }
+        },
+        None => None,
+    };
     if closed_output::is_closed() {
         return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
     }
+    let builder = builder(options)?;
+    let (machine, symbols) = match begin {
+        Begin::Program(program) => {
+            let machine = builder.build(&program).map_err(|error| build_message(&error, options))?;
+            let symbols = program.elf().and(options.symbols.as_ref().or(options.program.as_ref()));
+            (machine, symbols.map(|path| &**path))
+        }
+        Begin::Snapshot(snapshot) => {
+            let machine = builder.build_from(&snapshot).map_err(|error| build_message(&error, options))?;
+            if snapshot.outcome().is_some() {
+                say(
+                    "the run of the snapshot had ended, and ends in the same way: to go on, save one at a limit or by \
+                     Ctrl-C",
+                );
+            }
+            let symbols = names_for(&machine, options)?;
+            (machine, symbols)
+        }
+    };
+    if let Some(why) = machine.fell_back() {
+        say(&format!("running on the soft engine, because {}", engine_message(why)));
+    }
+    signals::listen(machine.interrupt_handle()).map_err(|errno| {
+        format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
+    })?;
+    Ok((machine, Given { symbols, report, save }))
+}
+
+/// The settings of the machine, without its program.
+fn builder(options: &Options) -> Result<Builder, String> {
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
     let mut builder = Machine::builder()
         .engine(options.engine)
-        .memory(options.memory)
+        .memory(options.memory.unwrap_or_default())
         .streams(streams)
         .arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes()));
     if let Some(stack) = options.stack {
@@ -240,29 +293,77 @@ fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     if let Some(seed) = options.seed {
         builder = builder.random_device(devices::Random::repeatable(seed));
     }
-    let machine = builder.build(&program).map_err(|error| build_message(&error, options, &program_error))?;
-    if let Some(why) = machine.fell_back() {
-        say(&format!("running on the soft engine, because {}", engine_message(why)));
-    }
-    signals::listen(machine.interrupt_handle()).map_err(|errno| {
-        format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
+    Ok(builder)
+}
+
+/// The program, with its ELF file if that can be used.
+fn open_program(options: &Options) -> Result<Program, String> {
+    let path = options.program.as_deref().unwrap_or(Path::new(""));
+    let mut program = Program::open_for(path, options.memory.unwrap_or_default()).map_err(|error| {
+        let hint = match &error {
+            ProgramError::Image(flatland::ImageError::TooLarge { .. }) => " with --memory SIZE",
+            _ => "",
+        };
+        program_message(options, &error, hint)
     })?;
-    let symbols = match (program.elf(), &options.symbols) {
-        (Some(_), Some(symbols)) => Some(&**symbols),
-        (Some(_), None) => Some(&*options.program),
-        (None, _) => None,
+    if let Some(symbols) = &options.symbols {
+        // Its contents are read only for a report. Opening it now reports a wrong path before the run.
+        check_symbols(symbols)?;
+        if let Err(error) = program.add_elf(symbols) {
+            say(&format!("{error} as --symbols"));
+        }
+    }
+    Ok(program)
+}
+
+fn check_symbols(path: &Path) -> Result<(), String> {
+    let opened = File::open(path).map(drop);
+    opened.map_err(|error| format!("cannot read --symbols `{}` ({error}): check the path", path.display()))
+}
+
+fn program_message(options: &Options, error: &dyn std::fmt::Display, hint: &str) -> String {
+    let path = options.program.as_deref().unwrap_or(Path::new(""));
+    format!("cannot run `{}`: {error}{hint}", path.display())
+}
+
+fn read_snapshot(path: &Path) -> Result<Snapshot, String> {
+    let read = File::open(path)
+        .map_err(SnapshotFileError::Read)
+        .and_then(|file| Snapshot::read_from(BufReader::new(file)));
+    read.map_err(|error| format!("cannot go on from `{}`: {error}", path.display()))
+}
+
+/// The ELF file with the names of a program that came from a snapshot, if it is this program's.
+fn names_for<'a>(machine: &Machine, options: &'a Options) -> Result<Option<&'a Path>, String> {
+    let path = match (&options.symbols, &options.program) {
+        (Some(symbols), _) => {
+            check_symbols(symbols)?;
+            symbols
+        }
+        (None, Some(program)) => {
+            File::open(program).map_err(|error| {
+                format!("cannot read `{}` ({error}): check the path, or leave it out", program.display())
+            })?;
+            program
+        }
+        (None, None) => return Ok(None),
     };
-    Ok((machine, Given { symbols, report }))
+    match Symbols::open(path, &|address, bytes| machine.read_ram(address, bytes)) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) => {
+            say(&error.to_string());
+            Ok(None)
+        }
+    }
 }
 
 /// Why the machine cannot be built, with the options that would help.
-fn build_message(
-    error: &BuildError,
-    options: &Options,
-    program_error: &dyn Fn(&dyn std::fmt::Display, &str) -> String,
-) -> String {
+fn build_message(error: &BuildError, options: &Options) -> String {
+    if let (BuildError::Restore(error), Some(path)) = (error, &options.from_snapshot) {
+        return format!("cannot go on from `{}`: {error}", path.display());
+    }
     match error {
-        BuildError::Image(error) => program_error(error, " with --memory SIZE"),
+        BuildError::Image(error) => program_message(options, error, " with --memory SIZE"),
         BuildError::Memory(error) => format!("{error} (--memory SIZE, --stack SIZE)"),
         BuildError::Engine(error) if options.engine == EngineChoice::Kvm => {
             format!("{}; or choose --engine soft", engine_message(error))

@@ -15,6 +15,7 @@ pub const HELP: &str = "\
 Run a program on a bare 32-bit processor.
 
 Usage: flatland [OPTIONS] PROGRAM [-- ARGS]
+       flatland [OPTIONS] --from-snapshot FILE [PROGRAM]
 
 PROGRAM is an ELF file, or a flat image: machine code as it lies in memory. It is put at address 0 of zeroed RAM and
 started there, in 32-bit protected mode with paging off. Its input is standard input, its output standard output.
@@ -38,6 +39,9 @@ Options:
   --trace-limit LINES       write no more lines than this (default: 1000000)
   --gdb[=ADDR]              let gdb connect, and wait for it: a port of this machine, such as 1234 (the default) or 0
                             for any that is free, or a unix socket, such as unix:/tmp/gdb
+  --save-snapshot FILE      save where the run has ended, also at a limit, by Ctrl-C or with a fault
+  --from-snapshot FILE      go on from there, with memory, stack and ARGS as they were, and --clock and --seed if given
+                            again; of PROGRAM, an ELF file, only names are taken
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
@@ -74,12 +78,16 @@ pub enum Command {
 /// How to run an image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The program: an ELF file or a flat image.
-    pub program: PathBuf,
+    /// The program: an ELF file or a flat image. With a snapshot there may be none.
+    pub program: Option<PathBuf>,
     /// The ELF file with names and lines.
     pub symbols: Option<PathBuf>,
-    /// The size of RAM.
-    pub memory: MemorySize,
+    /// The snapshot to go on from.
+    pub from_snapshot: Option<PathBuf>,
+    /// Where to save a snapshot of the end.
+    pub save_snapshot: Option<PathBuf>,
+    /// The size of RAM, if it is given.
+    pub memory: Option<MemorySize>,
     /// The size of the stack, which is part of RAM.
     pub stack: Option<MemorySize>,
     /// The engine that runs the processor.
@@ -129,9 +137,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
             Arg::Long("symbols") => options.symbols = Some(value(&mut parser, "--symbols")?.into()),
+            Arg::Long("from-snapshot") => {
+                options.from_snapshot = Some(value(&mut parser, "--from-snapshot")?.into());
+            }
+            Arg::Long("save-snapshot") => {
+                let path = value(&mut parser, "--save-snapshot")?;
+                if path == "-" {
+                    return Err("--save-snapshot `-` would be among the guest's output: give a file".into());
+                }
+                options.save_snapshot = Some(path.into());
+            }
             Arg::Long("memory") => {
                 let text = text(&mut parser, "--memory")?;
-                options.memory = text.parse().map_err(|error| format!("--memory `{text}` is {error}"))?;
+                let size = text.parse().map_err(|error| format!("--memory `{text}` is {error}"))?;
+                options.memory = Some(size);
             }
             Arg::Long("stack") => {
                 let text = text(&mut parser, "--stack")?;
@@ -229,7 +248,22 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Arg::Long(name) => return Err(format!("there is no option `--{name}`")),
         }
     }
-    options.program = program.ok_or("no program is given")?.into();
+    options.program = program.map(PathBuf::from);
+    if options.program.is_none() && options.from_snapshot.is_none() {
+        return Err("no program is given".into());
+    }
+    let of_snapshot = [
+        ("--memory", options.memory.is_some()),
+        ("--stack", options.stack.is_some()),
+        ("ARGS", !options.arguments.is_empty()),
+    ];
+    if options.from_snapshot.is_some()
+        && let Some((what, _)) = of_snapshot.into_iter().find(|(_, given)| *given)
+    {
+        return Err(format!(
+            "with --from-snapshot, {what} cannot be given: it is as it was, so leave it out"
+        ));
+    }
     let of_trace = [
         ("--trace-file", options.trace_file.is_some()),
         ("--trace-filter", options.trace_filter.is_some()),
@@ -274,9 +308,11 @@ mod tests {
     #[test]
     fn options_in_any_order_and_both_spellings() {
         let all = Options {
-            program: "a.bin".into(),
+            program: Some("a.bin".into()),
             symbols: Some("a.elf".into()),
-            memory: "64K".parse().unwrap(),
+            from_snapshot: None,
+            save_snapshot: Some("a.snap".into()),
+            memory: Some("64K".parse().unwrap()),
             stack: Some("8K".parse().unwrap()),
             timeout: Some(Duration::from_millis(1500)),
             engine: EngineChoice::Soft,
@@ -294,19 +330,24 @@ mod tests {
             arguments: Vec::new(),
         };
         let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
-                    --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
+                    --save-snapshot a.snap --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
                     --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 a.bin";
         assert_eq!(options(line), all);
         let line = "a.bin --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
-                    --max-instructions=1000 --report=a.json --backtrace=always --stats --engine=soft \
+                    --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --stats --engine=soft \
                     --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
-        assert_eq!(options("a.bin"), Options { program: "a.bin".into(), ..Options::default() });
-        let gdb = Options { program: "a.bin".into(), gdb: Some(Address::default()), ..Options::default() };
+        assert_eq!(options("a.bin"), Options { program: Some("a.bin".into()), ..Options::default() });
+        let gdb =
+            Options { program: Some("a.bin".into()), gdb: Some(Address::default()), ..Options::default() };
         assert_eq!(options("--gdb a.bin"), gdb);
         let gdb = Options { gdb: Some("[::1]:99".parse().unwrap()), ..gdb };
         assert_eq!(options("--gdb=[::1]:99 a.bin"), gdb);
-        assert_eq!(options("a.bin --"), Options { program: "a.bin".into(), ..Options::default() });
+        let snapshot = Options { from_snapshot: Some("a.snap".into()), ..Options::default() };
+        assert_eq!(options("--from-snapshot a.snap"), snapshot);
+        let snapshot = Options { program: Some("a.elf".into()), ..snapshot };
+        assert_eq!(options("a.elf --from-snapshot=a.snap --"), snapshot);
+        assert_eq!(options("a.bin --"), Options { program: Some("a.bin".into()), ..Options::default() });
     }
 
     #[test]
@@ -316,7 +357,7 @@ mod tests {
             let parsed = parse_words(line);
             if with_image {
                 let arguments = ["--stats", "--", "b"].map(OsString::from).to_vec();
-                let expected = Options { program: "a.bin".into(), arguments, ..Options::default() };
+                let expected = Options { program: Some("a.bin".into()), arguments, ..Options::default() };
                 assert_eq!(parsed, Ok(Command::Run(expected.into())));
             } else {
                 assert_eq!(parsed, Err("no program is given".into()));
@@ -369,6 +410,19 @@ mod tests {
                  ssh -L 1234:127.0.0.1:1234",
             ),
             ("a --report -", "--report `-` would be among the guest's output: give a file, or /dev/stderr"),
+            ("a --save-snapshot -", "--save-snapshot `-` would be among the guest's output: give a file"),
+            (
+                "a --from-snapshot b --memory 1M",
+                "with --from-snapshot, --memory cannot be given: it is as it was, so leave it out",
+            ),
+            (
+                "--from-snapshot b --stack 1M",
+                "with --from-snapshot, --stack cannot be given: it is as it was, so leave it out",
+            ),
+            (
+                "--from-snapshot b -- c",
+                "with --from-snapshot, ARGS cannot be given: it is as it was, so leave it out",
+            ),
             ("a --seed x", "--seed `x` is not a seed: give a whole number, such as 1"),
             ("a --clock now", "--clock `now` is not a time: give seconds since 1970, such as 1000000000"),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),

@@ -3,9 +3,11 @@
 #[path = "common/target.rs"]
 mod target;
 
-use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use std::{env, fs};
 
 use flatland::x86::{Registers, Stops};
 use flatland::{EngineChoice, EngineKind, Event, Wants};
@@ -139,6 +141,22 @@ fn comparable(left: &Left) -> Registers {
     }
 }
 
+/// All guest programs, built. `FLATLAND_IMAGES` names a folder that has them already: this program can then run on
+/// another machine, with another KVM.
+fn images() -> Vec<PathBuf> {
+    if let Some(folder) = env::var_os("FLATLAND_IMAGES") {
+        let files = fs::read_dir(folder).expect("FLATLAND_IMAGES is a folder");
+        let paths = files.map(|file| file.expect("it can be read").path());
+        return paths.filter(|path| path.extension() == Some(OsStr::new("bin"))).collect();
+    }
+    let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
+    assert!(built.success());
+    let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").output().expect("xtask starts");
+    let listed = String::from_utf8(listed.stdout).expect("names are UTF-8");
+    let names = listed.lines().filter_map(|line| line.split(' ').next());
+    names.map(|name| target().join("guest").join(format!("{name}.bin"))).collect()
+}
+
 /// How often each input of each program runs with moves. `FLATLAND_CASES` sets another number.
 fn rounds() -> u64 {
     env::var("FLATLAND_CASES").map_or(1, |rounds| rounds.parse().expect("FLATLAND_CASES is a number"))
@@ -150,13 +168,9 @@ fn every_program_is_the_same_on_both_engines_and_when_it_moves() {
         return;
     }
     let (mut moved, mut moves) = (0, 0);
-    let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
-    assert!(built.success());
-    let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").output().expect("xtask starts");
-    let listed = String::from_utf8(listed.stdout).expect("names are UTF-8");
     let mut compared = 0;
-    for name in listed.lines().filter_map(|line| line.split(' ').next()) {
-        let path = target().join("guest").join(format!("{name}.bin"));
+    for path in images() {
+        let name = path.file_stem().and_then(OsStr::to_str).expect("names are UTF-8");
         let image = Image::open(&path, MemorySize::default()).expect("it was built");
         let known = INPUTS.iter().find(|(program, _)| *program == name);
         let inputs = known.map_or(NOTHING, |(_, inputs)| inputs);

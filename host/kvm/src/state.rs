@@ -5,8 +5,8 @@ use flatland_x86::{
     Sent, Settled, Shadow,
 };
 use kvm_bindings::{
-    KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI, Msrs, kvm_debugregs,
-    kvm_dtable, kvm_fpu, kvm_msr_entry, kvm_segment, kvm_sregs, kvm_vcpu_events,
+    KVM_MAX_MSR_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI, Msrs,
+    kvm_debugregs, kvm_dtable, kvm_fpu, kvm_msr_entry, kvm_segment, kvm_sregs, kvm_vcpu_events,
 };
 use kvm_ioctls::VcpuFd;
 
@@ -130,17 +130,21 @@ impl KvmEngine {
             }
             msrs => msrs,
         };
+        if let Some((index, _)) = msrs.get(KVM_MAX_MSR_ENTRIES) {
+            return Err(EngineError::RegisterRefused { index: *index });
+        }
         let msrs = kvm_msrs(msrs);
         let vcpu = &self.vcpu;
         vcpu.set_sregs(&kvm_sregs_of(processor, &self.reset.sregs))
-            .map_err(EngineError::call("KVM_SET_SREGS"))?;
-        vcpu.set_regs(&kvm_regs_of(&processor.registers)).map_err(EngineError::call("KVM_SET_REGS"))?;
+            .map_err(EngineError::refused("KVM_SET_SREGS"))?;
+        vcpu.set_regs(&kvm_regs_of(&processor.registers)).map_err(EngineError::refused("KVM_SET_REGS"))?;
         let fpu = processor.fpu.as_deref().map_or_else(|| kvm_fpu_of(&Fpu::default()), kvm_fpu_of);
-        vcpu.set_fpu(&fpu).map_err(EngineError::call("KVM_SET_FPU"))?;
+        vcpu.set_fpu(&fpu).map_err(EngineError::refused("KVM_SET_FPU"))?;
         let [d0, d1, d2, d3, _, _, dr6, dr7] = processor.debug.map(u64::from);
         let debug = kvm_debugregs { db: [d0, d1, d2, d3], dr6, dr7, ..Default::default() };
-        vcpu.set_debug_regs(&debug).map_err(EngineError::call("KVM_SET_DEBUGREGS"))?;
-        vcpu.set_vcpu_events(&kvm_events_of(processor)).map_err(EngineError::call("KVM_SET_VCPU_EVENTS"))?;
+        vcpu.set_debug_regs(&debug).map_err(EngineError::refused("KVM_SET_DEBUGREGS"))?;
+        vcpu.set_vcpu_events(&kvm_events_of(processor))
+            .map_err(EngineError::refused("KVM_SET_VCPU_EVENTS"))?;
         let set = vcpu.set_msrs(&msrs).map_err(EngineError::call("KVM_SET_MSRS"))?;
         if let Some(refused) = msrs.as_slice().get(set) {
             return Err(EngineError::RegisterRefused { index: refused.index });
@@ -569,12 +573,20 @@ mod tests {
         }
         let mut engine = KvmEngine::new(MemorySize::default()).expect("this test needs /dev/kvm");
         let (mut state, position) = engine.processor().unwrap();
+        let message = "KVM does not take model-specific register 0xdeadbeef of the snapshot: make a new machine, and a new \
+                       snapshot in it";
+        let msrs = state.msrs.clone();
         state.msrs.last_mut().expect("there are some").0 = 0xdead_beef;
-        let error = engine.set_processor(&state, position).unwrap_err();
+        assert_eq!(engine.set_processor(&state, position).unwrap_err().to_string(), message);
+        // More than KVM takes at once.
+        state.msrs = msrs.into_iter().cycle().take(KVM_MAX_MSR_ENTRIES).chain([(0xdead_beef, 0)]).collect();
+        assert_eq!(engine.set_processor(&state, position).unwrap_err().to_string(), message);
+        // Paging without protected mode.
+        (state.msrs, state.cr0) = (Vec::new(), 0x8000_0010);
         assert_eq!(
-            error.to_string(),
-            "KVM does not take model-specific register 0xdeadbeef of the snapshot: make a new machine, and a new \
-             snapshot in it"
+            engine.set_processor(&state, position).unwrap_err().to_string(),
+            "the processor does not take the state of the snapshot (KVM_SET_SREGS: Invalid argument (os error 22)): make a \
+             new snapshot on a machine like this one"
         );
     }
 

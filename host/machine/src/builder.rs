@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 use flatland_contract as contract;
@@ -11,7 +12,8 @@ use flatland_x86::{Engine, MemoryMapError, MemorySize, Stops, Unsupported};
 
 use crate::bus::Taken;
 use crate::{
-    ChoiceError, Device, EngineChoice, Engines, ImageError, Input, Machine, Output, Program, Streams, devices,
+    ChoiceError, Device, EngineChoice, Engines, ImageError, Input, Machine, Output, Program, RestoreError,
+    Snapshot, Streams, devices,
 };
 
 /// The settings of a new machine. The defaults are KVM where it can be used and the soft engine otherwise, 16 MiB of
@@ -90,6 +92,8 @@ pub enum BuildError {
     PortIsTaken(u16),
     /// The device would need ports above 0xffff.
     NoSuchPort(u16),
+    /// The snapshot cannot be restored.
+    Restore(RestoreError),
 }
 
 impl fmt::Display for BuildError {
@@ -107,6 +111,7 @@ impl fmt::Display for BuildError {
             Self::NoSuchPort(port) => {
                 write!(f, "a device at port {port:#x} needs ports above 0xffff: put it at a lower one")
             }
+            Self::Restore(error) => error.fmt(f),
         }
     }
 }
@@ -237,13 +242,30 @@ impl Builder {
         self.build_on(engine.into(), program)
     }
 
-    fn build_on(self, engines: Engines, program: &Program) -> Result<Machine, BuildError> {
-        let mut machine = Machine::new(engines, program.image(), self.streams).map_err(BuildError::Image)?;
+    /// Builds a machine that goes on from a snapshot. Memory, stack and arguments are those of the snapshot; all else is
+    /// as set here. The instruction limit includes the instructions of the snapshot. With [`EngineChoice::Auto`] the
+    /// run goes on with the soft engine if that can, and with KVM if it computes for long.
+    pub fn build_from(mut self, snapshot: &Snapshot) -> Result<Machine, BuildError> {
+        let streams = mem::replace(&mut self.streams, Streams::none());
+        let limit = self.instruction_limit.take();
+        let stops = Stops { instructions: limit, ..Stops::default() };
+        let engines = self.engine.open_for_many_runs(snapshot.map.clone(), &stops);
+        let mut machine =
+            self.set_up(Machine::empty(engines.map_err(BuildError::Engine)?, Streams::none()))?;
+        machine.restore(snapshot, streams).map_err(BuildError::Restore)?;
+        // Only now is it known whether the instructions before were counted.
+        set_instruction_limit(&mut machine, limit)?;
+        Ok(machine)
+    }
+
+    fn build_on(mut self, engines: Engines, program: &Program) -> Result<Machine, BuildError> {
+        let streams = mem::replace(&mut self.streams, Streams::none());
+        self.set_up(Machine::new(engines, program.image(), streams).map_err(BuildError::Image)?)
+    }
+
+    fn set_up(self, mut machine: Machine) -> Result<Machine, BuildError> {
         machine.set_time_limit(self.time_limit);
-        if self.instruction_limit.is_some() {
-            let unsupported = |error: Unsupported| BuildError::Engine(error.into());
-            machine.set_instruction_limit(self.instruction_limit).map_err(unsupported)?;
-        }
+        set_instruction_limit(&mut machine, self.instruction_limit)?;
         machine.set_arguments(self.arguments);
         if let Some(clock) = self.clock {
             machine.bus.replace(Port::Clock, clock);
@@ -262,4 +284,9 @@ impl Builder {
         }
         Ok(machine)
     }
+}
+
+fn set_instruction_limit(machine: &mut Machine, limit: Option<u64>) -> Result<(), BuildError> {
+    let unsupported = |error: Unsupported| BuildError::Engine(error.into());
+    if limit.is_some() { machine.set_instruction_limit(limit).map_err(unsupported) } else { Ok(()) }
 }

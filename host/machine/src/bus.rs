@@ -129,10 +129,10 @@ impl Bus {
 }
 
 /// What a device at these ports has saved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceState {
-    ports: Range<u32>,
-    state: Vec<u8>,
+    pub ports: Range<u32>,
+    pub state: Vec<u8>,
 }
 
 /// A transfer that will be made again reads the same input again.

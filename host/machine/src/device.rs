@@ -74,7 +74,8 @@ pub trait Device: Any + Send {
         Vec::new()
     }
 
-    /// Restores a state that [`Self::save`] of a device of the same type returned.
+    /// Restores a state that [`Self::save`] of a device of the same type returned. A state that comes from a file may be
+    /// any bytes: ignore what makes no sense, and do not panic.
     fn restore(&mut self, _state: &[u8]) {}
 }
 

@@ -45,6 +45,6 @@ pub use interrupt::InterruptHandle;
 pub use machine::{Machine, MoveError, RunError};
 pub use outcome::{Outcome, Signal, Stop};
 pub use policy::Why;
-pub use snapshot::{RestoreError, Snapshot};
+pub use snapshot::{RestoreError, Snapshot, SnapshotFileError};
 pub use stats::{Move, Stats, Transfers};
 pub use streams::{Input, Output, StreamError, Streams};

@@ -142,14 +142,20 @@ impl Machine {
     }
 
     /// A machine on these engines, with the contract's devices and no limits. [`Self::builder`] also makes the engines.
-    pub fn new(engines: impl Into<Engines>, image: &Image, mut streams: Streams) -> Result<Self, ImageError> {
-        let mut engines = engines.into();
-        let engine = &mut engines.current;
+    pub fn new(engines: impl Into<Engines>, image: &Image, streams: Streams) -> Result<Self, ImageError> {
+        let mut machine = Self::empty(engines.into(), streams);
+        let engine = &mut machine.engines.current;
         let written = engine.write_ram(LOAD_ADDRESS, image.bytes());
         if written < image.bytes().len() {
             let ram = engine.memory_map().ram();
             return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
         }
+        Ok(machine)
+    }
+
+    /// The same without a program.
+    pub(crate) fn empty(engines: Engines, mut streams: Streams) -> Self {
+        let engine = &engines.current;
         let shared = Arc::new(Shared::new(engine.interrupt_handle()));
         let mut bus = Bus::default();
         bus.replace(Port::Console, devices::Console);
@@ -163,7 +169,7 @@ impl Machine {
         bus.replace(Port::Test, devices::Test::default());
         streams.begin(false);
         let stats = Stats::of_run_on(engines.kind());
-        Ok(Self {
+        Self {
             moving: Moving::new(&engines),
             engines,
             bus,
@@ -186,7 +192,7 @@ impl Machine {
             whole_lines: false,
             changes: 0,
             stats,
-        })
+        }
     }
 
     /// A handle that interrupts this machine's run, from any thread or from a signal handler.

@@ -1,4 +1,7 @@
-//! Snapshots: put a machine back to an earlier state. For test runners and fuzzers.
+//! Snapshots: put a machine back to an earlier state, or go on from it elsewhere. For test runners and fuzzers, and to
+//! save a run.
+
+mod file;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -8,11 +11,13 @@ use flatland_x86::{EngineError, MemoryMap, Position, Processor, RamCopy, Sent};
 
 use crate::bus::DeviceState;
 use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
+pub use file::SnapshotFileError;
 
 /// The state of a machine: processor, RAM, and devices, without the streams.
 ///
 /// May be restored any number of times, also in another machine with the same devices and the same [`MemoryMap`], and
-/// on another engine.
+/// on another engine. [`Builder::build_from`](crate::Builder::build_from) makes such a machine;
+/// [`Self::write_to`] keeps the state in a file.
 ///
 /// ```
 /// use flatland_machine::{EngineChoice, Input, Machine, Outcome, Program, Streams};
@@ -28,9 +33,9 @@ use crate::{Event, Machine, Outcome, RunError, Streams, Wants};
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    map: MemoryMap,
+    pub(crate) map: MemoryMap,
     pub(crate) processor: Processor,
     pub(crate) position: Position,
     pub(crate) ram: RamCopy,
@@ -76,6 +81,14 @@ impl From<EngineError> for RestoreError {
     }
 }
 
+impl Snapshot {
+    /// How the run has ended, if it has. A machine with this state ends in the same way at once. A run whose input has
+    /// ended is not at its end: it reads again.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.next.as_ref()
+    }
+}
+
 impl Machine {
     /// The current state: at the start, after [`Self::run_until_input`], or after any event.
     pub fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
@@ -91,13 +104,15 @@ impl Machine {
             ram,
             devices: self.bus.save(),
             unsent: self.unsent.clone(),
-            next: self.next.clone(),
+            // The instruction that found no input is the next one, and may find some.
+            next: self.next.clone().filter(|outcome| *outcome != Outcome::EndOfInput),
         })
     }
 
     /// Restores the state, with these streams. Makes no new VM. If this snapshot was the last one to be taken or
     /// restored here, restores only the memory that was written since. The time limit and the guest's clock begin
-    /// anew; the instruction limit includes the instructions of the snapshot; the counts of [`Self::stats`] continue.
+    /// anew; the instruction limit includes the instructions of the snapshot; the counts of [`Self::stats`] continue. The
+    /// guest's arguments are those of the snapshot.
     /// What the old streams have buffered is written first, as far as that can be done in a second.
     ///
     /// With [`EngineChoice::Auto`](crate::EngineChoice::Auto) the run goes on with the soft engine, which puts back a

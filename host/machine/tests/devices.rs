@@ -109,6 +109,28 @@ fn a_snapshot_has_what_is_left_of_an_answer() {
 }
 
 #[test]
+fn devices_take_any_state() {
+    let builder =
+        Machine::builder().arguments(["abc"]).clock_device(devices::Clock::repeatable(Duration::ZERO));
+    let mut machine = machine(builder.random_device(devices::Random::repeatable(1)), &[0xf4]);
+    // A run begins with a reset of the devices.
+    machine.run().unwrap();
+    let states = (0..40).flat_map(|len| [0, 1, 0x80, 0xff].map(|byte| vec![byte; len]));
+    for state in states {
+        machine.device::<devices::Arguments>().unwrap().restore(&state);
+        machine.device::<devices::Clock>().unwrap().restore(&state);
+        machine.device::<devices::InputReady>().unwrap().restore(&state);
+        machine.device::<devices::Layout>().unwrap().restore(&state);
+        machine.device::<devices::Random>().unwrap().restore(&state);
+        machine.device::<devices::Test>().unwrap().restore(&state);
+        for port in [0xeb, 0xec, 0xed, 0xee, 0xef, 0xf5] {
+            // More than any of them has left.
+            assert_eq!(read(&mut machine, port, 100).1.len(), 100, "port {port:#x}, {state:x?}");
+        }
+    }
+}
+
+#[test]
 fn a_test_is_complete_with_its_token_and_nothing_else() {
     for (sent, complete) in [
         (&b"\x04\x03\x02\x01"[..], true),

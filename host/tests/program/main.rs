@@ -156,5 +156,6 @@ mod limits;
 mod much_output;
 mod protection;
 mod reports;
+mod snapshots;
 mod streams;
 mod traces;

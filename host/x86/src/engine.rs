@@ -159,6 +159,13 @@ pub enum EngineError {
         /// What it lacks.
         what: &'static str,
     },
+    /// The engine does not take this state of a processor: no processor can have it, or not this one.
+    StateRefused {
+        /// The call that failed.
+        call: &'static str,
+        /// The error.
+        cause: Box<dyn Error + Send + Sync>,
+    },
     /// The state of a processor could not be set completely.
     RegisterRefused {
         /// The model-specific register.
@@ -173,6 +180,11 @@ impl EngineError {
     pub fn call<E: Error + Send + Sync + 'static>(call: &'static str) -> impl Fn(E) -> Self {
         move |cause| Self::Call { call, cause: Box::new(cause) }
     }
+
+    /// For `map_err`: the named call did not take the state of a processor.
+    pub fn refused<E: Error + Send + Sync + 'static>(call: &'static str) -> impl Fn(E) -> Self {
+        move |cause| Self::StateRefused { call, cause: Box::new(cause) }
+    }
 }
 
 impl fmt::Display for EngineError {
@@ -185,6 +197,11 @@ impl fmt::Display for EngineError {
             Self::CannotCarryOn { engine, what } => {
                 write!(f, "{engine} cannot go on from here, because it has no {what}: go on with KVM")
             }
+            Self::StateRefused { call, cause } => write!(
+                f,
+                "the processor does not take the state of the snapshot ({call}: {cause}): make a new snapshot on a \
+                 machine like this one"
+            ),
             Self::RegisterRefused { index } => write!(
                 f,
                 "KVM does not take model-specific register {index:#x} of the snapshot: make a new machine, and a new \
@@ -201,7 +218,7 @@ impl fmt::Display for EngineError {
 impl Error for EngineError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Call { cause, .. } => Some(&**cause),
+            Self::Call { cause, .. } | Self::StateRefused { cause, .. } => Some(&**cause),
             _ => None,
         }
     }

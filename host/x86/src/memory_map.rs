@@ -143,9 +143,35 @@ impl MemoryMap {
         Ok(Self { read_only: merged, has_guard: true, ..self })
     }
 
+    /// A map with these fields, as [`Self::layout`], [`Self::read_only`] and [`Self::has_guard`] return them. `None` if
+    /// no map can have them. For maps that were stored.
+    pub fn from_fields(
+        ram: MemorySize,
+        stack_start: u32,
+        read_only: Vec<Range<u32>>,
+        has_guard: bool,
+    ) -> Option<Self> {
+        let is_page = |address: u32| address.is_multiple_of(PAGE_SIZE);
+        let stack_size = ram.bytes().checked_sub(stack_start).filter(|size| *size > 0)?;
+        let layout = Layout::new(ram.bytes(), stack_size);
+        let are_pages = read_only.iter().all(|range| is_page(range.start) && is_page(range.end));
+        let are_ranges = read_only.iter().all(|range| range.start < range.end);
+        let are_apart = read_only.is_sorted_by(|one, next| one.end < next.start);
+        let are_below_guard = read_only.last().is_none_or(|last| last.end <= layout.heap_end);
+        // Only `protecting` makes pages read-only, and it always adds the guard.
+        let is_protected = has_guard || read_only.is_empty();
+        (is_page(stack_start) && are_pages && are_ranges && are_apart && are_below_guard && is_protected)
+            .then_some(Self { ram, layout, read_only, has_guard })
+    }
+
     /// The size of RAM, with the guard.
     pub fn ram(&self) -> MemorySize {
         self.ram
+    }
+
+    /// Whether there is protection: a guard, and perhaps read-only pages.
+    pub fn has_guard(&self) -> bool {
+        self.has_guard
     }
 
     /// The layout that the guest can ask for.
@@ -315,6 +341,39 @@ mod tests {
             segment(0x4010, 0x4020, true),
         ]);
         assert_eq!(map.read_only, [0..0x1000, 0x3000..0x4000]);
+    }
+
+    #[test]
+    fn a_map_can_be_made_again_from_its_fields() {
+        let segments =
+            [segment(0, 0x1801, false), segment(0x3000, 0x3004, true), segment(0x5000, 0x5001, false)];
+        let tiny = |pages| MemoryMap::from(size(pages * PAGE_SIZE));
+        for map in [protecting(&segments), protecting(&[]), tiny(1), tiny(2), MemoryMap::from(size(RAM))] {
+            let MemoryMap { ram, layout, read_only, has_guard } = map.clone();
+            assert_eq!(MemoryMap::from_fields(ram, layout.stack_start, read_only, has_guard), Some(map));
+        }
+        let made = |stack_start, read_only: &[Range<u32>], has_guard| {
+            MemoryMap::from_fields(size(RAM), stack_start, read_only.to_vec(), has_guard).is_some()
+        };
+        let below_guard = HEAP_END - PAGE_SIZE..HEAP_END;
+        assert!(made(STACK_START, &[0..0x1000, below_guard], true));
+        for stack_start in [RAM, RAM + PAGE_SIZE, STACK_START + 1, u32::MAX] {
+            assert!(!made(stack_start, &[], true), "{stack_start:#x}");
+        }
+        let page = 0..0x1000;
+        for read_only in [
+            &[0..0xfff, 0x2000..0x3000][..],
+            &[Range { start: 1, end: 0x1000 }],
+            &[Range { start: 0x1000, end: 0x1000 }],
+            &[Range { start: 0x2000, end: 0x1000 }],
+            &[page.clone(), 0x1000..0x2000],
+            &[0x2000..0x3000, page.clone()],
+            &[0..0x3000, 0x1000..0x4000],
+            &[Range { start: HEAP_END - PAGE_SIZE, end: STACK_START }],
+        ] {
+            assert!(!made(STACK_START, read_only, true), "{read_only:x?}");
+        }
+        assert!(!made(STACK_START, &[page], false));
     }
 
     #[test]

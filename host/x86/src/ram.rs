@@ -82,8 +82,14 @@ impl fmt::Debug for Ram {
 pub type Page = [u8; PAGE_SIZE as usize];
 
 /// A copy of RAM. Pages of zeros are left out. A clone is the same copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RamCopy(Arc<BTreeMap<u32, Box<Page>>>);
+
+impl fmt::Debug for RamCopy {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("RamCopy").field("pages", &self.0.len()).finish_non_exhaustive()
+    }
+}
 
 impl RamCopy {
     /// The contents of a page that is left out.

@@ -31,11 +31,17 @@ impl Device for Arguments {
         self.answer = Answer::default();
     }
 
+    /// The length of what is unread, that, and the arguments: a guest may read them again, or has not yet read them.
     fn save(&self) -> Vec<u8> {
-        self.answer.unread().into()
+        let unread = self.answer.unread();
+        let len = u32::try_from(unread.len()).expect("a command line is shorter");
+        [&len.to_le_bytes(), unread, &self.bytes].concat()
     }
 
     fn restore(&mut self, state: &[u8]) {
-        self.answer.set_unread(state);
+        let Some((len, rest)) = state.split_first_chunk() else { return };
+        let Some((unread, bytes)) = rest.split_at_checked(u32::from_le_bytes(*len) as usize) else { return };
+        self.answer.set_unread(unread);
+        self.bytes = bytes.into();
     }
 }

@@ -58,7 +58,8 @@ impl Device for Random {
             Source::Repeatable { seed, read } => {
                 for byte in bytes {
                     *byte = split_mix(*seed, *read / 8).to_le_bytes()[(*read % 8) as usize];
-                    *read += 1;
+                    // A restored count may be any.
+                    *read = read.wrapping_add(1);
                 }
                 Ok(())
             }

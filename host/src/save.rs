@@ -1,0 +1,60 @@
+//! The file of `--save-snapshot`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use flatland::{Snapshot, SnapshotFileError};
+
+/// The file that a snapshot will be saved to. It is made before the run, so that a wrong path is an error at once.
+///
+/// The snapshot is written beside the file that was asked for, and renamed when it is complete: an earlier snapshot stays
+/// until then, and no file is ever half a snapshot. What is no regular file, such as /dev/null or a pipe, is written
+/// itself.
+pub struct SaveFile {
+    file: File,
+    /// What is written, and what it is renamed to.
+    rename: Option<(PathBuf, PathBuf)>,
+}
+
+impl SaveFile {
+    pub fn create(path: &Path) -> io::Result<Self> {
+        // A link stays one.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.into());
+        match fs::metadata(path) {
+            Ok(there) if !there.is_file() => {
+                return Ok(Self { file: OpenOptions::new().write(true).open(path)?, rename: None });
+            }
+            // The rename would replace a file that may not be written.
+            Ok(_) => drop(OpenOptions::new().write(true).open(path)?),
+            Err(_) => {}
+        }
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut unfinished = name.to_owned();
+        unfinished.push(format!(".{}.unfinished", process::id()));
+        let unfinished = path.with_file_name(unfinished);
+        Ok(Self { file: File::create(&unfinished)?, rename: Some((unfinished, path.into())) })
+    }
+
+    pub fn save(mut self, snapshot: &Snapshot) -> Result<(), SnapshotFileError> {
+        let mut to = BufWriter::new(&self.file);
+        snapshot.write_to(&mut to)?;
+        to.flush().map_err(SnapshotFileError::Write)?;
+        drop(to);
+        if let Some((unfinished, path)) = &self.rename {
+            fs::rename(unfinished, path).map_err(SnapshotFileError::Write)?;
+            self.rename = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SaveFile {
+    fn drop(&mut self) {
+        if let Some((unfinished, _)) = &self.rename {
+            // If this fails, an empty file is left. Nothing can be done about it.
+            let _ = fs::remove_file(unfinished);
+        }
+    }
+}
