@@ -260,9 +260,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     if options.from_snapshot.is_some()
         && let Some((what, _)) = of_snapshot.into_iter().find(|(_, given)| *given)
     {
-        return Err(format!(
-            "with --from-snapshot, {what} cannot be given: it is as it was, so leave it out"
-        ));
+        return Err(format!("--from-snapshot goes on with what the run had: leave out {what}"));
     }
     let of_trace = [
         ("--trace-file", options.trace_file.is_some()),
@@ -413,16 +411,13 @@ mod tests {
             ("a --save-snapshot -", "--save-snapshot `-` would be among the guest's output: give a file"),
             (
                 "a --from-snapshot b --memory 1M",
-                "with --from-snapshot, --memory cannot be given: it is as it was, so leave it out",
+                "--from-snapshot goes on with what the run had: leave out --memory",
             ),
             (
                 "--from-snapshot b --stack 1M",
-                "with --from-snapshot, --stack cannot be given: it is as it was, so leave it out",
+                "--from-snapshot goes on with what the run had: leave out --stack",
             ),
-            (
-                "--from-snapshot b -- c",
-                "with --from-snapshot, ARGS cannot be given: it is as it was, so leave it out",
-            ),
+            ("--from-snapshot b -- c", "--from-snapshot goes on with what the run had: leave out ARGS"),
             ("a --seed x", "--seed `x` is not a seed: give a whole number, such as 1"),
             ("a --clock now", "--clock `now` is not a time: give seconds since 1970, such as 1000000000"),
             ("a --timeout 0", "--timeout `0` is not a time: give seconds above 0, such as 10 or 0.5"),
