@@ -10,6 +10,7 @@ mod blocks;
 mod outcome;
 mod processor;
 mod state;
+mod values;
 
 use std::error::Error;
 use std::fmt;

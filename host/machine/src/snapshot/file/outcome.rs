@@ -7,7 +7,7 @@ use flatland_x86::{Access, CodeBytes, Fault, FaultKind, Location};
 
 use super::SnapshotFileError::{Impossible, TooMuch};
 use super::blocks::{Reader, Writer};
-use super::state::{Result, Written, read_bool, read_width, write_bool};
+use super::values::{Result, Written, read_bool, read_error_code, read_width, write_bool, write_error_code};
 use crate::Outcome;
 
 pub fn write_location<W: Write>(location: Location, to: &mut Writer<W>) -> Written {
@@ -153,15 +153,4 @@ fn read_access<R: Read>(from: &mut Reader<R>) -> Result<Access> {
         2 => Ok(Access::Execute),
         _ => Err(Impossible(END)),
     }
-}
-
-pub fn write_error_code<W: Write>(code: Option<u32>, to: &mut Writer<W>) -> Written {
-    write_bool(code.is_some(), to)?;
-    to.u32(code.unwrap_or(0))
-}
-
-pub fn read_error_code<R: Read>(what: &'static str, from: &mut Reader<R>) -> Result<Option<u32>> {
-    let is_there = read_bool(what, from)?;
-    let code = from.u32()?;
-    Ok(is_there.then_some(code))
 }

@@ -7,8 +7,9 @@ use flatland_x86::{Fpu, PendingException, Processor, Registers, SegmentRegister,
 
 use super::SnapshotFileError::Impossible;
 use super::blocks::{Reader, Writer};
-use super::outcome::{read_error_code, write_error_code};
-use super::state::{Result, Written, read_bool, read_count, write_bool, write_count};
+use super::values::{
+    Result, Written, read_bool, read_count, read_error_code, write_bool, write_count, write_error_code,
+};
 
 /// The most model-specific registers: as many as KVM takes at once (kvm-bindings, KVM_MAX_MSR_ENTRIES).
 const MOST_MSRS: usize = 256;

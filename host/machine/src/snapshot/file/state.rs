@@ -7,8 +7,9 @@ use std::iter;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{MemoryMap, MemorySize, Position, RamCopy, Sent};
 
-use super::SnapshotFileError::{self as FileError, Impossible, TooMuch};
+use super::SnapshotFileError::Impossible;
 use super::blocks::{Reader, Writer};
+use super::values::{Result, Written, read_bool, read_count, read_width, write_bool, write_count};
 use super::{outcome, processor};
 use crate::Snapshot;
 use crate::bus::DeviceState;
@@ -25,8 +26,6 @@ const MOST_DEVICE_BYTES: usize = 16 << 20;
 const MOST_SENT: usize = 4096;
 /// The most bytes of them, besides as many as RAM has: one instruction may send all of it.
 const MOST_SENT_BYTES: usize = 1 << 20;
-pub type Written = Result<(), FileError>;
-pub type Result<T, E = FileError> = std::result::Result<T, E>;
 
 pub fn write<W: Write>(snapshot: &Snapshot, to: &mut Writer<W>) -> Written {
     let Snapshot { map, processor, position, ram, devices, unsent, next } = snapshot;
@@ -50,31 +49,6 @@ pub fn read<R: Read>(from: &mut Reader<R>) -> Result<Snapshot> {
         ram: read_ram(&map, from)?,
         map,
     })
-}
-
-/// Writes a number of things, of which a file can have at most this many.
-pub fn write_count<W: Write>(count: usize, most: usize, what: &'static str, to: &mut Writer<W>) -> Written {
-    match u32::try_from(count) {
-        Ok(number) if count <= most => to.u32(number),
-        _ => Err(TooMuch(what)),
-    }
-}
-
-pub fn read_count<R: Read>(most: usize, what: &'static str, from: &mut Reader<R>) -> Result<usize> {
-    let count = from.u32()? as usize;
-    if count <= most { Ok(count) } else { Err(Impossible(what)) }
-}
-
-pub fn write_bool<W: Write>(value: bool, to: &mut Writer<W>) -> Written {
-    to.u8(value.into())
-}
-
-pub fn read_bool<R: Read>(what: &'static str, from: &mut Reader<R>) -> Result<bool> {
-    match from.u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Impossible(what)),
-    }
 }
 
 const MAP: &str = "the memory map";
@@ -108,13 +82,6 @@ fn write_position<W: Write>(position: &Position, to: &mut Writer<W>) -> Written 
 
 fn read_position<R: Read>(from: &mut Reader<R>) -> Result<Position> {
     Ok(Position { location: outcome::read_location(from)?, was_reported: read_bool("the position", from)? })
-}
-
-pub fn read_width<R: Read>(what: &'static str, from: &mut Reader<R>) -> Result<u8> {
-    match from.u8()? {
-        width @ (1 | 2 | 4) => Ok(width),
-        _ => Err(Impossible(what)),
-    }
 }
 
 const DEVICES: &str = "the devices";
