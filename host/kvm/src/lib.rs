@@ -35,7 +35,9 @@ use flatland_x86::{
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+};
 
 pub use device::KvmError;
 pub use ram::GuestRam;
@@ -78,12 +80,13 @@ pub struct KvmEngine {
     pending: Option<Kind>,
     /// RAM is zeros from this address on: the guest has not run yet, and the host has not written there.
     zeros_from: u32,
-    ram: GuestRam,
     copies: Copies,
     reset: Reset,
     has_run: bool,
     /// Instructions since entry, as another engine counted them, until this one runs.
     instructions: Option<u64>,
+    /// The time stamp counter when it was read last. It only grows.
+    seen_time_stamp: u64,
 }
 
 /// Output transfers that the guest has made and that have not been reported.
@@ -115,6 +118,8 @@ enum LastExit {
     Sent { goes_on: bool },
     /// A fault, with the registers to report.
     Fault(Location, Registers),
+    /// The last exit was another engine's, and came from here.
+    Elsewhere(Location),
 }
 
 impl KvmEngine {
@@ -134,7 +139,7 @@ impl KvmEngine {
     ///
     /// # Safety
     ///
-    /// Of all engines with this RAM, only one is used at a time.
+    /// Of all engines with this RAM, only one is used at a time. The RAM has the size that the map says.
     pub unsafe fn with_ram(map: MemoryMap, ram: GuestRam) -> Result<Self, KvmError> {
         // SAFETY: the caller's promise.
         unsafe { Self::open(Path::new("/dev/kvm"), map, ram) }
@@ -142,6 +147,7 @@ impl KvmEngine {
 
     /// See [`Self::with_ram`].
     unsafe fn open(device: &Path, map: MemoryMap, ram: GuestRam) -> Result<Self, KvmError> {
+        assert_eq!(ram.0.len(), u64::from(map.ram().bytes()), "the map is of this RAM");
         let kvm = device::open(device)?;
         let vm = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
         vm.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
@@ -194,17 +200,12 @@ impl KvmEngine {
             reported: Vec::new(),
             pending: None,
             zeros_from: 0,
-            ram,
             copies: Copies::default(),
             reset,
             has_run: false,
             instructions: Some(0),
+            seen_time_stamp: 0,
         })
-    }
-
-    /// The RAM, for another engine that takes over.
-    pub fn guest_ram(&self) -> GuestRam {
-        self.ram.clone()
     }
 
     /// Turns the shortcuts of [`fast_io`] on or off.
@@ -526,7 +527,7 @@ impl Engine for KvmEngine {
 
     fn location(&mut self) -> Result<Location, EngineError> {
         match self.last {
-            LastExit::Fault(location, _) => Ok(location),
+            LastExit::Fault(location, _) | LastExit::Elsewhere(location) => Ok(location),
             LastExit::Before | LastExit::In | LastExit::Repeated(_) | LastExit::Sent { goes_on: true } => {
                 Ok(Location::At(self.kvm_regs()?.rip as u32))
             }

@@ -10,13 +10,15 @@ use super::{Kind, KvmEngine, kvm_regs_of};
 /// The instructions of a long loop. An emulating KVM takes half a millisecond for them.
 const INSTRUCTIONS: u32 = 2_000;
 
-/// Each time is the least of so many, or the first one that is so long that no noise matters.
+/// Each time is the least of so many, or of as many as this time is enough for.
 const ROUNDS: u32 = 3;
-const CLEAR: Duration = Duration::from_micros(200);
+const MOST: Duration = Duration::from_millis(3);
 
 impl KvmEngine {
     /// See [`flatland_x86::Engine::measure`].
     pub(super) fn measure_speed(&mut self) -> Result<Speed, EngineError> {
+        // Now, as long as they are this vCPU's.
+        self.reset_msrs()?;
         let (processor, position) = self.state()?;
         let times = self.times(&processor);
         self.set_state(&processor, position)?;
@@ -35,16 +37,19 @@ impl KvmEngine {
         self.set_state(&entry, Position { location: Location::At(LOOP), was_reported: false })?;
         let mut least = |iterations: u32| {
             let registers = Registers { eip: LOOP, ecx: iterations, ..entry.registers };
-            let mut least = Duration::MAX;
+            let (mut least, mut left) = (Duration::MAX, MOST);
             for _ in 0..ROUNDS {
                 self.set_kvm_regs(&kvm_regs_of(&registers))?;
-                least = least.min(self.time_run()?);
-                if least > CLEAR {
+                let time = self.time_run()?;
+                (least, left) = (least.min(time), left.saturating_sub(time));
+                if left.is_zero() {
                     break;
                 }
             }
             Ok(least)
         };
+        // The first run of all takes longer.
+        least(1)?;
         Ok((least(1)?, least(INSTRUCTIONS / 2)?))
     }
 

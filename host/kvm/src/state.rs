@@ -6,19 +6,26 @@ use flatland_x86::{
 };
 use kvm_bindings::{
     KVM_MAX_MSR_ENTRIES, KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI, Msrs,
-    kvm_debugregs, kvm_dtable, kvm_fpu, kvm_msr_entry, kvm_segment, kvm_sregs, kvm_vcpu_events,
+    kvm_debugregs, kvm_dtable, kvm_msr_entry, kvm_segment, kvm_sregs, kvm_vcpu_events, kvm_xsave,
 };
 use kvm_ioctls::VcpuFd;
 
 use super::{DebugStop, Direction, Kind, KvmEngine, LastExit, eflags, entry::Table, kvm_regs_of};
 
-/// Model-specific registers about time, which is not part of the state: IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST and
+/// Model-specific registers about time, which goes on by itself: IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST and
 /// IA32_TSC_DEADLINE (SDM volume 4, table 2-2).
-const TIME: [u32; 3] = [0x10, 0x3b, 0x6e0];
+const TIME: [u32; 3] = [TIME_STAMP_COUNTER, 0x3b, 0x6e0];
+const TIME_STAMP_COUNTER: u32 = 0x10;
 
-/// MTRRs, which KVM does not list: the variable ones, the fixed ones, and IA32_MTRR_DEF_TYPE (same table).
-fn mtrrs() -> impl Iterator<Item = u32> {
-    (0x200..0x210).chain([0x250, 0x258, 0x259]).chain(0x268..0x270).chain([0x2ff])
+/// What KVM does not list: IA32_APIC_BASE, IA32_EFER, and the MTRRs: the variable ones, the fixed ones, and
+/// IA32_MTRR_DEF_TYPE (same table).
+fn not_listed() -> impl Iterator<Item = u32> {
+    [0x1b, 0xc000_0080]
+        .into_iter()
+        .chain(0x200..0x210)
+        .chain([0x250, 0x258, 0x259])
+        .chain(0x268..0x270)
+        .chain([0x2ff])
 }
 
 impl KvmEngine {
@@ -44,7 +51,7 @@ impl KvmEngine {
                 self.last = LastExit::Before;
             }
             LastExit::Fault(..) => self.give_up_io()?,
-            LastExit::Before | LastExit::After | LastExit::Sent { .. } => {}
+            LastExit::Before | LastExit::After | LastExit::Sent { .. } | LastExit::Elsewhere(_) => {}
         }
         let mut settled = Settled::default();
         let is_complete = is_transfer && !matches!(self.last, LastExit::Before);
@@ -52,6 +59,17 @@ impl KvmEngine {
             let regs = self.kvm_regs()?;
             let goes_on = self.stopping.is_in(regs.rip as u32) || regs.rflags as u32 & eflags::TF != 0;
             settled.stop = (self.stopping.steps() && !goes_on).then_some(DebugStop::Step);
+        }
+        if matches!(self.pending, Some(Kind::Debug)) && self.stopping.steps() {
+            // It lies behind the output in the ring.
+            settled.stop = Some(DebugStop::Step);
+        }
+        if settled.stop.is_some() {
+            self.stopping.report(self.kvm_regs()?.rip as u32);
+            if let LastExit::Sent { .. } = self.last {
+                // The step is not reported again.
+                self.last = LastExit::After;
+            }
         }
         self.drain_ring()?;
         self.give_up_pending_io()?;
@@ -82,9 +100,10 @@ impl KvmEngine {
     pub(super) fn state(&mut self) -> Result<(Processor, Position), EngineError> {
         self.stop_stepping()?;
         let registers = self.registers()?;
+        let time_stamp = self.time_stamp()?;
         let vcpu = &self.vcpu;
         let sregs = vcpu.get_sregs().map_err(EngineError::call("KVM_GET_SREGS"))?;
-        let fpu = vcpu.get_fpu().map_err(EngineError::call("KVM_GET_FPU"))?;
+        let xsave = vcpu.get_xsave().map_err(EngineError::call("KVM_GET_XSAVE"))?;
         let debug = vcpu.get_debug_regs().map_err(EngineError::call("KVM_GET_DEBUGREGS"))?;
         let events = vcpu.get_vcpu_events().map_err(EngineError::call("KVM_GET_VCPU_EVENTS"))?;
         let segments = [&sregs.es, &sregs.cs, &sregs.ss, &sregs.ds, &sregs.fs, &sregs.gs];
@@ -108,8 +127,9 @@ impl KvmEngine {
             },
             // KVM also queues #UD when it reports an instruction that it cannot emulate.
             pending: pending(&events).filter(|_| !matches!(self.last, LastExit::Fault(..))),
-            fpu: Some(Box::new(fpu_of(&fpu))),
+            fpu: Some(Box::new(fpu_of(&xsave))),
             msrs: self.msrs()?,
+            time_stamp,
             instructions: self.instructions,
         };
         let location = self.location()?;
@@ -138,8 +158,10 @@ impl KvmEngine {
         vcpu.set_sregs(&kvm_sregs_of(processor, &self.reset.sregs))
             .map_err(EngineError::refused("KVM_SET_SREGS"))?;
         vcpu.set_regs(&kvm_regs_of(&processor.registers)).map_err(EngineError::refused("KVM_SET_REGS"))?;
-        let fpu = processor.fpu.as_deref().map_or_else(|| kvm_fpu_of(&Fpu::default()), kvm_fpu_of);
-        vcpu.set_fpu(&fpu).map_err(EngineError::refused("KVM_SET_FPU"))?;
+        let xsave = processor.fpu.as_deref().map_or_else(|| kvm_xsave_of(&Fpu::default()), kvm_xsave_of);
+        // SAFETY: the area is of the size that KVM reads: this process has enabled no feature that makes it larger.
+        let result = unsafe { vcpu.set_xsave(&xsave) };
+        result.map_err(EngineError::refused("KVM_SET_XSAVE"))?;
         let [d0, d1, d2, d3, _, _, dr6, dr7] = processor.debug.map(u64::from);
         let debug = kvm_debugregs { db: [d0, d1, d2, d3], dr6, dr7, ..Default::default() };
         vcpu.set_debug_regs(&debug).map_err(EngineError::refused("KVM_SET_DEBUGREGS"))?;
@@ -149,17 +171,28 @@ impl KvmEngine {
         if let Some(refused) = msrs.as_slice().get(set) {
             return Err(EngineError::RegisterRefused { index: refused.index });
         }
+        if self.seen_time_stamp < processor.time_stamp && self.time_stamp()? < processor.time_stamp {
+            let msrs = kvm_msrs(&[(TIME_STAMP_COUNTER, processor.time_stamp)]);
+            self.vcpu.set_msrs(&msrs).map_err(EngineError::call("KVM_SET_MSRS"))?;
+        }
         self.stopping.forget_report();
         self.last = match position.location {
             Location::At(eip) if eip == processor.registers.eip => LastExit::Before,
             Location::EndsAt(eip) if eip == processor.registers.eip => LastExit::After,
-            location => LastExit::Fault(location, processor.registers),
+            location => LastExit::Elsewhere(location),
         };
         self.instructions = processor.instructions;
         if position.was_reported {
             self.stopping.report(processor.registers.eip);
         }
         Ok(())
+    }
+
+    fn time_stamp(&mut self) -> Result<u64, EngineError> {
+        let mut msrs = kvm_msrs(&[(TIME_STAMP_COUNTER, 0)]);
+        self.vcpu.get_msrs(&mut msrs).map_err(EngineError::call("KVM_GET_MSRS"))?;
+        self.seen_time_stamp = msrs.as_slice()[0].data;
+        Ok(self.seen_time_stamp)
     }
 
     /// Discards unreported output, the pending exit, and the unfinished I/O of the last exit.
@@ -180,7 +213,7 @@ impl KvmEngine {
             let listed =
                 self.kvm.get_msr_index_list().map_err(EngineError::call("KVM_GET_MSR_INDEX_LIST"))?;
             let listed = listed.as_slice().iter().copied().filter(|index| !TIME.contains(index));
-            self.reset.msr_numbers = usable_msrs(&self.vcpu, listed.chain(mtrrs()).collect())?;
+            self.reset.msr_numbers = usable_msrs(&self.vcpu, listed.chain(not_listed()).collect())?;
         }
         let mut msrs = kvm_msrs(&self.reset.msr_numbers.iter().map(|index| (*index, 0)).collect::<Vec<_>>());
         let read = self.vcpu.get_msrs(&mut msrs).map_err(EngineError::call("KVM_GET_MSRS"))?;
@@ -189,7 +222,7 @@ impl KvmEngine {
 
     /// These registers as after a reset. A guest that has run may have changed this vCPU's, so they are those of
     /// another one then.
-    fn reset_msrs(&mut self) -> Result<Vec<(u32, u64)>, EngineError> {
+    pub(super) fn reset_msrs(&mut self) -> Result<Vec<(u32, u64)>, EngineError> {
         if self.reset.msrs.is_empty() {
             let numbers = self.msrs()?;
             self.reset.msrs = if self.has_run {
@@ -321,35 +354,51 @@ fn table(table: &kvm_dtable) -> Table {
     Table { base: table.base as u32, limit: table.limit }
 }
 
-fn kvm_fpu_of(fpu: &Fpu) -> kvm_fpu {
-    let mut xmm = [[0; 16]; 16];
-    xmm[..fpu.xmm.len()].copy_from_slice(&fpu.xmm);
-    kvm_fpu {
-        fpr: fpu.st,
-        fcw: fpu.control,
-        fsw: fpu.status,
-        ftwx: fpu.tags,
-        last_opcode: fpu.opcode,
-        last_ip: fpu.instruction,
-        last_dp: fpu.data,
-        xmm,
-        mxcsr: fpu.mxcsr,
-        ..Default::default()
+/// An XSAVE area (SDM volume 1, section 13.4): FXSAVE's (table 10-2), and a header that says that x87 and SSE are in it.
+fn kvm_xsave_of(fpu: &Fpu) -> kvm_xsave {
+    const X87_AND_SSE: u8 = 0b11;
+    let mut area = [0; XSAVE_AREA];
+    let mut put = |offset: usize, bytes: &[u8]| area[offset..offset + bytes.len()].copy_from_slice(bytes);
+    put(0, &fpu.control.to_le_bytes());
+    put(2, &fpu.status.to_le_bytes());
+    put(4, &[fpu.tags]);
+    put(6, &fpu.opcode.to_le_bytes());
+    put(8, &fpu.instruction.to_le_bytes());
+    put(16, &fpu.data.to_le_bytes());
+    put(24, &fpu.mxcsr.to_le_bytes());
+    put(32, fpu.st.as_flattened());
+    put(160, fpu.xmm.as_flattened());
+    put(512, &[X87_AND_SSE]);
+    let mut xsave = kvm_xsave::default();
+    for (word, bytes) in xsave.region.iter_mut().zip(area.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
     }
+    xsave
 }
 
-/// The inverse of [`kvm_fpu_of`]. A 32-bit guest has eight XMM registers.
-fn fpu_of(fpu: &kvm_fpu) -> Fpu {
+/// FXSAVE's part and the header.
+const XSAVE_AREA: usize = 512 + 64;
+
+/// The inverse of [`kvm_xsave_of`]. A 32-bit guest has eight XMM registers.
+fn fpu_of(xsave: &kvm_xsave) -> Fpu {
+    let mut area = [0; XSAVE_AREA];
+    for (bytes, word) in area.as_chunks_mut().0.iter_mut().zip(&xsave.region) {
+        *bytes = word.to_le_bytes();
+    }
+    fn get<const N: usize>(area: &[u8], offset: usize) -> [u8; N] {
+        *area[offset..].first_chunk().expect("it lies in the area")
+    }
+    let registers = |offset: usize| std::array::from_fn(|number| get(&area, offset + 16 * number));
     Fpu {
-        control: fpu.fcw,
-        status: fpu.fsw,
-        tags: fpu.ftwx,
-        opcode: fpu.last_opcode,
-        instruction: fpu.last_ip,
-        data: fpu.last_dp,
-        st: fpu.fpr,
-        xmm: *fpu.xmm.first_chunk().expect("there are 16"),
-        mxcsr: fpu.mxcsr,
+        control: u16::from_le_bytes(get(&area, 0)),
+        status: u16::from_le_bytes(get(&area, 2)),
+        tags: area[4],
+        opcode: u16::from_le_bytes(get(&area, 6)),
+        instruction: u64::from_le_bytes(get(&area, 8)),
+        data: u64::from_le_bytes(get(&area, 16)),
+        mxcsr: u32::from_le_bytes(get(&area, 24)),
+        st: registers(32),
+        xmm: registers(160),
     }
 }
 
@@ -395,7 +444,7 @@ mod tests {
         let null = SegmentRegister { selector: 3, base: 0, limit: 0, rights: 0 };
         assert_eq!(segment_register(&kvm_segment_of(&null)), null);
         let fpu = Fpu { tags: 1, xmm: [[7; 16]; 8], opcode: 5, ..Fpu::default() };
-        assert_eq!(fpu_of(&kvm_fpu_of(&fpu)), fpu);
+        assert_eq!(fpu_of(&kvm_xsave_of(&fpu)), fpu);
         for pending_exception in [None, Some(PendingException { vector: 13, error_code: Some(8) })] {
             let state = Processor { pending: pending_exception, ..state.clone() };
             assert_eq!(pending(&kvm_events_of(&state)), pending_exception);

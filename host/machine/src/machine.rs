@@ -279,6 +279,7 @@ impl Machine {
         self.input_is_filled = false;
         self.unreported = None;
         self.next = None;
+        self.moving.forget_refusal();
         self.changes += 1;
         Ok(())
     }
@@ -307,11 +308,13 @@ impl Machine {
 
     /// Writes RAM. See [`Engine::write_ram`].
     pub fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
+        self.moving.forget_refusal();
         self.changes += 1;
         self.engines.current.write_ram(address, bytes)
     }
 
-    /// Checks whether the engine supports this, without running the guest.
+    /// Checks whether an engine supports this, without running the guest. A run that moves by itself moves to the engine
+    /// that does.
     pub fn check(&mut self, wants: &Wants) -> Result<(), Unsupported> {
         self.set_stops(wants)
     }

@@ -387,7 +387,7 @@ fn the_state_at_entry_is_the_same_on_both() {
     });
     for state in &mut states {
         // What the soft engine does not have.
-        (state.fpu, state.msrs) = (None, Vec::new());
+        (state.fpu, state.msrs, state.time_stamp) = (None, Vec::new(), 0);
     }
     assert_eq!(states[0], states[1]);
     assert_ne!(states[0].tr.rights & SegmentRegister::PRESENT, 0);

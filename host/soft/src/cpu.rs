@@ -11,6 +11,9 @@ use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
 use flatland_x86::{Access, Fpu, MemoryMap, Processor, Ram, Registers, SegmentRegister, Shadow, entry};
 
+/// DR7: the bits that enable breakpoints (SDM volume 3, section 19.2.4).
+pub const DR7_ENABLE: u32 = 0xff;
+
 /// General registers' numbers in instructions (SDM volume 2, table 2-2).
 pub mod register {
     pub const EAX: u8 = 0;
@@ -74,6 +77,8 @@ pub struct Cpu {
     pub debug: [u32; 8],
     /// Instructions executed, up to the start of the current block.
     pub instructions: u64,
+    /// What the time stamp was before these.
+    pub time_stamp_base: u64,
     /// Whether that is the number since entry. It is not known if another engine has not counted.
     pub counts: bool,
     /// The problem of [`Break::Problem`].
@@ -119,6 +124,7 @@ impl Cpu {
             cr4: 0,
             debug: [0; 8],
             instructions: 0,
+            time_stamp_base: 0,
             counts: true,
             problem: Problem::Unsupported,
             request: None,
@@ -154,6 +160,7 @@ impl Cpu {
             cr4,
             debug,
             instructions,
+            time_stamp_base,
             counts,
             problem: _,
             request: _,
@@ -177,6 +184,7 @@ impl Cpu {
             pending: None,
             fpu: fpu.clone(),
             msrs: msrs.clone(),
+            time_stamp: time_stamp_base.wrapping_add(instructions),
             instructions: counts.then_some(instructions),
         }
     }
@@ -199,6 +207,7 @@ impl Cpu {
             pending: _,
             ref fpu,
             ref msrs,
+            time_stamp,
             instructions,
         } = *state;
         // Without RF, which only matters to breakpoints of the debug registers.
@@ -210,6 +219,7 @@ impl Cpu {
         self.kept.fpu.clone_from(fpu);
         self.kept.msrs.clone_from(msrs);
         (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
+        self.time_stamp_base = time_stamp.wrapping_sub(self.instructions);
         (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
     }
 

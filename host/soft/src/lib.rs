@@ -50,12 +50,12 @@ use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use flatland_x86::{
     CodeBytes, DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
-    PendingException, Position, Processor, Ram, RamCopy, Registers, Settled, Stops, SystemRegisters,
+    PendingException, Position, Processor, Ram, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters,
     Unsupported, cr0,
 };
 
 use block::{Blocks, Id};
-use cpu::{Cpu, register};
+use cpu::{Cpu, DR7_ENABLE, register};
 use event::{Break, Event, EventKind, In, OutData, Problem, Request};
 use exception::Undelivered;
 use operation::Op;
@@ -67,9 +67,6 @@ const NAME: &str = "the soft engine";
 
 /// DR6.BS: TF caused the debug exception (SDM volume 3, section 19.2.3).
 const DR6_SINGLE_STEP: u32 = 1 << 14;
-
-/// DR7: the bits that enable breakpoints.
-const DR7_ENABLE: u32 = 0xff;
 
 /// No limit of instructions. A block that costs more than what is left of the limit is executed one instruction at a
 /// time. So a block that costs [`u64::MAX`] always is.
@@ -215,15 +212,17 @@ impl SoftEngine {
     fn deliver_pending(&mut self) -> Option<Stopped> {
         let PendingException { vector, error_code } = self.pending.take()?;
         let event = Event { vector, error_code, kind: EventKind::Trap };
-        match self.on_event(event, self.cpu.eip, self.cpu.eip) {
+        let eip = self.cpu.eip;
+        match self.on_event(event, eip, eip) {
             BlockEnd::Stopped(stopped) => Some(stopped),
-            _ => None,
+            _ => self.after_instruction(AfterInstruction { eip, trap: false, complete: true }),
         }
     }
 
     /// Gives up the last exit: its instruction is the next one.
     fn forget_exit(&mut self) {
         (self.input, self.after, self.pending) = (None, None, None);
+        self.cpu.watch.take_hit();
         self.location = Location::At(self.cpu.eip);
     }
 
@@ -605,19 +604,27 @@ impl Engine for SoftEngine {
                 self.cpu.debug[6] |= DR6_SINGLE_STEP;
                 self.pending = Some(PendingException { vector: 1, error_code: None });
             }
-            if complete {
+            // If a trap is pending, the step ends in its handler.
+            if complete && self.pending.is_none() {
                 self.location = Location::At(eip);
                 settled.stop = match self.cpu.watch.take_hit() {
                     Some((address, access)) => Some(DebugStop::Watchpoint { address, access }),
                     None => self.stops.step.then_some(DebugStop::Step),
                 };
+                if settled.stop.is_some() {
+                    self.reported = Some(self.cpu.eip);
+                }
             }
         }
         Ok(settled)
     }
 
     fn processor(&mut self) -> Result<(Processor, Position), EngineError> {
-        let state = Processor { pending: self.pending, ..self.cpu.state() };
+        let mut state = Processor { pending: self.pending, ..self.cpu.state() };
+        // It matters to a trap only, and is only kept up to date where one may come.
+        if self.cpu.control_flags & flags::TF == 0 {
+            state.shadow = Shadow::None;
+        }
         let was_reported = self.reported == Some(self.cpu.eip);
         Ok((state, Position { location: self.location, was_reported }))
     }

@@ -156,6 +156,6 @@ impl Cpu {
 
     /// The time stamp counter. It counts instructions, so that runs are repeatable.
     pub fn time_stamp(&self, op: &Op) -> u64 {
-        self.instructions + u64::from(op.ordinal)
+        self.time_stamp_base.wrapping_add(self.instructions) + u64::from(op.ordinal)
     }
 }

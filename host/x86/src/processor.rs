@@ -43,6 +43,8 @@ pub struct Processor {
     pub fpu: Option<Box<Fpu>>,
     /// Model-specific registers: their numbers and values. Those that are not listed are as after a reset.
     pub msrs: Vec<(u32, u64)>,
+    /// The time stamp that `rdtsc` gives. It depends on the engine how it goes on, but it does not go back.
+    pub time_stamp: u64,
     /// Instructions executed since entry, if all engines of the run have counted them.
     pub instructions: Option<u64>,
 }
@@ -175,6 +177,7 @@ impl Processor {
             pending: None,
             fpu: None,
             msrs: Vec::new(),
+            time_stamp: 0,
             instructions: Some(0),
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Moving {
     is_stuck: bool,
     /// When the engine interrupts itself for a look.
     pub due: Option<Instant>,
+    /// A look was due while the guest waited for input.
+    pub is_late: bool,
 }
 
 /// Why a run cannot move. It goes on where it is.
@@ -40,8 +42,10 @@ pub(super) struct Moving {
 pub enum MoveError {
     /// There is no other engine.
     Choice(ChoiceError),
-    /// The other engine cannot go on from here, or one of them failed.
+    /// The run's own engine failed.
     Engine(EngineError),
+    /// The other engine cannot go on from here, or failed.
+    Refused(EngineError),
     /// The other engine does not support what is wanted.
     Unsupported(Unsupported),
 }
@@ -50,7 +54,7 @@ impl fmt::Display for MoveError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Choice(error) => error.fmt(f),
-            Self::Engine(error) => error.fmt(f),
+            Self::Engine(error) | Self::Refused(error) => error.fmt(f),
             Self::Unsupported(error) => error.fmt(f),
         }
     }
@@ -75,6 +79,7 @@ impl Moving {
             refused: None,
             is_stuck: false,
             due: None,
+            is_late: false,
         };
         moving.look_again(engines, Duration::ZERO);
         moving
@@ -83,8 +88,15 @@ impl Moving {
     /// A new run begins.
     pub fn begin(&mut self, engines: &Engines) {
         self.refused = None;
+        self.is_stuck = false;
+        self.is_late = false;
         self.patience = EXITS_PER_LOOK;
         self.look_again(engines, Duration::ZERO);
+    }
+
+    /// The guest is not where an engine has refused it any more.
+    pub fn forget_refusal(&mut self) {
+        self.refused = None;
     }
 
     /// A move was in vain, so the next one comes later.
@@ -139,11 +151,11 @@ impl Machine {
             self.unsent.push_back(sent);
         }
         self.unreported = stop.or(self.unreported);
-        match end {
-            Some(End::Halt) => self.next = Some(Outcome::Halted),
-            Some(End::Fault(fault)) => self.next = Some(Outcome::Fault(fault)),
-            None => {}
-        }
+        // A run that has ended for another reason stays ended.
+        self.next = self.next.take().or(end.map(|end| match end {
+            End::Halt => Outcome::Halted,
+            End::Fault(fault) => Outcome::Fault(fault),
+        }));
         Ok(())
     }
 
@@ -152,7 +164,9 @@ impl Machine {
     pub(super) fn move_to_other(&mut self, why: Why) -> Result<bool, MoveError> {
         self.engines.parked().map_err(MoveError::Choice)?;
         self.settle()?;
-        let (processor, position) = self.engines.current.processor()?;
+        let (processor, mut position) = self.engines.current.processor()?;
+        // The engine that lacks the instruction has passed a breakpoint there.
+        position.was_reported |= why == Why::Instruction;
         let is_asked_for = matches!(why, Why::Asked | Why::Wanted | Why::Instruction);
         let registers = processor.registers;
         // Engines differ in when the trap of TF comes.
@@ -161,12 +175,12 @@ impl Machine {
         }
         let parked = self.engines.parked().map_err(MoveError::Choice)?;
         parked.ram_was_written();
-        parked.set_processor(&processor, position)?;
+        parked.set_processor(&processor, position).map_err(MoveError::Refused)?;
         parked.set_stops(&self.stops).map_err(MoveError::Unsupported)?;
         parked.set_fast_transfers(self.is_buffered);
         self.shared.add_engine(parked.interrupt_handle());
         self.swap_engines(why, registers.eip)?;
-        self.moving.refused = (why == Why::Instruction).then_some(registers);
+        self.moving.refused = (why == Why::Instruction).then_some(registers.as_held());
         Ok(true)
     }
 
@@ -193,15 +207,24 @@ impl Machine {
         let Snapshot { processor, position, ram, .. } = snapshot;
         let is_on_kvm = self.engines.kind() == Some(EngineKind::Kvm);
         if self.engines.is_automatic() && is_on_kvm && self.restore_parked(snapshot).is_ok() {
+            self.stops = Stops::default();
             return self.swap_engines(Why::PutBack, processor.registers.eip);
         }
         match self.engines.current.set_processor(processor, *position) {
             Err(EngineError::CannotCarryOn { .. }) if self.engines.is_automatic() && !is_on_kvm => {
                 self.restore_parked(snapshot)?;
+                self.stops = Stops::default();
                 self.swap_engines(Why::PutBack, processor.registers.eip)
             }
             Err(error) => Err(error),
-            Ok(()) => self.engines.current.restore_ram(ram),
+            Ok(()) => {
+                if self.stops.instructions.is_some() && processor.instructions.is_none() {
+                    // The next call of `resume` refuses the limit, which this run cannot have.
+                    self.stops = Stops::default();
+                    let _ = self.engines.current.set_stops(&self.stops);
+                }
+                self.engines.current.restore_ram(ram)
+            }
         }
     }
 
@@ -213,8 +236,8 @@ impl Machine {
         parked.set_processor(&snapshot.processor, snapshot.position)?;
         parked.restore_ram(&snapshot.ram)?;
         parked.set_fast_transfers(self.is_buffered);
-        // What this engine does not support is seen when the run is resumed.
-        let _ = parked.set_stops(&self.stops);
+        // The next call of `resume` sets what is wanted then. Each engine can do without.
+        let _ = parked.set_stops(&Stops::default());
         self.shared.add_engine(parked.interrupt_handle());
         Ok(())
     }
@@ -226,7 +249,7 @@ impl Machine {
             return Ok(false);
         }
         let registers = self.engines.current.registers()?;
-        let neither_has_it = self.moving.refused == Some(registers);
+        let neither_has_it = self.moving.refused == Some(registers.as_held());
         if neither_has_it && self.engines.kind() == Some(EngineKind::Soft) {
             return Ok(false);
         }
@@ -235,8 +258,11 @@ impl Machine {
             self.moving.wait_longer();
         }
         match self.move_to_other(Why::Instruction) {
-            Ok(moved) => Ok(moved),
-            Err(MoveError::Engine(error @ EngineError::Call { .. })) => Err(error.into()),
+            Ok(moved) => {
+                self.schedule_look()?;
+                Ok(moved)
+            }
+            Err(MoveError::Engine(error)) => Err(error.into()),
             Err(_) => Ok(false),
         }
     }
@@ -289,18 +315,19 @@ impl Machine {
     #[cold]
     pub(super) fn look(&mut self) -> Result<(), RunError> {
         let Some(engine) = self.engines.kind().filter(|_| self.engines.is_automatic()) else { return Ok(()) };
+        self.moving.is_late = false;
         if self.waits_for_input {
-            // The wait is no work of the engine. Looks again after it.
-            self.moving.budget = self.moving.budget.min(1);
+            // Now nothing runs that could run elsewhere.
+            self.moving.is_late = true;
             return Ok(());
         }
-        if let Advice::Move(why) = self.advice(engine)?
-            && self.can_leave(engine)
+        if self.can_leave(engine)
+            && let Advice::Move(why) = self.advice(engine)?
         {
             match self.move_to_other(why) {
                 Ok(_) => {}
-                Err(MoveError::Engine(error @ EngineError::Call { .. })) => return Err(error.into()),
-                Err(MoveError::Engine(_)) => self.moving.wait_longer(),
+                Err(MoveError::Engine(error)) => return Err(error.into()),
+                Err(MoveError::Refused(_)) if engine == EngineKind::Kvm => self.moving.wait_longer(),
                 Err(_) => self.moving.is_stuck = true,
             }
         }

@@ -13,7 +13,7 @@ use crate::alarm;
 use crate::interrupt::{NEVER, reason};
 use crate::policy::Why;
 use crate::streams::Flush;
-use crate::{Event, Host, Outcome, Stop, Stopped, StreamError, Transfer, Unfinished, Wants};
+use crate::{EngineKind, Event, Host, Outcome, Stop, Stopped, StreamError, Transfer, Unfinished, Wants};
 
 impl Machine {
     /// Runs the guest to its end, or until it is [interrupted](Self::interrupt_handle). All of its output has been written
@@ -31,11 +31,21 @@ impl Machine {
 
     /// Ends the run with this reason. For loops over [`Self::resume`].
     pub fn stop(&mut self, stop: Stop) -> Result<Outcome, RunError> {
+        let location = self.engines.current.location()?;
+        self.settle_output()?;
         match self.flush_last() {
             Ok(()) | Err(StreamError::Closed) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Outcome::Stopped(stop, self.engines.current.location()?))
+        Ok(Outcome::Stopped(stop, location))
+    }
+
+    /// Takes what the guest has sent and the engine has not reported. The run ends here.
+    fn settle_output(&mut self) -> Result<(), RunError> {
+        if self.engines.current.holds_output() {
+            self.settle()?;
+        }
+        Ok(())
     }
 
     /// Writes what the guest has sent, without waiting long for a reader that does not read.
@@ -113,7 +123,10 @@ impl Machine {
             result => return result,
         };
         let delivered = match outcome {
-            Outcome::Stopped(..) => self.flush_last(),
+            Outcome::Stopped(..) => {
+                self.settle_output()?;
+                self.flush_last()
+            }
             _ => {
                 // The next call goes on from here if this one is interrupted.
                 self.next = Some(outcome.clone());
@@ -197,7 +210,10 @@ impl Machine {
                 return Ok(Event::Ended(outcome));
             }
             if let Some(stop) = self.unreported.take()
-                && (self.stops.step || matches!(stop, DebugStop::Watchpoint { .. }))
+                && match stop {
+                    DebugStop::Watchpoint { .. } => !self.stops.watchpoints.is_empty(),
+                    _ => self.stops.step,
+                }
             {
                 return self.on_stop(stop);
             }
@@ -207,7 +223,7 @@ impl Machine {
                 }
                 continue;
             }
-            if self.moving.budget == 0 {
+            if self.moving.budget == 0 || self.moving.is_late {
                 self.look()?;
                 continue;
             }
@@ -246,6 +262,7 @@ impl Machine {
                         shared: &self.shared,
                         announces_input: wants.input,
                     };
+                    self.input_is_filled = false;
                     let result = self.bus.read(port, width, data, host);
                     self.input_is_filled = result.is_ok();
                     let is_plain = result.is_ok() && !wants.transfers;
@@ -291,6 +308,7 @@ impl Machine {
             shared: &self.shared,
             announces_input: wants.input && !self.input_is_announced,
         };
+        self.input_is_filled = false;
         let result = self.bus.read(port, width, data, host);
         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
         self.input_is_filled = result.is_ok();
@@ -405,7 +423,9 @@ impl Machine {
             let stops = wants.stops(self.limits.instructions);
             let before = std::mem::replace(&mut self.stops, stops);
             if let Err(unsupported) = self.engines.current.set_stops(&self.stops) {
-                let moved = match self.engines.is_automatic() {
+                // The soft engine can do whatever KVM can.
+                let is_on_kvm = self.engines.kind() == Some(EngineKind::Kvm);
+                let moved = match is_on_kvm && self.engines.is_automatic() {
                     true => self.move_to_other(Why::Wanted),
                     false => Ok(false),
                 };

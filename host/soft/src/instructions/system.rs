@@ -3,6 +3,7 @@
 use flatland_x86::{SegmentRegister, cr0};
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
+use super::super::cpu::DR7_ENABLE;
 use super::super::cpu::{Cpu, Table};
 use super::super::event::{Break, Event, EventKind, Problem, Step};
 use super::super::int::{Int, Size, by_word_size};
@@ -285,6 +286,10 @@ fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Step {
 fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Step {
     let index = debug_register(cpu, op.destination)?;
     let value = cpu.reg(op.source);
+    // This engine does not stop at the guest's own breakpoints.
+    if index == 7 && value & DR7_ENABLE != 0 {
+        return Err(cpu.fail(Problem::Unsupported));
+    }
     cpu.debug[index] = match index {
         // The bits that are always set, and always clear (SDM volume 3, sections 19.2.3 and 19.2.4).
         6 => value & 0x0000_e00f | 0xffff_0ff0,

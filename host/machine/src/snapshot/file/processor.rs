@@ -33,6 +33,7 @@ pub fn write<W: Write>(processor: &Processor, to: &mut Writer<W>) -> Written {
         pending,
         fpu,
         msrs,
+        time_stamp,
         instructions,
     } = processor;
     let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = *registers;
@@ -72,6 +73,7 @@ pub fn write<W: Write>(processor: &Processor, to: &mut Writer<W>) -> Written {
         to.u32(*index)?;
         to.u64(*value)?;
     }
+    to.u64(*time_stamp)?;
     write_bool(instructions.is_some(), to)?;
     if let Some(count) = instructions {
         to.u64(*count)?;
@@ -110,6 +112,7 @@ pub fn read<R: Read>(from: &mut Reader<R>) -> Result<Processor> {
     let count = read_count(MOST_MSRS, "the model-specific registers", from)?;
     let msrs = (0..count).map(|_| Ok((from.u32()?, from.u64()?))).collect::<Result<_>>()?;
     const COUNT: &str = "the number of instructions";
+    let time_stamp = from.u64()?;
     let instructions = match read_bool(COUNT, from)? {
         true => {
             Some(from.u64()?).filter(|count| *count <= MOST_INSTRUCTIONS).ok_or(Impossible(COUNT))?.into()
@@ -132,6 +135,7 @@ pub fn read<R: Read>(from: &mut Reader<R>) -> Result<Processor> {
         pending,
         fpu,
         msrs,
+        time_stamp,
         instructions,
     })
 }

@@ -68,6 +68,7 @@ fn snapshot() -> Snapshot {
                 mxcsr: 0x6007,
             })),
             msrs: vec![(0x174, 0x7001), (0xc000_0080, 1 << 40)],
+            time_stamp: 0x1234_5678_9abc,
             instructions: Some(0x8001),
         },
         position: Position { location: Location::EndsAt(0x9001), was_reported: true },
