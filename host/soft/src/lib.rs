@@ -23,7 +23,8 @@
 //! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), which are
 //! then executed. The files in `instructions` are the groups of SDM volume 1, section 5.1.
 //!
-//! It does not have x87, MMX, SSE, paging, privilege levels other than 0, task switches and virtual-8086 mode. An
+//! It does not have x87, MMX, SSE, paging, privilege levels other than 0, task switches, virtual-8086 mode and breakpoints in
+//! debug registers. An
 //! instruction that needs one of them is a fault that names it. `cpuid` does not advertise them.
 
 #![no_std]
