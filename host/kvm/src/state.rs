@@ -622,7 +622,7 @@ mod tests {
         }
         let mut engine = KvmEngine::new(MemorySize::default()).expect("this test needs /dev/kvm");
         let (mut state, position) = engine.processor().unwrap();
-        let message = "KVM does not take model-specific register 0xdeadbeef of the snapshot: make a new machine, and a new \
+        let message = "KVM does not take model-specific register 0xdeadbeef of this state: make a new machine, and a new \
                        snapshot in it";
         let msrs = state.msrs.clone();
         state.msrs.last_mut().expect("there are some").0 = 0xdead_beef;
@@ -634,7 +634,7 @@ mod tests {
         (state.msrs, state.cr0) = (Vec::new(), 0x8000_0010);
         assert_eq!(
             engine.set_processor(&state, position).unwrap_err().to_string(),
-            "the processor does not take the state of the snapshot (KVM_SET_SREGS: Invalid argument (os error 22)): make a \
+            "the processor does not take this state (KVM_SET_SREGS: Invalid argument (os error 22)): make a \
              new snapshot on a machine like this one"
         );
     }

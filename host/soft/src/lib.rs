@@ -275,7 +275,7 @@ impl SoftEngine {
                 (op, Break::CodeChanged) => self.execute_rest(id, op),
                 other => other,
             };
-            if let BlockEnd::Stopped(stopped) = self.settle(&op, reason) {
+            if let BlockEnd::Stopped(stopped) = self.end_block(&op, reason) {
                 return Some(stopped);
             }
             limit = self.limit();
@@ -316,7 +316,7 @@ impl SoftEngine {
         let (op, reason) = execute_block(&mut self.cpu, &self.blocks.get(id).ops);
         let op = *op;
         let mut after = AfterInstruction { eip, trap, complete: true };
-        match self.settle(&op, reason) {
+        match self.end_block(&op, reason) {
             BlockEnd::Complete => {}
             // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
             BlockEnd::InHandler => after.trap = false,
@@ -334,7 +334,7 @@ impl SoftEngine {
 
     /// Ends a block, or the executed part of one: counts instructions and handles requests, exceptions and faults.
     #[inline(never)]
-    fn settle(&mut self, op: &Op, reason: Break) -> BlockEnd {
+    fn end_block(&mut self, op: &Op, reason: Break) -> BlockEnd {
         let cpu = &mut self.cpu;
         let before = u64::from(op.ordinal) - 1;
         let left = match reason {

@@ -199,12 +199,12 @@ impl fmt::Display for EngineError {
             }
             Self::StateRefused { call, cause } => write!(
                 f,
-                "the processor does not take the state of the snapshot ({call}: {cause}): make a new snapshot on a \
+                "the processor does not take this state ({call}: {cause}): make a new snapshot on a \
                  machine like this one"
             ),
             Self::RegisterRefused { index } => write!(
                 f,
-                "KVM does not take model-specific register {index:#x} of the snapshot: make a new machine, and a new \
+                "KVM does not take model-specific register {index:#x} of this state: make a new machine, and a new \
                  snapshot in it"
             ),
             Self::UnknownExit(what) => write!(

@@ -211,10 +211,15 @@ impl Machine {
             return self.swap_engines(Why::PutBack, processor.registers.eip);
         }
         match self.engines.current.set_processor(processor, *position) {
-            Err(EngineError::CannotCarryOn { .. }) if self.engines.is_automatic() && !is_on_kvm => {
-                self.restore_parked(snapshot)?;
-                self.stops = Stops::default();
-                self.swap_engines(Why::PutBack, processor.registers.eip)
+            Err(error @ EngineError::CannotCarryOn { .. }) if self.engines.is_automatic() && !is_on_kvm => {
+                match self.restore_parked(snapshot) {
+                    Ok(()) => {
+                        self.stops = Stops::default();
+                        self.swap_engines(Why::PutBack, processor.registers.eip)
+                    }
+                    Err(MoveError::Refused(other)) => Err(other),
+                    Err(_) => Err(error),
+                }
             }
             Err(error) => Err(error),
             Ok(()) => {
@@ -228,13 +233,11 @@ impl Machine {
         }
     }
 
-    fn restore_parked(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
-        let Ok(parked) = self.engines.parked() else {
-            return self.engines.current.set_processor(&snapshot.processor, snapshot.position);
-        };
+    fn restore_parked(&mut self, snapshot: &Snapshot) -> Result<(), MoveError> {
+        let parked = self.engines.parked().map_err(MoveError::Choice)?;
         parked.ram_was_written();
-        parked.set_processor(&snapshot.processor, snapshot.position)?;
-        parked.restore_ram(&snapshot.ram)?;
+        parked.set_processor(&snapshot.processor, snapshot.position).map_err(MoveError::Refused)?;
+        parked.restore_ram(&snapshot.ram).map_err(MoveError::Refused)?;
         parked.set_fast_transfers(self.is_buffered);
         // The next call of `resume` sets what is wanted then. Each engine can do without.
         let _ = parked.set_stops(&Stops::default());
