@@ -34,6 +34,7 @@ extern crate alloc;
 mod block;
 mod cpu;
 mod decode;
+mod engine;
 mod event;
 mod exception;
 mod flags;
@@ -50,9 +51,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use flatland_x86::{
-    CodeBytes, DebugStop, Engine, EngineError, Exit, Fault, FaultKind, Interrupt, Location, MemoryMap,
-    PendingException, Position, Processor, Ram, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters,
-    Unsupported, cr0,
+    CodeBytes, DebugStop, Fault, FaultKind, Interrupt, Location, MemoryMap, PendingException, Processor, Ram,
+    Stops, cr0,
 };
 
 use block::{Blocks, Id};
@@ -61,7 +61,6 @@ use event::{Break, Event, EventKind, In, OutData, Problem, Request};
 use exception::Undelivered;
 use operation::Op;
 use segment::number;
-use stop::Watch;
 
 /// The engine's name in a sentence.
 const NAME: &str = "the soft engine";
@@ -501,168 +500,4 @@ fn execute_block<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> (&'a Op, Break) {
     }
     cpu.eip = last.next;
     (last, Break::Branch)
-}
-
-impl Engine for SoftEngine {
-    fn name(&self) -> &'static str {
-        "soft"
-    }
-
-    fn memory_map(&self) -> &MemoryMap {
-        self.cpu.memory.map()
-    }
-
-    fn run(&mut self) -> Result<Exit<'_>, EngineError> {
-        let interrupted = Arc::clone(&self.interrupted);
-        Ok(match self.execute(&interrupted) {
-            Stopped::In(input) => {
-                self.input_data.clear();
-                self.input_data.resize(input.count as usize * usize::from(input.width), 0);
-                self.input = Some(input);
-                Exit::In { port: input.port, width: input.width, data: &mut self.input_data }
-            }
-            Stopped::Out { port, width } => {
-                let data = match &self.output {
-                    OutData::Ram(address, len) => self.cpu.memory.bytes(*address, *len),
-                    OutData::Accumulator(bytes) => &bytes[..usize::from(width)],
-                    OutData::Bytes(bytes) => bytes,
-                };
-                Exit::Out { port, width, data }
-            }
-            Stopped::Halt => Exit::Halt,
-            Stopped::Fault(fault) => Exit::Fault(fault),
-            Stopped::Interrupted => Exit::Interrupted,
-            Stopped::Debug(stop) => Exit::Debug(stop),
-        })
-    }
-
-    fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
-        self.interrupted.clone()
-    }
-
-    fn pending_input(&mut self) -> Option<(u16, u8, &mut [u8])> {
-        self.input.as_ref().map(|input| (input.port, input.width, &mut self.input_data[..]))
-    }
-
-    fn registers(&mut self) -> Result<Registers, EngineError> {
-        Ok(self.cpu.registers())
-    }
-
-    fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
-        self.cpu.set_registers(&registers.as_held());
-        self.forget_exit();
-        Ok(())
-    }
-
-    fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
-        let selector = |number| self.cpu.segment(number).selector;
-        Ok(SystemRegisters {
-            cs: selector(number::CS),
-            ds: selector(number::DS),
-            es: selector(number::ES),
-            fs: selector(number::FS),
-            gs: selector(number::GS),
-            ss: selector(number::SS),
-            cr0: self.cpu.cr0,
-        })
-    }
-
-    fn set_stops(&mut self, stops: &Stops) -> Result<(), Unsupported> {
-        if stops.instructions.is_some() && !self.cpu.counts {
-            return Err(Unsupported {
-                engine: NAME,
-                what: "count the instructions of a run that has been on KVM",
-                advice: "run it with the soft engine from its beginning",
-            });
-        }
-        self.cpu.set_watch(Watch::new(&stops.watchpoints));
-        self.blocks.set_breakpoints(&mut self.cpu, &stops.breakpoints);
-        self.stops = stops.clone();
-        Ok(())
-    }
-
-    fn instructions(&self) -> Option<u64> {
-        self.cpu.counts.then_some(self.cpu.instructions)
-    }
-
-    fn progress(&self) -> Option<u64> {
-        Some(self.cpu.instructions)
-    }
-
-    fn location(&mut self) -> Result<Location, EngineError> {
-        Ok(self.location)
-    }
-
-    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError> {
-        let mut settled = Settled::default();
-        match (&self.input, input_is_filled) {
-            (Some(_), true) => self.complete_input(),
-            (Some(_), false) => self.forget_exit(),
-            (None, _) => {}
-        }
-        if let Some(AfterInstruction { eip, trap, complete }) = self.after.take() {
-            if trap && !self.cpu.stack_segment_loaded {
-                self.cpu.debug[6] |= DR6_SINGLE_STEP;
-                self.pending = Some(PendingException { vector: 1, error_code: None });
-            }
-            // If a trap is pending, the step ends in its handler.
-            if complete && self.pending.is_none() {
-                self.location = Location::At(eip);
-                settled.stop = match self.cpu.watch.take_hit() {
-                    Some((address, access)) => Some(DebugStop::Watchpoint { address, access }),
-                    None => self.stops.step.then_some(DebugStop::Step),
-                };
-                if settled.stop.is_some() {
-                    self.reported = Some(self.cpu.eip);
-                }
-            }
-        }
-        Ok(settled)
-    }
-
-    fn processor(&mut self) -> Result<(Processor, Position), EngineError> {
-        let mut state = Processor { pending: self.pending, ..self.cpu.state() };
-        // It matters to a trap only, and is only kept up to date where one may come.
-        if self.cpu.control_flags & flags::TF == 0 {
-            state.shadow = Shadow::None;
-        }
-        let was_reported = self.reported == Some(self.cpu.eip);
-        Ok((state, Position { location: self.location, was_reported }))
-    }
-
-    fn set_processor(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError> {
-        if let Some(what) = Self::lacks(processor) {
-            return Err(EngineError::CannotCarryOn { engine: NAME, what });
-        }
-        self.cpu.set_state(processor);
-        self.forget_exit();
-        self.pending = processor.pending;
-        self.location = position.location;
-        self.reported = position.was_reported.then_some(self.cpu.eip);
-        Ok(())
-    }
-
-    fn save_ram(&mut self) -> Result<RamCopy, EngineError> {
-        Ok(self.cpu.memory.save())
-    }
-
-    fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError> {
-        self.cpu.memory.restore(copy);
-        Ok(())
-    }
-
-    fn ram_was_written(&mut self) {
-        self.blocks.clear(&mut self.cpu);
-        self.cpu.memory.was_written();
-    }
-
-    fn read_ram(&self, address: u32, bytes: &mut [u8]) -> usize {
-        let from = self.cpu.memory.bytes(address, bytes.len() as u32);
-        bytes[..from.len()].copy_from_slice(from);
-        from.len()
-    }
-
-    fn write_ram(&mut self, address: u32, bytes: &[u8]) -> usize {
-        self.cpu.memory.write_bytes(address, bytes)
-    }
 }

@@ -1,0 +1,129 @@
+//! All of the processor's state at once: for another engine, for a snapshot, and from there.
+
+use flatland_x86::{Processor, Registers, SegmentRegister, Shadow};
+
+use super::{Cpu, Kept, register};
+use crate::segment::{self, Segment};
+
+impl Cpu {
+    /// The state, while no instruction is being executed.
+    pub fn state(&self) -> Processor {
+        // All fields by name, so that the compiler asks for each new field whether it belongs to the state.
+        let Self {
+            registers: _,
+            flags: _,
+            control_flags: _,
+            eip: _,
+            memory: _,
+            ref segments,
+            readable: _,
+            readable_from: _,
+            writable: _,
+            stack_mask: _,
+            gdt,
+            idt,
+            ldt,
+            task,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
+            debug,
+            instructions,
+            time_stamp_base,
+            counts,
+            problem: _,
+            request: _,
+            stack_segment_loaded,
+            watch: _,
+            kept: Kept { ref fpu, ref msrs },
+        } = *self;
+        Processor {
+            registers: self.registers(),
+            segments: segments.map(SegmentRegister::from),
+            ldtr: ldt,
+            tr: task,
+            gdt,
+            idt,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
+            debug,
+            shadow: if stack_segment_loaded { Shadow::MovSs } else { Shadow::None },
+            pending: None,
+            fpu: fpu.clone(),
+            msrs: msrs.clone(),
+            time_stamp: time_stamp_base.wrapping_add(instructions),
+            instructions: counts.then_some(instructions),
+        }
+    }
+
+    /// Sets the state. The caller delivers the pending exception.
+    pub fn set_state(&mut self, state: &Processor) {
+        let Processor {
+            ref registers,
+            segments,
+            ldtr,
+            tr,
+            gdt,
+            idt,
+            cr0,
+            cr2,
+            cr3,
+            cr4,
+            debug,
+            shadow,
+            pending: _,
+            ref fpu,
+            ref msrs,
+            time_stamp,
+            instructions,
+        } = *state;
+        // Without RF, which only matters to breakpoints of the debug registers.
+        self.set_registers(&registers.as_held());
+        self.segments = segments.map(Segment::from);
+        (self.gdt, self.idt, self.ldt, self.task, self.debug) = (gdt, idt, ldtr, tr, debug);
+        (self.cr0, self.cr2, self.cr3, self.cr4) = (cr0, cr2, cr3, cr4);
+        self.stack_segment_loaded = shadow == Shadow::MovSs;
+        self.kept.fpu.clone_from(fpu);
+        self.kept.msrs.clone_from(msrs);
+        (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
+        self.time_stamp_base = time_stamp.wrapping_sub(self.instructions);
+        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+    }
+
+    /// General registers, EIP and EFLAGS.
+    pub fn registers(&self) -> Registers {
+        Registers {
+            eax: self.reg(register::EAX),
+            ebx: self.reg(register::EBX),
+            ecx: self.reg(register::ECX),
+            edx: self.reg(register::EDX),
+            esi: self.reg(register::ESI),
+            edi: self.reg(register::EDI),
+            ebp: self.reg(register::EBP),
+            esp: self.reg(register::ESP),
+            eip: self.eip,
+            eflags: self.eflags(),
+        }
+    }
+
+    /// Sets general registers, EIP and EFLAGS.
+    pub fn set_registers(&mut self, registers: &Registers) {
+        for (number, value) in [
+            (register::EAX, registers.eax),
+            (register::EBX, registers.ebx),
+            (register::ECX, registers.ecx),
+            (register::EDX, registers.edx),
+            (register::ESI, registers.esi),
+            (register::EDI, registers.edi),
+            (register::EBP, registers.ebp),
+            (register::ESP, registers.esp),
+        ] {
+            self.set_reg(number, value);
+        }
+        self.eip = registers.eip;
+        self.set_eflags(registers.eflags);
+    }
+}
