@@ -16,6 +16,7 @@ mod fast_io;
 mod faults;
 mod interrupt;
 mod measure;
+mod msrs;
 mod ram;
 mod run_page;
 mod state;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use flatland_contract::Direction;
 use flatland_x86::{
     Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
-    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, eflags, entry,
+    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -45,9 +46,9 @@ pub use ram::GuestRam;
 use exception_page::EXCEPTION_PAGE;
 use fast_io::{Found, Repeated, Rest, Ring, StringIo};
 use interrupt::Entrance;
+use msrs::Reset;
 use ram::Copies;
 use run_page::Io;
-use state::Reset;
 use stopping::Stopping;
 
 /// KVM needs three pages of the guest's address space for itself on Intel processors without "unrestricted guest"
@@ -82,7 +83,8 @@ pub struct KvmEngine {
     zeros_from: u32,
     copies: Copies,
     reset: Reset,
-    has_run: bool,
+    /// The guest has run, or registers have been set.
+    may_have_set_msrs: bool,
     /// Instructions since entry, as another engine counted them, until this one runs.
     instructions: Option<u64>,
     /// The time stamp counter when it was read last. It only grows.
@@ -202,7 +204,7 @@ impl KvmEngine {
             zeros_from: 0,
             copies: Copies::default(),
             reset,
-            has_run: false,
+            may_have_set_msrs: false,
             instructions: Some(0),
             seen_time_stamp: 0,
         })
@@ -231,7 +233,7 @@ impl KvmEngine {
     /// Runs the guest until the next exit.
     fn run_vcpu(&mut self) -> Result<Kind, EngineError> {
         self.zeros_from = self.map.ram().bytes();
-        (self.has_run, self.instructions) = (true, None);
+        (self.may_have_set_msrs, self.instructions) = (true, None);
         if self.entrance.is_entered() {
             return self.run_entered();
         }
