@@ -1,169 +1,16 @@
 //! The command line of `cargo xtask`. Both `--help` and the parser use the descriptions in [`COMMANDS`].
 
+mod commands;
+mod words;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::gdb;
 use crate::guest::Profile;
 use crate::spelling::{nearest, tolerance};
-
-/// A command, or a form of one.
-#[derive(Debug)]
-struct Doc {
-    /// The words after `cargo xtask`; the first one is the command's name.
-    usage: &'static str,
-    /// What it does, in a line.
-    about: &'static str,
-    /// xtask's own options, each as `--name` or as `--name VALUE`, and what they do.
-    options: &'static [(&'static str, &'static str)],
-    /// The program that receives all other options. If `None`, other options are errors.
-    passed_to: Option<&'static str>,
-    /// More text for the help.
-    more: &'static str,
-}
-
-const RELEASE: (&str, &str) =
-    ("--release", "build the guest program optimized for size, without overflow checks");
-const FOR_FLATLAND: &str = "\
-The other options go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and whatever else
-`cargo xtask flatland --help` lists.
-";
-
-const COMMANDS: &[Doc] = &[
-    Doc {
-        usage: "run [NAME] [OPTIONS] [-- ARGS]",
-        about: "build a guest program and run it (default: answer); ARGS are for the guest",
-        options: &[RELEASE],
-        passed_to: Some("flatland"),
-        more: FOR_FLATLAND,
-    },
-    Doc {
-        usage: "gdb [NAME] [OPTIONS] [-- ARGS]",
-        about: "build a guest program and run it in gdb, stopped at its main",
-        options: &[
-            RELEASE,
-            ("--input FILE", "where the guest's input comes from (default: /dev/null)"),
-            ("--output FILE", "where its output goes: a file, or another terminal (default: target/guest/NAME.output)"),
-            ("-x FILE", "gdb's own: commands to begin with"),
-            ("--batch", "gdb's own: end when these are through"),
-        ],
-        passed_to: Some("flatland"),
-        more: FOR_FLATLAND,
-    },
-    Doc {
-        usage: "build [NAME]",
-        about: "build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf",
-        options: &[RELEASE],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "list",
-        about: "list the guest programs there are",
-        options: &[],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "disasm NAME [FUNCTION]",
-        about: "list a program's instructions beside its source: of functions with FUNCTION in their names",
-        options: &[RELEASE],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "size NAME",
-        about: "list what takes the room in a program, by section, crate and function",
-        options: &[RELEASE],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "new NAME",
-        about: "make a guest program, guest/src/bin/NAME.rs; with --path, in a crate of its own elsewhere",
-        options: &[("--path FOLDER", "make a crate there; these commands work inside it, and are about its programs")],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "flatland -- IMAGE [ARGS]",
-        about: "run a flat image: the program flatland with these arguments, such as --help",
-        options: &[],
-        passed_to: Some("flatland"),
-        more: "",
-    },
-    Doc {
-        usage: "test [ARGS]",
-        about: "run all tests (8 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
-        options: &[("--quick", "only unit tests, the contract's, and the guest's (about a minute)")],
-        passed_to: Some("cargo test"),
-        more: "In a crate elsewhere this is `cargo xtask test --guest`. Options of cargo's own choose among the host's tests.\n",
-    },
-    Doc {
-        usage: "test --guest [FILTER] [-- ARGS]",
-        about: "run the guest's own tests, each in a fresh machine (seconds); ARGS are those of libtest",
-        options: &[
-            ("--guest", "the guest's tests"),
-            ("--engine ENGINE", "what runs them: auto, kvm or soft"),
-            ("--memory SIZE", "the machine's RAM: bytes, or such as 64K, 16M (the default), 1G"),
-            ("--stack SIZE", "how much of it is the stack's (default: an eighth)"),
-        ],
-        passed_to: None,
-        more: "\
-FILTER is a part of a test's name. The name begins with that of its program or its file of tests; where FILTER is one of
-these, or begins with one and `::`, no others are built and run, unless it has no tests.
-",
-    },
-    Doc {
-        usage: "differential",
-        about: "compare the soft engine with KVM and this processor in 170,000 cases (10 minutes)",
-        options: &[("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)")],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "bench",
-        about: "measure speed beside monitors in C, and print a table (5 minutes; --quick: one)",
-        options: &[
-            ("--quick", "fewer measurements (one minute)"),
-            ("--json", "print it for programs"),
-            ("--against FLATLAND", "and another flatland, such as one of before a change"),
-        ],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "lint",
-        about: "check formatting, clippy and documentation, as CI does",
-        options: &[],
-        passed_to: None,
-        more: "",
-    },
-    Doc {
-        usage: "portability",
-        about: "check that the host builds with any of its features, without KVM, and for other systems",
-        options: &[],
-        passed_to: None,
-        more: "",
-    },
-];
-
-const HEAD: &str = "\
-Build guest programs, run them on the machine, and test the project.
-
-Usage: cargo xtask [--offline] COMMAND
-
-Commands:
-";
-
-const TAIL: &str = "
-Options:
-  --offline             download nothing, as with CARGO_NET_OFFLINE=true; cargo does not hand on its own --offline
-  --help, --version     `cargo xtask COMMAND --help` or `cargo xtask help COMMAND` says more of a command
-
-Exit status: that of the guest for run, gdb and flatland, or 125 where they cannot begin; 0 or 1 for the others, and 101
-where tests fail in the guest. A wrong command line is 2, such as a program that is not there.
-";
+use commands::{COMMANDS, Doc, help, overview};
+use words::Words;
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -260,7 +107,7 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
     if name == "test" && args[..dashes(&args)].iter().any(|arg| arg == "--guest") {
         return parse_test_guest(args).map(Command::TestGuest);
     }
-    let mut words = doc.read(args)?;
+    let mut words = Words::of(doc, args)?;
     let profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
     let command = match name {
         "run" => Command::Run { name: words.name()?, profile, options: words.take_rest() },
@@ -297,7 +144,7 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
 /// The arguments of `cargo xtask test --guest`; in a crate elsewhere, those of `cargo xtask test`.
 pub fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
     let doc = COMMANDS.iter().find(|doc| doc.usage.starts_with("test --guest")).expect("it is there");
-    let mut words = doc.read(args)?;
+    let mut words = Words::of(doc, args)?;
     let filter = words.name()?;
     let machine = words.again(&["--engine", "--memory", "--stack"]);
     let mut libtest = words.take_rest();
@@ -314,22 +161,6 @@ fn no_command(name: &str, hint: &str) -> String {
     }
 }
 
-fn overview() -> String {
-    let row = |doc: &Doc| match doc.usage.len() {
-        0..22 => format!("  {:22}{}\n", doc.usage, doc.about),
-        _ => format!("  {}\n{:24}{}\n", doc.usage, "", doc.about),
-    };
-    let rows = COMMANDS.iter().map(row).collect::<String>();
-    format!("{HEAD}{rows}{TAIL}")
-}
-
-/// The help of a command, in all of its forms.
-fn help(name: &str) -> Option<String> {
-    let docs = COMMANDS.iter().filter(|doc| doc.name() == name).map(Doc::help);
-    let texts: Vec<_> = docs.collect();
-    (!texts.is_empty()).then(|| texts.join("\n"))
-}
-
 /// Removes an option from the arguments before a `--`. Returns whether it was there.
 fn take_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
     let at = args[..dashes(args)].iter().position(|arg| arg == flag);
@@ -339,136 +170,6 @@ fn take_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
 /// The index of the first `--`, or the number of arguments if there is none.
 fn dashes(args: &[OsString]) -> usize {
     args.iter().position(|arg| arg == "--").unwrap_or(args.len())
-}
-
-impl Doc {
-    fn name(&self) -> &'static str {
-        self.usage.split(' ').next().unwrap_or_default()
-    }
-
-    fn help(&self) -> String {
-        let mut text = format!("{}\n\nUsage: cargo xtask {}\n", self.about, self.usage);
-        for (index, (option, what)) in self.options.iter().enumerate() {
-            let head = if index == 0 { "\nOptions:\n" } else { "" };
-            text += &format!("{head}  {option:20}  {what}\n");
-        }
-        if !self.more.is_empty() {
-            text += &format!("\n{}", self.more);
-        }
-        text
-    }
-
-    /// Separates xtask's own options from the other arguments.
-    fn read(&'static self, args: Vec<OsString>) -> Result<Words, String> {
-        let mut words = Words { doc: self, options: Vec::new(), rest: Vec::new() };
-        let mut args = args.into_iter();
-        while let Some(arg) = args.next() {
-            let text = arg.to_str().unwrap_or_default();
-            if text == "--" {
-                words.rest.push(arg);
-                words.rest.extend(args);
-                break;
-            }
-            let (name, value) = match text.split_once('=') {
-                Some((name, value)) => (name, Some(OsString::from(value))),
-                None => (text, None),
-            };
-            let names = || self.options.iter().filter_map(|(option, _)| option.split(' ').next());
-            match names().position(|known| known == name) {
-                Some(index) => {
-                    let (option, _) = self.options[index];
-                    let value = match (option.split_once(' '), value) {
-                        (None, None) => None,
-                        (None, Some(_)) => return Err(format!("{name} takes no value")),
-                        (Some(_), Some(value)) => Some(value),
-                        (Some(_), None) => {
-                            Some(args.next().ok_or(format!("{name} needs a value: `{option}`"))?)
-                        }
-                    };
-                    words.options.push((names().nth(index).expect("it was just found"), value));
-                }
-                None if text.starts_with('-') && text != "-" => {
-                    // The other program's options are not known here, so accept only one wrong letter as a
-                    // misspelling.
-                    let most = if self.passed_to.is_some() { 1 } else { tolerance(name) };
-                    let long = names().filter(|name| name.starts_with("--"));
-                    if let Some(meant) = nearest(name, long, most) {
-                        let command = self.name();
-                        return Err(format!(
-                            "`cargo xtask {command}` does not know `{text}`: did you mean `{meant}`?"
-                        ));
-                    }
-                    if self.passed_to.is_none() {
-                        return Err(words.unknown(text));
-                    }
-                    words.rest.push(arg);
-                }
-                None => words.rest.push(arg),
-            }
-        }
-        Ok(words)
-    }
-}
-
-/// The arguments of a command.
-struct Words {
-    doc: &'static Doc,
-    options: Vec<(&'static str, Option<OsString>)>,
-    /// The arguments that are not xtask's own options. They may include values of other options, so a program's name
-    /// is expected only at the beginning.
-    rest: Vec<OsString>,
-}
-
-impl Words {
-    fn has(&self, option: &str) -> bool {
-        self.options.iter().any(|(name, _)| *name == option)
-    }
-
-    /// The value of an option; the last one counts.
-    fn value(&self, option: &str) -> Option<OsString> {
-        self.options.iter().rev().find(|(name, _)| *name == option)?.1.clone()
-    }
-
-    /// These options with their values, as they were given.
-    fn again(&self, options: &[&str]) -> Vec<OsString> {
-        let given = self.options.iter().filter(|(name, _)| options.contains(name));
-        given.flat_map(|(name, value)| [Some(OsString::from(name)), value.clone()]).flatten().collect()
-    }
-
-    /// The first word, if it is no option.
-    fn name(&mut self) -> Result<Option<String>, String> {
-        match self.rest.first() {
-            Some(first) if !first.as_encoded_bytes().starts_with(b"-") => {
-                self.rest.remove(0).into_string().map(Some).map_err(|_| "a name is not UTF-8".into())
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn required_name(&mut self, example: &str) -> Result<String, String> {
-        let command = self.doc.name();
-        self.name()?.ok_or_else(|| {
-            format!("`cargo xtask {command}` needs a program, such as `cargo xtask {command} {example}`")
-        })
-    }
-
-    fn take_rest(&mut self) -> Vec<OsString> {
-        std::mem::take(&mut self.rest)
-    }
-
-    fn end(&self) -> Result<(), String> {
-        self.rest.first().map_or(Ok(()), |arg| Err(self.unknown(&arg.to_string_lossy())))
-    }
-
-    fn unknown(&self, arg: &str) -> String {
-        let command = self.doc.name();
-        if self.doc.usage.contains("--guest") {
-            return format!("options of libtest stand behind a `--`: `cargo xtask test --guest -- {arg}`");
-        }
-        format!(
-            "`cargo xtask {command}` does not know `{arg}`; `cargo xtask {command} --help` lists what there is"
-        )
-    }
 }
 
 #[cfg(test)]

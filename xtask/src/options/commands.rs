@@ -1,0 +1,193 @@
+//! The commands of `cargo xtask`: a table, and the help that is made of it.
+
+/// A command, or a form of one.
+#[derive(Debug)]
+pub struct Doc {
+    /// The words after `cargo xtask`; the first one is the command's name.
+    pub usage: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// xtask's own options, each as `--name` or as `--name VALUE`, and what they do.
+    pub options: &'static [(&'static str, &'static str)],
+    /// The program that receives all other options. If `None`, other options are errors.
+    pub passed_to: Option<&'static str>,
+    /// More text for the help.
+    pub more: &'static str,
+}
+
+const RELEASE: (&str, &str) =
+    ("--release", "build the guest program optimized for size, without overflow checks");
+const FOR_FLATLAND: &str = "\
+The other options go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and whatever else
+`cargo xtask flatland --help` lists.
+";
+
+pub const COMMANDS: &[Doc] = &[
+    Doc {
+        usage: "run [NAME] [OPTIONS] [-- ARGS]",
+        about: "build a guest program and run it (default: answer); ARGS are for the guest",
+        options: &[RELEASE],
+        passed_to: Some("flatland"),
+        more: FOR_FLATLAND,
+    },
+    Doc {
+        usage: "gdb [NAME] [OPTIONS] [-- ARGS]",
+        about: "build a guest program and run it in gdb, stopped at its main",
+        options: &[
+            RELEASE,
+            ("--input FILE", "where the guest's input comes from (default: /dev/null)"),
+            ("--output FILE", "where its output goes: a file, or another terminal (default: target/guest/NAME.output)"),
+            ("-x FILE", "gdb's own: commands to begin with"),
+            ("--batch", "gdb's own: end when these are through"),
+        ],
+        passed_to: Some("flatland"),
+        more: FOR_FLATLAND,
+    },
+    Doc {
+        usage: "build [NAME]",
+        about: "build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf",
+        options: &[RELEASE],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "list",
+        about: "list the guest programs there are",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "disasm NAME [FUNCTION]",
+        about: "list a program's instructions beside its source: of functions with FUNCTION in their names",
+        options: &[RELEASE],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "size NAME",
+        about: "list what takes the room in a program, by section, crate and function",
+        options: &[RELEASE],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "new NAME",
+        about: "make a guest program, guest/src/bin/NAME.rs; with --path, in a crate of its own elsewhere",
+        options: &[("--path FOLDER", "make a crate there; these commands work inside it, and are about its programs")],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "flatland -- IMAGE [ARGS]",
+        about: "run a flat image: the program flatland with these arguments, such as --help",
+        options: &[],
+        passed_to: Some("flatland"),
+        more: "",
+    },
+    Doc {
+        usage: "test [ARGS]",
+        about: "run all tests (8 minutes; --quick: one); ARGS are those of `cargo test`, such as a filter",
+        options: &[("--quick", "only unit tests, the contract's, and the guest's (about a minute)")],
+        passed_to: Some("cargo test"),
+        more: "In a crate elsewhere this is `cargo xtask test --guest`. Options of cargo's own choose among the host's tests.\n",
+    },
+    Doc {
+        usage: "test --guest [FILTER] [-- ARGS]",
+        about: "run the guest's own tests, each in a fresh machine (seconds); ARGS are those of libtest",
+        options: &[
+            ("--guest", "the guest's tests"),
+            ("--engine ENGINE", "what runs them: auto, kvm or soft"),
+            ("--memory SIZE", "the machine's RAM: bytes, or such as 64K, 16M (the default), 1G"),
+            ("--stack SIZE", "how much of it is the stack's (default: an eighth)"),
+        ],
+        passed_to: None,
+        more: "\
+FILTER is a part of a test's name. The name begins with that of its program or its file of tests; where FILTER is one of
+these, or begins with one and `::`, no others are built and run, unless it has no tests.
+",
+    },
+    Doc {
+        usage: "differential",
+        about: "compare the soft engine with KVM and this processor in 170,000 cases (10 minutes)",
+        options: &[("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)")],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "bench",
+        about: "measure speed beside monitors in C, and print a table (5 minutes; --quick: one)",
+        options: &[
+            ("--quick", "fewer measurements (one minute)"),
+            ("--json", "print it for programs"),
+            ("--against FLATLAND", "and another flatland, such as one of before a change"),
+        ],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "lint",
+        about: "check formatting, clippy and documentation, as CI does",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
+        usage: "portability",
+        about: "check that the host builds with any of its features, without KVM, and for other systems",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+];
+
+const HEAD: &str = "\
+Build guest programs, run them on the machine, and test the project.
+
+Usage: cargo xtask [--offline] COMMAND
+
+Commands:
+";
+
+const TAIL: &str = "
+Options:
+  --offline             download nothing, as with CARGO_NET_OFFLINE=true; cargo does not hand on its own --offline
+  --help, --version     `cargo xtask COMMAND --help` or `cargo xtask help COMMAND` says more of a command
+
+Exit status: that of the guest for run, gdb and flatland, or 125 where they cannot begin; 0 or 1 for the others, and 101
+where tests fail in the guest. A wrong command line is 2, such as a program that is not there.
+";
+
+impl Doc {
+    pub fn name(&self) -> &'static str {
+        self.usage.split(' ').next().unwrap_or_default()
+    }
+
+    pub fn help(&self) -> String {
+        let mut text = format!("{}\n\nUsage: cargo xtask {}\n", self.about, self.usage);
+        for (index, (option, what)) in self.options.iter().enumerate() {
+            let head = if index == 0 { "\nOptions:\n" } else { "" };
+            text += &format!("{head}  {option:20}  {what}\n");
+        }
+        if !self.more.is_empty() {
+            text += &format!("\n{}", self.more);
+        }
+        text
+    }
+}
+
+pub fn overview() -> String {
+    let row = |doc: &Doc| match doc.usage.len() {
+        0..22 => format!("  {:22}{}\n", doc.usage, doc.about),
+        _ => format!("  {}\n{:24}{}\n", doc.usage, "", doc.about),
+    };
+    let rows = COMMANDS.iter().map(row).collect::<String>();
+    format!("{HEAD}{rows}{TAIL}")
+}
+
+/// The help of a command, in all of its forms.
+pub fn help(name: &str) -> Option<String> {
+    let docs = COMMANDS.iter().filter(|doc| doc.name() == name).map(Doc::help);
+    let texts: Vec<_> = docs.collect();
+    (!texts.is_empty()).then(|| texts.join("\n"))
+}

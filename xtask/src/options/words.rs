@@ -1,0 +1,118 @@
+//! The arguments of a command: xtask's own options, and the rest.
+
+use std::ffi::OsString;
+
+use super::commands::Doc;
+use crate::spelling::{nearest, tolerance};
+
+/// The arguments of a command.
+pub struct Words {
+    doc: &'static Doc,
+    options: Vec<(&'static str, Option<OsString>)>,
+    /// The arguments that are not xtask's own options. They may include values of other options, so a program's name
+    /// is expected only at the beginning.
+    rest: Vec<OsString>,
+}
+
+impl Words {
+    /// Separates xtask's own options from the other arguments.
+    pub fn of(doc: &'static Doc, args: Vec<OsString>) -> Result<Self, String> {
+        let mut words = Self { doc, options: Vec::new(), rest: Vec::new() };
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_str().unwrap_or_default();
+            if text == "--" {
+                words.rest.push(arg);
+                words.rest.extend(args);
+                break;
+            }
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) => (name, Some(OsString::from(value))),
+                None => (text, None),
+            };
+            let names = || doc.options.iter().filter_map(|(option, _)| option.split(' ').next());
+            match names().position(|known| known == name) {
+                Some(index) => {
+                    let (option, _) = doc.options[index];
+                    let value = match (option.split_once(' '), value) {
+                        (None, None) => None,
+                        (None, Some(_)) => return Err(format!("{name} takes no value")),
+                        (Some(_), Some(value)) => Some(value),
+                        (Some(_), None) => {
+                            Some(args.next().ok_or(format!("{name} needs a value: `{option}`"))?)
+                        }
+                    };
+                    words.options.push((names().nth(index).expect("it was just found"), value));
+                }
+                None if text.starts_with('-') && text != "-" => {
+                    // The other program's options are not known here, so accept only one wrong letter as a
+                    // misspelling.
+                    let most = if doc.passed_to.is_some() { 1 } else { tolerance(name) };
+                    let long = names().filter(|name| name.starts_with("--"));
+                    if let Some(meant) = nearest(name, long, most) {
+                        let command = doc.name();
+                        return Err(format!(
+                            "`cargo xtask {command}` does not know `{text}`: did you mean `{meant}`?"
+                        ));
+                    }
+                    if doc.passed_to.is_none() {
+                        return Err(words.unknown(text));
+                    }
+                    words.rest.push(arg);
+                }
+                None => words.rest.push(arg),
+            }
+        }
+        Ok(words)
+    }
+
+    pub fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|(name, _)| *name == option)
+    }
+
+    /// The value of an option; the last one counts.
+    pub fn value(&self, option: &str) -> Option<OsString> {
+        self.options.iter().rev().find(|(name, _)| *name == option)?.1.clone()
+    }
+
+    /// These options with their values, as they were given.
+    pub fn again(&self, options: &[&str]) -> Vec<OsString> {
+        let given = self.options.iter().filter(|(name, _)| options.contains(name));
+        given.flat_map(|(name, value)| [Some(OsString::from(name)), value.clone()]).flatten().collect()
+    }
+
+    /// The first word, if it is no option.
+    pub fn name(&mut self) -> Result<Option<String>, String> {
+        match self.rest.first() {
+            Some(first) if !first.as_encoded_bytes().starts_with(b"-") => {
+                self.rest.remove(0).into_string().map(Some).map_err(|_| "a name is not UTF-8".into())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub fn required_name(&mut self, example: &str) -> Result<String, String> {
+        let command = self.doc.name();
+        self.name()?.ok_or_else(|| {
+            format!("`cargo xtask {command}` needs a program, such as `cargo xtask {command} {example}`")
+        })
+    }
+
+    pub fn take_rest(&mut self) -> Vec<OsString> {
+        std::mem::take(&mut self.rest)
+    }
+
+    pub fn end(&self) -> Result<(), String> {
+        self.rest.first().map_or(Ok(()), |arg| Err(self.unknown(&arg.to_string_lossy())))
+    }
+
+    fn unknown(&self, arg: &str) -> String {
+        let command = self.doc.name();
+        if self.doc.usage.contains("--guest") {
+            return format!("options of libtest stand behind a `--`: `cargo xtask test --guest -- {arg}`");
+        }
+        format!(
+            "`cargo xtask {command}` does not know `{arg}`; `cargo xtask {command} --help` lists what there is"
+        )
+    }
+}
