@@ -208,37 +208,26 @@ fn stats(machine: &mut Machine) -> String {
     format!("stats: {engines}, {instructions}, {stats}")
 }
 
+/// Creates the file of an option, if it is given.
+fn to_write<'a, T>(
+    option: &str,
+    path: Option<&'a Path>,
+    create: impl Fn(&Path) -> io::Result<T>,
+) -> Result<Option<(T, &'a Path)>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let failed = |error| format!("cannot write {option} `{}` ({error}): give another place", path.display());
+    Ok(Some((create(path).map_err(failed)?, path)))
+}
+
 /// The machine, with all files open. An error is one sentence.
 fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     let begin = match &options.from_snapshot {
         Some(path) => Begin::Snapshot(Box::new(read_snapshot(path)?)),
         None => Begin::Program(open_program(options)?),
     };
-    let report = match &options.report {
-        // Created before the run: a failure afterwards would lose the results of the run.
-        Some(path) => match File::create(path) {
-            Ok(file) => Some((file, &**path)),
-            Err(error) => {
-                return Err(format!(
-                    "cannot write --report `{}` ({error}): give another place",
-                    path.display()
-                ));
-            }
-        },
-        None => None,
-    };
-    let save = match &options.save_snapshot {
-        Some(path) => match SaveFile::create(path) {
-            Ok(file) => Some((file, &**path)),
-            Err(error) => {
-                return Err(format!(
-                    "cannot write --save-snapshot `{}` ({error}): give another place",
-                    path.display()
-                ));
-            }
-        },
-        None => None,
-    };
+    // Created before the run: a failure afterwards would lose the results of the run.
+    let report = to_write("--report", options.report.as_deref(), |path| File::create(path))?;
+    let save = to_write("--save-snapshot", options.save_snapshot.as_deref(), SaveFile::create)?;
     if closed_output::is_closed() {
         return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
     }

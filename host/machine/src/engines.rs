@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_soft::SoftEngine;
-use flatland_x86::{Engine, MemoryMap, MemorySize, Registers, Speed};
+use flatland_x86::{Engine, MemoryMap, MemorySize, Registers};
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 use flatland_kvm::{GuestRam, KvmEngine};
@@ -148,9 +148,7 @@ impl Engines {
             EngineKind::Kvm => self.current.measure(),
             EngineKind::Soft => self.parked().ok()?.measure(),
         };
-        let Speed { instruction, exit } = measured?;
-        let soft_instruction = time_soft_instruction()?;
-        let speeds = Speeds { kvm_instruction: instruction, kvm_exit: exit, soft_instruction };
+        let speeds = Speeds { kvm: measured?, soft_instruction: time_soft_instruction()? };
         Some(*SPEEDS.get_or_init(|| speeds))
     }
 }

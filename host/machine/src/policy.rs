@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use flatland_x86::Speed;
+
 use crate::EngineKind;
 
 /// Nothing is measured in a run that is shorter than this.
@@ -40,18 +42,16 @@ pub struct Facts {
 /// How fast the engines are on this machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Speeds {
-    /// KVM's time for one instruction.
-    pub kvm_instruction: f64,
-    /// KVM's time for one exit.
-    pub kvm_exit: f64,
-    /// The soft engine's time for one instruction. Its exits take no longer than a few instructions.
+    /// KVM's.
+    pub kvm: Speed,
+    /// The soft engine's time for one instruction, in seconds. Its exits take no longer than a few instructions.
     pub soft_instruction: f64,
 }
 
 impl Speeds {
     /// Whether KVM is the slower one even at computing: it emulates the processor.
     pub fn kvm_emulates(&self) -> bool {
-        self.kvm_instruction >= self.soft_instruction
+        self.kvm.instruction >= self.soft_instruction
     }
 }
 
@@ -111,21 +111,21 @@ pub fn advise(facts: &Facts) -> Advice {
             _ => Advice::Stay,
         };
     };
-    let Speeds { kvm_instruction, kvm_exit, soft_instruction } = speeds;
-    let exits_on_kvm = exits as f64 * kvm_exit;
+    let Speeds { kvm, soft_instruction } = speeds;
+    let exits_on_kvm = exits as f64 * kvm.exit;
     match engine {
         EngineKind::Kvm if speeds.kvm_emulates() => Advice::Move(Why::Emulates),
         EngineKind::Kvm => {
             let on_kvm = since.as_secs_f64();
             let computing = (on_kvm - exits_on_kvm).max(0.0);
-            let on_soft = computing / kvm_instruction * soft_instruction;
+            let on_soft = computing / kvm.instruction * soft_instruction;
             let talks = exits >= EXITS_PER_LOOK && on_soft * GAIN < on_kvm;
             if talks { Advice::Move(Why::Talks) } else { Advice::Stay }
         }
         EngineKind::Soft if speeds.kvm_emulates() || time < MEASURE_AFTER => Advice::Stay,
         EngineKind::Soft => {
             let instructions = instructions.unwrap_or(0) as f64;
-            let on_kvm = instructions * kvm_instruction + exits_on_kvm;
+            let on_kvm = instructions * kvm.instruction + exits_on_kvm;
             let computes = on_kvm * GAIN < instructions * soft_instruction;
             if computes { Advice::Move(Why::Computes) } else { Advice::Stay }
         }
@@ -136,8 +136,10 @@ pub fn advise(facts: &Facts) -> Advice {
 mod tests {
     use super::*;
 
-    const HARDWARE: Speeds = Speeds { kvm_instruction: 0.3e-9, kvm_exit: 2e-6, soft_instruction: 4e-9 };
-    const EMULATION: Speeds = Speeds { kvm_instruction: 250e-9, kvm_exit: 10e-6, soft_instruction: 4e-9 };
+    const HARDWARE: Speeds =
+        Speeds { kvm: Speed { instruction: 0.3e-9, exit: 2e-6 }, soft_instruction: 4e-9 };
+    const EMULATION: Speeds =
+        Speeds { kvm: Speed { instruction: 250e-9, exit: 10e-6 }, soft_instruction: 4e-9 };
 
     const fn us(time: u64) -> Duration {
         Duration::from_micros(time)
@@ -191,7 +193,7 @@ mod tests {
         for instructions_to_an_exit in [1_u64, 10, 100, 300, 600, 1_000, 10_000, 100_000] {
             let instructions = 1_000_000;
             let exits = instructions / instructions_to_an_exit;
-            let since = instructions as f64 * HARDWARE.kvm_instruction + exits as f64 * HARDWARE.kvm_exit;
+            let since = instructions as f64 * HARDWARE.kvm.instruction + exits as f64 * HARDWARE.kvm.exit;
             let long = us(1_000_000);
             let leaves = on_kvm(long, exits, Duration::from_secs_f64(since), Some(HARDWARE));
             let returns = on_soft(long, exits, instructions, Some(HARDWARE));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use flatland_contract::Port;
 use flatland_machine::{
     Builder, Device, EngineChoice, EngineKind, Event, Host, Machine, MemorySize, Outcome, Program, RunError,
-    Stop, Streams, Unfinished, Wants,
+    Snapshot, Stop, Streams, Unfinished, Wants,
 };
 use flatland_x86::{DebugStop, Engine, Exit, FaultKind, Fpu, Shadow, Stops, WatchKind, Watchpoint, eflags};
 
@@ -38,6 +38,13 @@ fn transfers() -> Wants {
     Wants { transfers: true, ..Wants::default() }
 }
 
+/// Of a run that has been on KVM up to its first transfer.
+fn snapshot_on_kvm(code: &[u8]) -> Snapshot {
+    let mut kvm = machine(EngineChoice::Kvm, code, b"");
+    kvm.resume(&transfers()).unwrap();
+    kvm.snapshot().unwrap()
+}
+
 // out 0xe9, al; jmp $
 const TALK_THEN_LOOP: &[u8] = &[0xe6, 0xe9, 0xeb, 0xfe];
 
@@ -46,9 +53,7 @@ fn a_limit_cannot_be_kept_by_a_snapshot_that_was_not_counted() {
     if is_without_kvm() {
         return;
     }
-    let mut kvm = machine(EngineChoice::Kvm, TALK_THEN_LOOP, b"");
-    kvm.resume(&transfers()).unwrap();
-    let snapshot = kvm.snapshot().unwrap();
+    let snapshot = snapshot_on_kvm(TALK_THEN_LOOP);
     let program = Program::from_bytes(TALK_THEN_LOOP.to_vec()).unwrap();
     let mut soft = builder(EngineChoice::Soft, b"").instruction_limit(1000).build(&program).unwrap();
     soft.restore(&snapshot, Streams::none()).unwrap();
@@ -65,9 +70,7 @@ fn a_limit_is_not_lost_by_a_restore_that_needs_kvm() {
     if is_without_kvm() {
         return;
     }
-    let mut kvm = machine(EngineChoice::Kvm, DR7, b"");
-    kvm.resume(&transfers()).unwrap();
-    let snapshot = kvm.snapshot().unwrap();
+    let snapshot = snapshot_on_kvm(DR7);
     let program = Program::from_bytes(DR7.to_vec()).unwrap();
     let mut auto =
         builder(EngineChoice::Auto, b"").many_runs().instruction_limit(1000).build(&program).unwrap();
@@ -82,9 +85,7 @@ fn a_watchpoint_is_not_lost_by_a_restore_that_needs_kvm() {
     if is_without_kvm() {
         return;
     }
-    let mut kvm = machine(EngineChoice::Kvm, DR7, b"");
-    kvm.resume(&transfers()).unwrap();
-    let snapshot = kvm.snapshot().unwrap();
+    let snapshot = snapshot_on_kvm(DR7);
     let mut auto = machine(EngineChoice::Auto, &[0xeb, 0xfe], b"");
     let watch = Watchpoint { address: 0x1000, len: 1, kind: WatchKind::Write };
     let wants = Wants { watchpoints: vec![watch], clock: Some(Duration::from_millis(5)), ..Wants::default() };
@@ -282,9 +283,7 @@ fn why_a_limit_is_refused_under_auto() {
     if is_without_kvm() {
         return;
     }
-    let mut kvm = machine(EngineChoice::Kvm, TALK_THEN_LOOP, b"");
-    kvm.resume(&transfers()).unwrap();
-    let snapshot = kvm.snapshot().unwrap();
+    let snapshot = snapshot_on_kvm(TALK_THEN_LOOP);
     let error = builder(EngineChoice::Auto, b"").instruction_limit(1000).build_from(&snapshot).unwrap_err();
     assert!(error.to_string().contains("soft engine cannot count"), "{error}");
 }

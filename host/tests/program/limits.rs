@@ -69,14 +69,7 @@ fn ctrl_c_ends_a_busy_guest_and_keeps_its_output(engine: &str) {
 }
 
 fn ctrl_c_ends_a_guest_that_waits(engine: &str) {
-    let mut child = spawn(flatland(engine).arg(image("ctrl-c-waiting", SAY_AND_ASK)));
-    assert_says(&mut child, b"A");
-    let stdin = child.stdin.take();
-    signal(&child, Signal::SIGINT);
-    let message = "flatland: interrupted by Ctrl-C, the guest at 0x00000004: --timeout SECONDS ends a run by \
-                   itself\n";
-    assert_ended(child.wait_with_output().unwrap(), 130, "", message);
-    drop(stdin);
+    assert_ctrl_c_ends(flatland(engine).arg(image("ctrl-c-waiting", SAY_AND_ASK)));
 }
 
 fn sigterm_ends_a_run_in_good_order(engine: &str) {

@@ -122,6 +122,19 @@ fn assert_says(child: &mut Child, expected: &[u8]) {
     }
 }
 
+/// Ctrl-C ends this run of [`SAY_AND_ASK`] while it waits for input.
+#[track_caller]
+fn assert_ctrl_c_ends(command: &mut Command) {
+    let mut child = spawn(command);
+    assert_says(&mut child, b"A");
+    let stdin = child.stdin.take();
+    signal(&child, Signal::SIGINT);
+    let message = "flatland: interrupted by Ctrl-C, the guest at 0x00000004: --timeout SECONDS ends a run by \
+                   itself\n";
+    assert_ended(child.wait_with_output().unwrap(), 130, "", message);
+    drop(stdin);
+}
+
 /// Makes two tests of each function: one with the engine `soft`, and one with `kvm`.
 macro_rules! on_each_engine {
     ($($test:ident),* $(,)?) => {

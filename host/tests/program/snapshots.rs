@@ -41,15 +41,8 @@ fn engines() -> impl Iterator<Item = &'static str> {
 fn a_run_goes_on_from_where_ctrl_c_ended_it(engine: &str) {
     let snapshot = place("ctrl-c");
     let mut command = flatland(engine);
-    let mut child =
-        spawn(command.arg("--save-snapshot").arg(&snapshot).arg(image("snapshot-ctrl-c", SAY_AND_ASK)));
-    assert_says(&mut child, b"A");
-    let stdin = child.stdin.take();
-    signal(&child, Signal::SIGINT);
-    let message = "flatland: interrupted by Ctrl-C, the guest at 0x00000004: --timeout SECONDS ends a run by \
-                   itself\n";
-    assert_ended(child.wait_with_output().unwrap(), 130, "", message);
-    drop(stdin);
+    command.arg("--save-snapshot").arg(&snapshot).arg(image("snapshot-ctrl-c", SAY_AND_ASK));
+    assert_ctrl_c_ends(&mut command);
     for engine in engines() {
         assert_ended(go_on(engine, &snapshot, &[], b"B"), 0, "B", "");
         assert_ended(go_on(engine, &snapshot, &[], b"C"), 0, "C", "");
