@@ -16,6 +16,7 @@ use flatland::gdb::Debugger;
 use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
 use flatland::trace::{self, Trace};
+use flatland::x86::Unsupported;
 use flatland::{
     BuildError, Builder, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError,
     RunError, Snapshot, SnapshotFileError, Stop, StreamError, Streams, devices, observe,
@@ -251,7 +252,14 @@ fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
         }
     };
     if let Some(why) = machine.fell_back() {
-        say(&format!("running on the soft engine, because {}", engine_message(why)));
+        let why = match why {
+            // What it advises has been done.
+            ChoiceError::Unsupported(Unsupported { engine, what, .. }) => {
+                format!("{engine} cannot {what}: give --engine soft to leave out this line")
+            }
+            why => engine_message(why),
+        };
+        say(&format!("running on the soft engine, because {why}"));
     }
     signals::listen(machine.interrupt_handle()).map_err(|errno| {
         format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")

@@ -220,6 +220,8 @@ fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
         "write it with integer instructions, as the machine has no x87, MMX or SSE"
     } else if x86_instruction::is_later_than_i686(code) {
         "write it with older instructions, as the machine is an i686"
+    } else if x86_instruction::stores_to_debug_register(code) {
+        "do without the guest's own breakpoints, which only KVM has"
     } else if engine == "KVM" && !x86_instruction::stores_to_control_register(code) {
         "try it with --engine soft, or write it with other instructions"
     } else {
@@ -370,6 +372,7 @@ mod tests {
         let system =
             "do without paging, other privilege levels than 0 and task switches, as the machine has none";
         let soft = "try it with --engine soft, or write it with other instructions";
+        let breakpoints = "do without the guest's own breakpoints, which only KVM has";
         let older = "write it with older instructions, as the machine is an i686";
         let none = "look for a jump that went wrong, or data among the code";
         for (code, by_kvm, by_soft) in [
@@ -379,6 +382,8 @@ mod tests {
             // mov cr0, eax; iret
             (&[0x0f, 0x22, 0xc0], system, system),
             (&[0xcf], soft, system),
+            // mov dr7, eax
+            (&[0x0f, 0x23, 0xf8], breakpoints, breakpoints),
             // int3; popcnt; no instruction
             (&[0xcc], soft, system),
             (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
