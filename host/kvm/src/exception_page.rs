@@ -6,7 +6,7 @@
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::entry::{CODE_SELECTOR, DESCRIPTORS, GDT, IDT, TABLES, VECTORS};
-use flatland_x86::{Location, Registers, eflags};
+use flatland_x86::{Location, Registers, Speed, eflags};
 
 /// The page's address.
 pub const EXCEPTION_PAGE: u32 = TABLES;
@@ -19,7 +19,7 @@ const _: () = assert!(EXCEPTION_PAGE.is_multiple_of(PAGE_SIZE));
 const STUBS: u32 = EXCEPTION_PAGE + 0x200;
 const STUB_SPACING: u32 = 4;
 
-/// A loop of ECX iterations, for [`measure`](super::measure): `dec ecx; jnz; hlt`.
+/// [`Speed::LOOP`], for [`measure`](super::measure).
 pub const LOOP: u32 = EXCEPTION_PAGE + 0x300;
 
 const HLT: u8 = 0xf4;
@@ -42,7 +42,7 @@ pub fn contents() -> [u8; SIZE] {
         put(IDT.base + u32::from(vector) * 8, &interrupt_gate(stub).to_le_bytes());
         put(stub, &[HLT]);
     }
-    put(LOOP, &[0x49, 0x75, 0xfd, HLT]);
+    put(LOOP, &Speed::LOOP);
     page
 }
 

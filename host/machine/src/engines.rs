@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_soft::SoftEngine;
-use flatland_x86::{Engine, MemoryMap, MemorySize, Registers};
+use flatland_x86::{Engine, MemoryMap, MemorySize, Registers, Speed};
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 use flatland_kvm::{GuestRam, KvmEngine};
@@ -161,13 +161,10 @@ fn time_soft_instruction() -> Option<f64> {
     const ITERATIONS: u32 = 10_000;
     const ROUNDS: u32 = 3;
     let mut engine = SoftEngine::new(MemorySize::from_bytes(PAGE_SIZE.into()).ok()?);
-    // mov ecx, ITERATIONS; dec ecx; jnz; hlt
-    let mut code = [0xb9, 0, 0, 0, 0, 0x49, 0x75, 0xfd, 0xf4];
-    code[1..5].copy_from_slice(&ITERATIONS.to_le_bytes());
-    engine.write_ram(0, &code);
+    engine.write_ram(0, &Speed::LOOP);
     let mut least = f64::INFINITY;
     for _ in 0..ROUNDS {
-        engine.set_registers(&Registers::default()).ok()?;
+        engine.set_registers(&Registers { ecx: ITERATIONS, ..Registers::default() }).ok()?;
         let before = engine.instructions()?;
         let start = Instant::now();
         engine.run().ok()?;

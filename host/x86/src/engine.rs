@@ -244,6 +244,11 @@ pub struct Speed {
     pub exit: f64,
 }
 
+impl Speed {
+    /// The loop that is timed, of ECX iterations: `dec ecx; jnz; hlt`.
+    pub const LOOP: [u8; 4] = [0x49, 0x75, 0xfd, 0xf4];
+}
+
 /// Where a run stands, as far as the processor's state does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {

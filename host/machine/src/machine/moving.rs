@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use flatland_contract::Direction;
-use flatland_x86::{End, EngineError, Registers, Settled, Stops, Unsupported, eflags};
+use flatland_x86::{End, EngineError, Position, Processor, Registers, Settled, Stops, Unsupported, eflags};
 
 use super::{Machine, RunError};
 use crate::interrupt::NEVER;
@@ -173,19 +173,30 @@ impl Machine {
         if !is_asked_for && (registers.eflags & eflags::TF != 0 || processor.pending.is_some()) {
             return Ok(false);
         }
-        let parked = self.engines.parked().map_err(MoveError::Choice)?;
-        parked.ram_was_written();
-        parked.set_processor(&processor, position).map_err(MoveError::Refused)?;
-        parked.set_stops(&self.stops).map_err(MoveError::Unsupported)?;
-        parked.set_fast_transfers(self.is_buffered);
-        self.shared.add_engine(parked.interrupt_handle());
+        self.hand_over(&processor, position, &self.stops.clone())?;
         self.swap_engines(why, registers.eip)?;
         self.moving.refused = (why == Why::Instruction).then_some(registers.as_held());
         Ok(true)
     }
 
+    /// Gives the parked engine all that it needs to go on. RAM is both engines'.
+    fn hand_over(
+        &mut self,
+        processor: &Processor,
+        position: Position,
+        stops: &Stops,
+    ) -> Result<(), MoveError> {
+        let parked = self.engines.parked().map_err(MoveError::Choice)?;
+        parked.ram_was_written();
+        parked.set_processor(processor, position).map_err(MoveError::Refused)?;
+        parked.set_stops(stops).map_err(MoveError::Unsupported)?;
+        parked.set_fast_transfers(self.is_buffered);
+        self.shared.add_engine(parked.interrupt_handle());
+        Ok(())
+    }
+
     /// Makes the parked engine, which has taken over, the current one.
-    pub(crate) fn swap_engines(&mut self, why: Why, address: u32) -> Result<(), EngineError> {
+    fn swap_engines(&mut self, why: Why, address: u32) -> Result<(), EngineError> {
         if self.is_entered {
             self.engines.current.leave();
         }
@@ -206,19 +217,15 @@ impl Machine {
     pub(crate) fn restore_engine(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
         let Snapshot { processor, position, ram, .. } = snapshot;
         let is_on_kvm = self.engines.kind() == Some(EngineKind::Kvm);
-        if self.engines.is_automatic() && is_on_kvm && self.restore_parked(snapshot).is_ok() {
-            self.stops = Stops::default();
-            return self.swap_engines(Why::PutBack, processor.registers.eip);
+        if self.engines.is_automatic() && is_on_kvm && self.restore_on_other(snapshot).is_ok() {
+            return Ok(());
         }
         match self.engines.current.set_processor(processor, *position) {
             Err(error @ EngineError::CannotCarryOn { .. }) if self.engines.is_automatic() && !is_on_kvm => {
-                match self.restore_parked(snapshot) {
-                    Ok(()) => {
-                        self.stops = Stops::default();
-                        self.swap_engines(Why::PutBack, processor.registers.eip)
-                    }
-                    Err(MoveError::Refused(other)) => Err(other),
+                match self.restore_on_other(snapshot) {
+                    Err(MoveError::Refused(other) | MoveError::Engine(other)) => Err(other),
                     Err(_) => Err(error),
+                    Ok(()) => Ok(()),
                 }
             }
             Err(error) => Err(error),
@@ -233,16 +240,14 @@ impl Machine {
         }
     }
 
-    fn restore_parked(&mut self, snapshot: &Snapshot) -> Result<(), MoveError> {
+    fn restore_on_other(&mut self, snapshot: &Snapshot) -> Result<(), MoveError> {
+        let stops = Stops::default();
+        self.hand_over(&snapshot.processor, snapshot.position, &stops)?;
         let parked = self.engines.parked().map_err(MoveError::Choice)?;
-        parked.ram_was_written();
-        parked.set_processor(&snapshot.processor, snapshot.position).map_err(MoveError::Refused)?;
         parked.restore_ram(&snapshot.ram).map_err(MoveError::Refused)?;
-        parked.set_fast_transfers(self.is_buffered);
-        // The next call of `resume` sets what is wanted then. Each engine can do without.
-        let _ = parked.set_stops(&Stops::default());
-        self.shared.add_engine(parked.interrupt_handle());
-        Ok(())
+        // The next call of `resume` sets those that are wanted then.
+        self.stops = stops;
+        Ok(self.swap_engines(Why::PutBack, snapshot.processor.registers.eip)?)
     }
 
     /// Moves the run if the other engine may have the instruction that this one lacks. If neither has it, the run ends on
@@ -253,10 +258,10 @@ impl Machine {
         }
         let registers = self.engines.current.registers()?;
         let neither_has_it = self.moving.refused == Some(registers.as_held());
-        if neither_has_it && self.engines.kind() == Some(EngineKind::Soft) {
-            return Ok(false);
-        }
-        if !neither_has_it && self.engines.kind() == Some(EngineKind::Soft) {
+        if self.engines.kind() == Some(EngineKind::Soft) {
+            if neither_has_it {
+                return Ok(false);
+            }
             // The run talks, and needs an engine that is slow at that.
             self.moving.wait_longer();
         }
@@ -318,10 +323,9 @@ impl Machine {
     #[cold]
     pub(super) fn look(&mut self) -> Result<(), RunError> {
         let Some(engine) = self.engines.kind().filter(|_| self.engines.is_automatic()) else { return Ok(()) };
-        self.moving.is_late = false;
+        // While the guest waits, nothing runs that could run elsewhere.
+        self.moving.is_late = self.waits_for_input;
         if self.waits_for_input {
-            // Now nothing runs that could run elsewhere.
-            self.moving.is_late = true;
             return Ok(());
         }
         if self.can_leave(engine)
