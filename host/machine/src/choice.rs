@@ -28,12 +28,8 @@ impl FromStr for EngineChoice {
     type Err = UnknownEngine;
 
     fn from_str(name: &str) -> Result<Self, UnknownEngine> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "kvm" => Ok(Self::Kvm),
-            "soft" => Ok(Self::Soft),
-            _ => Err(UnknownEngine),
-        }
+        let all = [Self::Auto, Self::Kvm, Self::Soft];
+        all.into_iter().find(|choice| choice.name() == name).ok_or(UnknownEngine)
     }
 }
 
@@ -89,6 +85,15 @@ impl From<Unsupported> for ChoiceError {
 }
 
 impl EngineChoice {
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kvm => EngineKind::Kvm.name(),
+            Self::Soft => EngineKind::Soft.name(),
+        }
+    }
+
     /// Opens an engine with zeroed RAM, in the contract's entry state, with these stops. [`Self::Auto`] takes KVM, or
     /// else says why not ([`Engines::fell_back`]).
     pub fn open(self, memory: impl Into<MemoryMap>, stops: &Stops) -> Result<Engines, ChoiceError> {

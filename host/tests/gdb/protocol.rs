@@ -123,7 +123,7 @@ fn what_is_no_packet_is_refused_and_the_next_one_is_answered() {
 #[test]
 fn registers_can_be_set_after_a_fault_and_the_run_goes_on_from_there() {
     for engine in crate::common::engines() {
-        let engine = if *engine == flatland::EngineChoice::Soft { "soft" } else { "kvm" };
+        let engine = engine.name();
         // 0: ud2; 2: mov al, 7; 4: out 0xf4, al
         let waiting =
             Waiting::new(&[0x0f, 0x0b, 0xb0, 7, 0xe6, 0xf4], &["--engine", engine, "--timeout", "3"]);
@@ -333,7 +333,7 @@ fn a_debugger_a_trace_and_a_time_limit_look_at_one_run() {
     // 0: mov al, 'x'; 2: out 0xe9, al; 4: jmp 4
     let code = [0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe];
     for engine in crate::common::engines() {
-        let engine = if *engine == flatland::EngineChoice::Soft { "soft" } else { "kvm" };
+        let engine = engine.name();
         let waiting = Waiting::new(
             &code,
             &["--engine", engine, "--trace", "io,insn", "--trace-limit", "5", "--timeout", "0.3"],

@@ -18,15 +18,11 @@ const ECHO: &[u8] = &[0xe4, 0xe9, 0xe6, 0xe9, 0xeb, 0xfa];
 /// Ctrl-C, 0.4 s after the next command.
 const INTERRUPT: &str = "shell (sleep 0.4; kill -INT $PPID) &\n";
 
-fn name(engine: &EngineChoice) -> &'static str {
-    if *engine == EngineChoice::Kvm { "kvm" } else { "soft" }
-}
-
 /// Runs this code on each engine with these commands. Checks gdb's lines, and the status and output of the run.
 #[track_caller]
 fn assert_session(code: &[u8], commands: &str, lines: &[&str], status: i32, stdout: &str, stderr: &str) {
     for engine in engines() {
-        let waiting = Waiting::new(code, &["--engine", name(engine)]);
+        let waiting = Waiting::new(code, &["--engine", engine.name()]);
         let said = waiting.gdb(commands);
         assert_lines(&said, lines);
         let expected = Ended { status: Some(status), stdout: stdout.into(), stderr: stderr.into() };
@@ -46,7 +42,7 @@ fn a_busy_loop_is_interrupted_and_killed() {
 fn a_wait_for_input_is_interrupted_and_goes_on() {
     for engine in engines() {
         let (reader, mut writer) = std::io::pipe().expect("there are pipes");
-        let waiting = Waiting::reading(reader, ECHO, &["--engine", name(engine)]);
+        let waiting = Waiting::reading(reader, ECHO, &["--engine", engine.name()]);
         let writer = thread::spawn(move || {
             thread::sleep(Duration::from_millis(1500));
             writer.write_all(b"HA").expect("it is read");
@@ -121,7 +117,7 @@ fn registers_and_memory_are_read_and_written() {
     let commands = "set var *(char*)0x100 = 'H'\nset var $ebx = 'i'\nx/bx 0x100\ninfo registers ebx esp eflags cs ss st0\n\
                     x/bx 0x1000000\nx/2bx 0xffffff\nprint $eip = 0\nset var $cs = 3\ncontinue\n";
     for engine in engines() {
-        let waiting = Waiting::new(&code, &["--engine", name(engine)]);
+        let waiting = Waiting::new(&code, &["--engine", engine.name()]);
         // An error ends a script, so each has a script of its own.
         let said = waiting.gdb(commands);
         let lines = [
@@ -138,10 +134,10 @@ fn registers_and_memory_are_read_and_written() {
         // gdb has ended in the middle of its script.
         assert_eq!(waiting.end().status, Some(137), "{said}");
 
-        let waiting = Waiting::new(&code, &["--engine", name(engine)]);
+        let waiting = Waiting::new(&code, &["--engine", engine.name()]);
         let said = waiting.gdb("set var *(char*)0x100 = 'H'\nset var $ebx = 'i'\ncontinue\n");
         assert_eq!(waiting.end().stdout, "Hi", "{said}");
-        let waiting = Waiting::new(&code, &["--engine", name(engine)]);
+        let waiting = Waiting::new(&code, &["--engine", engine.name()]);
         let said = waiting.gdb("set var $cs = 3\n");
         assert_lines(&said, &["Could not write register \"cs\"; remote failure reply 'E79'"]);
         assert_eq!(waiting.end().status, Some(137), "{said}");
@@ -164,7 +160,7 @@ fn a_fault_can_be_looked_at() {
         (&[0x90, 0xe4, 0x10], "SIGSYS, Bad system call.", 1),
     ] {
         for engine in engines() {
-            let waiting = Waiting::new(code, &["--engine", name(engine)]);
+            let waiting = Waiting::new(code, &["--engine", engine.name()]);
             let said = waiting.gdb("continue\nprint/x $eip\nx/bx 0\ncontinue\n");
             let [signal, eip] = [format!("Program received signal {signal}"), format!("$1 = {at:#x}")];
             let byte = format!("0x0:\t{:#04x}", code[0]);
@@ -225,11 +221,11 @@ fn watchpoints_are_there_or_refused_with_the_reason() {
 fn time_in_the_debuggers_hands_does_not_count() {
     for engine in engines() {
         // 0: nop; 1: hlt
-        let waiting = Waiting::new(&[0x90, 0xf4], &["--engine", name(engine), "--timeout", "0.3"]);
+        let waiting = Waiting::new(&[0x90, 0xf4], &["--engine", engine.name(), "--timeout", "0.3"]);
         let said = waiting.gdb("shell sleep 0.6\nstepi\nshell sleep 0.6\ncontinue\n");
         assert_lines(&said, &["0x00000001 in ?? ()", "[Inferior 1 (process 1) exited normally]"]);
         assert_eq!(waiting.end().status, Some(0), "{engine:?}");
-        let waiting = Waiting::new(SPIN, &["--engine", name(engine), "--timeout", "0.3"]);
+        let waiting = Waiting::new(SPIN, &["--engine", engine.name(), "--timeout", "0.3"]);
         let said = waiting.gdb("shell sleep 0.6\ncontinue\nprint $eax > 1000\ncontinue\n");
         let signal = "Program received signal SIGXCPU, CPU time limit exceeded.";
         assert_lines(&said, &[signal, "$1 = 1", "[Inferior 1 (process 1) exited with code 0174]"]);
@@ -261,7 +257,7 @@ fn what_the_guest_has_sent_is_there_when_it_stops() {
         // 0: mov al, 'A'; 2: out 0xe9, al; 4: nop; 5: hlt
         let (mut reader, writer) = std::io::pipe().expect("there are pipes");
         let code = [0xb0, b'A', 0xe6, 0xe9, 0x90, 0xf4];
-        let waiting = Waiting::reading(Stdio::null(), &code, &["--engine", name(engine)]);
+        let waiting = Waiting::reading(Stdio::null(), &code, &["--engine", engine.name()]);
         drop(writer);
         let said = waiting.gdb("break *4\ncontinue\nmonitor ports\nkill\n");
         assert_lines(&said, &["0xe9 console      in 0 bytes  out 1 bytes"]);

@@ -21,7 +21,7 @@ pub struct Run {
 /// Runs each of these by `RUNNER PROGRAM`. Returns flatland's standard error for each, between `== TITLE` and `status
 /// STATUS`.
 pub fn told(runner: &str, engine: EngineChoice, runs: &[Run]) -> String {
-    let engine = if engine == EngineChoice::Kvm { "kvm" } else { "soft" };
+    let engine = engine.name();
     let packed = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{engine}-{}", process::id()));
     let here = root().to_str().expect("the checkout's path is UTF-8");
     // The debug information names sources below the checkout. Replace the checkout's path by a name of the current

@@ -47,12 +47,14 @@ fn traces_are_the_same_on_every_engine() {
     let mut lines = 0;
     for (program, arguments, input) in RUNS {
         for (kinds, limit) in KINDS {
-            let [soft, kvm] =
-                ["soft", "kvm"].map(|engine| trace(engine, kinds, limit, program, arguments, input));
-            let differs = soft.lines().zip(kvm.lines()).find(|(soft, kvm)| soft != kvm);
-            let asked = format!("{kinds} of {program} {arguments:?}");
-            assert_eq!(differs, None, "{asked}");
-            assert_eq!(soft.lines().count(), kvm.lines().count(), "{asked}");
+            let [soft, kvm, auto] =
+                ["soft", "kvm", "auto"].map(|engine| trace(engine, kinds, limit, program, arguments, input));
+            for (engine, other) in [("kvm", kvm), ("auto", auto)] {
+                let differs = soft.lines().zip(other.lines()).find(|(soft, other)| soft != other);
+                let asked = format!("{kinds} of {program} {arguments:?} on {engine}");
+                assert_eq!(differs, None, "{asked}");
+                assert_eq!(soft.lines().count(), other.lines().count(), "{asked}");
+            }
             lines += soft.lines().count();
         }
     }
