@@ -108,6 +108,8 @@ impl KvmEngine {
         let location =
             if sregs.cr0 as u32 & cr0::PE == 0 { Location::Unknown } else { Location::At(registers.eip) };
         let overflow = self.frame_fault(registers.esp).filter(|_| location != Location::Unknown);
+        // A fault sets RF where it is pushed, and VMX also where it exits (SDM volume 3, section 29.3.3).
+        let registers = Registers { eflags: registers.eflags & !eflags::RF, ..registers };
         Ok(self.fault(overflow.unwrap_or(FaultKind::TripleFault), location, registers))
     }
 

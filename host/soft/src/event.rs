@@ -64,6 +64,11 @@ impl EventKind {
     pub fn is_software(self) -> bool {
         matches!(self, Self::Software | Self::PrivilegedSoftware)
     }
+
+    /// Where the handler returns to: the instruction, or the one behind it.
+    pub fn return_eip(self, eip: u32, next: u32) -> u32 {
+        if self == Self::Fault { eip } else { next }
+    }
 }
 
 /// What an instruction requests of the host.

@@ -29,13 +29,12 @@ pub enum Undelivered {
 pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event, Undelivered> {
     let mut event = event;
     loop {
-        let registers = cpu.stack_pointer();
+        let stack_pointer = cpu.stack_pointer();
         // A software interrupt that cannot be delivered counts as not executed: the fault returns to it.
-        let return_eip = if event.kind == EventKind::Fault { eip } else { next };
-        if enter_handler(cpu, event, return_eip).is_ok() {
+        if enter_handler(cpu, event, event.kind.return_eip(eip, next)).is_ok() {
             return Ok(event);
         }
-        cpu.set_stack_pointer(registers);
+        cpu.set_stack_pointer(stack_pointer);
         let second = match cpu.problem {
             Problem::Event(second) => second,
             Problem::Unsupported => return Err(Undelivered::Unsupported),
@@ -50,6 +49,14 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
             _ => second,
         };
     }
+}
+
+/// Writes the frame of an event for which the host has the handler, and takes it off the stack again. An event that
+/// finds no memory for its frame leaves none.
+pub fn leave_frame(cpu: &mut Cpu, event: Event, eip: u32, next: u32) {
+    let stack_pointer = cpu.stack_pointer();
+    let _ = push_frame::<u32>(cpu, event, event.kind.return_eip(eip, next));
+    cpu.set_stack_pointer(stack_pointer);
 }
 
 /// SDM volume 3, table 7-4. There are no page faults.

@@ -419,26 +419,27 @@ impl SoftEngine {
     }
 
     /// Handles an event while the IDT is the one at entry: it has gates for the processor's own vectors, all of which
-    /// lead to the host. Other vectors are beyond its limit.
+    /// lead to the host. Other vectors are beyond its limit. The frame is left below the stack, as on KVM.
     fn on_event_without_idt(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
         const VECTORS: u8 = 32;
         const GENERAL_PROTECTION: u8 = 13;
-        let Event { vector, error_code, kind } = event;
         if let Some(overflow) = self.frame_overflows(event) {
             return self.fault(overflow, Location::At(eip));
         }
-        if vector >= VECTORS {
-            let error_code = Some(u32::from(vector) * 8 + 2);
-            let kind = FaultKind::Exception { vector: GENERAL_PROTECTION, error_code };
-            return self.fault(kind, Location::At(eip));
-        }
-        let location = if kind.is_software() {
+        let event = if event.vector < VECTORS {
+            event
+        } else {
+            let error_code = Some(u32::from(event.vector) * 8 + 2);
+            Event { vector: GENERAL_PROTECTION, error_code, kind: EventKind::Fault }
+        };
+        exception::leave_frame(&mut self.cpu, event, eip, next);
+        let location = if event.kind.is_software() {
             self.cpu.eip = next;
             Location::EndsAt(next)
         } else {
             Location::At(eip)
         };
-        self.fault(FaultKind::Exception { vector, error_code }, location)
+        self.fault(FaultKind::Exception { vector: event.vector, error_code: event.error_code }, location)
     }
 
     /// Whether the event's frame (SDM volume 3, section 7.12.1) goes into the guard below the stack.

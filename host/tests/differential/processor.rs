@@ -95,8 +95,17 @@ impl Subject for SoftAtAnyLevel {
     fn run(&mut self, before: &Before) -> After {
         let mut after = Soft.run(before);
         after.registers.eflags &= !PRIVILEGED_FLAGS;
-        after
+        without_frame(after)
     }
+}
+
+/// An exception of level 3 pushes its frame on another stack.
+fn without_frame(mut after: After) -> After {
+    if matches!(after.end, End::Fault(_)) {
+        let end = after.registers.esp.min(RAM) as usize;
+        after.ram[end.saturating_sub(16)..end].fill(0);
+    }
+    after
 }
 
 impl Subject for Processor {
@@ -135,7 +144,7 @@ impl Subject for Processor {
             NO_VECTOR => End::Lost,
             _ => fault(exception(None), Location::At(eip)),
         };
-        After { end, registers, ram, bus: Bus::default() }
+        without_frame(After { end, registers, ram, bus: Bus::default() })
     }
 }
 

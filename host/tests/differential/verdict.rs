@@ -334,14 +334,13 @@ fn difference(ours: &After, theirs: &After, trace: &Trace) -> Option<String> {
     if registers != other {
         return Some("  the registers differ\n".into());
     }
-    if ours.ram == theirs.ram {
-        return None;
-    }
-    let frame = if matches!(ours.end, End::Fault(_)) { registers.esp } else { 0 };
+    let pushed_flags = matches!(ours.end, End::Fault(_)).then(|| registers.esp.wrapping_sub(4));
     let at = (0..ours.ram.len()).find(|&at| {
-        // KVM's exception has pushed its frame: three words, and an error code.
-        let in_frame = frame.wrapping_sub(at as u32 + 1) < 16;
-        ours.ram[at] != theirs.ram[at] && !in_frame
+        let undefined = match pushed_flags.map(|start| (at as u32).wrapping_sub(start)) {
+            Some(byte @ 0..4) => trace.undefined_flags.to_le_bytes()[byte as usize],
+            _ => 0,
+        };
+        ours.ram[at] & !undefined != theirs.ram[at] & !undefined
     })?;
     Some(format!("  RAM differs at {at:#x}: {:#x} and {:#x}\n", ours.ram[at], theirs.ram[at]))
 }
