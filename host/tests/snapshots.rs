@@ -92,6 +92,21 @@ const GUESTS: &[(&str, &[u8])] = &[
         "the end of input in the middle of a repetition",
         &[0xbf, 0, 0x20, 0, 0, 0xb9, 0x88, 0x13, 0, 0, 0x66, 0xba, 0xe9, 0, 0xf3, 0x6c],
     ),
+    // std; mov edi, 0x2010; mov ecx, 5; mov dx, 0xe9; rep insb
+    (
+        "the end of input in the middle of a repetition downwards",
+        &[0xfd, 0xbf, 0x10, 0x20, 0, 0, 0xb9, 5, 0, 0, 0, 0x66, 0xba, 0xe9, 0, 0xf3, 0x6c],
+    ),
+    // mov edi, 0x12000; mov ecx, 0x10005; mov dx, 0xe9; rep insb with 16-bit addresses
+    (
+        "the end of input in the middle of a repetition with CX and DI",
+        &[0xbf, 0, 0x20, 1, 0, 0xb9, 5, 0, 1, 0, 0x66, 0xba, 0xe9, 0, 0x67, 0xf3, 0x6c],
+    ),
+    // mov edi, 0x2000; mov dword [edi], -1; mov dx, 0xe9; 4 times insb
+    (
+        "the end of input in an insb",
+        &[0xbf, 0, 0x20, 0, 0, 0xc7, 7, 0xff, 0xff, 0xff, 0xff, 0x66, 0xba, 0xe9, 0, 0x6c, 0x6c, 0x6c, 0x6c],
+    ),
     // mov al, 'x'; mov ecx, 3000; 7: out 0xe9, al; loop 7; mov al, 9; out 0xf4, al
     (
         "much output, and a status",

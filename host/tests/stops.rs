@@ -87,7 +87,7 @@ fn a_breakpoint_stops_where_a_snapshot_goes_on() {
             (registers.eip, registers.ecx)
         };
         assert_eq!(stops_at_7(engine), (7, 3));
-        engine.settle(false).unwrap();
+        engine.settle(0).unwrap();
         let ((processor, position), ram) = (engine.processor().unwrap(), engine.save_ram().unwrap());
         assert_eq!(stops_at_7(engine), (7, 2));
         let position = Position { was_reported: false, ..position };

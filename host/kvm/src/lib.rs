@@ -22,6 +22,7 @@ mod run_page;
 mod state;
 mod stopping;
 mod unfinished;
+mod unfinished_input;
 
 use std::collections::VecDeque;
 use std::io;
@@ -451,8 +452,11 @@ impl Engine for KvmEngine {
             Some(Kind::Interrupted) => {}
             _ => self.pending = None,
         }
-        // An unfinished I/O would change the registers afterwards.
-        self.give_up_io()?;
+        // An unfinished I/O would change registers and RAM afterwards.
+        match self.last {
+            LastExit::In => self.give_up_input(0)?,
+            _ => self.give_up_io()?,
+        }
         for output in &mut self.unreported {
             output.last = LastExit::Before;
         }
@@ -495,8 +499,8 @@ impl Engine for KvmEngine {
         None
     }
 
-    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError> {
-        self.settle_exit(input_is_filled)
+    fn settle(&mut self, filled: usize) -> Result<Settled, EngineError> {
+        self.settle_exit(filled)
     }
 
     fn processor(&mut self) -> Result<(Processor, Position), EngineError> {

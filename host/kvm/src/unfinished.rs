@@ -4,7 +4,7 @@
 //! processor's state is changed or saved.
 
 use flatland_contract::Direction;
-use flatland_x86::{DebugStop, End, EngineError, Exit, Sent, Settled, eflags};
+use flatland_x86::{DebugStop, End, Engine, EngineError, Exit, Sent, Settled, eflags};
 
 use super::run_page::{self, Io};
 use super::{Kind, KvmEngine, LastExit, Output};
@@ -63,17 +63,15 @@ impl KvmEngine {
                 let last = self.finish_out()?;
                 self.unreported.push_back(Output { port, width, bytes, last });
             }
-            Direction::In => {
-                let regs = self.kvm_regs()?;
-                self.give_up_io()?;
-                self.set_kvm_regs(&regs)?;
-            }
+            Direction::In => self.give_up_input(0)?,
         }
         Ok(())
     }
 
     /// See [`flatland_x86::Engine::settle`].
-    pub(super) fn settle_exit(&mut self, input_is_filled: bool) -> Result<Settled, EngineError> {
+    pub(super) fn settle_exit(&mut self, filled: usize) -> Result<Settled, EngineError> {
+        let asked = self.pending_input().map_or(0, |(_, _, data)| data.len());
+        let input_is_filled = filled >= asked;
         let is_transfer = matches!(self.last, LastExit::In | LastExit::Out | LastExit::Sent { .. });
         match self.last {
             LastExit::In if input_is_filled => {
@@ -81,15 +79,15 @@ impl KvmEngine {
                 self.last = LastExit::After;
             }
             LastExit::In => {
-                let regs = self.kvm_regs()?;
-                self.give_up_io()?;
-                self.set_kvm_regs(&regs)?;
+                self.give_up_input(filled)?;
                 self.last = LastExit::Before;
             }
             LastExit::Out => self.last = self.finish_out()?,
             LastExit::Repeated(repeated) => {
-                let is_made = repeated.direction == Direction::Out || input_is_filled;
-                let regs = if is_made { repeated.regs_after() } else { repeated.regs() };
+                let regs = match repeated.direction {
+                    Direction::In if !input_is_filled => repeated.regs_after_part(filled as u32),
+                    _ => repeated.regs_after(),
+                };
                 self.set_kvm_regs(&regs)?;
                 self.last = LastExit::Before;
             }
@@ -155,7 +153,7 @@ impl KvmEngine {
 #[cfg(test)]
 mod tests {
     use flatland_contract::Port;
-    use flatland_x86::{Engine, MemorySize, Registers};
+    use flatland_x86::{MemorySize, Registers};
 
     use super::*;
 
@@ -263,10 +261,10 @@ mod tests {
             assert!(expected.0.len() >= 2, "{:?}", expected.0);
 
             let mut engine = behind_the_ring(end).expect("there is KVM");
-            let settled = engine.settle(false).unwrap();
+            let settled = engine.settle(0).unwrap();
             let (state, position) = engine.processor().unwrap();
             let ram = engine.save_ram().unwrap();
-            let again = engine.settle(false).unwrap();
+            let again = engine.settle(0).unwrap();
             assert!(again.sent.is_empty() && again.end.is_none(), "{again:?}");
             assert_eq!(joined(rest_after(&settled, &mut engine)), expected, "after settling {end:x?}");
             for _ in 0..2 {

@@ -110,6 +110,8 @@ pub struct Host<'a> {
     pub(crate) shared: &'a Shared,
     /// Whether to return [`Unfinished::InputWanted`] before taking input.
     pub(crate) announces_input: bool,
+    /// How many bytes of the transfer the console has filled before the end of input.
+    pub(crate) part: usize,
 }
 
 impl Host<'_> {
@@ -126,11 +128,23 @@ impl Host<'_> {
     /// Fills `bytes` with the run's input, and waits for it. Writes all output before a wait, so that a prompt is
     /// visible.
     pub fn input(&mut self, bytes: &mut [u8]) -> Result<(), Unfinished> {
-        self.announce()?;
         let mut filled = 0;
+        self.fill(bytes, &mut filled)
+    }
+
+    /// The same for a transfer whose bytes are the input: what comes before its end is not lost.
+    pub(crate) fn transfer_input(&mut self, bytes: &mut [u8]) -> Result<(), Unfinished> {
+        let mut filled = 0;
+        let result = self.fill(bytes, &mut filled);
+        self.part = filled;
+        result
+    }
+
+    fn fill(&mut self, bytes: &mut [u8], filled: &mut usize) -> Result<(), Unfinished> {
+        self.announce()?;
         loop {
-            filled += self.streams.input.take(&mut bytes[filled..]);
-            if filled == bytes.len() {
+            *filled += self.streams.input.take(&mut bytes[*filled..]);
+            if *filled == bytes.len() {
                 return Ok(());
             }
             match self.refill()? {

@@ -47,8 +47,8 @@ pub struct Machine {
     is_entered: bool,
     /// The guest waits for input: the engine's last exit is an input without data yet.
     waits_for_input: bool,
-    /// The engine's last exit is an input whose data was filled.
-    input_is_filled: bool,
+    /// How many bytes of the engine's last exit, an input, were filled.
+    input_filled: usize,
     /// [`Event::InputWanted`] has been returned for this input.
     input_is_announced: bool,
     /// Output that must be made before the guest continues: it was interrupted, or the engine had not reported it.
@@ -182,7 +182,7 @@ impl Machine {
             resumed_at: None,
             is_entered: false,
             waits_for_input: false,
-            input_is_filled: false,
+            input_filled: 0,
             input_is_announced: false,
             unsent: VecDeque::new(),
             unreported: None,
@@ -276,7 +276,7 @@ impl Machine {
     pub fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         self.engines.current.set_registers(registers)?;
         self.waits_for_input = false;
-        self.input_is_filled = false;
+        self.input_filled = 0;
         self.unreported = None;
         self.next = None;
         self.moving.forget_refusal();
@@ -361,7 +361,7 @@ impl Machine {
         self.used = Duration::ZERO;
         self.has_begun = true;
         self.waits_for_input = false;
-        self.input_is_filled = false;
+        self.input_filled = 0;
         self.input_is_announced = false;
         self.next = next;
         self.moving.begin(&self.engines);

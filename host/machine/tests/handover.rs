@@ -315,7 +315,7 @@ fn a_step_behind_the_ring_is_settled() {
             exit => panic!("{exit:?}"),
         }
     }
-    let settled = engine.settle(false).unwrap();
+    let settled = engine.settle(0).unwrap();
     assert_eq!(settled.stop, Some(DebugStop::Step));
 }
 

@@ -102,12 +102,15 @@ impl Engine for SoftEngine {
         Ok(self.location)
     }
 
-    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError> {
+    fn settle(&mut self, filled: usize) -> Result<Settled, EngineError> {
         let mut settled = Settled::default();
-        match (&self.input, input_is_filled) {
-            (Some(_), true) => self.complete_input(),
-            (Some(_), false) => self.forget_exit(),
-            (None, _) => {}
+        if let Some(input) = self.input {
+            self.input_data.truncate(filled);
+            match self.input_data.len() / usize::from(input.width) {
+                0 => self.forget_exit(),
+                made if made < input.count as usize && !input.repeats() => self.forget_exit(),
+                _ => self.complete_input(),
+            }
         }
         if let Some(AfterInstruction { eip, trap, complete }) = self.after.take() {
             if trap && !self.cpu.stack_segment_loaded {

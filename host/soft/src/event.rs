@@ -108,6 +108,13 @@ pub struct In {
     pub next: u32,
 }
 
+impl In {
+    /// Whether it is of a repeated instruction, which may be complete in part.
+    pub fn repeats(&self) -> bool {
+        matches!(self.target, InTarget::String { repeats: true, .. })
+    }
+}
+
 /// Where the data of an [`In`] goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InTarget {

@@ -45,7 +45,7 @@ impl Subject for Moved {
                 None => {}
             }
             let [from, to] = &mut engines;
-            let Settled { sent, end, stop: _ } = from.settle(true).expect("it settles");
+            let Settled { sent, end, stop: _ } = from.settle(usize::MAX).expect("it settles");
             sent.iter().for_each(|sent| bus.note(sent.port, sent.width, false, &sent.data));
             match end {
                 Some(Ended::Halt) => break End::Halt,

@@ -97,10 +97,10 @@ pub trait Engine: fmt::Debug {
     /// and after an interrupt it is the next instruction.
     fn location(&mut self) -> Result<Location, EngineError>;
 
-    /// Finishes the last exit, so that the processor is between two instructions and its state can be taken. If the
-    /// data of an [`Exit::In`] was filled, its instruction is completed; otherwise it is given up, and is the next
-    /// one.
-    fn settle(&mut self, input_is_filled: bool) -> Result<Settled, EngineError>;
+    /// Finishes the last exit, so that the processor is between two instructions and its state can be taken. `filled` is
+    /// how many bytes of the data of an [`Exit::In`] were filled. If all were, its instruction is completed. Otherwise
+    /// it is given up, and is the next one; a repeated one has made the whole transfers that were filled.
+    fn settle(&mut self, filled: usize) -> Result<Settled, EngineError>;
 
     /// The state of the processor and its position, after [`Self::settle`].
     fn processor(&mut self) -> Result<(Processor, Position), EngineError>;

@@ -140,8 +140,13 @@ pub struct Repeated {
 impl Repeated {
     /// The registers after the repeated transfers.
     pub fn regs_after(&self) -> kvm_regs {
+        self.regs_after_part(self.rest.len)
+    }
+
+    /// The registers after the transfers of this many bytes.
+    pub fn regs_after_part(&self, len: u32) -> kvm_regs {
         let mut regs = self.regs;
-        advance(&mut regs, self.direction, self.rest.len);
+        advance(&mut regs, self.direction, len);
         regs
     }
 

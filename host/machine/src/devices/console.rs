@@ -8,7 +8,7 @@ pub struct Console;
 
 impl Device for Console {
     fn read_bytes(&mut self, _: u16, bytes: &mut [u8], host: &mut Host) -> Result<(), Unfinished> {
-        host.input(bytes)
+        host.transfer_input(bytes)
     }
 
     fn write_bytes(&mut self, _: u16, bytes: &[u8], host: &mut Host) -> Result<(), Unfinished> {

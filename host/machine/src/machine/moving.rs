@@ -143,8 +143,8 @@ impl Machine {
 
     /// Finishes the engine's last exit. What it had not reported is kept here.
     pub(crate) fn settle(&mut self) -> Result<(), EngineError> {
-        let Settled { sent, end, stop } = self.engines.current.settle(self.input_is_filled)?;
-        self.input_is_filled = false;
+        let Settled { sent, end, stop } = self.engines.current.settle(self.input_filled)?;
+        self.input_filled = 0;
         self.waits_for_input = false;
         for sent in sent {
             self.stats.count(sent.port, Direction::Out, sent.data.len());

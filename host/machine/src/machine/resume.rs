@@ -192,7 +192,12 @@ impl Machine {
                     *port,
                     *width,
                     data,
-                    &mut Host { streams: &mut self.streams, shared: &self.shared, announces_input: false },
+                    &mut Host {
+                        streams: &mut self.streams,
+                        shared: &self.shared,
+                        announces_input: false,
+                        part: 0,
+                    },
                 );
                 let transfer = made_transfer(&result, wants, *port, *width, Direction::Out, data);
                 if let Err(Unfinished::Interrupted) = result {
@@ -235,6 +240,7 @@ impl Machine {
                         streams: &mut self.streams,
                         shared: &self.shared,
                         announces_input: false,
+                        part: 0,
                     };
                     let result = self.bus.write(port, width, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
@@ -261,10 +267,11 @@ impl Machine {
                         streams: &mut self.streams,
                         shared: &self.shared,
                         announces_input: wants.input,
+                        part: 0,
                     };
-                    self.input_is_filled = false;
+                    self.input_filled = 0;
                     let result = self.bus.read(port, width, data, host);
-                    self.input_is_filled = result.is_ok();
+                    self.input_filled = filled(&result, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
                         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
@@ -307,11 +314,12 @@ impl Machine {
             streams: &mut self.streams,
             shared: &self.shared,
             announces_input: wants.input && !self.input_is_announced,
+            part: 0,
         };
-        self.input_is_filled = false;
+        self.input_filled = 0;
         let result = self.bus.read(port, width, data, host);
+        self.input_filled = filled(&result, data, host);
         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
-        self.input_is_filled = result.is_ok();
         self.waits_for_input = matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
         self.input_is_announced |= matches!(result, Err(Unfinished::InputWanted));
         self.finish_transfer(result, port, width, Direction::In, transfer)
@@ -442,6 +450,15 @@ impl Machine {
             }
         }
         Ok(())
+    }
+}
+
+/// How many bytes of an input were filled.
+fn filled(result: &Result<(), Unfinished>, data: &[u8], host: &Host) -> usize {
+    match result {
+        Ok(()) => data.len(),
+        Err(Unfinished::EndOfInput) => host.part,
+        Err(_) => 0,
     }
 }
 
