@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::{ended, engines, finish, machine_on, machines, run};
 use flatland::EngineChoice;
-use flatland::x86::Registers;
 use flatland::x86::{Access, CodeBytes, Fault, FaultKind, Location};
+use flatland::x86::{Registers, cpuid};
 use flatland::{Outcome, Stop};
 use flatland_contract::Direction;
 use flatland_contract::memory::{DEFAULT_RAM_SIZE, MAX_RAM_SIZE};
@@ -538,6 +538,44 @@ fn instructions_that_not_every_engine_can_run() {
 }
 
 // Limits
+
+#[test]
+fn cpuid_answers_the_same_on_each_engine() {
+    // mov dx, 0xe9; 4: mov eax, LEAF; mov ecx, LEAF; cpuid; store all four at 0x1000; mov edi, 0xe9; xchg edx, edi;
+    // mov esi, 0x1000; mov ecx, 16; rep outsb
+    let ask = |leaf: u32| {
+        let mut code = vec![0xb8];
+        code.extend(leaf.to_le_bytes());
+        code.push(0xb9);
+        code.extend(leaf.to_le_bytes());
+        code.extend([0x0f, 0xa2, 0xa3, 0, 0x10, 0, 0, 0x89, 0x1d, 4, 0x10, 0, 0, 0x89, 0x0d, 8, 0x10, 0, 0]);
+        code.extend([
+            0x89, 0x15, 12, 0x10, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xbe, 0, 0x10, 0, 0, 0xb9, 16, 0, 0, 0,
+        ]);
+        code.extend([0xf3, 0x6e]);
+        code
+    };
+    let leaves =
+        [0, 1, 2, 7, 0xd, 0x15, 0x4000_0000, 0x4000_0001, 0x8000_0000, 0x8000_0001, 0x8000_0008, u32::MAX];
+    let code = [leaves.iter().flat_map(|leaf| ask(*leaf)).collect(), vec![0xf4]].concat();
+    for &engine in engines() {
+        let mut machine = machine_on(engine, &code, b"");
+        assert_eq!(machine.run().unwrap(), Outcome::Halted, "{engine:?}");
+        let (words, _) = machine.streams().output.bytes().as_chunks();
+        let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let (answers, _) = words.as_chunks();
+        assert_eq!(answers.len(), leaves.len());
+        for (leaf, answer) in leaves.iter().zip(answers) {
+            let mut expected = cpuid::answer(*leaf);
+            if engine != EngineChoice::Soft && expected == cpuid::answer(1) {
+                // The emulating KVM of PVM adds features of its own to what it is told to answer.
+                expected[2] |= answer[2];
+                expected[3] |= answer[3];
+            }
+            assert_eq!(*answer, expected, "{engine:?}, leaf {leaf:#x}");
+        }
+    }
+}
 
 #[test]
 fn instructions_are_counted_exactly_or_not_at_all() {

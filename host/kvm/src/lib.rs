@@ -33,9 +33,9 @@ use std::time::Duration;
 use flatland_contract::Direction;
 use flatland_x86::{
     Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
-    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, entry,
+    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, cpuid, entry,
 };
-use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
+use kvm_bindings::{CpuId, KVM_MEM_READONLY, kvm_cpuid_entry2, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
@@ -182,6 +182,7 @@ impl KvmEngine {
 
         let vcpu = vm.create_vcpu(0).map_err(KvmError::call("KVM_CREATE_VCPU"))?;
         let reset = Reset::new(vcpu.get_sregs().map_err(KvmError::call("KVM_GET_SREGS"))?);
+        vcpu.set_cpuid2(&cpuid_answers()).map_err(KvmError::call("KVM_SET_CPUID2"))?;
         let entry = Processor::at_entry(map.ram());
         let sregs = state::kvm_sregs_of(&entry, &reset.sregs);
         vcpu.set_sregs(&sregs).map_err(KvmError::call("KVM_SET_SREGS"))?;
@@ -589,6 +590,15 @@ fn kvm_regs_of(registers: &Registers) -> kvm_regs {
         rflags: registers.eflags.into(),
         ..Default::default()
     }
+}
+
+/// The answers of `cpuid`.
+fn cpuid_answers() -> CpuId {
+    let entries = cpuid::LEAVES.map(|function| {
+        let [eax, ebx, ecx, edx] = cpuid::answer(function);
+        kvm_cpuid_entry2 { function, eax, ebx, ecx, edx, ..Default::default() }
+    });
+    CpuId::from_entries(&entries).expect("they are few")
 }
 
 impl KvmError {

@@ -104,7 +104,10 @@ pub struct Reset {
 }
 
 impl Reset {
+    /// The local APIC is turned off: KVM tells of one that is on in `cpuid`, and no guest can reach it.
     pub fn new(sregs: kvm_sregs) -> Self {
+        const APIC_IS_ON: u64 = 1 << 11;
+        let sregs = kvm_sregs { apic_base: sregs.apic_base & !APIC_IS_ON, ..sregs };
         Self { sregs, msr_numbers: Vec::new(), msrs: Vec::new() }
     }
 }

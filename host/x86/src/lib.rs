@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod cpuid;
 mod engine;
 pub mod entry;
 mod fault;

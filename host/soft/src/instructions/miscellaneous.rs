@@ -1,6 +1,7 @@
 //! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches,
 //! prefetching and memory order, which do nothing here.
 
+use flatland_x86::cpuid;
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register::*};
@@ -33,27 +34,9 @@ fn nop(_: &mut Cpu, _: &Op) -> Step {
     Ok(())
 }
 
-/// The answers of an i686 without an x87 unit (SDM volume 2, CPUID).
 fn cpuid(cpu: &mut Cpu, _: &Op) -> Step {
-    const HIGHEST_LEAF: u32 = 1;
-    const VENDOR: &[u8; 12] = b"FlatlandSoft";
-    /// Family 6, model 1: a Pentium Pro.
-    const SIGNATURE: u32 = 0x610;
-    const TSC: u32 = 1 << 4;
-    const CX8: u32 = 1 << 8;
-    const CMOV: u32 = 1 << 15;
-    let word = |index: usize| {
-        let bytes = &VENDOR[index * 4..][..4];
-        u32::from_bytes(bytes).unwrap_or_default()
-    };
-    let (eax, ebx, ecx, edx) = match cpu.reg(EAX) {
-        0 => (HIGHEST_LEAF, word(0), word(2), word(1)),
-        // The highest extended leaf: there are none.
-        0x8000_0000.. => (0, 0, 0, 0),
-        // Leaves above the highest basic one answer as the highest does.
-        _ => (SIGNATURE, 0, 0, TSC | CX8 | CMOV),
-    };
-    for (register, value) in [(EAX, eax), (EBX, ebx), (ECX, ecx), (EDX, edx)] {
+    let answer = cpuid::answer(cpu.reg(EAX));
+    for (register, value) in [EAX, EBX, ECX, EDX].into_iter().zip(answer) {
         cpu.set_reg(register, value);
     }
     Ok(())
