@@ -18,8 +18,8 @@ use flatland::report::{Paint, Report, Run};
 use flatland::trace::{self, Trace};
 use flatland::x86::Unsupported;
 use flatland::{
-    BuildError, Builder, ChoiceError, EngineChoice, Machine, Observer, Outcome, Program, ProgramError,
-    RunError, Snapshot, SnapshotFileError, Stop, StreamError, Streams, devices, observe,
+    BuildError, Builder, ChoiceError, EngineChoice, FileError, Machine, Observer, Outcome, Program,
+    ProgramError, RunError, Snapshot, Stop, StreamError, Streams, devices, observe,
 };
 use flatland_contract::status;
 use options::{Command, Options};
@@ -324,9 +324,8 @@ fn program_message(options: &Options, error: &dyn std::fmt::Display, hint: &str)
 }
 
 fn read_snapshot(path: &Path) -> Result<Snapshot, String> {
-    let read = File::open(path)
-        .map_err(SnapshotFileError::Read)
-        .and_then(|file| Snapshot::read_from(BufReader::new(file)));
+    let read =
+        File::open(path).map_err(FileError::Read).and_then(|file| Snapshot::read_from(BufReader::new(file)));
     read.map_err(|error| format!("cannot go on from `{}`: {error}", path.display()))
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use flatland::{Snapshot, SnapshotFileError};
+use flatland::{FileError, Snapshot};
 
 /// The file that a snapshot will be saved to. It is made before the run, so that a wrong path is an error at once.
 ///
@@ -37,13 +37,13 @@ impl SaveFile {
         Ok(Self { file: File::create(&unfinished)?, rename: Some((unfinished, path.into())) })
     }
 
-    pub fn save(mut self, snapshot: &Snapshot) -> Result<(), SnapshotFileError> {
+    pub fn save(mut self, snapshot: &Snapshot) -> Result<(), FileError> {
         let mut to = BufWriter::new(&self.file);
         snapshot.write_to(&mut to)?;
-        to.flush().map_err(SnapshotFileError::Write)?;
+        to.flush().map_err(FileError::Write)?;
         drop(to);
         if let Some((unfinished, path)) = &self.rename {
-            fs::rename(unfinished, path).map_err(SnapshotFileError::Write)?;
+            fs::rename(unfinished, path).map_err(FileError::Write)?;
             self.rename = None;
         }
         Ok(())

@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flatland_machine::{
-    BuildError, Builder, EngineChoice, Machine, MemorySize, Outcome, Output, Program, Snapshot,
-    SnapshotFileError, Wants, devices,
+    BuildError, Builder, EngineChoice, FileError, Machine, MemorySize, Outcome, Output, Program, Snapshot,
+    Wants, devices,
 };
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Reads a file. Also returns how much memory that took at most.
-fn read(from: impl Read) -> (Result<Snapshot, SnapshotFileError>, usize) {
+fn read(from: impl Read) -> (Result<Snapshot, FileError>, usize) {
     let before = NOW.get();
     PEAK.set(before);
     let read = Snapshot::read_from(from);
@@ -126,7 +126,7 @@ impl Random {
     }
 }
 
-const HEADER: usize = 16;
+const HEADER: usize = 20;
 
 /// The blocks of a file: how many bytes each holds, and these compressed.
 fn blocks(file: &[u8]) -> Vec<(u32, &[u8])> {
@@ -332,8 +332,8 @@ fn run_case(number: u64, files: &[Vec<u8>], engine: EngineChoice, tally: &mut Ta
     assert!(memory <= most_memory(file.len(), ram), "{memory} bytes for {}", file.len());
     tally.most_memory = tally.most_memory.max(memory);
     let counter = match read {
-        Err(SnapshotFileError::Damaged | SnapshotFileError::Truncated) => &mut tally.damaged,
-        Err(SnapshotFileError::Impossible(_)) => &mut tally.impossible,
+        Err(FileError::Damaged | FileError::Truncated) => &mut tally.damaged,
+        Err(FileError::Impossible(_)) => &mut tally.impossible,
         Err(_) => &mut tally.other_error,
         Ok(snapshot) => match builder(engine).build_from(&snapshot) {
             Err(BuildError::Restore(_) | BuildError::Engine(_)) => &mut tally.not_restored,
@@ -488,7 +488,7 @@ fn memory_is_bounded_for_an_input_without_an_end() {
         let (read, memory) = read(&file[..]);
         println!("{chunk}: {memory} bytes of memory");
         let what = "the output that is not sent yet";
-        assert!(matches!(read, Err(SnapshotFileError::Impossible(refused)) if refused == what), "{read:?}");
+        assert!(matches!(read, Err(FileError::Impossible(refused)) if refused == what), "{read:?}");
         assert!(memory <= most_memory(usize::MAX / 1000, ram.bytes()), "{chunk}: {memory} bytes of memory");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::SnapshotFileError::{self as FileError, Impossible, TooMuch};
+use super::FileError::{self, Impossible, TooMuch};
 use super::blocks::{Reader, Writer};
 
 pub type Written = Result<(), FileError>;

@@ -9,9 +9,7 @@ use std::io::{self, Read, Write};
 use crc32fast::Hasher;
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
-use super::SnapshotFileError::{
-    self, Damaged, Impossible, Read as CannotRead, Truncated, Write as CannotWrite,
-};
+use super::FileError::{self, Damaged, Impossible, Read as CannotRead, Truncated, Write as CannotWrite};
 
 /// The most bytes in a block.
 const BLOCK: usize = 64 << 10;
@@ -30,12 +28,12 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes bytes outside of blocks, before the first one.
-    pub fn plain(&mut self, bytes: &[u8]) -> Result<(), SnapshotFileError> {
+    pub fn plain(&mut self, bytes: &[u8]) -> Result<(), FileError> {
         self.sum.update(bytes);
         self.to.write_all(bytes).map_err(CannotWrite)
     }
 
-    pub fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), SnapshotFileError> {
+    pub fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), FileError> {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK - self.block.len()));
             self.block.extend_from_slice(now);
@@ -47,24 +45,24 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    pub fn u8(&mut self, value: u8) -> Result<(), SnapshotFileError> {
+    pub fn u8(&mut self, value: u8) -> Result<(), FileError> {
         self.bytes(&[value])
     }
 
-    pub fn u16(&mut self, value: u16) -> Result<(), SnapshotFileError> {
+    pub fn u16(&mut self, value: u16) -> Result<(), FileError> {
         self.bytes(&value.to_le_bytes())
     }
 
-    pub fn u32(&mut self, value: u32) -> Result<(), SnapshotFileError> {
+    pub fn u32(&mut self, value: u32) -> Result<(), FileError> {
         self.bytes(&value.to_le_bytes())
     }
 
-    pub fn u64(&mut self, value: u64) -> Result<(), SnapshotFileError> {
+    pub fn u64(&mut self, value: u64) -> Result<(), FileError> {
         self.bytes(&value.to_le_bytes())
     }
 
     /// Writes the last block and the end.
-    pub fn finish(mut self) -> Result<(), SnapshotFileError> {
+    pub fn finish(mut self) -> Result<(), FileError> {
         if !self.block.is_empty() {
             self.write_block()?;
         }
@@ -72,7 +70,7 @@ impl<W: Write> Writer<W> {
         self.to.flush().map_err(CannotWrite)
     }
 
-    fn write_block(&mut self) -> Result<(), SnapshotFileError> {
+    fn write_block(&mut self) -> Result<(), FileError> {
         let mut packed = vec![0; get_maximum_output_size(self.block.len())];
         let len = match self.block.is_empty() {
             true => 0,
@@ -106,7 +104,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads bytes outside of blocks.
-    pub fn plain(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotFileError> {
+    pub fn plain(&mut self, bytes: &mut [u8]) -> Result<(), FileError> {
         self.from.read_exact(bytes).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => Truncated,
             _ => CannotRead(error),
@@ -115,14 +113,14 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn plain_u32(&mut self) -> Result<u32, SnapshotFileError> {
+    fn plain_u32(&mut self) -> Result<u32, FileError> {
         let mut bytes = [0; 4];
         self.plain(&mut bytes)?;
         Ok(u32::from_le_bytes(bytes))
     }
 
     /// Reads the next block. At the end it is empty.
-    fn read_block(&mut self) -> Result<(), SnapshotFileError> {
+    fn read_block(&mut self) -> Result<(), FileError> {
         let (len, packed_len) = (self.plain_u32()? as usize, self.plain_u32()? as usize);
         if len > BLOCK || packed_len > get_maximum_output_size(BLOCK) {
             return Err(Damaged);
@@ -145,7 +143,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Takes up to this many bytes, at least one, as they are in the block.
-    fn take(&mut self, most: usize) -> Result<&[u8], SnapshotFileError> {
+    fn take(&mut self, most: usize) -> Result<&[u8], FileError> {
         if self.taken == self.block.len() {
             self.read_block()?;
             if self.block.is_empty() {
@@ -158,7 +156,7 @@ impl<R: Read> Reader<R> {
         Ok(taken)
     }
 
-    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotFileError> {
+    pub fn fill(&mut self, bytes: &mut [u8]) -> Result<(), FileError> {
         let mut filled = 0;
         while filled < bytes.len() {
             let taken = self.take(bytes.len() - filled)?;
@@ -169,7 +167,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads this many bytes. The memory for them grows as they arrive.
-    pub fn vec(&mut self, len: usize) -> Result<Vec<u8>, SnapshotFileError> {
+    pub fn vec(&mut self, len: usize) -> Result<Vec<u8>, FileError> {
         let mut bytes = Vec::new();
         while bytes.len() < len {
             let left = len - bytes.len();
@@ -182,30 +180,30 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], SnapshotFileError> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FileError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
 
-    pub fn u8(&mut self) -> Result<u8, SnapshotFileError> {
+    pub fn u8(&mut self) -> Result<u8, FileError> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    pub fn u16(&mut self) -> Result<u16, SnapshotFileError> {
+    pub fn u16(&mut self) -> Result<u16, FileError> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    pub fn u32(&mut self) -> Result<u32, SnapshotFileError> {
+    pub fn u32(&mut self) -> Result<u32, FileError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    pub fn u64(&mut self) -> Result<u64, SnapshotFileError> {
+    pub fn u64(&mut self) -> Result<u64, FileError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
     /// Checks that this is the end of the body, and of the file.
-    pub fn finish(mut self) -> Result<(), SnapshotFileError> {
+    pub fn finish(mut self) -> Result<(), FileError> {
         if self.taken == self.block.len() {
             self.read_block()?;
         }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use flatland_contract::Direction;
 use flatland_x86::{Access, CodeBytes, Fault, FaultKind, Location};
 
-use super::SnapshotFileError::{Impossible, TooMuch};
+use super::FileError::{Impossible, TooMuch};
 use super::blocks::{Reader, Writer};
 use super::values::{Result, Written, read_bool, read_error_code, read_width, write_bool, write_error_code};
 use crate::Outcome;

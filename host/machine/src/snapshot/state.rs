@@ -1,4 +1,4 @@
-//! The body of a snapshot file: each part of a [`Snapshot`], written and read.
+//! A snapshot in a file: each part of a [`Snapshot`] in order, written and read.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -7,12 +7,12 @@ use std::iter;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{MemoryMap, MemorySize, Position, RamCopy, Sent};
 
-use super::SnapshotFileError::Impossible;
-use super::blocks::{Reader, Writer};
-use super::values::{Result, Written, read_bool, read_count, read_width, write_bool, write_count};
-use super::{outcome, processor};
+use crate::FileError::Impossible;
 use crate::Snapshot;
 use crate::bus::DeviceState;
+use crate::file::blocks::{Reader, Writer};
+use crate::file::values::{Result, Written, read_bool, read_count, read_width, write_bool, write_count};
+use crate::file::{outcome, processor};
 
 // Each of these limits is far above what there is. They bound what a small file can make of memory and time.
 

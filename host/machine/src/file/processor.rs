@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use flatland_x86::entry::{Table, VECTORS};
 use flatland_x86::{Fpu, PendingException, Processor, Registers, SegmentRegister, Shadow, segment};
 
-use super::SnapshotFileError::Impossible;
+use super::FileError::Impossible;
 use super::blocks::{Reader, Writer};
 use super::values::{
     Result, Written, read_bool, read_count, read_error_code, write_bool, write_count, write_error_code,

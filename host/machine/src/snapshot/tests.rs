@@ -1,5 +1,6 @@
 //! Snapshots of states that are made up, so that each field has a value of its own.
 
+use std::io;
 use std::ops::Range;
 
 use flatland_contract::Direction;
@@ -9,10 +10,8 @@ use flatland_x86::{
     Processor, RamCopy, Registers, Segment, SegmentRegister, Sent, Shadow,
 };
 
-use super::SnapshotFileError::*;
 use super::*;
-use crate::Outcome;
-use crate::bus::DeviceState;
+use crate::FileError::*;
 
 fn map() -> MemoryMap {
     let segments = [
@@ -224,8 +223,8 @@ fn more_than_a_file_can_have_is_not_written() {
 fn a_file_that_ends_early_says_so() {
     let file = written(&snapshot());
     for len in 0..file.len() {
-        match (Snapshot::read_from(&file[..len]), len < MAGIC.len()) {
-            (Err(NotASnapshot), true) | (Err(Truncated), false) => {}
+        match (Snapshot::read_from(&file[..len]), len < 16) {
+            (Err(OtherKind { found: None, .. }), true) | (Err(Truncated), false) => {}
             (other, _) => panic!("{len} of {}: {other:?}", file.len()),
         }
     }
@@ -238,9 +237,9 @@ fn each_bit_counts() {
         let mut damaged = file.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         match (Snapshot::read_from(&damaged[..]), bit / 8) {
-            (Err(NotASnapshot), ..12) | (Err(OtherVersion(_)), 12..16) => {}
+            (Err(OtherKind { found: None, .. }), ..16) | (Err(OtherVersion { .. }), 16..20) => {}
             // A length that is too large may lead beyond the end of the file.
-            (Err(Damaged | Truncated), 16..) => {}
+            (Err(Damaged | Truncated), 20..) => {}
             (other, byte) => panic!("byte {byte}: {other:?}"),
         }
     }
@@ -255,8 +254,14 @@ fn each_error_is_a_sentence_that_says_what_to_do() {
         Snapshot::read_from(&file[..]).unwrap_err().to_string()
     };
     assert_eq!(with(0, b'x'), "it is no snapshot: give a file that was saved as one");
+    let mut recording = file.clone();
+    recording[12..16].copy_from_slice(b"reco");
     assert_eq!(
-        with(12, 2),
+        Snapshot::read_from(&recording[..]).unwrap_err().to_string(),
+        "it is a recording and no snapshot: `flatland replay` runs it again"
+    );
+    assert_eq!(
+        with(16, 2),
         "it has version 2 of the format, and this program reads version 1: use the program that saved it, or save it \
          again"
     );
