@@ -176,6 +176,21 @@ impl RamCopy {
         })
     }
 
+    /// How many bytes of memory this copy takes that none of the others shares. In a list of copies in order of time,
+    /// that is what dropping one frees, if the others are the one before and the one after.
+    pub fn bytes_not_in(&self, others: &[&Self]) -> usize {
+        let bytes_of_chunk = |(&number, chunk): (&u32, &Arc<Chunk>)| {
+            let others = || others.iter().map(|other| other.chunk(number));
+            if others().any(|other| core::ptr::eq(other, &**chunk)) {
+                return 0;
+            }
+            let is_alone = |index: usize| others().all(|other| !is_one_page(&other[index], &chunk[index]));
+            let alone = (0..chunk.len()).filter(|&index| chunk[index].is_some() && is_alone(index));
+            size_of::<Chunk>() + alone.count() * size_of::<Page>()
+        };
+        self.0.iter().map(bytes_of_chunk).sum()
+    }
+
     /// Whether both are one copy.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -272,5 +287,24 @@ mod tests {
             copies.push((copy, ram.clone()));
         }
         copies.iter().for_each(|(copy, ram)| check(copy, ram));
+    }
+
+    #[test]
+    fn a_copy_takes_the_memory_that_its_neighbours_do_not_share() {
+        const CHUNK: usize = size_of::<Chunk>();
+        let page = |byte| [byte; PAGE];
+        let first = RamCopy::from_pages((0..CHUNK_PAGES + 1).map(|number| (number, page(1))));
+        let second = first.with_pages([(0, &page(2)), (1, &page(2))]);
+        let third = second.with_pages([(1, &page(3)), (2, &RamCopy::ZEROS)]);
+        assert_eq!(first.bytes_not_in(&[]), (CHUNK_PAGES as usize + 1) * PAGE + 2 * CHUNK);
+        assert_eq!(second.bytes_not_in(&[&first]), 2 * PAGE + CHUNK);
+        assert_eq!(second.bytes_not_in(&[&third]), 2 * PAGE + CHUNK, "pages 1 and 2");
+        assert_eq!(second.bytes_not_in(&[&first, &third]), PAGE + CHUNK, "page 1");
+        assert_eq!(second.bytes_not_in(&[&third, &second.clone()]), 0);
+        // The same contents, not the same memory.
+        assert_eq!(
+            first.bytes_not_in(&[&RamCopy::from_pages(first.pages().map(|(n, page)| (n, *page)))]),
+            first.bytes_not_in(&[])
+        );
     }
 }
