@@ -85,6 +85,7 @@ fn main() -> Result<()> {
     translated(&programs[0])?;
     conversation()?;
     making()?;
+    copies()?;
     first_byte()
 }
 
@@ -206,6 +207,49 @@ fn making() -> Result<()> {
         time(EngineChoice::Soft)?,
         time(EngineChoice::Kvm)?
     );
+    Ok(())
+}
+
+/// Measures copies of 16 MiB of RAM, all of it in use, which differ in some pages from one to the next.
+fn copies() -> Result<()> {
+    const COUNT: u32 = 40;
+    const PAGES: u32 = 4096;
+    const PAGE: u32 = 4096;
+    println!("\ncopies of 16 MiB on soft, us: save, restore the one before, any, the same");
+    for changed in [10, 400] {
+        let mut engine = EngineChoice::Soft.open("16M".parse::<MemorySize>()?, &Stops::default())?;
+        let engine = engine.engine();
+        for page in 0..PAGES {
+            engine.write_ram(page * PAGE, &[7; PAGE as usize]);
+        }
+        let mut copies = vec![engine.save_ram()?];
+        let mut saves = Vec::new();
+        for copy in 0..COUNT {
+            for page in 0..changed {
+                engine.write_ram((copy + page * (PAGES / changed)) * PAGE, &[copy as u8; 4]);
+            }
+            let start = Instant::now();
+            copies.push(engine.save_ram()?);
+            saves.push(start.elapsed());
+        }
+        let mut restore = |order: &mut dyn Iterator<Item = u32>| -> Result<Vec<Duration>> {
+            let mut times = Vec::new();
+            for copy in order {
+                let start = Instant::now();
+                engine.restore_ram(&copies[copy as usize])?;
+                times.push(start.elapsed());
+            }
+            Ok(times)
+        };
+        let back = restore(&mut (0..COUNT).rev())?;
+        let any = restore(&mut (0..COUNT).map(|copy| copy * 17 % COUNT))?;
+        let same = restore(&mut (0..COUNT).map(|_| 3))?;
+        let [save, back, any, same] = [saves, back, any, same].map(|mut times| {
+            times.sort();
+            times[times.len() / 2].as_secs_f64() * 1e6
+        });
+        println!("  {changed:>3} pages changed  {save:>7.1} {back:>7.1} {any:>7.1} {same:>7.1}");
+    }
     Ok(())
 }
 

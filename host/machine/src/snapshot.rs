@@ -154,7 +154,8 @@ impl Machine {
     }
 
     /// Restores the state, with these streams. Makes no new VM. If this snapshot was the last one to be taken or
-    /// restored here, restores only the memory that was written since. The time limit and the guest's clock begin
+    /// restored here, restores only the memory that was written since; the soft engine restores any other by the pages
+    /// that the two do not share. The time limit and the guest's clock begin
     /// anew; the instruction limit includes the instructions of the snapshot; the counts of [`Self::stats`] continue. The
     /// guest's arguments are those of the snapshot.
     /// What the old streams have buffered is written first, as far as that can be done in a second.

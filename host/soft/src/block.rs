@@ -311,7 +311,7 @@ mod tests {
 
     use std::println;
 
-    use flatland_x86::{Engine, Exit, MemorySize, Stops};
+    use flatland_x86::{Engine, Exit, MemorySize, Registers, Stops};
 
     use super::super::SoftEngine;
     use super::*;
@@ -412,5 +412,25 @@ mod tests {
             long += u64::from(executed == LIMIT);
         }
         assert!(long > 5, "only {long} ran for long");
+    }
+
+    #[test]
+    fn code_that_a_restore_changes_is_decoded_anew() {
+        let mut engine = engine();
+        // inc eax; hlt, dec eax; hlt, and nothing
+        let mut copies = Vec::new();
+        for code in [&[0x40, 0xf4], &[0x48, 0xf4], &[0, 0]] {
+            engine.write_ram(0x1000, code);
+            copies.push(engine.save_ram().unwrap());
+        }
+        // The last page is left out of its copy. Two restores without a run between them count as well.
+        for (order, eax) in
+            [(&[0][..], 11), (&[1], 9), (&[0], 11), (&[2, 1], 9), (&[0, 2, 1], 9), (&[2, 0], 11)]
+        {
+            order.iter().for_each(|&copy: &usize| engine.restore_ram(&copies[copy]).unwrap());
+            engine.set_registers(&Registers { eax: 10, eip: 0x1000, ..Registers::default() }).unwrap();
+            assert!(matches!(engine.run().unwrap(), Exit::Halt));
+            assert_eq!(engine.registers().unwrap().eax, eax, "{order:?}");
+        }
     }
 }

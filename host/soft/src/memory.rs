@@ -10,10 +10,12 @@ use alloc::vec::Vec;
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
-use flatland_x86::{Access, MemoryMap, Ram, RamCopy};
+use flatland_x86::{Access, MemoryMap, Page, Ram, RamCopy};
 
 /// A line of RAM is 2^6 bytes. A store checks the marks of its lines.
 const LINE_SHIFT: u32 = 6;
+/// The lines of a page.
+const PAGE_LINES: u32 = PAGE_SIZE >> LINE_SHIFT;
 
 /// A decoded block has bytes in the line.
 const HAS_CODE: u8 = 1 << 0;
@@ -33,7 +35,7 @@ pub struct Memory {
     changes: Vec<(u32, u32)>,
     /// The snapshot that was taken or restored last, if there is one.
     base: Option<RamCopy>,
-    /// The lines that have been written since.
+    /// The lines that have been written since: all whose mark [`UNTOUCHED`] is gone. Empty without a base.
     touched: Vec<u32>,
 }
 
@@ -169,33 +171,59 @@ impl Memory {
         }
     }
 
-    /// A copy of RAM. From now on, written lines are recorded.
+    /// A copy of RAM. From now on, written lines are recorded. If there was a copy before, only pages with written
+    /// lines are looked at, and the others are shared with it.
     pub fn save(&mut self) -> RamCopy {
-        let copy = RamCopy::of(&self.ram);
-        self.compare_with(&copy);
+        let copy = match &self.base {
+            Some(base) => {
+                let (pages, _) = self.ram.as_chunks();
+                let lines = &mut self.lines;
+                base.with_pages(core::mem::take(&mut self.touched).into_iter().filter_map(|line| {
+                    // Another line of the page was here, and has set the marks of all.
+                    if lines[line as usize] & UNTOUCHED != 0 {
+                        return None;
+                    }
+                    let number = line / PAGE_LINES;
+                    let of_page = &mut lines[(number * PAGE_LINES) as usize..][..PAGE_LINES as usize];
+                    of_page.iter_mut().for_each(|marks| *marks |= UNTOUCHED);
+                    Some((number, &pages[number as usize]))
+                }))
+            }
+            None => {
+                self.record_stores();
+                RamCopy::of(&self.ram)
+            }
+        };
+        self.base = Some(copy.clone());
         copy
     }
 
-    /// Restores RAM. If this copy was the last to be made or restored, only written lines are copied.
+    /// Restores RAM. If there was a copy before, only written lines are looked at, and the pages that the two copies
+    /// do not share.
     pub fn restore(&mut self, copy: &RamCopy) {
-        match &self.base {
-            Some(base) if base.is(copy) => {
-                for line in core::mem::take(&mut self.touched) {
-                    self.restore_line(line, copy);
+        match self.base.take() {
+            Some(base) => {
+                let touched = core::mem::take(&mut self.touched);
+                for lines in touched.chunk_by(|line, next| line / PAGE_LINES == next / PAGE_LINES) {
+                    let page = copy.page(lines[0] / PAGE_LINES);
+                    lines.iter().for_each(|&line| self.restore_line(line, page));
+                }
+                if !base.is(copy) {
+                    base.not_shared_with(copy).for_each(|number| self.restore_page(number, copy));
                 }
             }
-            _ => {
+            None => {
                 // Most pages of a large RAM are zeros on both sides. Comparing them does not make the system allocate them.
-                const LINES: u32 = PAGE_SIZE >> LINE_SHIFT;
                 for number in 0..self.size() / PAGE_SIZE {
                     let start = (number * PAGE_SIZE) as usize;
                     if self.ram[start..][..PAGE_SIZE as usize] != *copy.page(number) {
-                        (number * LINES..(number + 1) * LINES).for_each(|line| self.restore_line(line, copy));
+                        self.restore_page(number, copy);
                     }
                 }
-                self.compare_with(copy);
+                self.record_stores();
             }
         }
+        self.base = Some(copy.clone());
     }
 
     /// Somebody else has written to RAM. The caller removes all decoded code.
@@ -205,11 +233,17 @@ impl Memory {
         self.lines.iter_mut().for_each(|marks| *marks &= !UNTOUCHED);
     }
 
-    fn restore_line(&mut self, line: u32, copy: &RamCopy) {
+    fn restore_page(&mut self, number: u32, copy: &RamCopy) {
+        let page = copy.page(number);
+        (number * PAGE_LINES..(number + 1) * PAGE_LINES).for_each(|line| self.restore_line(line, page));
+    }
+
+    /// Makes a line what it is in this copy of its page.
+    fn restore_line(&mut self, line: u32, page: &Page) {
         const SIZE: usize = 1 << LINE_SHIFT;
         let start = line << LINE_SHIFT;
         let now = &mut self.ram[start as usize..][..SIZE];
-        let before = &copy.page(start / PAGE_SIZE)[(start % PAGE_SIZE) as usize..][..SIZE];
+        let before = &page[(start % PAGE_SIZE) as usize..][..SIZE];
         if now != before {
             now.copy_from_slice(before);
             if self.lines[line as usize] & HAS_CODE != 0 {
@@ -219,9 +253,8 @@ impl Memory {
         self.lines[line as usize] |= UNTOUCHED;
     }
 
-    fn compare_with(&mut self, copy: &RamCopy) {
-        self.base = Some(copy.clone());
-        self.touched.clear();
+    /// From now on, records which lines are written.
+    fn record_stores(&mut self) {
         self.lines.iter_mut().for_each(|marks| *marks |= UNTOUCHED);
     }
 
@@ -329,5 +362,103 @@ mod tests {
         assert_eq!(memory.bytes(0, 8), b"abababab");
         memory.copy_forward(1, 0, 4);
         assert_eq!(memory.bytes(0, 8), b"babaabab");
+    }
+
+    /// All of RAM.
+    fn all(memory: &Memory) -> &[u8] {
+        memory.bytes(0, memory.size())
+    }
+
+    #[test]
+    fn copies_in_any_order_are_what_ram_was() {
+        // More pages than a chunk of a copy has.
+        const PAGES: u32 = 70;
+        const SIZE: u32 = PAGES * PAGE_SIZE;
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |end: u32| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random >> 32) as u32 % end
+        };
+        let mut memory = flat(SIZE);
+        let mut copies = Vec::new();
+        for _ in 0..2000 {
+            match below(8) {
+                0 => {
+                    let base = memory.base.clone();
+                    let copy = memory.save();
+                    assert!(copy == RamCopy::of(all(&memory)));
+                    if let Some(base) = base {
+                        let is_other = |number: &u32| copy.page(*number) != base.page(*number);
+                        let not_shared = copy.not_shared_with(&base).count();
+                        assert_eq!(
+                            not_shared,
+                            (0..PAGES).filter(is_other).count(),
+                            "pages that are the same are shared"
+                        );
+                    }
+                    copies.push((copy, all(&memory).to_vec()));
+                    if copies.len() > 20 {
+                        copies.swap_remove(below(20) as usize);
+                    }
+                }
+                1 | 2 if !copies.is_empty() => {
+                    let (copy, bytes) = &copies[below(copies.len() as u32) as usize];
+                    memory.restore(copy);
+                    assert!(all(&memory) == bytes);
+                }
+                3 if below(10) == 0 => {
+                    memory.ram[below(SIZE) as usize] ^= 0x55;
+                    memory.was_written();
+                }
+                3 => memory.fill(below(PAGES) * PAGE_SIZE, PAGE_SIZE, 0_u8),
+                4 => memory.copy_forward(below(SIZE / 2), SIZE / 2 + below(SIZE / 4), below(3 * PAGE_SIZE)),
+                5 => assert!(memory.write_bytes(below(SIZE), &[below(256) as u8; 100]) > 0),
+                // Also across lines and pages, and what is there already.
+                6 => assert!(memory.write(below(SIZE - 4), below(2)).is_some()),
+                _ => assert!(
+                    memory.write(below(PAGES - 1) * PAGE_SIZE + PAGE_SIZE - 2, below(u32::MAX)).is_some()
+                ),
+            }
+        }
+        for (copy, bytes) in &copies {
+            assert!(*copy == RamCopy::of(bytes), "later stores change no copy");
+        }
+    }
+
+    #[test]
+    fn only_what_was_written_and_what_differs_is_looked_at() {
+        let mut memory = flat(8 * PAGE_SIZE);
+        let first = memory.save();
+        memory.write(PAGE_SIZE, 1_u8);
+        let second = memory.save();
+        // Nobody looks at this page, so this store stays unknown.
+        let behind = 5 * PAGE_SIZE as usize;
+        memory.ram[behind] = 7;
+        memory.write(2 * PAGE_SIZE, 1_u8);
+        let third = memory.save();
+        assert_eq!(third.pages().map(|(number, _)| number).collect::<Vec<_>>(), [1, 2]);
+        for copy in [&first, &third, &second, &first, &first] {
+            memory.restore(copy);
+            assert_eq!(memory.ram[behind], 7);
+        }
+        assert!(memory.save().is(&first), "nothing was written");
+    }
+
+    #[test]
+    fn a_restore_of_another_copy_notes_the_code_that_it_changes() {
+        let mut memory = flat(4 * PAGE_SIZE);
+        let first = memory.save();
+        memory.write(PAGE_SIZE + 0x40, 1_u8);
+        let second = memory.save();
+        memory.set_line_has_code((PAGE_SIZE + 0x40) >> LINE_SHIFT, true);
+        memory.set_line_has_code((PAGE_SIZE + 0x80) >> LINE_SHIFT, true);
+        for copy in [&first, &second] {
+            memory.restore(copy);
+            assert_eq!(memory.take_changes(), [(PAGE_SIZE + 0x40, 0x40)]);
+        }
+        memory.restore(&second);
+        assert!(!memory.code_changed());
     }
 }

@@ -109,11 +109,12 @@ pub trait Engine: fmt::Debug {
     /// engine cannot run on from the state; nothing has changed then.
     fn set_processor(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError>;
 
-    /// A copy of RAM. Later [`Self::restore_ram`] with this copy restores only memory that was written since.
+    /// A copy of RAM. Later [`Self::restore_ram`] with this copy restores only memory that was written since. It may
+    /// share pages with the copy that was made or restored before.
     fn save_ram(&mut self) -> Result<RamCopy, EngineError>;
 
-    /// Restores RAM. If the copy was the last one to be made or restored, only memory that was written since is
-    /// restored.
+    /// Restores RAM. The copy is of as much RAM. If it was the last one to be made or restored, only memory that was
+    /// written since is restored.
     fn restore_ram(&mut self, copy: &RamCopy) -> Result<(), EngineError>;
 
     /// Measures how fast the engine is, in about a millisecond. The state of the processor is as before. For engines
