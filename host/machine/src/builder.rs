@@ -12,8 +12,8 @@ use flatland_x86::{Engine, MemoryMapError, MemorySize, Stops, Unsupported};
 
 use crate::bus::Taken;
 use crate::{
-    ChoiceError, Device, EngineChoice, Engines, ImageError, Input, Machine, Output, Program, RestoreError,
-    Snapshot, Streams, devices,
+    ChoiceError, Device, EngineChoice, Engines, ImageError, Input, Machine, Output, Program, Recording,
+    RestoreError, Snapshot, Streams, devices,
 };
 
 /// The settings of a new machine. The defaults are KVM where it can be used and the soft engine otherwise, 16 MiB of
@@ -94,6 +94,8 @@ pub enum BuildError {
     NoSuchPort(u16),
     /// The snapshot cannot be restored.
     Restore(RestoreError),
+    /// The recording was made without its program.
+    NoProgram,
 }
 
 impl fmt::Display for BuildError {
@@ -112,6 +114,9 @@ impl fmt::Display for BuildError {
                 write!(f, "a device at port {port:#x} needs ports above 0xffff: put it at a lower one")
             }
             Self::Restore(error) => error.fmt(f),
+            Self::NoProgram => {
+                f.write_str("the recording was made without its program: give the program too")
+            }
         }
     }
 }
@@ -255,6 +260,20 @@ impl Builder {
         machine.restore(snapshot, streams).map_err(BuildError::Restore)?;
         // Only now is it known whether the instructions before were counted.
         set_instruction_limit(&mut machine, limit)?;
+        Ok(machine)
+    }
+
+    /// Builds a machine that runs a recorded run again. The guest's input is the recorded one, and what it sends is
+    /// compared with the recording: [`RunError::Diverged`](crate::RunError::Diverged) is where it leaves that. With
+    /// [`EngineChoice::Auto`] the run goes on with the soft engine as long as that can.
+    pub fn replay(self, recording: &Recording) -> Result<Machine, BuildError> {
+        if recording.lacks_program() {
+            return Err(BuildError::NoProgram);
+        }
+        let state = &recording.start.state;
+        let mut machine = self.build_from(state)?;
+        machine.bus.stand_in_for(&state.devices);
+        machine.play(recording);
         Ok(machine)
     }
 

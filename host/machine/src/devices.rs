@@ -8,6 +8,7 @@ mod exit;
 mod input_ready;
 mod layout;
 mod random;
+mod stand_in;
 mod test;
 
 pub use arguments::Arguments;
@@ -18,4 +19,5 @@ pub use exit::Exit;
 pub use input_ready::InputReady;
 pub use layout::Layout;
 pub use random::Random;
+pub(crate) use stand_in::StandIn;
 pub use test::Test;

@@ -1,7 +1,9 @@
 //! The machine: a run that is resumed and returns events. It is the same for all engines.
 
 mod moving;
+mod recorded;
 mod resume;
+mod rewind;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -19,11 +21,13 @@ use flatland_x86::{
 use crate::bus::Bus;
 use crate::interrupt::{Shared, reason};
 use crate::{
-    Builder, ChoiceError, Device, Engines, Image, ImageError, InterruptHandle, Outcome, Stats, StreamError,
-    Streams, Wants, devices,
+    Builder, ChoiceError, Device, Engines, FileError, Image, ImageError, InterruptHandle, Outcome, Stats,
+    StreamError, Streams, Wants, devices,
 };
 pub use moving::MoveError;
 use moving::Moving;
+pub use recorded::Divergence;
+pub use rewind::Checkpoint;
 
 /// A processor with a program in its RAM, devices at its ports, and streams for the devices.
 ///
@@ -61,6 +65,8 @@ pub struct Machine {
     flush_is_scheduled: bool,
     is_buffered: bool,
     whole_lines: bool,
+    /// The number of bytes of RAM that the program was loaded into, from address 0.
+    loaded: u32,
     /// How often registers or RAM were changed from outside. See [`Machine::changes`].
     changes: u64,
     stats: Stats,
@@ -85,6 +91,10 @@ pub enum RunError {
     Stream(StreamError),
     /// The alarm's thread could not be started.
     Alarm(io::Error),
+    /// The recording cannot be written.
+    Recording(FileError),
+    /// A replay has left its recording.
+    Diverged(Box<Divergence>),
 }
 
 impl fmt::Display for RunError {
@@ -96,6 +106,8 @@ impl fmt::Display for RunError {
             Self::Alarm(error) => {
                 write!(f, "no thread for the clock ({error}): raise the limit of processes with `ulimit -u`")
             }
+            Self::Recording(error) => write!(f, "the recording cannot go on: {error}"),
+            Self::Diverged(divergence) => divergence.fmt(f),
         }
     }
 }
@@ -107,6 +119,8 @@ impl Error for RunError {
             Self::Unsupported(error) => Some(error),
             Self::Stream(error) => Some(error),
             Self::Alarm(error) => Some(error),
+            Self::Recording(error) => Some(error),
+            Self::Diverged(divergence) => Some(&divergence.how),
         }
     }
 }
@@ -150,6 +164,7 @@ impl Machine {
             let ram = engine.memory_map().ram();
             return Err(ImageError::TooLarge { size: image.bytes().len() as u64, ram });
         }
+        machine.loaded = written as u32;
         Ok(machine)
     }
 
@@ -190,6 +205,7 @@ impl Machine {
             flush_is_scheduled: false,
             is_buffered: true,
             whole_lines: false,
+            loaded: 0,
             changes: 0,
             stats,
         }

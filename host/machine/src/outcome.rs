@@ -39,6 +39,8 @@ pub enum Stop {
     Signal(Signal),
     /// The debugger sent `kill`, or disconnected without a way to reconnect.
     Debugger,
+    /// The recording of a run that was killed ends here.
+    EndOfRecording,
 }
 
 /// A signal that ends programs (signal(7)).
@@ -86,7 +88,7 @@ impl Outcome {
             Outcome::Fault(_) => status::FAULT,
             Outcome::Stopped(Stop::TimeLimit(_) | Stop::InstructionLimit(_), _) => status::TIME_LIMIT,
             Outcome::Stopped(Stop::Signal(signal), _) => status::SIGNAL + signal.number(),
-            Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => status::KILLED,
+            Outcome::Stopped(Stop::Debugger | Stop::Interrupted | Stop::EndOfRecording, _) => status::KILLED,
             Outcome::OutputClosed => status::OUTPUT_CLOSED,
         }
     }

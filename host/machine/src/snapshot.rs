@@ -43,9 +43,9 @@ pub struct Snapshot {
     pub(crate) processor: Processor,
     pub(crate) position: Position,
     pub(crate) ram: RamCopy,
-    devices: Vec<DeviceState>,
-    unsent: VecDeque<Sent>,
-    next: Option<Outcome>,
+    pub(crate) devices: Vec<DeviceState>,
+    pub(crate) unsent: VecDeque<Sent>,
+    pub(crate) next: Option<Outcome>,
 }
 
 /// Why a snapshot cannot be restored in a machine.

@@ -204,17 +204,25 @@ impl<R: Read> Reader<R> {
 
     /// Checks that this is the end of the body, and of the file.
     pub fn finish(mut self) -> Result<(), FileError> {
-        if self.taken == self.block.len() {
-            self.read_block()?;
-        }
-        if !self.block.is_empty() {
-            return Err(Impossible("the end"));
-        }
+        self.check_end()?;
         match self.plain(&mut [0]) {
             Err(Truncated) => Ok(()),
             Ok(()) => Err(Damaged),
             Err(error) => Err(error),
         }
+    }
+
+    /// Checks that this is the end of the body. Something else follows in the file.
+    pub fn end_of_section(mut self) -> Result<R, FileError> {
+        self.check_end()?;
+        Ok(self.from)
+    }
+
+    fn check_end(&mut self) -> Result<(), FileError> {
+        if self.taken == self.block.len() {
+            self.read_block()?;
+        }
+        if self.block.is_empty() { Ok(()) } else { Err(Impossible("the end")) }
     }
 }
 

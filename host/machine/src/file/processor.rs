@@ -36,10 +36,7 @@ pub fn write<W: Write>(processor: &Processor, to: &mut Writer<W>) -> Written {
         time_stamp,
         instructions,
     } = processor;
-    let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = *registers;
-    for register in [eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags] {
-        to.u32(register)?;
-    }
+    write_registers(registers, to)?;
     for register in segments.iter().chain([ldtr, tr]) {
         let SegmentRegister { selector, base, limit, rights } = *register;
         to.u16(selector)?;
@@ -140,7 +137,15 @@ pub fn read<R: Read>(from: &mut Reader<R>) -> Result<Processor> {
     })
 }
 
-fn read_registers<R: Read>(from: &mut Reader<R>) -> Result<Registers> {
+pub fn write_registers<W: Write>(registers: &Registers, to: &mut Writer<W>) -> Written {
+    let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = *registers;
+    for register in [eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags] {
+        to.u32(register)?;
+    }
+    Ok(())
+}
+
+pub fn read_registers<R: Read>(from: &mut Reader<R>) -> Result<Registers> {
     use flatland_x86::eflags::*;
     const DEFINED: u32 =
         CF | PF | AF | ZF | SF | TF | IF | DF | OF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;

@@ -94,6 +94,12 @@ impl Moving {
         self.look_again(engines, Duration::ZERO);
     }
 
+    /// The run stays where it is, unless an instruction is missing there.
+    pub fn stay(&mut self, engines: &Engines) {
+        self.is_stuck = true;
+        self.look_again(engines, Duration::ZERO);
+    }
+
     /// The guest is not where an engine has refused it any more.
     pub fn forget_refusal(&mut self) {
         self.refused = None;
@@ -283,7 +289,7 @@ impl Machine {
     /// Looks at once if KVM is known to emulate, and sets the time of the next look.
     pub(super) fn begin_looking(&mut self) -> Result<(), RunError> {
         let emulates = self.engines.speeds().is_some_and(|speeds| speeds.kvm_emulates());
-        if emulates && self.engines.kind() == Some(EngineKind::Kvm) {
+        if emulates && !self.moving.is_stuck && self.engines.kind() == Some(EngineKind::Kvm) {
             self.look()
         } else {
             self.schedule_look()

@@ -151,6 +151,7 @@ impl Machine {
         if !matches!(outcome, Outcome::Stopped(..)) {
             self.next = Some(outcome.clone());
         }
+        self.check_end(&outcome)?;
         Ok(Event::Ended(outcome))
     }
 
@@ -284,6 +285,9 @@ impl Machine {
                             return Ok(event);
                         }
                     }
+                    if !self.flush_is_scheduled && self.bus.recording_is_due() {
+                        self.schedule_flush()?;
+                    }
                 }
                 Exit::Halt => return Ok(Event::Ended(Outcome::Halted)),
                 Exit::Fault(fault) => {
@@ -345,6 +349,9 @@ impl Machine {
                 return Ok(Some(Event::InputWanted));
             }
             Err(Unfinished::Stream(error)) => return Err(error.into()),
+            Err(Unfinished::Recording(error)) => return Err(RunError::Recording(error)),
+            Err(Unfinished::Diverged(how)) => return Err(self.diverged(how)),
+            Err(Unfinished::EndOfRecording) => Some(self.end_of_recording()?),
             Err(Unfinished::Exit(status)) => Some(Outcome::Exited(status)),
             Err(Unfinished::EndOfInput) => Some(Outcome::EndOfInput),
             Err(Unfinished::Unsupported) => {
@@ -362,6 +369,11 @@ impl Machine {
     }
 
     fn on_stop(&mut self, stop: DebugStop) -> Result<Event, RunError> {
+        if stop == DebugStop::InstructionLimit
+            && let Some(outcome) = self.recorded_end_is_here()?
+        {
+            return Ok(Event::Ended(outcome));
+        }
         if stop == DebugStop::InstructionLimit
             && let Some(limit) = self.limits.instructions
             && self.engines.current.instructions().is_some_and(|count| count >= limit)
@@ -393,17 +405,22 @@ impl Machine {
         if self.shared.clear(reason::LOOK) {
             self.look()?;
         }
-        if self.shared.reasons() & reason::FLUSH != 0 && self.streams.flush_due(&self.shared)? == Flush::Done
-        {
-            self.cancel_flush();
-            self.schedule_flush()?;
+        if self.shared.reasons() & reason::FLUSH != 0 {
+            self.bus.flush_recording().map_err(RunError::Recording)?;
+            if self.streams.flush_due(&self.shared)? == Flush::Done {
+                self.cancel_flush();
+                self.schedule_flush()?;
+            }
         }
         Ok(None)
     }
 
     /// Schedules a flush within [`Self::FLUSH_WITHIN`] if output is buffered here or in the engine.
     fn schedule_flush(&mut self) -> Result<(), RunError> {
-        if self.flush_is_scheduled || !(self.streams.output_is_due() || self.engines.current.holds_output()) {
+        let is_due = self.streams.output_is_due()
+            || self.engines.current.holds_output()
+            || self.bus.recording_is_due();
+        if self.flush_is_scheduled || !is_due {
             return Ok(());
         }
         let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
@@ -420,15 +437,16 @@ impl Machine {
     }
 
     pub(super) fn set_stops(&mut self, wants: &Wants) -> Result<(), Unsupported> {
+        let limit = self.limits.instructions.into_iter().chain(self.recorded_limit()).min();
         let same = {
             let Stops { step, breakpoints, watchpoints, each_transfer, instructions } = &self.stops;
-            let limit = wants.instructions.into_iter().chain(self.limits.instructions).min();
+            let limit = wants.instructions.into_iter().chain(limit).min();
             (*step, *each_transfer, *instructions) == (wants.steps, wants.transfers, limit)
                 && *breakpoints == wants.breakpoints
                 && *watchpoints == wants.watchpoints
         };
         if !same {
-            let stops = wants.stops(self.limits.instructions);
+            let stops = wants.stops(limit);
             let before = std::mem::replace(&mut self.stops, stops);
             if let Err(unsupported) = self.engines.current.set_stops(&self.stops) {
                 // The soft engine can do whatever KVM can.
@@ -457,7 +475,7 @@ impl Machine {
 fn filled(result: &Result<(), Unfinished>, data: &[u8], host: &Host) -> usize {
     match result {
         Ok(()) => data.len(),
-        Err(Unfinished::EndOfInput) => host.part,
+        Err(Unfinished::EndOfInput | Unfinished::EndOfRecording) => host.part,
         Err(_) => 0,
     }
 }

@@ -1,0 +1,294 @@
+//! Writes a recording while the run goes on.
+
+use std::io::{self, Cursor, IoSlice, Seek, SeekFrom, Write};
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flatland_x86::Registers;
+use lz4_flex::block::{compress_into, get_maximum_output_size};
+
+use super::blocks::{BLOCK, Header, Holds, Mark, Places, RUN_HEAD, checksum, write_run_head};
+use super::sum::Sum;
+use super::{End, Place, Start};
+use crate::FileError::{self, Write as CannotWrite};
+use crate::Outcome;
+
+/// What a recording is written to.
+trait Target: Write + Seek + Send {}
+
+impl<T: Write + Seek + Send> Target for T {}
+
+/// A block that is at least this long when it is written is complete. A shorter one is written again when more has come:
+/// so a run that reads little at a time makes a small file.
+const COMPLETE: usize = 4096;
+
+/// A run shorter than this on average makes a block that is worth compressing.
+const SHORT_RUN: usize = 64;
+
+/// Writes a recording. [`Machine::record`](crate::Machine::record) takes it.
+pub struct Recorder {
+    to: Box<dyn Target>,
+    has_image: bool,
+    program: String,
+    /// Where the open block begins.
+    block_at: u64,
+    /// Where the next write goes.
+    at: u64,
+    /// How many blocks are complete.
+    blocks: u32,
+    /// The complete runs of the open block.
+    block: Vec<u8>,
+    /// How many they are.
+    runs: usize,
+    /// The run that may still grow.
+    run: Vec<u8>,
+    place: Option<Place>,
+    places: Places,
+    read: u64,
+    sum: Sum,
+    /// The last mark that was written.
+    written: Mark,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("read", &self.read).field("sent", &self.sum).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    /// Writes to a file, or anything that can be written at any place.
+    pub fn new(to: impl Write + Seek + Send + 'static) -> Self {
+        Self {
+            to: Box::new(to),
+            has_image: true,
+            program: String::new(),
+            block_at: 0,
+            at: 0,
+            blocks: 0,
+            block: Vec::new(),
+            runs: 0,
+            run: Vec::with_capacity(BLOCK),
+            place: None,
+            places: Places::default(),
+            read: 0,
+            sum: Sum::default(),
+            written: Mark::default(),
+        }
+    }
+
+    /// Writes to memory. The second value gives the bytes.
+    pub fn to_memory() -> (Self, RecordedBytes) {
+        let bytes = RecordedBytes::default();
+        (Self::new(bytes.clone()), bytes)
+    }
+
+    /// Leaves the program's bytes out. Whoever replays the recording then needs the program.
+    #[must_use]
+    pub fn without_image(mut self) -> Self {
+        self.has_image = false;
+        self
+    }
+
+    /// The program's path, which a reader of the recording looks for names in.
+    #[must_use]
+    pub fn program(mut self, path: &str) -> Self {
+        self.program = path.into();
+        self
+    }
+
+    /// Writes what the run begins with.
+    pub(crate) fn begin(&mut self, mut start: Start) -> Result<(), FileError> {
+        start.program = mem::take(&mut self.program);
+        if !self.has_image {
+            start.leave_image_out();
+        }
+        let mut bytes = Vec::new();
+        start.write(&mut bytes)?;
+        self.to.rewind().and_then(|()| self.to.write_all(&bytes)).map_err(CannotWrite)?;
+        self.block_at = bytes.len() as u64;
+        self.at = self.block_at;
+        Ok(())
+    }
+
+    /// The guest has read these bytes.
+    #[inline]
+    pub(crate) fn took(&mut self, place: Place, bytes: &[u8]) -> Result<(), FileError> {
+        self.read += bytes.len() as u64;
+        if self.place == Some(place)
+            && self.block.len() + self.run.len() + bytes.len() <= BLOCK - 2 * RUN_HEAD
+        {
+            self.run.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.took_elsewhere(place, bytes)
+    }
+
+    #[cold]
+    fn took_elsewhere(&mut self, place: Place, mut bytes: &[u8]) -> Result<(), FileError> {
+        if self.place != Some(place) {
+            self.end_run();
+            self.place = Some(place);
+        }
+        loop {
+            let room = (BLOCK - 2 * RUN_HEAD).saturating_sub(self.block.len() + self.run.len());
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.run.extend_from_slice(now);
+            bytes = later;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.write_block(Holds::Input, true)?;
+        }
+    }
+
+    /// The guest has sent these bytes.
+    #[inline]
+    pub(crate) fn sent(&mut self, place: Place, bytes: &[u8]) {
+        self.sum.add(place, bytes);
+    }
+
+    /// Whether something has happened that is not written.
+    pub(crate) fn is_due(&self) -> bool {
+        self.read != self.written.read || self.sum.total() != self.written.sent
+    }
+
+    /// Writes what has happened so far.
+    pub(crate) fn flush(&mut self) -> Result<(), FileError> {
+        match self.is_due() {
+            true => self.write_block(Holds::Input, self.block.len() + self.run.len() >= COMPLETE),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the end of the run. The recording is complete.
+    pub(crate) fn end(
+        &mut self,
+        outcome: &Outcome,
+        instructions: Option<u64>,
+        registers: Registers,
+        ram: u64,
+    ) -> Result<(), FileError> {
+        self.write_block(Holds::Input, true)?;
+        let end = End { outcome: outcome.clone(), instructions, registers, ram, mark: self.written };
+        end.write(&mut self.block)?;
+        self.write_block(Holds::End, true)?;
+        self.to.flush().map_err(CannotWrite)
+    }
+
+    fn end_run(&mut self) {
+        if let Some(place) = self.place.filter(|_| !self.run.is_empty()) {
+            write_run_head(self.run.len(), place, &mut self.places, &mut self.block);
+            self.block.append(&mut self.run);
+            self.runs += 1;
+        }
+    }
+
+    /// Writes the open block. If it is complete, another one begins.
+    fn write_block(&mut self, holds: Holds, is_complete: bool) -> Result<(), FileError> {
+        // The run that may still grow is not part of the block yet.
+        let mut head = Vec::new();
+        if let Some(place) = self.place.filter(|_| !self.run.is_empty()) {
+            let mut places = self.places.clone();
+            write_run_head(self.run.len(), place, &mut places, &mut head);
+            if is_complete {
+                self.places = places;
+                self.runs += 1;
+            }
+        }
+        let len = self.block.len() + head.len() + self.run.len();
+        let mark = Mark { read: self.read, sent: self.sum.total(), sum: self.sum.value() };
+        let mut header = Header { holds, len: len as u32, stored: len as u32, mark };
+        let mut packed = Vec::new();
+        if holds == Holds::Input && is_complete && self.runs * SHORT_RUN > len {
+            let plain = [&self.block[..], &head, &self.run].concat();
+            packed.resize(get_maximum_output_size(len), 0);
+            let size = compress_into(&plain, &mut packed).expect("the output has the maximum size");
+            packed.truncate(size);
+            if size < len {
+                (header.holds, header.stored) = (Holds::PackedInput, size as u32);
+            }
+        }
+        let header_bytes = header.to_bytes();
+        let parts: [&[u8]; 4] = match header.holds {
+            Holds::PackedInput => [&header_bytes, &packed, &[], &[]],
+            _ => [&header_bytes, &self.block, &head, &self.run],
+        };
+        let sum = checksum(self.blocks, &parts).to_le_bytes();
+        let [header, one, two, three] = parts;
+        let size: usize = parts.iter().map(|part| part.len()).sum::<usize>() + sum.len();
+        if self.at != self.block_at {
+            self.to.seek(SeekFrom::Start(self.block_at)).map_err(CannotWrite)?;
+        }
+        write_all(&mut self.to, [header, one, two, three, &sum]).map_err(CannotWrite)?;
+        self.at = self.block_at + size as u64;
+        self.written = mark;
+        if is_complete {
+            self.block_at = self.at;
+            self.blocks += 1;
+            self.block.clear();
+            self.run.clear();
+            self.runs = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // Whoever wants to know whether it is complete ends the recording.
+        let _ = self.flush();
+    }
+}
+
+/// Writes all of the parts, with few calls.
+fn write_all(to: &mut dyn Write, parts: [&[u8]; 5]) -> io::Result<()> {
+    let mut slices = parts.map(IoSlice::new);
+    let mut left = &mut slices[..];
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match to.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A recording in memory, which a [`Recorder`] writes.
+#[derive(Clone, Debug, Default)]
+pub struct RecordedBytes(Arc<Mutex<Cursor<Vec<u8>>>>);
+
+impl RecordedBytes {
+    /// What has been written so far.
+    pub fn take(&self) -> Vec<u8> {
+        mem::take(self.lock().get_mut())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cursor<Vec<u8>>> {
+        // A panic between two writes leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for RecordedBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock().write(bytes)
+    }
+
+    fn write_vectored(&mut self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.lock().write_vectored(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for RecordedBytes {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.lock().seek(to)
+    }
+}
