@@ -1,35 +1,43 @@
 //! `flatland`: runs a program on a bare 32-bit processor.
 
+mod begin;
 mod closed_output;
+mod info;
+mod messages;
 mod options;
 mod save;
 mod signals;
 
 use std::env;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use begin::{Given, Replayed, machine, record_option};
 use flatland::gdb::Debugger;
 use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
 use flatland::trace::{self, Trace};
-use flatland::x86::Unsupported;
-use flatland::{
-    BuildError, Builder, ChoiceError, EngineChoice, FileError, Machine, Observer, Outcome, Program,
-    ProgramError, RunError, Snapshot, Stop, StreamError, Streams, devices, observe,
-};
+use flatland::{Machine, Observer, Outcome, RunError, Stop, observe};
 use flatland_contract::status;
+use messages::{line, say};
 use options::{Command, Options};
 use save::SaveFile;
 
 fn main() -> ExitCode {
     let text = match options::parse(env::args_os().skip(1)) {
         Ok(Command::Run(options)) => return run(&options).into(),
-        Ok(Command::Help) => options::HELP,
-        Ok(Command::Version) => concat!("flatland ", env!("CARGO_PKG_VERSION")),
+        Ok(Command::Help) => options::HELP.into(),
+        Ok(Command::Version) => concat!("flatland ", env!("CARGO_PKG_VERSION")).into(),
+        Ok(Command::Info(path)) => match info::info(&path) {
+            Ok(text) => text,
+            Err(message) => {
+                say(&message);
+                return status::HOST.into();
+            }
+        },
         Err(message) => {
             say(&format!("{message}; `flatland --help` lists what there is"));
             return status::USAGE.into();
@@ -55,7 +63,9 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let (ended, trace_error) = match run_to_end(options, &mut machine, given.symbols) {
+    let Given { image, symbols, report: report_file, save: save_file, replayed } = given;
+    let symbols = symbols.as_deref();
+    let (ended, trace_error) = match run_to_end(options, &mut machine, symbols) {
         Ok(ended) => ended,
         Err(message) => {
             say(&message);
@@ -63,8 +73,8 @@ fn run(options: &Options) -> u8 {
         }
     };
     let (report, failure) = match &ended {
-        Ok(outcome) => (Report::new(outcome, machine.engine(), given.symbols, options.backtraces), None),
-        Err(error) => (Report::without_outcome(), Some(error.to_string())),
+        Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
+        Err(error) => (Report::without_outcome(), Some(failure_message(error, replayed.as_ref()))),
     };
     let mut status = failure.as_ref().map_or(report.outcome.status(), |_| status::HOST);
 
@@ -80,14 +90,9 @@ fn run(options: &Options) -> u8 {
     if let Some(error) = trace_error {
         text += &line(paint, &error);
     }
-    if let Some((mut file, path)) = given.report {
-        let run = Run {
-            image: options.program.as_ref().or(options.from_snapshot.as_ref()).expect("one of them is given"),
-            symbols: given.symbols,
-            stats: machine.stats().clone(),
-            total: start.elapsed(),
-            failure,
-        };
+    if let Some((mut file, path)) = report_file {
+        let run =
+            Run { image: &image, symbols, stats: machine.stats().clone(), total: start.elapsed(), failure };
         if let Err(error) = file.write_all(report.json(&run, machine.engine()).as_bytes()) {
             status = status::HOST;
             text += &line(
@@ -100,7 +105,16 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &stats(&mut machine));
     }
     // The report comes before: a state that can be saved no longer has the last exit.
-    if let Some((file, path)) = given.save
+    if let Some(message) = end_recording(options, &mut machine, ended.as_ref().ok(), status) {
+        text += &line(
+            paint,
+            &message.unwrap_or_else(|failure| {
+                status = status::HOST;
+                failure
+            }),
+        );
+    }
+    if let Some((file, path)) = save_file
         && let Err(why) = save(file, &mut machine, ended.is_ok())
     {
         status = status::HOST;
@@ -111,6 +125,54 @@ fn run(options: &Options) -> u8 {
         let _ = machine.note(text.trim_end()).and_then(|()| machine.flush_notes_within(Duration::MAX));
     }
     status
+}
+
+/// Why the run failed on the host's side.
+fn failure_message(error: &RunError, replayed: Option<&Replayed>) -> String {
+    match (error, replayed.map(|replayed| &*replayed.engine)) {
+        (RunError::Diverged(_), Some("soft")) => {
+            format!("{error}: the same program was not run, or report it, with the recording")
+        }
+        (RunError::Diverged(_), Some(engine)) => {
+            format!(
+                "{error}: what depends on the processor is not recorded, so replay it with --engine {engine}, or record it \
+                 with --engine soft"
+            )
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Completes the recording, if there is one, or removes it if it is not to be kept. Returns what to say.
+fn end_recording(
+    options: &Options,
+    machine: &mut Machine,
+    outcome: Option<&Outcome>,
+    status: u8,
+) -> Option<Result<String, String>> {
+    let path = options.record.as_deref()?;
+    if let Some(outcome) = outcome
+        && let Err(error) = machine.end_recording(outcome)
+    {
+        return Some(Err(format!("cannot write {} `{}`: {error}", record_option(options), path.display())));
+    }
+    if !options.records_failures_only {
+        return None;
+    }
+    if status != status::SUCCESS {
+        let path = path.display();
+        return Some(Ok(format!(
+            "the run is recorded: `flatland replay {path}` runs it again, and `cargo xtask gdb --replay {path}` opens it \
+             in gdb, which goes back from its end"
+        )));
+    }
+    // What is no regular file, such as /dev/null, stays.
+    if fs::metadata(path).is_ok_and(|it| it.is_file())
+        && let Err(error) = fs::remove_file(path)
+    {
+        return Some(Err(format!("cannot remove `{}` ({error}): remove it yourself", path.display())));
+    }
+    None
 }
 
 /// Saves the state of a run that has ended.
@@ -180,22 +242,6 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
     Ok(Trace::new(settings, symbols, sink))
 }
 
-/// The files of the command line that could be opened.
-struct Given<'a> {
-    /// The ELF file, if it is this program's.
-    symbols: Option<&'a Path>,
-    /// Where to write the report.
-    report: Option<(File, &'a Path)>,
-    /// Where to save the state at the end.
-    save: Option<(SaveFile, &'a Path)>,
-}
-
-/// What a run begins with.
-enum Begin {
-    Program(Program),
-    Snapshot(Box<Snapshot>),
-}
-
 /// The cost of the run, in one line.
 fn stats(machine: &mut Machine) -> String {
     let engine = machine.engine();
@@ -207,185 +253,4 @@ fn stats(machine: &mut Machine) -> String {
     let stats = machine.stats();
     let engines = stats.engines_in_words().unwrap_or_else(|| name.into());
     format!("stats: {engines}, {instructions}, {stats}")
-}
-
-/// Creates the file of an option, if it is given.
-fn to_write<'a, T>(
-    option: &str,
-    path: Option<&'a Path>,
-    create: impl Fn(&Path) -> io::Result<T>,
-) -> Result<Option<(T, &'a Path)>, String> {
-    let Some(path) = path else { return Ok(None) };
-    let failed = |error| format!("cannot write {option} `{}` ({error}): give another place", path.display());
-    Ok(Some((create(path).map_err(failed)?, path)))
-}
-
-/// The machine, with all files open. An error is one sentence.
-fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
-    let begin = match &options.from_snapshot {
-        Some(path) => Begin::Snapshot(Box::new(read_snapshot(path)?)),
-        None => Begin::Program(open_program(options)?),
-    };
-    // Created before the run: a failure afterwards would lose the results of the run.
-    let report = to_write("--report", options.report.as_deref(), |path| File::create(path))?;
-    let save = to_write("--save-snapshot", options.save_snapshot.as_deref(), SaveFile::create)?;
-    if closed_output::is_closed() {
-        return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
-    }
-    let builder = builder(options)?;
-    let (machine, symbols) = match begin {
-        Begin::Program(program) => {
-            let machine = builder.build(&program).map_err(|error| build_message(&error, options))?;
-            let symbols = program.elf().and(options.symbols.as_ref().or(options.program.as_ref()));
-            (machine, symbols.map(|path| &**path))
-        }
-        Begin::Snapshot(snapshot) => {
-            let machine = builder.build_from(&snapshot).map_err(|error| build_message(&error, options))?;
-            if snapshot.outcome().is_some() {
-                say(
-                    "the run of the snapshot had ended, and ends in the same way: to go on, save one at a limit or by \
-                     Ctrl-C",
-                );
-            }
-            let symbols = names_for(&machine, options)?;
-            (machine, symbols)
-        }
-    };
-    if let Some(why) = machine.fell_back() {
-        let why = match why {
-            // What it advises has been done.
-            ChoiceError::Unsupported(Unsupported { engine, what, .. }) => {
-                format!("{engine} cannot {what}: give --engine soft to leave out this line")
-            }
-            why => engine_message(why),
-        };
-        say(&format!("running on the soft engine, because {why}"));
-    }
-    signals::listen(machine.interrupt_handle()).map_err(|errno| {
-        format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
-    })?;
-    Ok((machine, Given { symbols, report, save }))
-}
-
-/// The settings of the machine, without its program.
-fn builder(options: &Options) -> Result<Builder, String> {
-    let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
-    let mut builder = Machine::builder()
-        .engine(options.engine)
-        .memory(options.memory.unwrap_or_default())
-        .streams(streams)
-        .arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes()));
-    if let Some(stack) = options.stack {
-        builder = builder.stack(stack);
-    }
-    if let Some(limit) = options.max_instructions {
-        builder = builder.instruction_limit(limit);
-    }
-    if let Some(limit) = options.timeout {
-        builder = builder.time_limit(limit);
-    }
-    if let Some(start) = options.clock {
-        builder = builder.clock_device(devices::Clock::repeatable(start));
-    }
-    if let Some(seed) = options.seed {
-        builder = builder.random_device(devices::Random::repeatable(seed));
-    }
-    Ok(builder)
-}
-
-/// The program, with its ELF file if that can be used.
-fn open_program(options: &Options) -> Result<Program, String> {
-    let path = options.program.as_deref().unwrap_or(Path::new(""));
-    let mut program = Program::open_for(path, options.memory.unwrap_or_default()).map_err(|error| {
-        let hint = match &error {
-            ProgramError::Image(flatland::ImageError::TooLarge { .. }) => " with --memory SIZE",
-            _ => "",
-        };
-        program_message(options, &error, hint)
-    })?;
-    if let Some(symbols) = &options.symbols {
-        // Its contents are read only for a report. Opening it now reports a wrong path before the run.
-        check_symbols(symbols)?;
-        if let Err(error) = program.add_elf(symbols) {
-            say(&format!("{error} as --symbols"));
-        }
-    }
-    Ok(program)
-}
-
-fn check_symbols(path: &Path) -> Result<(), String> {
-    let opened = File::open(path).map(drop);
-    opened.map_err(|error| format!("cannot read --symbols `{}` ({error}): check the path", path.display()))
-}
-
-fn program_message(options: &Options, error: &dyn std::fmt::Display, hint: &str) -> String {
-    let path = options.program.as_deref().unwrap_or(Path::new(""));
-    format!("cannot run `{}`: {error}{hint}", path.display())
-}
-
-fn read_snapshot(path: &Path) -> Result<Snapshot, String> {
-    let read =
-        File::open(path).map_err(FileError::Read).and_then(|file| Snapshot::read_from(BufReader::new(file)));
-    read.map_err(|error| format!("cannot go on from `{}`: {error}", path.display()))
-}
-
-/// The ELF file with the names of a program that came from a snapshot, if it is this program's.
-fn names_for<'a>(machine: &Machine, options: &'a Options) -> Result<Option<&'a Path>, String> {
-    let path = match (&options.symbols, &options.program) {
-        (Some(symbols), _) => {
-            check_symbols(symbols)?;
-            symbols
-        }
-        (None, Some(program)) => {
-            File::open(program).map_err(|error| {
-                format!("cannot read `{}` ({error}): check the path, or leave it out", program.display())
-            })?;
-            program
-        }
-        (None, None) => return Ok(None),
-    };
-    match Symbols::open(path, &|address, bytes| machine.read_ram(address, bytes)) {
-        Ok(_) => Ok(Some(path)),
-        Err(error) => {
-            say(&error.to_string());
-            Ok(None)
-        }
-    }
-}
-
-/// Why the machine cannot be built, with the options that would help.
-fn build_message(error: &BuildError, options: &Options) -> String {
-    if let (BuildError::Restore(error), Some(path)) = (error, &options.from_snapshot) {
-        return format!("cannot go on from `{}`: {error}", path.display());
-    }
-    match error {
-        BuildError::Image(error) => program_message(options, error, " with --memory SIZE"),
-        BuildError::Memory(error) => format!("{error} (--memory SIZE, --stack SIZE)"),
-        BuildError::Engine(error) if options.engine == EngineChoice::Kvm => {
-            format!("{}; or choose --engine soft", engine_message(error))
-        }
-        BuildError::Engine(error) => engine_message(error),
-        error => error.to_string(),
-    }
-}
-
-fn engine_message(error: &ChoiceError) -> String {
-    match error {
-        #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-        ChoiceError::Kvm(error @ flatland::kvm::KvmError::NoMemory(_)) => {
-            format!("{error} with --memory SIZE")
-        }
-        error => error.to_string(),
-    }
-}
-
-/// Writes a message of the host to standard error, marked to distinguish it from the guest's. A failure cannot be
-/// reported.
-fn say(message: &str) {
-    let _ = io::stderr().write_all(line(Paint::for_standard_error(), message).as_bytes());
-}
-
-/// A line of the host, marked as such.
-fn line(paint: Paint, message: &str) -> String {
-    format!("{} {message}\n", paint.mark("flatland:"))
 }

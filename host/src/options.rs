@@ -1,7 +1,7 @@
 //! The command line of `flatland`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flatland::gdb::Address;
@@ -16,10 +16,16 @@ Run a program on a bare 32-bit processor.
 
 Usage: flatland [OPTIONS] PROGRAM [-- ARGS]
        flatland [OPTIONS] --from-snapshot FILE [PROGRAM]
+       flatland [OPTIONS] replay FILE [PROGRAM]
+       flatland info FILE
 
 PROGRAM is an ELF file, or a flat image: machine code as it lies in memory. It is put at address 0 of zeroed RAM and
 started there, in 32-bit protected mode with paging off. Its input is standard input, its output standard output.
 ARGS are for the guest.
+
+replay runs a recorded run again, with its input and without any other, on the soft engine unless --engine names one. Of
+PROGRAM, an ELF file, names are taken (default: the one that was recorded, if it is still there). info says what a
+recording holds.
 
 Options:
   --engine ENGINE           kvm, soft (an interpreter), or auto: moves between the two (default: auto)
@@ -42,6 +48,9 @@ Options:
   --save-snapshot FILE      save where the run has ended, also at a limit, by Ctrl-C or with a fault
   --from-snapshot FILE      go on from there, with memory, stack and ARGS as they were, and --clock and --seed if given
                             again; of PROGRAM, an ELF file, only names are taken
+  --record FILE             record the run, to replay it; FILE holds the program, its input and the program's path
+  --record-on-failure FILE  keep that only if the run ends with another status than 0
+  --record-without-program  leave the program out of it: `replay FILE PROGRAM` then needs it
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
@@ -73,6 +82,8 @@ pub enum Command {
     Version,
     /// Run an image.
     Run(Box<Options>),
+    /// Say what a recording holds.
+    Info(PathBuf),
 }
 
 /// How to run an image.
@@ -84,6 +95,14 @@ pub struct Options {
     pub symbols: Option<PathBuf>,
     /// The snapshot to go on from.
     pub from_snapshot: Option<PathBuf>,
+    /// The recording to replay.
+    pub replay: Option<PathBuf>,
+    /// Where to record the run.
+    pub record: Option<PathBuf>,
+    /// Whether to keep the recording only if the run fails.
+    pub records_failures_only: bool,
+    /// Whether the recording leaves the program out.
+    pub leaves_program_out: bool,
     /// Where to save a snapshot of the end.
     pub save_snapshot: Option<PathBuf>,
     /// The size of RAM, if it is given.
@@ -124,7 +143,7 @@ pub struct Options {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let mut parser = Parser::from_args(args);
     let mut options = Options::default();
-    let mut program = None;
+    let mut words = Vec::new();
     loop {
         if let Some(raw) = parser.try_raw_args()
             && raw.peek().is_some_and(|arg| arg == "--")
@@ -140,6 +159,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
             Arg::Long("from-snapshot") => {
                 options.from_snapshot = Some(value(&mut parser, "--from-snapshot")?.into());
             }
+            Arg::Long(name @ ("record" | "record-on-failure")) => {
+                options.records_failures_only = name == "record-on-failure";
+                let name = format!("--{name}");
+                let path = value(&mut parser, &name)?;
+                if path == "-" {
+                    return Err(format!("{name} `-` would be among the guest's output: give a file"));
+                }
+                options.record = Some(path.into());
+            }
+            Arg::Long("record-without-program") => options.leaves_program_out = true,
             Arg::Long("save-snapshot") => {
                 let path = value(&mut parser, "--save-snapshot")?;
                 if path == "-" {
@@ -236,31 +265,72 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                     format!("--timeout `{text}` is not a time: give seconds above 0, such as 10 or 0.5")
                 })?);
             }
-            Arg::Value(path) if program.is_none() => program = Some(path),
-            Arg::Value(extra) => {
-                return Err(format!(
-                    "`{}` is one argument too many, after the program `{}`",
-                    extra.display(),
-                    program.unwrap_or_default().display()
-                ));
-            }
+            Arg::Value(word) => words.push(word),
             Arg::Short(letter) => return Err(format!("there is no option `-{letter}`")),
             Arg::Long(name) => return Err(format!("there is no option `--{name}`")),
         }
     }
-    options.program = program.map(PathBuf::from);
-    if options.program.is_none() && options.from_snapshot.is_none() {
+    let mut words = words.into_iter().peekable();
+    if let Some(command) = words.next_if(|word| word == "replay" || word == "info") {
+        let command = command.to_string_lossy();
+        let file = words.next().map(PathBuf::from);
+        let file =
+            file.ok_or_else(|| format!("`flatland {command}` needs a recording: `flatland {command} FILE`"))?;
+        match &*command {
+            "info" => return none_left(words, &file).map(|()| Command::Info(file)),
+            _ => options.replay = Some(file),
+        }
+    }
+    options.program = words.next().map(PathBuf::from);
+    none_left(words, options.program.as_deref().unwrap_or(Path::new("")))?;
+    check(&options)?;
+    Ok(Command::Run(options.into()))
+}
+
+/// Checks that there is no word more on the command line than those up to this one.
+fn none_left(mut words: impl Iterator<Item = OsString>, last: &Path) -> Result<(), String> {
+    match words.next() {
+        None => Ok(()),
+        Some(extra) => {
+            Err(format!("`{}` is one argument too many, after `{}`", extra.display(), last.display()))
+        }
+    }
+}
+
+/// Checks that the options go together.
+fn check(options: &Options) -> Result<(), String> {
+    if options.program.is_none() && options.from_snapshot.is_none() && options.replay.is_none() {
         return Err("no program is given".into());
     }
-    let of_snapshot = [
+    let of_start = [
         ("--memory", options.memory.is_some()),
         ("--stack", options.stack.is_some()),
         ("ARGS", !options.arguments.is_empty()),
     ];
+    let of_world = [
+        ("--from-snapshot", options.from_snapshot.is_some()),
+        ("--clock", options.clock.is_some()),
+        ("--seed", options.seed.is_some()),
+    ];
+    let given =
+        |options: &[(&'static str, bool)]| options.iter().find(|(_, given)| *given).map(|(what, _)| *what);
+    if options.replay.is_some() {
+        if let Some(what) = given(&[of_start, of_world].concat()) {
+            return Err(format!("a replay has what its run had: leave out {what}"));
+        }
+        if options.record.is_some() {
+            return Err("a replay is recorded already: copy its recording".into());
+        }
+    }
     if options.from_snapshot.is_some()
-        && let Some((what, _)) = of_snapshot.into_iter().find(|(_, given)| *given)
+        && let Some(what) = given(&of_start)
     {
         return Err(format!("--from-snapshot goes on with what the run had: leave out {what}"));
+    }
+    if options.leaves_program_out && options.record.is_none() {
+        return Err(
+            "--record-without-program says how to record, and --record FILE where: give that too".into()
+        );
     }
     let of_trace = [
         ("--trace-file", options.trace_file.is_some()),
@@ -270,7 +340,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     if let Some((option, _)) = of_trace.into_iter().find(|(_, given)| *given && options.trace.is_empty()) {
         return Err(format!("{option} says how to trace, and --trace KIND what: choose io, calls or insn"));
     }
-    Ok(Command::Run(options.into()))
+    Ok(())
 }
 
 fn value(parser: &mut Parser, option: &str) -> Result<OsString, String> {
@@ -309,6 +379,10 @@ mod tests {
             program: Some("a.bin".into()),
             symbols: Some("a.elf".into()),
             from_snapshot: None,
+            replay: None,
+            record: Some("a.rec".into()),
+            records_failures_only: false,
+            leaves_program_out: true,
             save_snapshot: Some("a.snap".into()),
             memory: Some("64K".parse().unwrap()),
             stack: Some("8K".parse().unwrap()),
@@ -329,9 +403,10 @@ mod tests {
         };
         let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
                     --save-snapshot a.snap --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
-                    --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 a.bin";
+                    --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 --record a.rec \
+                    --record-without-program a.bin";
         assert_eq!(options(line), all);
-        let line = "a.bin --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
+        let line = "a.bin --record-without-program --record=a.rec --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
                     --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --stats --engine=soft \
                     --stack=8K --memory=64K --symbols=a.elf";
         assert_eq!(options(line), all);
@@ -343,6 +418,18 @@ mod tests {
         assert_eq!(options("--gdb=[::1]:99 a.bin"), gdb);
         let snapshot = Options { from_snapshot: Some("a.snap".into()), ..Options::default() };
         assert_eq!(options("--from-snapshot a.snap"), snapshot);
+        let replay = Options { replay: Some("a.rec".into()), ..Options::default() };
+        assert_eq!(options("replay a.rec"), replay);
+        let replay = Options { program: Some("a.elf".into()), stats: true, ..replay };
+        assert_eq!(options("replay --stats a.rec a.elf"), replay);
+        assert_eq!(parse_words("info a.rec"), Ok(Command::Info("a.rec".into())));
+        let failures = Options {
+            program: Some("a.bin".into()),
+            record: Some("a.rec".into()),
+            records_failures_only: true,
+            ..Options::default()
+        };
+        assert_eq!(options("--record-on-failure a.rec a.bin"), failures);
         let snapshot = Options { program: Some("a.elf".into()), ..snapshot };
         assert_eq!(options("a.elf --from-snapshot=a.snap --"), snapshot);
         assert_eq!(options("a.bin --"), Options { program: Some("a.bin".into()), ..Options::default() });
@@ -375,7 +462,18 @@ mod tests {
     fn errors_name_the_wrong_option() {
         for (line, message) in [
             ("", "no program is given"),
-            ("a b", "`b` is one argument too many, after the program `a`"),
+            ("a b", "`b` is one argument too many, after `a`"),
+            ("replay", "`flatland replay` needs a recording: `flatland replay FILE`"),
+            ("info a b", "`b` is one argument too many, after `a`"),
+            ("replay a b c", "`c` is one argument too many, after `b`"),
+            ("replay a --memory 1M", "a replay has what its run had: leave out --memory"),
+            ("replay a --seed 1", "a replay has what its run had: leave out --seed"),
+            ("replay a --record b", "a replay is recorded already: copy its recording"),
+            ("a --record -", "--record `-` would be among the guest's output: give a file"),
+            (
+                "a --record-without-program",
+                "--record-without-program says how to record, and --record FILE where: give that too",
+            ),
             ("--frob a", "there is no option `--frob`"),
             ("-x a", "there is no option `-x`"),
             ("a --memory", "--memory needs a value"),

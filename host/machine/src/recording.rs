@@ -28,7 +28,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use flatland_contract::memory::PAGE_SIZE;
-use flatland_x86::RamCopy;
+use flatland_x86::{MemorySize, RamCopy};
 use lz4_flex::block::decompress_into;
 
 use crate::FileError::{self, Damaged, Impossible};
@@ -185,6 +185,16 @@ impl Recording {
     /// The engine that the run began with.
     pub fn engine(&self) -> &str {
         &self.start.engine
+    }
+
+    /// The size of RAM.
+    pub fn memory(&self) -> MemorySize {
+        self.start.state.map.ram()
+    }
+
+    /// How many bytes the guest had sent, as far as was recorded.
+    pub fn output_len(&self) -> u64 {
+        self.marks.last().map_or(0, |mark| mark.sent)
     }
 
     /// How the run ended. `None` if it was killed.

@@ -56,6 +56,9 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
         Outcome::Stopped(Stop::Signal(Signal::Interrupt), location) => Some(format!(
             "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
         )),
+        Outcome::Stopped(Stop::EndOfRecording, location) => Some(format!(
+            "the recording ends here, the guest {location}{place}: its run was killed, and more of it is not recorded"
+        )),
         // The person who ended the run knows.
         Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => None,
         Outcome::Stopped(Stop::Signal(signal), location) => Some(format!(

@@ -93,6 +93,7 @@ impl Report {
             Outcome::Stopped(Stop::Signal(_), _) => "signal",
             Outcome::Stopped(Stop::Debugger, _) => "killed",
             Outcome::Stopped(Stop::Interrupted, _) => "interrupted",
+            Outcome::Stopped(Stop::EndOfRecording, _) => "end-of-recording",
             Outcome::OutputClosed => "output-closed",
             _ => "other",
         }

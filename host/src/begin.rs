@@ -1,0 +1,291 @@
+//! What a run begins with: the program, snapshot or recording, and the files that it writes.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use flatland::program::Symbols;
+use flatland::x86::Unsupported;
+use flatland::{
+    BuildError, Builder, ChoiceError, EngineChoice, FileError, Machine, Program, ProgramError, Recorder,
+    Recording, Snapshot, StreamError, Streams, devices,
+};
+
+use crate::messages::say;
+use crate::options::Options;
+use crate::save::SaveFile;
+use crate::{closed_output, signals};
+
+/// The files of the command line that could be opened.
+pub struct Given<'a> {
+    /// What is run, for the report.
+    pub image: PathBuf,
+    /// The ELF file, if it is this program's.
+    pub symbols: Option<PathBuf>,
+    /// Where to write the report.
+    pub report: Option<(File, &'a Path)>,
+    /// Where to save the state at the end.
+    pub save: Option<(SaveFile, &'a Path)>,
+    /// Why a replay may leave its recording, if it is one.
+    pub replayed: Option<Replayed>,
+}
+
+/// What is known of a recording that is replayed.
+pub struct Replayed {
+    /// The engine that it began with.
+    pub engine: String,
+}
+
+/// What a run begins with.
+enum Begin {
+    Program(Program),
+    Snapshot(Box<Snapshot>),
+    Recording(Box<Recording>),
+}
+
+/// Creates the file of an option, if it is given.
+fn to_write<'a, T>(
+    option: &str,
+    path: Option<&'a Path>,
+    create: impl Fn(&Path) -> io::Result<T>,
+) -> Result<Option<(T, &'a Path)>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let failed = |error| format!("cannot write {option} `{}` ({error}): give another place", path.display());
+    Ok(Some((create(path).map_err(failed)?, path)))
+}
+
+/// The machine, with all files open. An error is one sentence.
+pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
+    let begin = match (&options.from_snapshot, &options.replay) {
+        (Some(path), _) => Begin::Snapshot(Box::new(read_snapshot(path)?)),
+        (None, Some(path)) => Begin::Recording(Box::new(open_recording(path, options)?)),
+        (None, None) => Begin::Program(open_program(options)?),
+    };
+    // Created before the run: a failure afterwards would lose the results of the run.
+    let report = to_write("--report", options.report.as_deref(), |path| File::create(path))?;
+    let save = to_write("--save-snapshot", options.save_snapshot.as_deref(), SaveFile::create)?;
+    let record = to_write(record_option(options), options.record.as_deref(), |path| File::create(path))?;
+    if closed_output::is_closed() {
+        return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
+    }
+    let builder = builder(options)?;
+    let mut replayed = None;
+    let (mut machine, symbols) = match begin {
+        Begin::Program(program) => {
+            let machine = builder.build(&program).map_err(|error| build_message(&error, options))?;
+            let symbols = program.elf().and(options.symbols.as_ref().or(options.program.as_ref()));
+            (machine, symbols.cloned())
+        }
+        Begin::Recording(recording) => {
+            let machine = builder.replay(&recording).map_err(|error| build_message(&error, options))?;
+            let symbols = match names_for(&machine, options)? {
+                None if options.program.is_none() && options.symbols.is_none() => {
+                    names_of(&recording, &machine)
+                }
+                symbols => symbols,
+            };
+            replayed = Some(Replayed { engine: recording.engine().into() });
+            (machine, symbols)
+        }
+        Begin::Snapshot(snapshot) => {
+            let machine = builder.build_from(&snapshot).map_err(|error| build_message(&error, options))?;
+            if snapshot.outcome().is_some() {
+                say(
+                    "the run of the snapshot had ended, and ends in the same way: to go on, save one at a limit or by \
+                     Ctrl-C",
+                );
+            }
+            let symbols = names_for(&machine, options)?;
+            (machine, symbols)
+        }
+    };
+    if let Some(why) = machine.fell_back() {
+        let why = match why {
+            // What it advises has been done.
+            ChoiceError::Unsupported(Unsupported { engine, what, .. }) => {
+                format!("{engine} cannot {what}: give --engine soft to leave out this line")
+            }
+            why => engine_message(why),
+        };
+        say(&format!("running on the soft engine, because {why}"));
+    }
+    signals::listen(machine.interrupt_handle()).map_err(|errno| {
+        format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
+    })?;
+    if let Some((file, path)) = record {
+        let recorder = recorder(file, options, symbols.as_deref());
+        machine.record(recorder).map_err(|error| {
+            format!("cannot write {} `{}`: {error}", record_option(options), path.display())
+        })?;
+    }
+    let image = [&options.program, &options.from_snapshot, &options.replay];
+    let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
+    Ok((machine, Given { image, symbols, report, save, replayed }))
+}
+
+/// The option that says where to record.
+pub fn record_option(options: &Options) -> &'static str {
+    if options.records_failures_only { "--record-on-failure" } else { "--record" }
+}
+
+/// What writes the recording of this run.
+fn recorder(file: File, options: &Options, symbols: Option<&Path>) -> Recorder {
+    // The file with the names, or else the program. From a snapshot there may be neither.
+    let program = symbols.or(options.program.as_deref()).and_then(|path| fs::canonicalize(path).ok());
+    let recorder = Recorder::new(file).program(program.as_deref().and_then(Path::to_str).unwrap_or(""));
+    if options.leaves_program_out { recorder.without_image() } else { recorder }
+}
+
+/// The settings of the machine, without its program.
+fn builder(options: &Options) -> Result<Builder, String> {
+    let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
+    let mut builder = Machine::builder()
+        .engine(options.engine)
+        .memory(options.memory.unwrap_or_default())
+        .streams(streams)
+        .arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes()));
+    if let Some(stack) = options.stack {
+        builder = builder.stack(stack);
+    }
+    if let Some(limit) = options.max_instructions {
+        builder = builder.instruction_limit(limit);
+    }
+    if let Some(limit) = options.timeout {
+        builder = builder.time_limit(limit);
+    }
+    if let Some(start) = options.clock {
+        builder = builder.clock_device(devices::Clock::repeatable(start));
+    }
+    if let Some(seed) = options.seed {
+        builder = builder.random_device(devices::Random::repeatable(seed));
+    }
+    Ok(builder)
+}
+
+/// The program, with its ELF file if that can be used.
+fn open_program(options: &Options) -> Result<Program, String> {
+    let path = options.program.as_deref().unwrap_or(Path::new(""));
+    let mut program = Program::open_for(path, options.memory.unwrap_or_default()).map_err(|error| {
+        let hint = match &error {
+            ProgramError::Image(flatland::ImageError::TooLarge { .. }) => " with --memory SIZE",
+            _ => "",
+        };
+        program_message(options, &error, hint)
+    })?;
+    if let Some(symbols) = &options.symbols {
+        // Its contents are read only for a report. Opening it now reports a wrong path before the run.
+        check_symbols(symbols)?;
+        if let Err(error) = program.add_elf(symbols) {
+            say(&format!("{error} as --symbols"));
+        }
+    }
+    Ok(program)
+}
+
+fn check_symbols(path: &Path) -> Result<(), String> {
+    let opened = File::open(path).map(drop);
+    opened.map_err(|error| format!("cannot read --symbols `{}` ({error}): check the path", path.display()))
+}
+
+fn program_message(options: &Options, error: &dyn std::fmt::Display, hint: &str) -> String {
+    let path = options.program.as_deref().unwrap_or(Path::new(""));
+    format!("cannot run `{}`: {error}{hint}", path.display())
+}
+
+/// The recording, with its program if that was left out.
+fn open_recording(path: &Path, options: &Options) -> Result<Recording, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("cannot replay `{}`: {error}", path.display());
+    let mut recording = read_recording(path).map_err(|error| failed(&error))?;
+    if recording.lacks_program() {
+        let from = options.program.as_deref().or(recording.program().map(Path::new));
+        let from = from.ok_or_else(|| failed(&BuildError::NoProgram))?.to_owned();
+        let program = Program::open_for(&from, recording.memory()).map_err(|error| {
+            format!("cannot replay `{}` with `{}`: {error}", path.display(), from.display())
+        })?;
+        recording.set_program(program.image()).map_err(|error| {
+            format!("cannot replay `{}` with `{}`: {error}", path.display(), from.display())
+        })?;
+    }
+    Ok(recording)
+}
+
+/// Reads a recording.
+pub fn read_recording(path: &Path) -> Result<Recording, FileError> {
+    File::open(path).map_err(FileError::Read).and_then(|file| Recording::read_from(BufReader::new(file)))
+}
+
+/// The ELF file that was recorded, if it is still there.
+fn names_of(recording: &Recording, machine: &Machine) -> Option<PathBuf> {
+    let path = PathBuf::from(recording.program()?);
+    let opened = Symbols::open(&path, &|address, bytes| machine.read_ram(address, bytes));
+    match opened {
+        Ok(_) => Some(path),
+        Err(_) if !path.exists() => None,
+        Err(error) => {
+            // A flat image has none.
+            if Program::open(&path).is_ok_and(|program| program.elf().is_some()) {
+                say(&format!("{error}: give the ELF file that was recorded behind the recording"));
+            }
+            None
+        }
+    }
+}
+
+fn read_snapshot(path: &Path) -> Result<Snapshot, String> {
+    let read =
+        File::open(path).map_err(FileError::Read).and_then(|file| Snapshot::read_from(BufReader::new(file)));
+    read.map_err(|error| format!("cannot go on from `{}`: {error}", path.display()))
+}
+
+/// The ELF file with the names of a program that came from a snapshot, if it is this program's.
+fn names_for(machine: &Machine, options: &Options) -> Result<Option<PathBuf>, String> {
+    let path = match (&options.symbols, &options.program) {
+        (Some(symbols), _) => {
+            check_symbols(symbols)?;
+            symbols
+        }
+        (None, Some(program)) => {
+            File::open(program).map_err(|error| {
+                format!("cannot read `{}` ({error}): check the path, or leave it out", program.display())
+            })?;
+            program
+        }
+        (None, None) => return Ok(None),
+    };
+    match Symbols::open(path, &|address, bytes| machine.read_ram(address, bytes)) {
+        Ok(_) => Ok(Some(path.clone())),
+        Err(error) => {
+            say(&error.to_string());
+            Ok(None)
+        }
+    }
+}
+
+/// Why the machine cannot be built, with the options that would help.
+fn build_message(error: &BuildError, options: &Options) -> String {
+    if let (BuildError::Restore(error), Some(path)) = (error, &options.from_snapshot) {
+        return format!("cannot go on from `{}`: {error}", path.display());
+    }
+    if let (BuildError::Restore(error), Some(path)) = (error, &options.replay) {
+        return format!("cannot replay `{}`: {error}", path.display());
+    }
+    match error {
+        BuildError::Image(error) => program_message(options, error, " with --memory SIZE"),
+        BuildError::Memory(error) => format!("{error} (--memory SIZE, --stack SIZE)"),
+        BuildError::Engine(error) if options.engine == EngineChoice::Kvm => {
+            format!("{}; or choose --engine soft", engine_message(error))
+        }
+        BuildError::Engine(error) => engine_message(error),
+        error => error.to_string(),
+    }
+}
+
+fn engine_message(error: &ChoiceError) -> String {
+    match error {
+        #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
+        ChoiceError::Kvm(error @ flatland::kvm::KvmError::NoMemory(_)) => {
+            format!("{error} with --memory SIZE")
+        }
+        error => error.to_string(),
+    }
+}
