@@ -200,7 +200,9 @@ impl Recorder {
         let mark = Mark { read: self.read, sent: self.sum.total(), sum: self.sum.value() };
         let mut header = Header { holds, len: len as u32, stored: len as u32, mark };
         let mut packed = Vec::new();
-        if holds == Holds::Input && is_complete && self.runs * SHORT_RUN > len {
+        // A block that is there already must not become shorter.
+        let is_new = self.at == self.block_at;
+        if holds == Holds::Input && is_complete && is_new && self.runs * SHORT_RUN > len {
             let plain = [&self.block[..], &head, &self.run].concat();
             packed.resize(get_maximum_output_size(len), 0);
             let size = compress_into(&plain, &mut packed).expect("the output has the maximum size");
