@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use flatland::x86::{Registers, Stops};
 use flatland::{EngineChoice, EngineKind, Event, Wants};
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Recorder, Recording, Streams};
 use target::target;
 
 /// The inputs of each program. A program that is not listed gets empty input.
@@ -162,13 +162,8 @@ fn rounds() -> u64 {
     env::var("FLATLAND_CASES").map_or(1, |rounds| rounds.parse().expect("FLATLAND_CASES is a number"))
 }
 
-#[test]
-fn every_program_is_the_same_on_both_engines_and_when_it_moves() {
-    if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
-        return;
-    }
-    let (mut moved, mut moves) = (0, 0);
-    let mut compared = 0;
+/// Calls this with each program, its arguments and input, and a description of that.
+fn for_each_run(mut run: impl FnMut(&Image, &[&str], &[u8], &str)) {
     for path in images() {
         let name = path.file_stem().and_then(OsStr::to_str).expect("names are UTF-8");
         let image = Image::open(&path, MemorySize::default()).expect("it was built");
@@ -177,28 +172,75 @@ fn every_program_is_the_same_on_both_engines_and_when_it_moves() {
         let known = ARGUMENTS.iter().find(|(program, _)| *program == name);
         let arguments = known.map_or(NONE, |(_, arguments)| arguments);
         for (arguments, input) in arguments.iter().flat_map(|a| inputs.iter().map(move |i| (a, i))) {
-            let asked = format!("{name} {arguments:?} on {input:?}");
-            let [soft, kvm] =
-                [EngineChoice::Soft, EngineChoice::Kvm].map(|engine| run(engine, &image, arguments, input));
-            let transcript = |left: &Left| {
-                (left.outcome.clone(), left.output.clone(), left.diagnostics.clone(), comparable(left))
-            };
-            assert_eq!(transcript(&soft), transcript(&kvm), "{asked}");
-            let differs = soft.ram.iter().zip(&kvm.ram).position(|(soft, kvm)| soft != kvm);
-            assert_eq!(differs, None, "{asked}: where RAM differs");
-            compared += 1;
-            for seed in 0..rounds() {
-                let (with_moves, count) = run_with_moves(&image, arguments, input, seed);
-                assert_eq!(transcript(&soft), transcript(&with_moves), "{asked} with moves, seed {seed}");
-                let differs = soft.ram.iter().zip(&with_moves.ram).position(|(soft, moved)| soft != moved);
-                assert_eq!(differs, None, "{asked}, seed {seed}: where RAM differs");
-                moved += 1;
-                moves += count;
-            }
+            run(&image, arguments, input, &format!("{name} {arguments:?} on {input:?}"));
         }
     }
+}
+
+#[test]
+fn every_program_is_the_same_on_both_engines_and_when_it_moves() {
+    if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
+        return;
+    }
+    let (mut moved, mut moves) = (0, 0);
+    let mut compared = 0;
+    for_each_run(|image, arguments, input, asked| {
+        let [soft, kvm] =
+            [EngineChoice::Soft, EngineChoice::Kvm].map(|engine| run(engine, image, arguments, input));
+        let transcript = |left: &Left| {
+            (left.outcome.clone(), left.output.clone(), left.diagnostics.clone(), comparable(left))
+        };
+        assert_eq!(transcript(&soft), transcript(&kvm), "{asked}");
+        let differs = soft.ram.iter().zip(&kvm.ram).position(|(soft, kvm)| soft != kvm);
+        assert_eq!(differs, None, "{asked}: where RAM differs");
+        compared += 1;
+        for seed in 0..rounds() {
+            let (with_moves, count) = run_with_moves(image, arguments, input, seed);
+            assert_eq!(transcript(&soft), transcript(&with_moves), "{asked} with moves, seed {seed}");
+            let differs = soft.ram.iter().zip(&with_moves.ram).position(|(soft, moved)| soft != moved);
+            assert_eq!(differs, None, "{asked}, seed {seed}: where RAM differs");
+            moved += 1;
+            moves += count;
+        }
+    });
     println!("{compared} runs compared, and {moved} runs with {moves} moves");
     assert!(compared >= 40);
     // Some programs send little, and end before the first move.
     assert!(moves > moved / 2, "they move");
+}
+
+/// Also with the host's clock and random bytes, which no two runs have in common.
+#[test]
+fn every_program_is_replayed_on_soft() {
+    let engines: &[EngineChoice] = match env::var_os("FLATLAND_TEST_WITHOUT_KVM") {
+        Some(_) => &[EngineChoice::Soft],
+        None => &[EngineChoice::Soft, EngineChoice::Kvm, EngineChoice::Auto],
+    };
+    let mut replays = 0;
+    for_each_run(|image, arguments, input, asked| {
+        for &engine in engines {
+            let mut machine = machine(engine, image, arguments, input);
+            let (recorder, file) = Recorder::to_memory();
+            machine.record(recorder).unwrap();
+            let outcome = machine.run().expect("the host can do its work");
+            machine.end_recording(&outcome).unwrap();
+            let file = file.take();
+            let recording = Recording::read_from(&file[..]).unwrap();
+            let most = recording.input_len() * 11 / 10 + 4096 + image.bytes().len();
+            assert!(file.len() <= most, "{asked}: {} bytes for {}", file.len(), recording.input_len());
+
+            // The replay compares registers and RAM with those at the end of the recorded run.
+            let mut replay = Machine::builder().engine(EngineChoice::Soft).replay(&recording).unwrap();
+            let again = replay.run().unwrap_or_else(|error| panic!("{asked} on {engine:?}: {error}"));
+            let sent = |machine: &Machine| {
+                let Streams { output, diagnostics, .. } = machine.streams();
+                (output.bytes().to_vec(), diagnostics.bytes().to_vec())
+            };
+            assert_eq!(again, outcome, "{asked} on {engine:?}");
+            assert_eq!(sent(&replay), sent(&machine), "{asked} on {engine:?}");
+            replays += 1;
+        }
+    });
+    println!("{replays} replays");
+    assert!(replays >= 40 * engines.len());
 }
