@@ -162,8 +162,7 @@ fn end_recording(
     if status != status::SUCCESS {
         let path = path.display();
         return Some(Ok(format!(
-            "the run is recorded: `flatland replay {path}` runs it again, and `cargo xtask gdb --replay {path}` opens it \
-             in gdb, which goes back from its end"
+            "the run is recorded: `flatland replay {path}` runs it again, and `flatland replay {path} --gdb` for gdb"
         )));
     }
     // What is no regular file, such as /dev/null, stays.

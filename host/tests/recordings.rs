@@ -3,10 +3,7 @@
 mod common;
 
 use common::engines;
-use flatland::{
-    Diverged, EngineChoice, Event, Machine, MemorySize, Outcome, Program, Recorder, Recording, RunError,
-    Stop, Wants,
-};
+use flatland::{EngineChoice, Machine, MemorySize, Outcome, Program, Recorder, Recording};
 
 /// SplitMix64, by Sebastiano Vigna.
 struct Random(u64);

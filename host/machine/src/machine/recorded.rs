@@ -95,7 +95,7 @@ impl Machine {
 
     /// Writes the end of the run to its recording, which is complete then.
     pub fn end_recording(&mut self, outcome: &Outcome) -> Result<(), RunError> {
-        if !self.bus.log.as_ref().is_some_and(|log| log.recorder.is_some()) {
+        if self.bus.log.as_ref().is_none_or(|log| log.recorder.is_none()) {
             return Ok(());
         }
         self.settle()?;

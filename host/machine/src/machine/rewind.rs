@@ -105,9 +105,9 @@ mod tests {
         for from in (0..14).rev() {
             machine.go_back(&points[from]).unwrap();
             assert_eq!(machine.registers().unwrap(), states[from], "{from}");
-            for count in from + 1..14 {
+            for (count, state) in states.iter().enumerate().skip(from + 1) {
                 machine.resume(&until(count as u64)).unwrap();
-                assert_eq!(machine.registers().unwrap(), states[count], "{count} from {from}");
+                assert_eq!(machine.registers().unwrap(), *state, "{count} from {from}");
             }
         }
         assert_eq!(machine.streams().output.bytes(), b"bcd");
