@@ -7,68 +7,21 @@
 //!
 //! This is a test program of its own, because its allocator counts.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod common;
+
 use std::env;
 use std::io::{self, Read};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use common::{Case, DEVICES_LEN, HEAD, Random, blocks, body, measured, number, with_body};
 use flatland_machine::{
     BuildError, Builder, EngineChoice, FileError, Machine, MemorySize, Outcome, Output, Program, Snapshot,
     Wants, devices,
 };
-use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
-
-/// Counts what this thread has allocated.
-struct Counting;
-
-thread_local! {
-    static NOW: Cell<usize> = const { Cell::new(0) };
-    static PEAK: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count(more: usize, less: usize) {
-    // Memory may be freed by another thread than the one that allocated it, so this may wrap around zero.
-    let now = NOW.get().wrapping_add(more).wrapping_sub(less);
-    NOW.set(now);
-    if now as isize > PEAK.get() as isize {
-        PEAK.set(now);
-    }
-}
-
-// SAFETY: it does what `System` does.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        count(0, layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(start, layout) }
-    }
-
-    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both may exist for a moment.
-        count(size, 0);
-        count(0, layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(start, layout, size) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Reads a file. Also returns how much memory that took at most.
 fn read(from: impl Read) -> (Result<Snapshot, FileError>, usize) {
-    let before = NOW.get();
-    PEAK.set(before);
-    let read = Snapshot::read_from(from);
-    (read, PEAK.get().wrapping_sub(before))
+    measured(|| Snapshot::read_from(from))
 }
 
 /// The bounds that the documentation of `read_from` states: for a file of this size, and for a machine with this
@@ -76,108 +29,6 @@ fn read(from: impl Read) -> (Result<Snapshot, FileError>, usize) {
 fn most_memory(file: usize, ram: u32) -> usize {
     const MIB: usize = 1 << 20;
     (MIB + 600 * file).min(4 * ram as usize + 32 * MIB)
-}
-
-/// Marsaglia's xorshift (2003).
-struct Random(u64);
-
-impl Random {
-    fn of_case(number: u64) -> Self {
-        let mut random = Self(0x9e37_79b9_7f4a_7c15 ^ (number + 1));
-        for _ in 0..8 {
-            random.next();
-        }
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 16) as usize % end.max(1)
-    }
-
-    /// Changes bytes in one of the ways in which files and lengths go wrong.
-    fn change(&mut self, bytes: &mut Vec<u8>) {
-        let at = self.below(bytes.len());
-        let longest = [4, 64, 2000][self.below(3)];
-        let run = 1 + self.below(longest);
-        let end = (at + run).min(bytes.len());
-        match self.below(9) {
-            0..3 if !bytes.is_empty() => bytes[at] ^= 1 << self.below(8),
-            3 => bytes.truncate(at),
-            4 => drop(bytes.splice(at..at, (0..run).map(|_| self.next() as u8))),
-            5 => bytes[at..end].iter_mut().for_each(|byte| *byte = self.next() as u8),
-            6 => drop(bytes.drain(at..end)),
-            7 => {
-                let end = (at + 8).min(bytes.len());
-                bytes[at..end].fill(0xff);
-            }
-            _ => {
-                let value = [0, 1, 2, 0x7fff_ffff, 0x8000_0000, u32::MAX, 0xf000_0000, 0x1000][self.below(8)];
-                let end = (at + 4).min(bytes.len());
-                bytes[at..end].copy_from_slice(&value.to_le_bytes()[..end - at]);
-            }
-        }
-    }
-}
-
-const HEADER: usize = 20;
-
-/// The blocks of a file: how many bytes each holds, and these compressed.
-fn blocks(file: &[u8]) -> Vec<(u32, &[u8])> {
-    let word = |at: usize| u32::from_le_bytes(*file[at..].first_chunk().unwrap());
-    let mut blocks = Vec::new();
-    let mut at = HEADER;
-    while word(at) > 0 {
-        let packed_end = at + 8 + word(at + 4) as usize;
-        blocks.push((word(at), &file[at + 8..packed_end]));
-        at = packed_end + 4;
-    }
-    blocks
-}
-
-/// A file of this header and these blocks, with the checksums that belong to them.
-fn file_of(header: &[u8], blocks: &[(u32, &[u8])]) -> Vec<u8> {
-    let mut file = header.to_vec();
-    let mut sum = crc32fast::Hasher::new();
-    let mut summed = 0;
-    for (len, packed) in blocks.iter().chain([&(0, &[][..])]) {
-        file.extend(len.to_le_bytes());
-        file.extend((packed.len() as u32).to_le_bytes());
-        file.extend(*packed);
-        sum.update(&file[summed..]);
-        summed = file.len();
-        file.extend(sum.clone().finalize().to_le_bytes());
-    }
-    file
-}
-
-fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut packed = vec![0; get_maximum_output_size(bytes.len())];
-    let len = compress_into(bytes, &mut packed).unwrap();
-    packed.truncate(len);
-    packed
-}
-
-fn decompress(packed: &[u8], len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    assert_eq!(decompress_into(packed, &mut bytes).unwrap(), len);
-    bytes
-}
-
-fn body(file: &[u8]) -> Vec<u8> {
-    blocks(file).into_iter().flat_map(|(len, packed)| decompress(packed, len as usize)).collect()
-}
-
-fn with_body(header: &[u8], body: &[u8]) -> Vec<u8> {
-    let packed: Vec<_> = body.chunks(64 << 10).map(|piece| (piece.len() as u32, compress(piece))).collect();
-    let blocks: Vec<_> = packed.iter().map(|(len, packed)| (*len, &packed[..])).collect();
-    file_of(header, &blocks)
 }
 
 fn engines() -> &'static [EngineChoice] {
@@ -249,51 +100,15 @@ fn changed(number: u64, files: &[Vec<u8>]) -> Vec<u8> {
         0 => (0..changes).for_each(|_| random.change(&mut file)),
         // The compressed data and the lengths.
         1 => {
-            let header = file[..HEADER].to_vec();
-            let mut blocks: Vec<_> =
-                blocks(&file).iter().map(|(len, packed)| (*len, packed.to_vec())).collect();
-            for _ in 0..changes {
-                let index = random.below(blocks.len());
-                match random.below(6) {
-                    0 => blocks[index].0 = [1, 0xffff, 0x1_0000, 0x1_0001, u32::MAX][random.below(5)],
-                    1 => blocks.truncate(index),
-                    _ => random.change(&mut blocks[index].1),
-                }
-                if blocks.is_empty() {
-                    break;
-                }
-            }
-            let blocks: Vec<_> = blocks.iter().map(|(len, packed)| (*len, &packed[..])).collect();
-            file = file_of(&header, &blocks);
+            let (blocks, _) = blocks(&file, HEAD);
+            file = random.change_blocks(changes, &file[..HEAD], &blocks);
         }
-        // The body. Half of the time only what comes before RAM, which is shorter and has more to go wrong.
         _ => {
-            let header = file[..HEADER].to_vec();
-            let mut body = body(&file);
-            let rest = match random.below(2) {
-                0 => body.split_off(body.len().min(700)),
-                _ => Vec::new(),
-            };
-            (0..changes).for_each(|_| random.change(&mut body));
-            file = with_body(&header, &[body, rest].concat());
+            let body = random.change_body(changes, body(&file, HEAD));
+            file = with_body(&file[..HEAD], &body);
         }
     }
     file
-}
-
-/// Names the case, if it panics.
-struct Case(u64);
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("case {}: repeat it with FLATLAND_SEED={} FLATLAND_CASES=1", self.0, self.0);
-        }
-    }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    env::var(variable).map_or(default, |text| text.parse().expect("it is a number"))
 }
 
 fn builder(engine: EngineChoice) -> Builder {
@@ -415,7 +230,7 @@ fn small_body(ram: MemorySize) -> (Vec<u8>, Vec<u8>) {
     let builder = Machine::builder().engine(EngineChoice::Soft).memory(ram);
     let mut file = Vec::new();
     builder.build(&program).unwrap().snapshot().unwrap().write_to(&mut file).unwrap();
-    (file[..HEADER].to_vec(), body(&file))
+    (file[..HEAD].to_vec(), body(&file, HEAD))
 }
 
 /// Inputs that become as large as they can: few bytes that stand for many.
@@ -492,11 +307,3 @@ fn memory_is_bounded_for_an_input_without_an_end() {
         assert!(memory <= most_memory(usize::MAX / 1000, ram.bytes()), "{chunk}: {memory} bytes of memory");
     }
 }
-
-/// How many bytes the contract's devices take in a file, with nothing read yet: their number, and for each its ports,
-/// a length, and the state.
-const DEVICES_LEN: usize = {
-    let arguments = 4;
-    let clock = 8;
-    4 + 9 * 12 + arguments + clock
-};
