@@ -114,11 +114,11 @@ impl Recorder {
     /// The guest has read these bytes.
     #[inline]
     pub(crate) fn took(&mut self, place: Place, bytes: &[u8]) -> Result<(), FileError> {
-        self.read += bytes.len() as u64;
         if self.place == Some(place)
             && self.block.len() + self.run.len() + bytes.len() <= BLOCK - 2 * RUN_HEAD
         {
             self.run.extend_from_slice(bytes);
+            self.read += bytes.len() as u64;
             return Ok(());
         }
         self.took_elsewhere(place, bytes)
@@ -134,6 +134,8 @@ impl Recorder {
             let room = (BLOCK - 2 * RUN_HEAD).saturating_sub(self.block.len() + self.run.len());
             let (now, later) = bytes.split_at(bytes.len().min(room));
             self.run.extend_from_slice(now);
+            // Only these: the mark of a block is of what the blocks up to it hold.
+            self.read += now.len() as u64;
             bytes = later;
             if bytes.is_empty() {
                 return Ok(());
