@@ -148,8 +148,11 @@ impl Machine {
             ram,
             devices: self.bus.save(),
             unsent: self.unsent.clone(),
-            // The instruction that found no input is the next one, and may find some.
-            next: self.next.clone().filter(|outcome| *outcome != Outcome::EndOfInput),
+            // The instruction that found no input is the next one, and may find some, also where a replay has ended.
+            next: self
+                .next
+                .clone()
+                .filter(|outcome| !matches!(outcome, Outcome::EndOfInput | Outcome::Stopped(..))),
         })
     }
 

@@ -165,17 +165,18 @@ impl Machine {
         }
     }
 
-    /// The end of a replay that has read all that was recorded.
+    /// The end of a replay that has read all that was recorded. It is the end for good: there is nothing that the guest
+    /// could read if it went on.
     pub(super) fn end_of_recording(&mut self) -> Result<Outcome, RunError> {
-        match self.recorded_end().map(|end| end.outcome.clone()) {
-            None => Ok(Outcome::Stopped(Stop::EndOfRecording, self.engines.current.location()?)),
-            Some(outcome @ (Outcome::EndOfInput | Outcome::OutputClosed | Outcome::Stopped(..))) => {
-                Ok(outcome)
-            }
+        let outcome = match self.recorded_end().map(|end| end.outcome.clone()) {
+            None => Outcome::Stopped(Stop::EndOfRecording, self.engines.current.location()?),
+            Some(outcome @ (Outcome::EndOfInput | Outcome::OutputClosed | Outcome::Stopped(..))) => outcome,
             Some(recorded) => {
-                Err(self.diverged(Diverged::OtherEnd { recorded: recorded.into(), came: None }))
+                return Err(self.diverged(Diverged::OtherEnd { recorded: recorded.into(), came: None }));
             }
-        }
+        };
+        self.next = Some(outcome.clone());
+        Ok(outcome)
     }
 
     /// The error of a replay that leaves its recording here.

@@ -212,7 +212,7 @@ impl Machine {
                 self.schedule_flush()?;
                 continue;
             }
-            if let Some(outcome) = self.next.take() {
+            if let Some(outcome) = self.next.clone() {
                 return Ok(Event::Ended(outcome));
             }
             if let Some(stop) = self.unreported.take()
