@@ -119,8 +119,16 @@ impl Playback {
         usize::try_from(self.sent - self.at.sum.total()).map_or(len, |before| before.min(len))
     }
 
-    /// The guest has sent these bytes.
+    /// The guest has sent these bytes. They count as sent also where they are not what was recorded.
     pub fn wrote(&mut self, place: Place, mut bytes: &[u8]) -> Result<(), Diverged> {
+        let result = self.check_sent(place, &mut bytes);
+        self.at.sum.add(place, bytes);
+        self.sent = self.sent.max(self.at.sum.total());
+        result
+    }
+
+    /// Takes the bytes up to the last mark among them, and checks what was sent up to each.
+    fn check_sent(&mut self, place: Place, bytes: &mut &[u8]) -> Result<(), Diverged> {
         while let Some(mark) = self.next_mark() {
             let until_mark = mark.sent.saturating_sub(self.at.sum.total());
             if until_mark > bytes.len() as u64 {
@@ -135,11 +143,9 @@ impl Playback {
             }
             let (before, behind) = bytes.split_at(until_mark as usize);
             self.at.sum.add(place, before);
+            *bytes = behind;
             self.check(mark)?;
-            bytes = behind;
         }
-        self.at.sum.add(place, bytes);
-        self.sent = self.sent.max(self.at.sum.total());
         Ok(())
     }
 
