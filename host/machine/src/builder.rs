@@ -266,6 +266,9 @@ impl Builder {
     /// Builds a machine that runs a recorded run again. The guest's input is the recorded one, and what it sends is
     /// compared with the recording: [`RunError::Diverged`](crate::RunError::Diverged) is where it leaves that. With
     /// [`EngineChoice::Auto`] the run goes on with the soft engine as long as that can.
+    ///
+    /// Copies the recorded input: besides what [`Self::build_from`] takes, at most 1 MiB of memory and 1,000 bytes for
+    /// each byte of the recording's file.
     pub fn replay(self, recording: &Recording) -> Result<Machine, BuildError> {
         if recording.lacks_program() {
             return Err(BuildError::NoProgram);

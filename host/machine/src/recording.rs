@@ -131,8 +131,9 @@ impl Error for OtherProgram {}
 impl Recording {
     /// Reads a recording that a [`Recorder`] has written. The file may be anything.
     ///
-    /// Takes at most 1 MiB of memory and 5,000 bytes for each byte of the file. It also takes at most 32 MiB and four times
-    /// the RAM that the file declares, which is at most [`MAX_RAM_SIZE`](flatland_contract::memory::MAX_RAM_SIZE).
+    /// Takes at most 1 MiB of memory and 2,000 bytes for each byte of the file: so well can runs of one byte at two ports be
+    /// compressed. The state at the start takes at most 32 MiB and four times the RAM that the file declares, as with
+    /// [`Snapshot::read_from`]. The input has no limit of its own: a run may read for as long as it goes on.
     pub fn read_from(from: impl Read) -> Result<Self, FileError> {
         let mut from = Reader::new(from);
         let start = Start::read(&mut from)?;

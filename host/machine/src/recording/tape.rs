@@ -9,12 +9,30 @@ pub struct Tape {
     runs: Vec<Run>,
 }
 
-/// Bytes that were read one after the other at one port.
+/// Bytes that were read one after the other at one port: the port, the width, and where on the tape the next run begins.
+/// In one word, since a small file can make many: the end in the highest 46 bits, the port, and the width's logarithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    place: Place,
-    /// Where on the tape the next run begins.
-    end: usize,
+struct Run(u64);
+
+impl Run {
+    fn new(Place { port, width }: Place, end: usize) -> Self {
+        Self((end as u64) << 18 | u64::from(port) << 2 | u64::from(width.trailing_zeros()))
+    }
+
+    fn place(self) -> Place {
+        Place { port: (self.0 >> 2) as u16, width: 1 << (self.0 & 3) }
+    }
+
+    fn end(self) -> usize {
+        (self.0 >> 18) as usize
+    }
+}
+
+/// Makes room for more, an eighth at a time: doubling takes three times the memory for a moment.
+fn reserve<T>(items: &mut Vec<T>, more: usize) {
+    if items.capacity() - items.len() < more {
+        items.reserve_exact(more.max(items.len() / 8).max(64));
+    }
 }
 
 impl Tape {
@@ -28,27 +46,31 @@ impl Tape {
         if bytes.is_empty() {
             return;
         }
+        reserve(&mut self.bytes, bytes.len());
         self.bytes.extend_from_slice(bytes);
-        let end = self.bytes.len();
+        let run = Run::new(place, self.bytes.len());
         match self.runs.last_mut() {
-            Some(run) if run.place == place => run.end = end,
-            _ => self.runs.push(Run { place, end }),
+            Some(last) if last.place() == place => *last = run,
+            _ => {
+                reserve(&mut self.runs, 1);
+                self.runs.push(run);
+            }
         }
     }
 
     /// The bytes from a position on, up to where the port changes, and their port. `hint` is the number of a run near
     /// the position, and becomes that of the run there.
     pub fn from(&self, at: usize, hint: &mut usize) -> Option<(Place, &[u8])> {
-        let begins = |run: usize| run.checked_sub(1).map_or(0, |before| self.runs[before].end);
-        let is_there = |run: usize| self.runs.get(run).is_some_and(|it| at < it.end && begins(run) <= at);
+        let begins = |run: usize| run.checked_sub(1).map_or(0, |before| self.runs[before].end());
+        let is_there = |run: usize| self.runs.get(run).is_some_and(|it| at < it.end() && begins(run) <= at);
         if !is_there(*hint) {
             *hint = match is_there(*hint + 1) {
                 true => *hint + 1,
-                false => self.runs.partition_point(|run| run.end <= at),
+                false => self.runs.partition_point(|run| run.end() <= at),
             };
         }
         let run = self.runs.get(*hint)?;
-        Some((run.place, &self.bytes[at..run.end]))
+        Some((run.place(), &self.bytes[at..run.end()]))
     }
 }
 
@@ -76,5 +98,14 @@ mod tests {
         }
         tape.push(at(1), b"g");
         assert_eq!(tape.from(6, &mut 3), Some((at(1), &b"g"[..])));
+    }
+
+    #[test]
+    fn a_run_is_a_word() {
+        for (port, width, end) in [(0, 1, 0), (0xffff, 4, (1 << 46) - 1), (0xe9, 2, 5)] {
+            let place = Place { port, width };
+            let run = Run::new(place, end);
+            assert_eq!((run.place(), run.end()), (place, end));
+        }
     }
 }
