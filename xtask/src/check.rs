@@ -17,7 +17,7 @@ use crate::{Result, Workspace, build, guest_tests, run};
 /// Prints their number at the end.
 pub fn test(workspace: &Workspace, quick: bool, arguments: &[OsString]) -> Result<()> {
     // Unit tests, and the tests of the contract, on which everything else is built.
-    const QUICK: [&str; 4] = ["--lib", "--bins", "--test", "contract"];
+    const QUICK: [&str; 6] = ["--lib", "--bins", "--test", "contract", "--test", "faults"];
     let start = Instant::now();
     let (mut host, mut guest) = (Tally::default(), Tally::default());
     let result = test_all(workspace, if quick { &QUICK } else { &[] }, arguments, &mut host, &mut guest);

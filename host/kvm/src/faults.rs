@@ -6,7 +6,8 @@ use flatland_x86::{
     Access, CodeBytes, Engine, EngineError, Exit, Fault, FaultKind, Location, Registers, cr0, eflags,
 };
 
-use super::{KvmEngine, LastExit, call, exception_page, registers};
+use super::registers::registers;
+use super::{KvmEngine, LastExit, call, exception_page};
 
 /// KVM_INTERNAL_ERROR_DELIVERY_EV: an exception could not be delivered (linux/kvm.h).
 const SUBERROR_DELIVERY: u32 = 3;

@@ -18,6 +18,7 @@ mod interrupt;
 mod measure;
 mod msrs;
 mod ram;
+mod registers;
 mod run_page;
 mod state;
 mod stopping;
@@ -33,9 +34,9 @@ use std::time::Duration;
 use flatland_contract::Direction;
 use flatland_x86::{
     Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
-    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, cpuid, entry,
+    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, entry,
 };
-use kvm_bindings::{CpuId, KVM_MEM_READONLY, kvm_cpuid_entry2, kvm_regs, kvm_userspace_memory_region};
+use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
@@ -49,6 +50,7 @@ use fast_io::{Found, Repeated, Rest, Ring, StringIo};
 use interrupt::Entrance;
 use msrs::Reset;
 use ram::Copies;
+use registers::{cpuid_answers, kvm_regs_of, registers};
 use run_page::Io;
 use stopping::Stopping;
 
@@ -557,48 +559,6 @@ impl Engine for KvmEngine {
         self.zeros_from = self.zeros_from.max(address.saturating_add(len as u32));
         self.memory.write_slice(&bytes[..len], GuestAddress(address.into())).map_or(0, |()| len)
     }
-}
-
-/// Converts KVM's 64-bit registers. A 32-bit guest has their low halves.
-fn registers(regs: &kvm_regs) -> Registers {
-    Registers {
-        eax: regs.rax as u32,
-        ebx: regs.rbx as u32,
-        ecx: regs.rcx as u32,
-        edx: regs.rdx as u32,
-        esi: regs.rsi as u32,
-        edi: regs.rdi as u32,
-        ebp: regs.rbp as u32,
-        esp: regs.rsp as u32,
-        eip: regs.rip as u32,
-        eflags: regs.rflags as u32,
-    }
-}
-
-/// The inverse of [`registers`].
-fn kvm_regs_of(registers: &Registers) -> kvm_regs {
-    kvm_regs {
-        rax: registers.eax.into(),
-        rbx: registers.ebx.into(),
-        rcx: registers.ecx.into(),
-        rdx: registers.edx.into(),
-        rsi: registers.esi.into(),
-        rdi: registers.edi.into(),
-        rbp: registers.ebp.into(),
-        rsp: registers.esp.into(),
-        rip: registers.eip.into(),
-        rflags: registers.eflags.into(),
-        ..Default::default()
-    }
-}
-
-/// The answers of `cpuid`.
-fn cpuid_answers() -> CpuId {
-    let entries = cpuid::LEAVES.map(|function| {
-        let [eax, ebx, ecx, edx] = cpuid::answer(function);
-        kvm_cpuid_entry2 { function, eax, ebx, ecx, edx, ..Default::default() }
-    });
-    CpuId::from_entries(&entries).expect("they are few")
 }
 
 impl KvmError {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use flatland_x86::{EngineError, Location, Position, Processor, Registers, Speed};
 
 use super::exception_page::LOOP;
-use super::{Kind, KvmEngine, kvm_regs_of};
+use super::registers::kvm_regs_of;
+use super::{Kind, KvmEngine};
 
 /// The instructions of a long loop. An emulating KVM takes half a millisecond for them.
 const INSTRUCTIONS: u32 = 2_000;

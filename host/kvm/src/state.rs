@@ -8,7 +8,8 @@ use kvm_bindings::{
     kvm_segment, kvm_sregs, kvm_vcpu_events, kvm_xsave,
 };
 
-use super::{KvmEngine, LastExit, entry::Table, kvm_regs_of};
+use super::registers::kvm_regs_of;
+use super::{KvmEngine, LastExit, entry::Table};
 
 impl KvmEngine {
     /// See [`Engine::processor`].
