@@ -26,14 +26,8 @@ pub struct Given<'a> {
     pub report: Option<(File, &'a Path)>,
     /// Where to save the state at the end.
     pub save: Option<(SaveFile, &'a Path)>,
-    /// Why a replay may leave its recording, if it is one.
-    pub replayed: Option<Replayed>,
-}
-
-/// What is known of a recording that is replayed.
-pub struct Replayed {
-    /// The engine that it began with.
-    pub engine: String,
+    /// The engine that the recorded run began with, if this is a replay.
+    pub recorded_on: Option<String>,
 }
 
 /// What a run begins with.
@@ -69,7 +63,7 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
         return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
     }
     let builder = builder(options)?;
-    let mut replayed = None;
+    let mut recorded_on = None;
     let (mut machine, symbols) = match begin {
         Begin::Program(program) => {
             let machine = builder.build(&program).map_err(|error| build_message(&error, options))?;
@@ -84,7 +78,7 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
                 }
                 symbols => symbols,
             };
-            replayed = Some(Replayed { engine: recording.engine().into() });
+            recorded_on = Some(recording.engine().into());
             (machine, symbols)
         }
         Begin::Snapshot(snapshot) => {
@@ -120,7 +114,7 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     }
     let image = [&options.program, &options.from_snapshot, &options.replay];
     let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
-    Ok((machine, Given { image, symbols, report, save, replayed }))
+    Ok((machine, Given { image, symbols, report, save, recorded_on }))
 }
 
 /// The option that says where to record.

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use begin::{Given, Replayed, machine, record_option};
+use begin::{Given, machine, record_option};
 use flatland::gdb::Debugger;
 use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
@@ -63,7 +63,7 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let Given { image, symbols, report: report_file, save: save_file, replayed } = given;
+    let Given { image, symbols, report: report_file, save: save_file, recorded_on } = given;
     let symbols = symbols.as_deref();
     let (ended, trace_error) = match run_to_end(options, &mut machine, symbols) {
         Ok(ended) => ended,
@@ -74,7 +74,7 @@ fn run(options: &Options) -> u8 {
     };
     let (report, failure) = match &ended {
         Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
-        Err(error) => (Report::without_outcome(), Some(failure_message(error, replayed.as_ref()))),
+        Err(error) => (Report::without_outcome(), Some(failure_message(error, recorded_on.as_deref()))),
     };
     let mut status = failure.as_ref().map_or(report.outcome.status(), |_| status::HOST);
 
@@ -128,8 +128,8 @@ fn run(options: &Options) -> u8 {
 }
 
 /// Why the run failed on the host's side.
-fn failure_message(error: &RunError, replayed: Option<&Replayed>) -> String {
-    match (error, replayed.map(|replayed| &*replayed.engine)) {
+fn failure_message(error: &RunError, recorded_on: Option<&str>) -> String {
+    match (error, recorded_on) {
         (RunError::Diverged(_), Some("soft")) => {
             format!("{error}: the same program was not run, or report it, with the recording")
         }

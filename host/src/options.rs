@@ -277,22 +277,22 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         let file =
             file.ok_or_else(|| format!("`flatland {command}` needs a recording: `flatland {command} FILE`"))?;
         match &*command {
-            "info" => return none_left(words, &file).map(|()| Command::Info(file)),
+            "info" => return none_left(words, "", &file).map(|()| Command::Info(file)),
             _ => options.replay = Some(file),
         }
     }
     options.program = words.next().map(PathBuf::from);
-    none_left(words, options.program.as_deref().unwrap_or(Path::new("")))?;
+    none_left(words, "the program ", options.program.as_deref().unwrap_or(Path::new("")))?;
     check(&options)?;
     Ok(Command::Run(options.into()))
 }
 
 /// Checks that there is no word more on the command line than those up to this one.
-fn none_left(mut words: impl Iterator<Item = OsString>, last: &Path) -> Result<(), String> {
+fn none_left(mut words: impl Iterator<Item = OsString>, what: &str, last: &Path) -> Result<(), String> {
     match words.next() {
         None => Ok(()),
         Some(extra) => {
-            Err(format!("`{}` is one argument too many, after `{}`", extra.display(), last.display()))
+            Err(format!("`{}` is one argument too many, after {what}`{}`", extra.display(), last.display()))
         }
     }
 }
@@ -462,10 +462,10 @@ mod tests {
     fn errors_name_the_wrong_option() {
         for (line, message) in [
             ("", "no program is given"),
-            ("a b", "`b` is one argument too many, after `a`"),
+            ("a b", "`b` is one argument too many, after the program `a`"),
             ("replay", "`flatland replay` needs a recording: `flatland replay FILE`"),
             ("info a b", "`b` is one argument too many, after `a`"),
-            ("replay a b c", "`c` is one argument too many, after `b`"),
+            ("replay a b c", "`c` is one argument too many, after the program `b`"),
             ("replay a --memory 1M", "a replay has what its run had: leave out --memory"),
             ("replay a --seed 1", "a replay has what its run had: leave out --seed"),
             ("replay a --record b", "a replay is recorded already: copy its recording"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{ended, engines, finish, machine_on, machines, run};
 use flatland::EngineChoice;
-use flatland::x86::{Access, CodeBytes, Fault, FaultKind, Location};
+use flatland::x86::Location;
 use flatland::x86::{Registers, cpuid};
 use flatland::{Outcome, Stop};
 use flatland_contract::memory::DEFAULT_RAM_SIZE;

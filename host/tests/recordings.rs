@@ -1,30 +1,16 @@
 //! Recorded runs are replayed on the soft engine: the same output, end, registers and RAM.
 
 mod common;
+#[path = "common/random.rs"]
+mod random;
 
 use common::engines;
 use flatland::{EngineChoice, Machine, MemorySize, Outcome, Program, Recorder, Recording};
-
-/// SplitMix64, by Sebastiano Vigna.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ word >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u32 {
-        (self.next() % limit) as u32
-    }
-}
+use random::{Random, seeds};
 
 /// Data of the random programs: this many bytes from here on.
 const DATA: u32 = 0x8000;
-const DATA_SIZE: u64 = 0x1000;
+const DATA_SIZE: u32 = 0x1000;
 
 /// A program that computes with what it reads at all ports, and sends results. It uses no undefined flag.
 fn random_program(random: &mut Random) -> Vec<u8> {
@@ -86,7 +72,7 @@ fn instruction(random: &mut Random, code: &mut Vec<u8>) {
         }
         // rol and shr by a constant, and flags that are defined again
         4 => code.extend([0xc1, 0xc0 | register(random), 7, 0xc1, 0xe8 | register(random), 3, 0x85, 0xc9]),
-        5 => load(code, register(random), random.next() as u32),
+        5 => load(code, register(random), random.next()),
         // mov [address], register
         6 | 7 => {
             code.extend([0x89, 0x05 | register(random) << 3]);
@@ -162,15 +148,12 @@ fn without_place(outcome: Outcome) -> Outcome {
     }
 }
 
-fn cases() -> u64 {
-    std::env::var("FLATLAND_CASES").map_or(100, |cases| cases.parse().expect("FLATLAND_CASES is a number"))
-}
-
 #[test]
 fn random_programs_with_random_input_are_replayed() {
     let (mut ends, mut bytes) = ([0; 4], 0);
-    for seed in 0..cases() {
-        let mut random = Random(seed);
+    let seeds = seeds(100);
+    for seed in seeds.clone() {
+        let mut random = Random::new(seed);
         let program = program(&random_program(&mut random));
         let input: Vec<u8> = (0..random.below(2000)).map(|_| random.next() as u8).collect();
         for &engine in engines() {
@@ -189,6 +172,10 @@ fn random_programs_with_random_input_are_replayed() {
             }] += 1;
         }
     }
-    println!("{} programs on {} engines: ends {ends:?}, {bytes} bytes sent", cases(), engines().len());
+    println!(
+        "{} programs on {} engines: ends {ends:?}, {bytes} bytes sent",
+        seeds.end - seeds.start,
+        engines().len()
+    );
     assert!(ends.iter().all(|count| *count > 0), "{ends:?}");
 }

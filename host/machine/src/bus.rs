@@ -6,25 +6,16 @@ use std::ops::Range;
 
 use flatland_contract::Port;
 
-use crate::recording::{Answer, Place, Playback};
-use crate::{Device, FileError, Host, Recorder, Unfinished, devices};
+use crate::snapshot::DeviceState;
+use crate::{Device, Host, Unfinished, devices};
 
 /// All devices of a machine.
 #[derive(Default)]
 pub(crate) struct Bus {
-    /// Who keeps or answers the transfers besides the devices. `None` if nobody does.
-    pub log: Option<Box<Log>>,
     /// In the order in which they were added.
     slots: Vec<Slot>,
     /// The slot that was used last. Consecutive transfers are mostly at the same device.
     last: usize,
-}
-
-/// What keeps the transfers of a run, or answers them.
-#[derive(Debug, Default)]
-pub(crate) struct Log {
-    pub recorder: Option<Recorder>,
-    pub playback: Option<Playback>,
 }
 
 struct Slot {
@@ -101,23 +92,6 @@ impl Bus {
 
     /// The guest reads all of `data` at a port, in transfers of `width` bytes.
     pub fn read(&mut self, port: u16, width: u8, data: &mut [u8], host: &mut Host) -> Result<(), Unfinished> {
-        match self.log.take() {
-            None => self.read_device(port, width, data, host),
-            Some(mut log) => {
-                let result = self.read_logged(&mut log, Place { port, width }, data, host);
-                self.log = Some(log);
-                result
-            }
-        }
-    }
-
-    fn read_device(
-        &mut self,
-        port: u16,
-        width: u8,
-        data: &mut [u8],
-        host: &mut Host,
-    ) -> Result<(), Unfinished> {
         match self.find(port) {
             Some((offset, device)) if device.takes_width(offset, width) => {
                 host.streams.input.mark();
@@ -129,60 +103,8 @@ impl Bus {
         }
     }
 
-    fn read_logged(
-        &mut self,
-        log: &mut Log,
-        place: Place,
-        data: &mut [u8],
-        host: &mut Host,
-    ) -> Result<(), Unfinished> {
-        let Place { port, width } = place;
-        let from_tape = match &mut log.playback {
-            None => 0,
-            Some(_) if host.announces_input && waits(port) => return Err(Unfinished::InputWanted),
-            Some(playback) => match playback.read(place, data).map_err(Unfinished::Diverged)? {
-                Answer::Tape => return Ok(()),
-                Answer::Devices(filled) => filled,
-                Answer::End(_) if !self.takes(place) => return Err(Unfinished::Unsupported),
-                Answer::End(filled) => {
-                    host.part = filled;
-                    return Err(Unfinished::EndOfRecording);
-                }
-            },
-        };
-        let rest = &mut data[from_tape..];
-        let result = self.read_device(port, width, rest, host);
-        let made = match &result {
-            Ok(()) => rest.len(),
-            Err(Unfinished::EndOfInput) => host.part,
-            Err(_) => 0,
-        };
-        if let Some(playback) = &mut log.playback {
-            match &result {
-                Ok(()) | Err(Unfinished::EndOfInput) => playback.took(place, &rest[..made]),
-                Err(_) => playback.put_back(from_tape),
-            }
-            host.part += from_tape;
-        }
-        if let Some(recorder) = &mut log.recorder {
-            recorder.took(place, &rest[..made]).map_err(Unfinished::Recording)?;
-        }
-        result
-    }
-
     /// The guest writes `data` to a port, in transfers of `width` bytes.
     pub fn write(&mut self, port: u16, width: u8, data: &[u8], host: &mut Host) -> Result<(), Unfinished> {
-        match self.log.take() {
-            None => self.write_device(port, width, data, host),
-            Some(mut log) => {
-                let result = self.write_logged(&mut log, Place { port, width }, data, host);
-                self.log = Some(log);
-                result
-            }
-        }
-    }
-
-    fn write_device(&mut self, port: u16, width: u8, data: &[u8], host: &mut Host) -> Result<(), Unfinished> {
         match self.find(port) {
             Some((offset, device)) if device.takes_width(offset, width) => {
                 host.streams.input.mark();
@@ -194,42 +116,9 @@ impl Bus {
         }
     }
 
-    fn write_logged(
-        &mut self,
-        log: &mut Log,
-        place: Place,
-        data: &[u8],
-        host: &mut Host,
-    ) -> Result<(), Unfinished> {
-        let before = log.playback.as_ref().map_or(0, |playback| playback.sent_before(data.len()));
-        if before < data.len() {
-            self.write_device(place.port, place.width, &data[before..], host)?;
-        }
-        if let Some(recorder) = &mut log.recorder {
-            recorder.sent(place, &data[before..]);
-        }
-        match &mut log.playback {
-            Some(playback) => playback.wrote(place, data).map_err(Unfinished::Diverged),
-            None => Ok(()),
-        }
-    }
-
-    fn takes(&mut self, Place { port, width }: Place) -> bool {
+    /// Whether a device takes transfers of this width at a port.
+    pub fn takes(&mut self, port: u16, width: u8) -> bool {
         self.find(port).is_some_and(|(offset, device)| device.takes_width(offset, width))
-    }
-
-    /// Whether a recorder has something that it has not written.
-    pub fn recording_is_due(&self) -> bool {
-        let recorder = self.log.as_ref().and_then(|log| log.recorder.as_ref());
-        recorder.is_some_and(Recorder::is_due)
-    }
-
-    /// Writes what a recorder has not written yet.
-    pub fn flush_recording(&mut self) -> Result<(), FileError> {
-        match self.log.as_mut().and_then(|log| log.recorder.as_mut()) {
-            Some(recorder) => recorder.flush(),
-            None => Ok(()),
-        }
     }
 
     /// Resets all devices, when a run begins.
@@ -251,18 +140,6 @@ impl Bus {
             }
         }
     }
-}
-
-/// What a device at these ports has saved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DeviceState {
-    pub ports: Range<u32>,
-    pub state: Vec<u8>,
-}
-
-/// Whether a read at this port may wait for input.
-fn waits(port: u16) -> bool {
-    matches!(Port::from_number(port), Some(Port::Console | Port::InputReady))
 }
 
 /// A transfer that will be made again reads the same input again.

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use crate::interrupt::Shared;
 use crate::streams::{Flush, Refill};
-use crate::{Diverged, FileError, StreamError, Streams};
+use crate::{StreamError, Streams};
 
 /// A device at one port, or at several consecutive ones.
 ///
@@ -95,12 +95,6 @@ pub enum Unfinished {
     Interrupted,
     /// A stream failed.
     Stream(StreamError),
-    /// Not from a device: the recording that is replayed ends here.
-    EndOfRecording,
-    /// Not from a device: the replay leaves its recording.
-    Diverged(Diverged),
-    /// Not from a device: the recording cannot be written.
-    Recording(FileError),
 }
 
 impl From<StreamError> for Unfinished {

@@ -1,6 +1,7 @@
 //! The machine: a run that is resumed and returns events. It is the same for all engines.
 
 mod moving;
+mod put_back;
 mod recorded;
 mod resume;
 mod rewind;
@@ -20,12 +21,14 @@ use flatland_x86::{
 
 use crate::bus::Bus;
 use crate::interrupt::{Shared, reason};
+use crate::log::Log;
 use crate::{
     Builder, ChoiceError, Device, Engines, FileError, Image, ImageError, InterruptHandle, Outcome, Stats,
     StreamError, Streams, Wants, devices,
 };
 pub use moving::MoveError;
 use moving::Moving;
+pub use put_back::RestoreError;
 pub use recorded::Divergence;
 pub use rewind::Checkpoint;
 
@@ -37,6 +40,7 @@ pub struct Machine {
     engines: Engines,
     moving: Moving,
     pub(crate) bus: Bus,
+    log: Log,
     streams: Streams,
     shared: Arc<Shared>,
     /// Where the engine stops.
@@ -188,6 +192,7 @@ impl Machine {
             moving: Moving::new(&engines),
             engines,
             bus,
+            log: Log::default(),
             streams,
             shared,
             stops: Stops::default(),
@@ -291,13 +296,18 @@ impl Machine {
     /// Changes the registers. Cancels an unfinished input. A run that has ended continues from there.
     pub fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError> {
         self.engines.current.set_registers(registers)?;
+        self.next = None;
+        self.forget_exit();
+        Ok(())
+    }
+
+    /// The registers are others than the engine's last exit has left.
+    fn forget_exit(&mut self) {
         self.waits_for_input = false;
         self.input_filled = 0;
         self.unreported = None;
-        self.next = None;
         self.moving.forget_refusal();
         self.changes += 1;
-        Ok(())
     }
 
     /// Counts how often registers or RAM were changed from outside, by [`Self::set_registers`], [`Self::write_ram`]
@@ -371,13 +381,10 @@ impl Machine {
         self.streams = streams;
         self.streams.set_buffered(self.is_buffered);
         self.streams.begin(self.whole_lines);
-        self.changes += 1;
+        self.forget_exit();
         self.unsent = unsent;
-        self.unreported = None;
         self.used = Duration::ZERO;
         self.has_begun = true;
-        self.waits_for_input = false;
-        self.input_filled = 0;
         self.input_is_announced = false;
         self.next = next;
         self.moving.begin(&self.engines);

@@ -29,6 +29,7 @@ mod moved;
 mod on_purpose;
 mod processor;
 mod processor_exceptions;
+#[path = "../common/random.rs"]
 mod random;
 mod random_bytes;
 mod random_streams;

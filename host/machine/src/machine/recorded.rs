@@ -8,7 +8,7 @@ use flatland_x86::{
 };
 
 use super::{Machine, RunError};
-use crate::bus::Log;
+use crate::log::Log;
 use crate::recording::{HashOfRam, Playback, Start};
 use crate::{Diverged, End, Outcome, Recorder, Recording, Snapshot, Stop};
 
@@ -68,7 +68,7 @@ impl Machine {
         let state = if self.is_fresh() { self.fresh_state() } else { self.snapshot()? };
         let start = Start { program: String::new(), engine, left_out: None, state };
         recorder.begin(start).map_err(RunError::Recording)?;
-        self.bus.log.get_or_insert_with(Box::<Log>::default).recorder = Some(recorder);
+        self.log.recorder = Some(Box::new(recorder));
         Ok(())
     }
 
@@ -95,18 +95,11 @@ impl Machine {
 
     /// Writes the end of the run to its recording, which is complete then.
     pub fn end_recording(&mut self, outcome: &Outcome) -> Result<(), RunError> {
-        if self.bus.log.as_ref().is_none_or(|log| log.recorder.is_none()) {
-            return Ok(());
-        }
+        let Some(mut recorder) = self.log.recorder.take() else { return Ok(()) };
         self.settle()?;
         let (registers, ram) = (self.engines.current.processor()?.0.registers, self.hash_of_ram());
         let instructions = self.engines.current.instructions();
-        match self.bus.log.as_mut().and_then(|log| log.recorder.take()) {
-            Some(mut recorder) => {
-                recorder.end(outcome, instructions, registers, ram).map_err(RunError::Recording)
-            }
-            None => Ok(()),
-        }
+        recorder.end(outcome, instructions, registers, ram).map_err(RunError::Recording)
     }
 
     /// The hash of RAM as [`End`] has it.
@@ -122,14 +115,13 @@ impl Machine {
 
     /// Answers the guest's reads from the recording.
     pub(crate) fn play(&mut self, recording: &Recording) {
-        let log = Log { recorder: None, playback: Some(Playback::of(recording)) };
-        self.bus.log = Some(Box::new(log));
+        self.log = Log { recorder: None, playback: Some(Box::new(recording.playback())) };
         self.moving.stay(&self.engines);
     }
 
     /// The playback of a recorded run.
     fn replayed(&self) -> Option<&Playback> {
-        self.bus.log.as_ref()?.playback.as_ref().filter(|playback| !playback.is_live())
+        self.log.playback.as_deref().filter(|playback| !playback.is_live())
     }
 
     /// Whether this is the replay of a recorded run.
@@ -210,8 +202,7 @@ impl Machine {
             // How much was sent by then depends on the reader.
             return Ok(None);
         }
-        let playback = self.bus.log.as_mut().and_then(|log| log.playback.as_mut());
-        if let Some(Err(how)) = playback.map(Playback::check_totals) {
+        if let Some(Err(how)) = self.replayed().map(Playback::check_totals) {
             return Ok(Some(how));
         }
         let count = self.engines.current.instructions();

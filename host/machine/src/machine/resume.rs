@@ -11,6 +11,7 @@ use super::moving::MoveError;
 use super::{Machine, RunError};
 use crate::alarm;
 use crate::interrupt::{NEVER, reason};
+use crate::log::NotMade;
 use crate::policy::Why;
 use crate::streams::Flush;
 use crate::{EngineKind, Event, Host, Outcome, Stop, Stopped, StreamError, Transfer, Unfinished, Wants};
@@ -189,7 +190,8 @@ impl Machine {
             }
             if let Some(unsent) = self.unsent.pop_front() {
                 let Sent { port, width, data } = &unsent;
-                let result = self.bus.write(
+                let result = self.log.write(
+                    &mut self.bus,
                     *port,
                     *width,
                     data,
@@ -201,7 +203,7 @@ impl Machine {
                     },
                 );
                 let transfer = made_transfer(&result, wants, *port, *width, Direction::Out, data);
-                if let Err(Unfinished::Interrupted) = result {
+                if let Err(NotMade::Device(Unfinished::Interrupted)) = result {
                     self.unsent.push_front(unsent);
                     continue;
                 }
@@ -243,11 +245,11 @@ impl Machine {
                         announces_input: false,
                         part: 0,
                     };
-                    let result = self.bus.write(port, width, data, host);
+                    let result = self.log.write(&mut self.bus, port, width, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
                         let transfer = made_transfer(&result, wants, port, width, Direction::Out, data);
-                        if let Err(Unfinished::Interrupted) = result {
+                        if let Err(NotMade::Device(Unfinished::Interrupted)) = result {
                             self.unsent.push_back(Sent { port, width, data: data.into() });
                             continue;
                         }
@@ -271,21 +273,24 @@ impl Machine {
                         part: 0,
                     };
                     self.input_filled = 0;
-                    let result = self.bus.read(port, width, data, host);
+                    let result = self.log.read(&mut self.bus, port, width, data, host);
                     self.input_filled = filled(&result, data, host);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
                         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
-                        self.waits_for_input =
-                            matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
-                        self.input_is_announced = matches!(result, Err(Unfinished::InputWanted));
+                        self.waits_for_input = matches!(
+                            result,
+                            Err(NotMade::Device(Unfinished::Interrupted | Unfinished::InputWanted))
+                        );
+                        self.input_is_announced =
+                            matches!(result, Err(NotMade::Device(Unfinished::InputWanted)));
                         if let Some(event) =
                             self.finish_transfer(result, port, width, Direction::In, transfer)?
                         {
                             return Ok(event);
                         }
                     }
-                    if !self.flush_is_scheduled && self.bus.recording_is_due() {
+                    if !self.flush_is_scheduled && self.log.is_due() {
                         self.schedule_flush()?;
                     }
                 }
@@ -321,11 +326,12 @@ impl Machine {
             part: 0,
         };
         self.input_filled = 0;
-        let result = self.bus.read(port, width, data, host);
+        let result = self.log.read(&mut self.bus, port, width, data, host);
         self.input_filled = filled(&result, data, host);
         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
-        self.waits_for_input = matches!(result, Err(Unfinished::Interrupted | Unfinished::InputWanted));
-        self.input_is_announced |= matches!(result, Err(Unfinished::InputWanted));
+        self.waits_for_input =
+            matches!(result, Err(NotMade::Device(Unfinished::Interrupted | Unfinished::InputWanted)));
+        self.input_is_announced |= matches!(result, Err(NotMade::Device(Unfinished::InputWanted)));
         self.finish_transfer(result, port, width, Direction::In, transfer)
     }
 
@@ -333,7 +339,7 @@ impl Machine {
     #[cold]
     fn finish_transfer(
         &mut self,
-        result: Result<(), Unfinished>,
+        result: Result<(), NotMade>,
         port: u16,
         width: u8,
         direction: Direction,
@@ -342,19 +348,19 @@ impl Machine {
         let outcome = match result {
             Ok(()) => None,
             // The loop in `resume_entered` handles the reason.
-            Err(Unfinished::Interrupted) => return Ok(None),
-            Err(Unfinished::InputWanted) => {
+            Err(NotMade::Device(Unfinished::Interrupted)) => return Ok(None),
+            Err(NotMade::Device(Unfinished::InputWanted)) => {
                 // A prompt is to be seen. What its reader does not take now is written while the guest waits.
                 self.streams.flush_within(Duration::ZERO)?;
                 return Ok(Some(Event::InputWanted));
             }
-            Err(Unfinished::Stream(error)) => return Err(error.into()),
-            Err(Unfinished::Recording(error)) => return Err(RunError::Recording(error)),
-            Err(Unfinished::Diverged(how)) => return Err(self.diverged(how)),
-            Err(Unfinished::EndOfRecording) => Some(self.end_of_recording()?),
-            Err(Unfinished::Exit(status)) => Some(Outcome::Exited(status)),
-            Err(Unfinished::EndOfInput) => Some(Outcome::EndOfInput),
-            Err(Unfinished::Unsupported) => {
+            Err(NotMade::Device(Unfinished::Stream(error))) => return Err(error.into()),
+            Err(NotMade::Recording(error)) => return Err(RunError::Recording(error)),
+            Err(NotMade::Diverged(how)) => return Err(self.diverged(how)),
+            Err(NotMade::EndOfRecording) => Some(self.end_of_recording()?),
+            Err(NotMade::Device(Unfinished::Exit(status))) => Some(Outcome::Exited(status)),
+            Err(NotMade::Device(Unfinished::EndOfInput)) => Some(Outcome::EndOfInput),
+            Err(NotMade::Device(Unfinished::Unsupported)) => {
                 let kind = FaultKind::Port { port, width, direction };
                 Some(Outcome::Fault(Fault { kind, location: self.engines.current.location()? }))
             }
@@ -406,7 +412,7 @@ impl Machine {
             self.look()?;
         }
         if self.shared.reasons() & reason::FLUSH != 0 {
-            self.bus.flush_recording().map_err(RunError::Recording)?;
+            self.log.flush().map_err(RunError::Recording)?;
             if self.streams.flush_due(&self.shared)? == Flush::Done {
                 self.cancel_flush();
                 self.schedule_flush()?;
@@ -417,9 +423,7 @@ impl Machine {
 
     /// Schedules a flush within [`Self::FLUSH_WITHIN`] if output is buffered here or in the engine.
     fn schedule_flush(&mut self) -> Result<(), RunError> {
-        let is_due = self.streams.output_is_due()
-            || self.engines.current.holds_output()
-            || self.bus.recording_is_due();
+        let is_due = self.streams.output_is_due() || self.engines.current.holds_output() || self.log.is_due();
         if self.flush_is_scheduled || !is_due {
             return Ok(());
         }
@@ -472,23 +476,23 @@ impl Machine {
 }
 
 /// How many bytes of an input were filled.
-fn filled(result: &Result<(), Unfinished>, data: &[u8], host: &Host) -> usize {
+fn filled(result: &Result<(), NotMade>, data: &[u8], host: &Host) -> usize {
     match result {
         Ok(()) => data.len(),
-        Err(Unfinished::EndOfInput | Unfinished::EndOfRecording) => host.part,
+        Err(NotMade::Device(Unfinished::EndOfInput) | NotMade::EndOfRecording) => host.part,
         Err(_) => 0,
     }
 }
 
 /// The [`Transfer`] for an event, if the transfer was made and is wanted.
 fn made_transfer(
-    result: &Result<(), Unfinished>,
+    result: &Result<(), NotMade>,
     wants: &Wants,
     port: u16,
     width: u8,
     direction: Direction,
     data: &[u8],
 ) -> Option<Transfer> {
-    let was_made = matches!(result, Ok(()) | Err(Unfinished::Exit(_)));
+    let was_made = matches!(result, Ok(()) | Err(NotMade::Device(Unfinished::Exit(_))));
     (wants.transfers && was_made).then(|| Transfer { port, width, direction, data: data.to_vec() })
 }

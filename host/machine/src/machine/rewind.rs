@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use flatland_x86::{EngineError, Position, Processor, RamCopy, Sent};
 
 use super::{Machine, RunError};
-use crate::bus::Log;
 use crate::recording::{Playback, Point};
 use crate::{EngineKind, MoveError, Outcome};
 
@@ -38,8 +37,7 @@ impl Machine {
     /// moves to the soft engine, which executes each part again exactly as before.
     pub fn keep_inputs(&mut self) -> Result<(), MoveError> {
         self.move_to(EngineKind::Soft)?;
-        let log = self.bus.log.get_or_insert_with(Box::<Log>::default);
-        log.playback.get_or_insert_with(Playback::live);
+        self.log.playback.get_or_insert_with(|| Box::new(Playback::live()));
         self.moving.stay(&self.engines);
         Ok(())
     }
@@ -48,14 +46,13 @@ impl Machine {
     pub fn checkpoint(&mut self) -> Result<Checkpoint, EngineError> {
         self.settle()?;
         let (processor, position) = self.engines.current.processor()?;
-        let playback = self.bus.log.as_ref().and_then(|log| log.playback.as_ref());
         Ok(Checkpoint {
             processor,
             position,
             ram: self.engines.current.save_ram()?,
             unsent: self.unsent.clone(),
             next: self.next.clone(),
-            point: playback.map_or_else(Point::default, Playback::point),
+            point: self.log.playback.as_ref().map_or_else(Point::default, |playback| playback.point()),
         })
     }
 
@@ -65,18 +62,14 @@ impl Machine {
         let Checkpoint { processor, position, ram, unsent, next, point } = to;
         self.engines.current.set_processor(processor, *position)?;
         self.engines.current.restore_ram(ram)?;
-        if let Some(playback) = self.bus.log.as_mut().and_then(|log| log.playback.as_mut()) {
+        if let Some(playback) = &mut self.log.playback {
             playback.go_to(point);
         }
         self.unsent.clone_from(unsent);
         self.next.clone_from(next);
-        self.unreported = None;
-        self.waits_for_input = false;
-        self.input_filled = 0;
+        self.forget_exit();
         self.input_is_announced = false;
         self.has_begun = true;
-        self.moving.forget_refusal();
-        self.changes += 1;
         Ok(())
     }
 }

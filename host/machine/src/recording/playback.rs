@@ -5,7 +5,7 @@ use std::fmt;
 use super::blocks::Mark;
 use super::sum::Sum;
 use super::tape::Tape;
-use super::{Diverged, End, Place, Recording};
+use super::{Diverged, End, Place};
 
 /// The inputs of a run, and how far the guest has come in them.
 #[derive(Clone, Debug, Default)]
@@ -60,9 +60,8 @@ impl Playback {
     }
 
     /// A run that was recorded.
-    pub fn of(recording: &Recording) -> Self {
-        let recorded = Recorded { marks: recording.marks.clone(), end: recording.end.clone() };
-        Self { tape: recording.tape.clone(), recorded: Some(recorded), ..Self::default() }
+    pub fn recorded(tape: Tape, marks: Vec<Mark>, end: Option<End>) -> Self {
+        Self { tape, recorded: Some(Recorded { marks, end }), ..Self::default() }
     }
 
     /// How the recorded run ended. `None` if it is not known, or if this run makes the tape.
@@ -181,7 +180,7 @@ impl Playback {
     }
 
     /// Compares how much was read and sent in all with what was recorded.
-    pub fn check_totals(&mut self) -> Result<(), Diverged> {
+    pub fn check_totals(&self) -> Result<(), Diverged> {
         let Some(Mark { read, sent, .. }) = self.end().map(|end| end.mark) else { return Ok(()) };
         let (read_now, sent_now) = (self.at.read as u64, self.at.sum.total());
         if read != read_now {

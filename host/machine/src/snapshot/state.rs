@@ -7,9 +7,8 @@ use std::iter;
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{MemoryMap, MemorySize, Position, RamCopy, Sent};
 
+use super::{DeviceState, Snapshot};
 use crate::FileError::Impossible;
-use crate::Snapshot;
-use crate::bus::DeviceState;
 use crate::file::blocks::{Reader, Writer};
 use crate::file::values::{Result, Written, read_bool, read_count, read_width, write_bool, write_count};
 use crate::file::{outcome, processor};

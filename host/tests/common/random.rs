@@ -1,5 +1,8 @@
 //! Reproducible random numbers: all of a case comes from one seed.
 
+// Each test program uses only a part of this.
+#![allow(dead_code)]
+
 use std::env;
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators"): any seed is good, also
