@@ -50,7 +50,7 @@ pub struct Cpu {
     pub memory: Memory,
     segments: [Segment; segment::COUNT],
     /// For each segment register, the address below which a load needs no further check: the start of the guard or
-    /// the end of RAM; 0 if the segment is not flat or there are watchpoints.
+    /// the end of RAM; 0 if the segment is not flat or loads are watched.
     readable: [u32; 8],
     /// The end of the guard, from which loads are allowed again up to the end of RAM. The end of the address space if
     /// there is no guard.
@@ -89,8 +89,6 @@ pub struct Cpu {
     pub request: Option<Request>,
     /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
     pub stack_segment_loaded: bool,
-    /// The watchpoints.
-    pub watch: Watch,
     kept: Kept,
 }
 
@@ -131,7 +129,6 @@ impl Cpu {
             problem: Problem::Unsupported,
             request: None,
             stack_segment_loaded: false,
-            watch: Watch::default(),
             kept: Kept::default(),
         };
         cpu.set_state(&state);
@@ -233,7 +230,7 @@ impl Cpu {
     #[inline(never)]
     fn load_slowly<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
         let address = self.linear(segment, offset, T::BYTES, Access::Read)?;
-        self.watch.access(address, T::BYTES, Access::Read);
+        self.memory.watch.access(address, T::BYTES, Access::Read);
         Ok(self.memory.read(address).expect("`linear` checked it"))
     }
 
@@ -241,7 +238,6 @@ impl Cpu {
     #[inline(never)]
     fn store_slowly<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
         let address = self.linear(segment, offset, T::BYTES, Access::Write)?;
-        self.watch.access(address, T::BYTES, Access::Write);
         self.memory.write(address, value).expect("`linear` checked it");
         Ok(())
     }
@@ -276,8 +272,8 @@ impl Cpu {
     }
 
     /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between:
-    /// they lie in the segment and in memory that allows the access, the offset does not wrap, and there are no
-    /// watchpoints. The segment must be flat.
+    /// they lie in the segment and in memory that allows the access, the offset does not wrap, and loads are not
+    /// watched. The segment must be flat.
     pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
         if ends[usize::from(segment & 7)] == 0 {
@@ -299,8 +295,8 @@ impl Cpu {
 
     fn update_fast_ends(&mut self, number: u8) {
         let segment = *self.segment(number);
-        let watched = self.watch.is_active();
-        let is_fast = |access| segment.is_flat_for(access) && !watched;
+        let watches_loads = self.memory.watch.watches_loads();
+        let is_fast = |access| segment.is_flat_for(access) && (access == Access::Write || !watches_loads);
         let (size, guard) = (self.memory.size(), self.memory.map().guard());
         let index = usize::from(number) % segment::COUNT;
         self.writable[index] = if is_fast(Access::Write) { size } else { 0 };
@@ -316,7 +312,7 @@ impl Cpu {
 
     /// Sets the watchpoints.
     pub fn set_watch(&mut self, watch: Watch) {
-        self.watch = watch;
+        self.memory.set_watch(watch);
         (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
     }
 

@@ -84,7 +84,9 @@ impl Engine for SoftEngine {
                 advice: "run it with the soft engine from its beginning",
             });
         }
-        self.cpu.set_watch(Watch::new(&stops.watchpoints));
+        if stops.watchpoints != self.cpu.memory.watch.points() {
+            self.cpu.set_watch(Watch::new(&stops.watchpoints));
+        }
         self.blocks.set_breakpoints(&mut self.cpu, &stops.breakpoints);
         self.stops = stops.clone();
         Ok(())
@@ -120,7 +122,7 @@ impl Engine for SoftEngine {
             // If a trap is pending, the step ends in its handler.
             if complete && self.pending.is_none() {
                 self.location = Location::At(eip);
-                settled.stop = match self.cpu.watch.take_hit() {
+                settled.stop = match self.cpu.memory.watch.take_hit() {
                     Some((address, access)) => Some(DebugStop::Watchpoint { address, access }),
                     None => self.stops.step.then_some(DebugStop::Step),
                 };

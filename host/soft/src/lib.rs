@@ -165,8 +165,11 @@ impl SoftEngine {
 
     /// The instruction count up to which whole blocks may be executed without checks. 0 if each instruction needs one.
     fn limit(&self) -> u64 {
-        let one_by_one =
-            self.stops.step || self.cpu.watch.is_active() || self.cpu.control_flags & flags::TF != 0;
+        let watch = &self.cpu.memory.watch;
+        let one_by_one = self.stops.step
+            || watch.watches_loads()
+            || watch.has_hit()
+            || self.cpu.control_flags & flags::TF != 0;
         if one_by_one { 0 } else { self.stops.instructions.unwrap_or(NO_LIMIT) }
     }
 
@@ -222,7 +225,7 @@ impl SoftEngine {
     /// Gives up the last exit: its instruction is the next one.
     fn forget_exit(&mut self) {
         (self.input, self.after, self.pending) = (None, None, None);
-        self.cpu.watch.take_hit();
+        self.cpu.memory.watch.take_hit();
         self.location = Location::At(self.cpu.eip);
     }
 
@@ -274,20 +277,27 @@ impl SoftEngine {
                 (op, Break::CodeChanged) => self.execute_rest(id, op),
                 other => other,
             };
-            if let BlockEnd::Stopped(stopped) = self.end_block(&op, reason) {
+            let end = self.end_block(&op, reason);
+            if let BlockEnd::Stopped(stopped) = end {
                 return Some(stopped);
+            }
+            if self.cpu.memory.watch.has_hit() {
+                // A repeated instruction is completed first, by `execute_one`.
+                let complete = !matches!(end, BlockEnd::Again);
+                return self.after_instruction(AfterInstruction { eip: op.eip, trap: false, complete });
             }
             limit = self.limit();
             id = self.blocks.find(&mut self.cpu, false);
         }
     }
 
-    /// Continues in a block after a store to decoded code, as long as the block itself is not removed.
+    /// Continues in a block after a store to decoded code, as long as the block itself is not removed, and the store is
+    /// not watched.
     #[cold]
     fn execute_rest(&mut self, id: Id, mut op: Op) -> (Op, Break) {
         loop {
             self.blocks.remove_changed(&mut self.cpu);
-            if !self.blocks.contains(id) {
+            if !self.blocks.contains(id) || self.cpu.memory.watch.has_hit() {
                 return (op, Break::CodeChanged);
             }
             let ops = &self.blocks.get(id).ops;
@@ -476,7 +486,7 @@ impl SoftEngine {
             return None;
         }
         let location = Location::At(eip);
-        if let Some((address, access)) = self.cpu.watch.take_hit() {
+        if let Some((address, access)) = self.cpu.memory.watch.take_hit() {
             return Some(self.debug_stop(DebugStop::Watchpoint { address, access }, location));
         }
         self.stops.step.then(|| self.debug_stop(DebugStop::Step, location))

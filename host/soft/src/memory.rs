@@ -1,4 +1,4 @@
-//! RAM, with a set of marks for each line: has decoded code, allows no stores, is unchanged since the snapshot.
+//! RAM, with a set of marks for each line: has decoded code, allows no stores, is unchanged since the snapshot, is watched.
 //!
 //! Addresses are linear. They are also physical, since there is no paging. Segments are applied before
 //! ([`segment`](super::segment)).
@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
-use flatland_x86::{Access, MemoryMap, Page, Ram, RamCopy};
+use super::stop::Watch;
+use flatland_x86::{Access, MemoryMap, Page, Ram, RamCopy, WatchKind};
 
 /// A line of RAM is 2^6 bytes. A store checks the marks of its lines.
 const LINE_SHIFT: u32 = 6;
@@ -23,6 +24,8 @@ const HAS_CODE: u8 = 1 << 0;
 const NO_STORES: u8 = 1 << 1;
 /// The line is unchanged since the last snapshot.
 const UNTOUCHED: u8 = 1 << 2;
+/// Stores to a part of the line are watched.
+const WATCHED: u8 = 1 << 3;
 
 /// RAM from address 0.
 #[derive(Debug)]
@@ -31,8 +34,11 @@ pub struct Memory {
     map: MemoryMap,
     /// The marks of each line, and of one more line for stores across the end.
     lines: Box<[u8]>,
-    /// The stores to lines with code since [`Self::take_changes`]: first byte and number of bytes.
+    /// The stores to lines with code, and to watched memory, since [`Self::take_changes`]: first byte and number of
+    /// bytes.
     changes: Vec<(u32, u32)>,
+    /// The watchpoints. Stores are compared with them here; loads by the caller.
+    pub watch: Watch,
     /// The snapshot that was taken or restored last, if there is one.
     base: Option<RamCopy>,
     /// The lines that have been written since: all whose mark [`UNTOUCHED`] is gone. Empty without a base.
@@ -49,7 +55,15 @@ impl Memory {
         for range in map.read_only().iter().chain([&guard]) {
             lines[(range.start >> LINE_SHIFT) as usize..(range.end >> LINE_SHIFT) as usize].fill(NO_STORES);
         }
-        Self { ram, map, lines, changes: Vec::new(), base: None, touched: Vec::new() }
+        Self {
+            ram,
+            map,
+            lines,
+            changes: Vec::new(),
+            watch: Watch::default(),
+            base: None,
+            touched: Vec::new(),
+        }
     }
 
     /// The memory map.
@@ -99,7 +113,7 @@ impl Memory {
             return None;
         }
         value.to_bytes(&mut self.ram[address as usize..][..T::BYTES as usize]);
-        self.note_changes(address, T::BYTES);
+        self.note_store(address, T::BYTES);
         Some(())
     }
 
@@ -114,6 +128,12 @@ impl Memory {
         let start = (address as usize).min(self.ram.len());
         let end = start + (len as usize).min(self.ram.len() - start);
         &self.ram[start..end]
+    }
+
+    /// Stores bytes for the guest. All of them must be writable.
+    pub fn store_bytes(&mut self, address: u32, bytes: &[u8]) {
+        self.ram[address as usize..][..bytes.len()].copy_from_slice(bytes);
+        self.note_store(address, bytes.len() as u32);
     }
 
     /// Copies as many of `bytes` to RAM as fit, for the host, and returns their number.
@@ -138,7 +158,7 @@ impl Memory {
                 self.ram[destination + index] = self.ram[source + index];
             }
         }
-        self.note_changes(to, len);
+        self.note_store(to, len);
     }
 
     /// Fills `count` elements from `address` on with one value. All of them must be writable.
@@ -150,25 +170,49 @@ impl Memory {
         } else {
             range.chunks_exact_mut(T::BYTES as usize).for_each(|element| value.to_bytes(element));
         }
-        self.note_changes(address, len);
+        self.note_store(address, len);
     }
 
-    fn note_changes(&mut self, address: u32, len: u32) {
-        if len == 0 {
-            return;
+    /// The guest has stored here. If that is watched, the block ends after the instruction as if it had changed code.
+    fn note_store(&mut self, address: u32, len: u32) {
+        let marks = self.note_changes(address, len);
+        if marks & WATCHED != 0 && self.watch.access(address, len, Access::Write) && marks & HAS_CODE == 0 {
+            self.changes.push((address, len));
         }
-        let mut has_code = false;
+    }
+
+    /// Returns the marks of all lines there.
+    fn note_changes(&mut self, address: u32, len: u32) -> u8 {
+        if len == 0 {
+            return 0;
+        }
+        let mut all = 0;
         for line in lines(address, len) {
             let marks = &mut self.lines[line as usize];
-            has_code |= *marks & HAS_CODE != 0;
+            all |= *marks;
             if *marks & UNTOUCHED != 0 {
                 *marks &= !UNTOUCHED;
                 self.touched.push(line);
             }
         }
-        if has_code {
+        if all & HAS_CODE != 0 {
             self.changes.push((address, len));
         }
+        all
+    }
+
+    /// Sets the watchpoints. Those for stores cost nothing but at stores near them.
+    pub fn set_watch(&mut self, watch: Watch) {
+        for (points, is_watched) in [(self.watch.points(), false), (watch.points(), true)] {
+            for point in points.iter().filter(|point| point.kind != WatchKind::Read && point.len > 0) {
+                let lines = lines(point.address, point.len);
+                let end = self.lines.len().min(*lines.end() as usize + 1);
+                for marks in self.lines.get_mut(*lines.start() as usize..end).unwrap_or_default() {
+                    *marks = *marks & !WATCHED | if is_watched { WATCHED } else { 0 };
+                }
+            }
+        }
+        self.watch = watch;
     }
 
     /// A copy of RAM. From now on, written lines are recorded. If there was a copy before, only pages with written
@@ -258,7 +302,7 @@ impl Memory {
         self.lines.iter_mut().for_each(|marks| *marks |= UNTOUCHED);
     }
 
-    /// Whether decoded code may have changed since [`Self::take_changes`].
+    /// Whether decoded code may have changed since [`Self::take_changes`], or a watched store was made.
     #[inline(always)]
     pub fn code_changed(&self) -> bool {
         !self.changes.is_empty()

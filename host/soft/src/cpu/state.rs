@@ -35,7 +35,6 @@ impl Cpu {
             problem: _,
             request: _,
             stack_segment_loaded,
-            watch: _,
             kept: Kept { ref fpu, ref msrs },
         } = *self;
         Processor {

@@ -159,7 +159,7 @@ fn store_run<T: Int>(cpu: &mut Cpu, data: &[u8]) -> bool {
     if cpu.direction_down() || cpu.run_length::<T>(ES, to, count, Access::Write) < count {
         return false;
     }
-    cpu.memory.write_bytes(to, data);
+    cpu.memory.store_bytes(to, data);
     advance::<T, u32>(cpu, EDI, count);
     cpu.set_reg(ECX, cpu.reg(ECX).wrapping_sub(count));
     true
