@@ -1,18 +1,19 @@
 //! What a run begins with: the program, snapshot or recording, and the files that it writes.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use flatland::program::Symbols;
 use flatland::x86::Unsupported;
 use flatland::{
-    BuildError, Builder, ChoiceError, EngineChoice, FileError, Machine, Program, ProgramError, Recorder,
+    BuildError, Builder, ChoiceError, EngineChoice, FileError, FileKind, Machine, Program, ProgramError,
     Recording, Snapshot, StreamError, Streams, devices,
 };
 
 use crate::messages::say;
 use crate::options::Options;
+use crate::recordings::{self, RecordTo};
 use crate::save::SaveFile;
 use crate::{closed_output, signals};
 
@@ -26,6 +27,8 @@ pub struct Given<'a> {
     pub report: Option<(File, &'a Path)>,
     /// Where to save the state at the end.
     pub save: Option<(SaveFile, &'a Path)>,
+    /// Where the run is recorded.
+    pub record: Option<RecordTo>,
     /// The engine that the recorded run began with, if this is a replay.
     pub recorded_on: Option<String>,
 }
@@ -52,13 +55,13 @@ fn to_write<'a, T>(
 pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     let begin = match (&options.from_snapshot, &options.replay) {
         (Some(path), _) => Begin::Snapshot(Box::new(read_snapshot(path)?)),
-        (None, Some(path)) => Begin::Recording(Box::new(open_recording(path, options)?)),
+        (None, Some(path)) => Begin::Recording(Box::new(recordings::open(path, options)?)),
         (None, None) => Begin::Program(open_program(options)?),
     };
     // Created before the run: a failure afterwards would lose the results of the run.
     let report = to_write("--report", options.report.as_deref(), |path| File::create(path))?;
     let save = to_write("--save-snapshot", options.save_snapshot.as_deref(), SaveFile::create)?;
-    let record = to_write(record_option(options), options.record.as_deref(), |path| File::create(path))?;
+    let record = RecordTo::create(options)?;
     if closed_output::is_closed() {
         return Err("standard output is closed: redirect it to a file, or to /dev/null for no output".into());
     }
@@ -74,7 +77,8 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
             let machine = builder.replay(&recording).map_err(|error| build_message(&error, options))?;
             let symbols = match names_for(&machine, options)? {
                 None if options.program.is_none() && options.symbols.is_none() => {
-                    names_of(&recording, &machine)
+                    let path = options.replay.as_deref().unwrap_or(Path::new(""));
+                    recordings::names_of(&recording, path, &machine)
                 }
                 symbols => symbols,
             };
@@ -106,28 +110,17 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     signals::listen(machine.interrupt_handle()).map_err(|errno| {
         format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
     })?;
-    if let Some((file, path)) = record {
-        let recorder = recorder(file, options, symbols.as_deref());
-        machine.record(recorder).map_err(|error| {
-            format!("cannot write {} `{}`: {error}", record_option(options), path.display())
-        })?;
-    }
+    let record = match record {
+        Some((file, to)) => {
+            let recorder = RecordTo::recorder(file, options, symbols.as_deref());
+            machine.record(recorder).map_err(|error| to.failure(&error))?;
+            Some(to)
+        }
+        None => None,
+    };
     let image = [&options.program, &options.from_snapshot, &options.replay];
     let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
-    Ok((machine, Given { image, symbols, report, save, recorded_on }))
-}
-
-/// The option that says where to record.
-pub fn record_option(options: &Options) -> &'static str {
-    if options.records_failures_only { "--record-on-failure" } else { "--record" }
-}
-
-/// What writes the recording of this run.
-fn recorder(file: File, options: &Options, symbols: Option<&Path>) -> Recorder {
-    // The file with the names, or else the program. From a snapshot there may be neither.
-    let program = symbols.or(options.program.as_deref()).and_then(|path| fs::canonicalize(path).ok());
-    let recorder = Recorder::new(file).program(program.as_deref().and_then(Path::to_str).unwrap_or(""));
-    if options.leaves_program_out { recorder.without_image() } else { recorder }
+    Ok((machine, Given { image, symbols, report, save, record, recorded_on }))
 }
 
 /// The settings of the machine, without its program.
@@ -186,49 +179,12 @@ fn program_message(options: &Options, error: &dyn std::fmt::Display, hint: &str)
     format!("cannot run `{}`: {error}{hint}", path.display())
 }
 
-/// The recording, with its program if that was left out.
-fn open_recording(path: &Path, options: &Options) -> Result<Recording, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("cannot replay `{}`: {error}", path.display());
-    let mut recording = read_recording(path).map_err(|error| failed(&error))?;
-    if recording.lacks_program() {
-        let from = options.program.as_deref().or(recording.program().map(Path::new));
-        let from = from.ok_or_else(|| failed(&BuildError::NoProgram))?.to_owned();
-        let program = Program::open_for(&from, recording.memory()).map_err(|error| {
-            format!("cannot replay `{}` with `{}`: {error}", path.display(), from.display())
-        })?;
-        recording.set_program(program.image()).map_err(|error| {
-            format!("cannot replay `{}` with `{}`: {error}", path.display(), from.display())
-        })?;
-    }
-    Ok(recording)
-}
-
-/// Reads a recording.
-pub fn read_recording(path: &Path) -> Result<Recording, FileError> {
-    File::open(path).map_err(FileError::Read).and_then(|file| Recording::read_from(BufReader::new(file)))
-}
-
-/// The ELF file that was recorded, if it is still there.
-fn names_of(recording: &Recording, machine: &Machine) -> Option<PathBuf> {
-    let path = PathBuf::from(recording.program()?);
-    let opened = Symbols::open(&path, &|address, bytes| machine.read_ram(address, bytes));
-    match opened {
-        Ok(_) => Some(path),
-        Err(_) if !path.exists() => None,
-        Err(error) => {
-            // A flat image has none.
-            if Program::open(&path).is_ok_and(|program| program.elf().is_some()) {
-                say(&format!("{error}: give the ELF file that was recorded behind the recording"));
-            }
-            None
-        }
-    }
-}
-
 fn read_snapshot(path: &Path) -> Result<Snapshot, String> {
     let read =
         File::open(path).map_err(FileError::Read).and_then(|file| Snapshot::read_from(BufReader::new(file)));
-    read.map_err(|error| format!("cannot go on from `{}`: {error}", path.display()))
+    read.map_err(|error| {
+        format!("cannot go on from `{}`: {}", path.display(), error.words(FileKind::Snapshot))
+    })
 }
 
 /// The ELF file with the names of a program that came from a snapshot, if it is this program's.

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use flatland::words;
 
-use crate::begin::read_recording;
+use crate::recordings;
 
 /// One line for each thing.
 pub fn info(path: &Path) -> Result<String, String> {
-    let recording =
-        read_recording(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    let recording = recordings::read("read", path)?;
     let program = match (recording.program(), recording.lacks_program()) {
         (Some(path), false) => path.into(),
         (Some(path), true) => format!("{path}, which a replay needs"),

@@ -5,17 +5,18 @@ mod closed_output;
 mod info;
 mod messages;
 mod options;
+mod recordings;
 mod save;
 mod signals;
 
 use std::env;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use begin::{Given, machine, record_option};
+use begin::{Given, machine};
 use flatland::gdb::Debugger;
 use flatland::program::Symbols;
 use flatland::report::{Paint, Report, Run};
@@ -63,8 +64,7 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let Given { image, symbols, report: report_file, save: save_file, recorded_on } = given;
-    let symbols = symbols.as_deref();
+    let symbols = given.symbols.as_deref();
     let (ended, trace_error) = match run_to_end(options, &mut machine, symbols) {
         Ok(ended) => ended,
         Err(message) => {
@@ -74,7 +74,7 @@ fn run(options: &Options) -> u8 {
     };
     let (report, failure) = match &ended {
         Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
-        Err(error) => (Report::without_outcome(), Some(failure_message(error, recorded_on.as_deref()))),
+        Err(error) => (Report::without_outcome(), Some(failure_message(error, options, &given))),
     };
     let mut status = failure.as_ref().map_or(report.outcome.status(), |_| status::HOST);
 
@@ -90,9 +90,9 @@ fn run(options: &Options) -> u8 {
     if let Some(error) = trace_error {
         text += &line(paint, &error);
     }
-    if let Some((mut file, path)) = report_file {
-        let run =
-            Run { image: &image, symbols, stats: machine.stats().clone(), total: start.elapsed(), failure };
+    if let Some((file, path)) = &given.report {
+        let (mut file, image) = (file, &given.image);
+        let run = Run { image, symbols, stats: machine.stats().clone(), total: start.elapsed(), failure };
         if let Err(error) = file.write_all(report.json(&run, machine.engine()).as_bytes()) {
             status = status::HOST;
             text += &line(
@@ -105,16 +105,16 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &stats(&mut machine));
     }
     // The report comes before: a state that can be saved no longer has the last exit.
-    if let Some(message) = end_recording(options, &mut machine, ended.as_ref().ok(), status) {
-        text += &line(
-            paint,
-            &message.unwrap_or_else(|failure| {
-                status = status::HOST;
-                failure
-            }),
-        );
+    let has_failed = status != status::SUCCESS;
+    match given.record.as_ref().map(|to| to.end(&mut machine, ended.as_ref().ok(), has_failed)) {
+        None | Some(Ok(None)) => {}
+        Some(Ok(Some(message))) => text += &line(paint, &message),
+        Some(Err(message)) => {
+            status = status::HOST;
+            text += &line(paint, &message);
+        }
     }
-    if let Some((file, path)) = save_file
+    if let Some((file, path)) = given.save
         && let Err(why) = save(file, &mut machine, ended.is_ok())
     {
         status = status::HOST;
@@ -128,50 +128,12 @@ fn run(options: &Options) -> u8 {
 }
 
 /// Why the run failed on the host's side.
-fn failure_message(error: &RunError, recorded_on: Option<&str>) -> String {
-    match (error, recorded_on) {
-        (RunError::Diverged(_), Some("soft")) => {
-            format!("{error}: the same program was not run, or report it, with the recording")
-        }
-        (RunError::Diverged(_), Some(engine)) => {
-            format!(
-                "{error}: what depends on the processor is not recorded, so replay it with --engine {engine}, or record it \
-                 with --engine soft"
-            )
-        }
+fn failure_message(error: &RunError, options: &Options, given: &Given) -> String {
+    match (error, &given.recorded_on, &options.replay, &given.record) {
+        (RunError::Diverged(_), Some(engine), Some(path), _) => recordings::diverged(error, engine, path),
+        (RunError::Recording(_), _, _, Some(to)) => to.failure(error),
         _ => error.to_string(),
     }
-}
-
-/// Completes the recording, if there is one, or removes it if it is not to be kept. Returns what to say.
-fn end_recording(
-    options: &Options,
-    machine: &mut Machine,
-    outcome: Option<&Outcome>,
-    status: u8,
-) -> Option<Result<String, String>> {
-    let path = options.record.as_deref()?;
-    if let Some(outcome) = outcome
-        && let Err(error) = machine.end_recording(outcome)
-    {
-        return Some(Err(format!("cannot write {} `{}`: {error}", record_option(options), path.display())));
-    }
-    if !options.records_failures_only {
-        return None;
-    }
-    if status != status::SUCCESS {
-        let path = path.display();
-        return Some(Ok(format!(
-            "the run is recorded: `flatland replay {path}` runs it again, and `flatland replay {path} --gdb` for gdb"
-        )));
-    }
-    // What is no regular file, such as /dev/null, stays.
-    if fs::metadata(path).is_ok_and(|it| it.is_file())
-        && let Err(error) = fs::remove_file(path)
-    {
-        return Some(Err(format!("cannot remove `{}` ({error}): remove it yourself", path.display())));
-    }
-    None
 }
 
 /// Saves the state of a run that has ended.

@@ -32,6 +32,15 @@ pub enum FileKind {
 impl FileKind {
     const ALL: [Self; 2] = [Self::Snapshot, Self::Recording];
 
+    /// How many bytes at the beginning of a file say its kind.
+    pub const HEAD_SIZE: usize = MAGIC.len() + 4;
+
+    /// What a file holds that begins with these bytes, of any version of its format.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        let (magic, letters) = head.get(..Self::HEAD_SIZE)?.split_at(MAGIC.len());
+        Self::ALL.into_iter().find(|kind| magic == MAGIC && letters == kind.letters())
+    }
+
     fn letters(self) -> [u8; 4] {
         match self {
             Self::Snapshot => *b"snap",
@@ -50,6 +59,22 @@ impl FileKind {
         match self {
             Self::Snapshot => "snapshot",
             Self::Recording => "recording",
+        }
+    }
+
+    /// How to make one.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Snapshot => "--save-snapshot",
+            Self::Recording => "--record",
+        }
+    }
+
+    /// What to do where one cannot be used.
+    fn make_again(self) -> &'static str {
+        match self {
+            Self::Snapshot => "save it again",
+            Self::Recording => "record the run again",
         }
     }
 
@@ -94,35 +119,39 @@ pub enum FileError {
     TooMuch(&'static str),
 }
 
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl FileError {
+    /// The error in a sentence that ends with what to do, for a file of this kind.
+    pub fn words(&self, kind: FileKind) -> String {
+        self.sentence(kind.make_again())
+    }
+
+    fn sentence(&self, make_again: &str) -> String {
         match self {
-            Self::Read(error) => write!(f, "it cannot be read ({error}): check the path"),
-            Self::Write(error) => write!(f, "it cannot be written ({error}): give another place"),
+            Self::Read(error) => format!("it cannot be read ({error}): check the path"),
+            Self::Write(error) => format!("it cannot be written ({error}): give another place"),
             Self::OtherKind { wanted, found: None } => {
-                let name = wanted.name();
-                write!(f, "it is no {name}: give a file that was saved as one")
+                format!("it is no {}: give a file that {} has written", wanted.name(), wanted.option())
             }
             Self::OtherKind { wanted, found: Some(found) } => {
-                write!(f, "it is a {} and no {}: {}", found.name(), wanted.name(), found.use_it())
+                format!("it is a {} and no {}: {}", found.name(), wanted.name(), found.use_it())
             }
-            Self::OtherVersion { found, wanted } => write!(
-                f,
+            Self::OtherVersion { found, wanted } => format!(
                 "it has version {found} of the format, and this program reads version {wanted}: use the program that \
-                 saved it, or save it again"
+                 wrote it, or {make_again}"
             ),
-            Self::Truncated => f.write_str("it ends too early: copy it again, or save it again"),
-            Self::Damaged => f.write_str("it is damaged: copy it again, or save it again"),
-            Self::Impossible(what) => {
-                write!(f, "no machine can be in its state ({what}): save it again")
-            }
+            Self::Truncated => format!("it ends too early: copy it again, or {make_again}"),
+            Self::Damaged => format!("it is damaged: copy it again, or {make_again}"),
+            Self::Impossible(what) => format!("no machine can be in its state ({what}): {make_again}"),
             Self::TooMuch(what) => {
-                write!(
-                    f,
-                    "the state has {what} than a file can have: save it at another moment, or report it"
-                )
+                format!("the state has {what} than a file can have: save it at another moment, or report it")
             }
         }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.sentence("make it again"))
     }
 }
 
@@ -142,15 +171,13 @@ pub(crate) fn write_head<W: Write>(kind: FileKind, to: &mut Writer<W>) -> Result
 
 /// Reads and checks what stands before the blocks.
 pub(crate) fn read_head<R: Read>(wanted: FileKind, from: &mut Reader<R>) -> Result<(), FileError> {
-    let (mut magic, mut letters, mut version) = ([0; MAGIC.len()], [0; 4], [0; 4]);
+    let (mut head, mut version) = ([0; FileKind::HEAD_SIZE], [0; 4]);
     let other_kind = |found| FileError::OtherKind { wanted, found };
-    for part in [&mut magic[..], &mut letters] {
-        from.plain(part).map_err(|error| match error {
-            FileError::Truncated => other_kind(None),
-            error => error,
-        })?;
-    }
-    let found = FileKind::ALL.into_iter().find(|kind| magic == MAGIC && letters == kind.letters());
+    from.plain(&mut head).map_err(|error| match error {
+        FileError::Truncated => other_kind(None),
+        error => error,
+    })?;
+    let found = FileKind::of(&head);
     if found != Some(wanted) {
         return Err(other_kind(found));
     }

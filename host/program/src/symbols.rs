@@ -34,6 +34,13 @@ pub struct SymbolsError {
     advice: &'static str,
 }
 
+impl SymbolsError {
+    /// What is wrong with the file, for a caller with other advice.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+}
+
 impl fmt::Display for SymbolsError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Self { path, cause, advice } = self;

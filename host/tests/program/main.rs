@@ -168,6 +168,7 @@ mod images;
 mod limits;
 mod much_output;
 mod protection;
+mod recordings;
 mod reports;
 mod snapshots;
 mod streams;

@@ -183,13 +183,13 @@ fn files_that_are_no_snapshots_are_refused() {
     };
     let too_long = [&bytes[..], b"\n"].concat();
     for (name, file, why) in [
-        ("image", HALT.to_vec(), "it is no snapshot: give a file that was saved as one"),
-        ("empty", Vec::new(), "it is no snapshot: give a file that was saved as one"),
-        ("text", changed(0), "it is no snapshot: give a file that was saved as one"),
+        ("image", HALT.to_vec(), "it is no snapshot: give a file that --save-snapshot has written"),
+        ("empty", Vec::new(), "it is no snapshot: give a file that --save-snapshot has written"),
+        ("text", changed(0), "it is no snapshot: give a file that --save-snapshot has written"),
         (
             "version",
             changed(17),
-            "it has version 257 of the format, and this program reads version 1: use the program that saved it, or save it \
+            "it has version 257 of the format, and this program reads version 1: use the program that wrote it, or save it \
              again",
         ),
         ("short", bytes[..bytes.len() - 1].to_vec(), "it ends too early: copy it again, or save it again"),
@@ -203,8 +203,8 @@ fn files_that_are_no_snapshots_are_refused() {
     for (path, why) in [
         ("/no/such/file", "it cannot be read (No such file or directory (os error 2)): check the path"),
         ("/", "it cannot be read (Is a directory (os error 21)): check the path"),
-        ("/dev/null", "it is no snapshot: give a file that was saved as one"),
-        ("/dev/zero", "it is no snapshot: give a file that was saved as one"),
+        ("/dev/null", "it is no snapshot: give a file that --save-snapshot has written"),
+        ("/dev/zero", "it is no snapshot: give a file that --save-snapshot has written"),
     ] {
         let message = format!("flatland: cannot go on from `{path}`: {why}\n");
         assert_ended(go_on("soft", Path::new(path), &[], b""), 125, "", &message);

@@ -253,7 +253,7 @@ fn each_error_is_a_sentence_that_says_what_to_do() {
         file[at] = byte;
         Snapshot::read_from(&file[..]).unwrap_err().to_string()
     };
-    assert_eq!(with(0, b'x'), "it is no snapshot: give a file that was saved as one");
+    assert_eq!(with(0, b'x'), "it is no snapshot: give a file that --save-snapshot has written");
     let mut recording = file.clone();
     recording[12..16].copy_from_slice(b"reco");
     assert_eq!(
@@ -262,15 +262,15 @@ fn each_error_is_a_sentence_that_says_what_to_do() {
     );
     assert_eq!(
         with(16, 2),
-        "it has version 2 of the format, and this program reads version 1: use the program that saved it, or save it \
+        "it has version 2 of the format, and this program reads version 1: use the program that wrote it, or make it \
          again"
     );
-    assert_eq!(with(file.len() - 1, !file[file.len() - 1]), "it is damaged: copy it again, or save it again");
+    assert_eq!(with(file.len() - 1, !file[file.len() - 1]), "it is damaged: copy it again, or make it again");
     let truncated = Snapshot::read_from(&file[..100]).unwrap_err();
-    assert_eq!(truncated.to_string(), "it ends too early: copy it again, or save it again");
+    assert_eq!(truncated.to_string(), "it ends too early: copy it again, or make it again");
     let flags = changed(|snapshot| snapshot.processor.registers.eflags = 0);
     let flags = Snapshot::read_from(&written(&flags)[..]).unwrap_err();
-    assert_eq!(flags.to_string(), "no machine can be in its state (the flags): save it again");
+    assert_eq!(flags.to_string(), "no machine can be in its state (the flags): make it again");
     let full = snapshot().write_to(&mut [0; 100][..]).unwrap_err();
     assert_eq!(full.to_string(), "it cannot be written (failed to write whole buffer): give another place");
     let devices = changed(|snapshot| snapshot.devices = vec![snapshot.devices[0].clone(); 1025]);

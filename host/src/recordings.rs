@@ -1,0 +1,209 @@
+//! The file that a run is recorded to, the recording that is replayed, and what is said of both.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::{env, process};
+
+use flatland::program::Symbols;
+use flatland::{BuildError, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError};
+
+use crate::messages::{say, shell_word, this_program};
+use crate::options::Options;
+
+/// The variable with the command that opens a recording in gdb, if its path follows. `cargo xtask` sets it.
+const GDB_COMMAND: &str = "FLATLAND_GDB";
+
+/// Where a run is recorded.
+#[derive(Debug)]
+pub struct RecordTo {
+    option: &'static str,
+    path: PathBuf,
+    /// Keep the recording only if the run fails.
+    failures_only: bool,
+}
+
+impl RecordTo {
+    /// Makes the file that the options ask for, if they do.
+    pub fn create(options: &Options) -> Result<Option<(File, Self)>, String> {
+        let (option, path, failures_only) = match (&options.record, &options.record_on_failure) {
+            (Some(path), _) => ("--record", path.clone(), false),
+            (None, Some(path)) if path.is_dir() => ("--record-on-failure", path.join(name(options)), true),
+            (None, Some(path)) => ("--record-on-failure", path.clone(), true),
+            (None, None) => return Ok(None),
+        };
+        let to = Self { option, path, failures_only };
+        let file = create(&to.path).map_err(|why| to.cannot_write(&why))?;
+        Ok(Some((file, to)))
+    }
+
+    /// What writes the recording of this run.
+    pub fn recorder(file: File, options: &Options, symbols: Option<&Path>) -> Recorder {
+        // The file with the names, or else the program. From a snapshot there may be neither.
+        let program = symbols.or(options.program.as_deref()).and_then(|path| fs::canonicalize(path).ok());
+        let recorder = Recorder::new(file).program(program.as_deref().and_then(Path::to_str).unwrap_or(""));
+        if options.leaves_program_out { recorder.without_image() } else { recorder }
+    }
+
+    fn cannot_write(&self, why: &dyn std::fmt::Display) -> String {
+        format!("cannot write {} `{}` ({why}): give another place", self.option, self.path.display())
+    }
+
+    /// Why the recording cannot go on.
+    pub fn failure(&self, error: &RunError) -> String {
+        match error {
+            RunError::Recording(FileError::Write(error)) => self.cannot_write(error),
+            error => format!("cannot write {} `{}`: {error}", self.option, self.path.display()),
+        }
+    }
+
+    /// Completes the recording, or removes it if it is not to be kept. Returns what to say.
+    pub fn end(
+        &self,
+        machine: &mut Machine,
+        outcome: Option<&Outcome>,
+        has_failed: bool,
+    ) -> Result<Option<String>, String> {
+        if let Some(outcome) = outcome {
+            machine.end_recording(outcome).map_err(|error| self.failure(&error))?;
+        }
+        if !self.failures_only {
+            return Ok(None);
+        }
+        if has_failed {
+            return Ok(Some(self.how_to_open()));
+        }
+        // What is no regular file, such as /dev/null, stays.
+        if fs::metadata(&self.path).is_ok_and(|it| it.is_file()) {
+            fs::remove_file(&self.path).map_err(|error| {
+                format!("cannot remove `{}` ({error}): remove it yourself", self.path.display())
+            })?;
+        }
+        Ok(None)
+    }
+
+    fn how_to_open(&self) -> String {
+        let (path, word) = (self.path.display(), shell_word(self.path.as_os_str()));
+        match env::var(GDB_COMMAND) {
+            Ok(command) => format!("recorded in `{path}`: `{command} {word}` opens it in gdb at the failure"),
+            Err(_) => format!(
+                "recorded in `{path}`: `{} replay {word} --gdb` waits for gdb, where `continue` goes to the failure",
+                this_program()
+            ),
+        }
+    }
+}
+
+/// The name of a recording in a folder.
+fn name(options: &Options) -> String {
+    let from = [&options.program, &options.from_snapshot].into_iter().flatten().next();
+    let stem = from.and_then(|path| path.file_stem()).unwrap_or("run".as_ref());
+    format!("{}-{}.rec", stem.display(), process::id())
+}
+
+/// Creates the file, or empties an earlier recording. The error is a phrase.
+fn create(path: &Path) -> Result<File, String> {
+    let text = |error: io::Error| error.to_string();
+    let is_there = fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() > 0);
+    if is_there && !File::open(path).and_then(is_recording).map_err(text)? {
+        return Err("it is a file and no recording, and would be lost".into());
+    }
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(path).map_err(text)?;
+    if file.metadata().is_ok_and(|it| it.is_file()) {
+        // Where files cannot be locked, two runs can still ask for the same one.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err("another run is recorded there".into());
+        }
+        file.set_len(0).map_err(text)?;
+    }
+    Ok(file)
+}
+
+/// Whether a file begins like a recording.
+fn is_recording(file: File) -> io::Result<bool> {
+    let mut head = Vec::new();
+    file.take(FileKind::HEAD_SIZE as u64).read_to_end(&mut head)?;
+    Ok(FileKind::of(&head) == Some(FileKind::Recording))
+}
+
+/// Reads a recording. `verb` is what it is for.
+pub fn read(verb: &str, path: &Path) -> Result<Recording, String> {
+    let path_words = path.display();
+    let read =
+        File::open(path).map_err(FileError::Read).and_then(|file| Recording::read_from(BufReader::new(file)));
+    read.map_err(|error| match error {
+        FileError::Read(error) => format!("cannot {verb} `{path_words}` ({error}): check the path"),
+        FileError::OtherKind { found: Some(FileKind::Snapshot), .. } => format!(
+            "cannot {verb} `{path_words}`: it is a snapshot and no recording: `{} --from-snapshot {}` goes on from it",
+            this_program(),
+            shell_word(path.as_os_str())
+        ),
+        error => format!("cannot {verb} `{path_words}`: {}", error.words(FileKind::Recording)),
+    })
+}
+
+/// The recording to replay, with its program if that was left out.
+pub fn open(path: &Path, options: &Options) -> Result<Recording, String> {
+    let mut recording = read("replay", path)?;
+    if !recording.lacks_program() {
+        return Ok(recording);
+    }
+    let path_words = path.display();
+    let command = format!("`{} replay {} PROGRAM`", this_program(), shell_word(path.as_os_str()));
+    let Some(from) = options.program.as_deref().or(recording.program().map(Path::new)) else {
+        return Err(format!("cannot replay `{path_words}`: {}: {command}", BuildError::NoProgram));
+    };
+    let from = from.to_owned();
+    let from_words = from.display();
+    let program = Program::open_for(&from, recording.memory())
+        .map_err(|error| format!("cannot replay `{path_words}` with `{from_words}`: {error}"));
+    let program = program.map_err(|error| match options.program {
+        Some(_) => error,
+        None => format!("{error}; or give the program: {command}"),
+    })?;
+    recording.set_program(program.image()).map_err(|_| {
+        format!(
+            "cannot replay `{path_words}` with `{from_words}`: it is not the program that was recorded: give that one, \
+             {command}, or record the run again"
+        )
+    })?;
+    Ok(recording)
+}
+
+/// The ELF file that was recorded, if it is still there.
+pub fn names_of(recording: &Recording, path: &Path, machine: &Machine) -> Option<PathBuf> {
+    let elf = PathBuf::from(recording.program()?);
+    match Symbols::open(&elf, &|address, bytes| machine.read_ram(address, bytes)) {
+        Ok(_) => Some(elf),
+        Err(_) if !elf.exists() => None,
+        Err(error) => {
+            // A flat image has none.
+            if Program::open(&elf).is_ok_and(|program| program.elf().is_some()) {
+                say(&format!(
+                    "no names from {} ({}): give the ELF file of then, or record the run again: `{} replay {} ELF`",
+                    elf.display(),
+                    error.cause(),
+                    this_program(),
+                    shell_word(path.as_os_str())
+                ));
+            }
+            None
+        }
+    }
+}
+
+/// Why a replay has left its recording, and what to do.
+pub fn diverged(error: &RunError, recorded_on: &str, path: &Path) -> String {
+    match recorded_on {
+        "soft" => {
+            format!("{error}: record the run again with this flatland, or report it, with the recording")
+        }
+        engine => format!(
+            "{error}: what depends on the processor is not recorded, so replay it on that, `{} replay {} --engine {engine}`, \
+             or record the run again with --engine soft",
+            this_program(),
+            shell_word(path.as_os_str())
+        ),
+    }
+}
