@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use flatland_x86::{EngineError, Position, Processor, RamCopy, Sent};
+use flatland_x86::{EngineError, Position, Processor, RamCopy, Registers, Sent};
 
 use super::{Machine, RunError};
 use crate::recording::{Playback, Point};
-use crate::{EngineKind, MoveError, Outcome};
+use crate::{EngineKind, Event, MoveError, Outcome, Stats, Wants};
 
 /// A point of a run, to go back to on the same machine. Points of one run share the memory that is the same in them.
 #[derive(Clone, Debug)]
@@ -17,12 +17,18 @@ pub struct Checkpoint {
     unsent: VecDeque<Sent>,
     next: Option<Outcome>,
     point: Point,
+    stats: Stats,
 }
 
 impl Checkpoint {
     /// How many instructions had been executed since entry, if they were counted.
     pub fn instructions(&self) -> Option<u64> {
         self.processor.instructions
+    }
+
+    /// The general registers.
+    pub fn registers(&self) -> Registers {
+        self.processor.registers
     }
 
     /// How many bytes of memory it takes besides what it shares with these.
@@ -33,6 +39,12 @@ impl Checkpoint {
 }
 
 impl Machine {
+    /// The exact number of instructions executed since entry, if they are counted. See
+    /// [`Engine::instructions`](flatland_x86::Engine::instructions).
+    pub fn instructions(&self) -> Option<u64> {
+        self.engines.current.instructions()
+    }
+
     /// Keeps the inputs of the run from here on in memory, so that [`Self::go_back`] can come back to here. The run
     /// moves to the soft engine, which executes each part again exactly as before.
     pub fn keep_inputs(&mut self) -> Result<(), MoveError> {
@@ -53,13 +65,15 @@ impl Machine {
             unsent: self.unsent.clone(),
             next: self.next.clone(),
             point: self.log.playback.as_ref().map_or_else(Point::default, |playback| playback.point()),
+            stats: self.stats.clone(),
         })
     }
 
     /// Goes to a point of this run. From there it is executed again with the same inputs, and nothing that was sent is
-    /// sent again, up to where it has been: then the devices go on. Streams, devices and limits stay as they are.
+    /// sent again, up to where it has been: then the devices go on. Streams, devices and limits stay as they are. The counts
+    /// of [`Self::stats`] are those of then.
     pub fn go_back(&mut self, to: &Checkpoint) -> Result<(), RunError> {
-        let Checkpoint { processor, position, ram, unsent, next, point } = to;
+        let Checkpoint { processor, position, ram, unsent, next, point, stats } = to;
         self.engines.current.set_processor(processor, *position)?;
         self.engines.current.restore_ram(ram)?;
         if let Some(playback) = &mut self.log.playback {
@@ -67,10 +81,20 @@ impl Machine {
         }
         self.unsent.clone_from(unsent);
         self.next.clone_from(next);
+        self.stats.clone_from(stats);
         self.forget_exit();
         self.input_is_announced = false;
         self.has_begun = true;
         Ok(())
+    }
+
+    /// Like [`Self::resume`], for a part of the run that has been executed before: its time does not count for the limit
+    /// of time. The caller ends it where the run has been, by [`Wants::instructions`].
+    pub fn resume_in_the_past(&mut self, wants: &Wants) -> Result<Event, RunError> {
+        let (limit, used) = (self.limits.time.take(), self.used);
+        let result = self.resume(wants);
+        (self.limits.time, self.used) = (limit, used);
+        result
     }
 }
 
