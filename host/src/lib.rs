@@ -47,9 +47,10 @@ pub use flatland_program as program;
 pub use flatland_soft as soft;
 #[cfg(feature = "gdb")]
 pub use flatland_tools::gdb;
+#[cfg(any(feature = "gdb", feature = "report", feature = "trace"))]
+pub use flatland_tools::timeline;
 #[cfg(feature = "trace")]
 pub use flatland_tools::trace;
-#[cfg(any(feature = "gdb", feature = "report", feature = "trace"))]
 pub use flatland_tools::{Observer, Verdict, observe};
 #[cfg(feature = "report")]
 pub use flatland_tools::{backtrace, instruction, listing, report, words};

@@ -12,6 +12,7 @@ pub mod listing;
 mod observer;
 #[cfg(feature = "report")]
 pub mod report;
+pub mod timeline;
 #[cfg(feature = "trace")]
 pub mod trace;
 pub mod words;
