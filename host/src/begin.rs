@@ -126,8 +126,12 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
 /// The settings of the machine, without its program.
 fn builder(options: &Options) -> Result<Builder, String> {
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
+    // Only the soft engine goes back.
+    let is_debugged = options.gdb.is_some();
+    let engine =
+        if is_debugged && options.engine == EngineChoice::Auto { EngineChoice::Soft } else { options.engine };
     let mut builder = Machine::builder()
-        .engine(options.engine)
+        .engine(engine)
         .memory(options.memory.unwrap_or_default())
         .streams(streams)
         .arguments(options.arguments.iter().map(|argument| argument.as_encoded_bytes()));

@@ -114,9 +114,10 @@ impl Socket {
         self.path.parent().expect("it lies in a folder")
     }
 
-    /// Writes a script for gdb: if there is no `main`, because the compiler has inlined it, stop at its caller.
+    /// Writes a script for gdb: if there is no `main`, because the compiler has inlined it, stop at its caller. Then
+    /// commands for the past, which gdb has none for.
     fn write_script(&self) -> Result<PathBuf> {
-        const SCRIPT: &str = "if $_isvoid($bpnum)\n  tbreak __flatland_main\nend\n";
+        const SCRIPT: &str = include_str!("gdb/begin.gdb");
         let path = self.folder().join("main.gdb");
         match fs::write(&path, SCRIPT) {
             Ok(()) => Ok(path),

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod back;
 mod protocol;
 mod sessions;
 

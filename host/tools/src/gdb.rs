@@ -12,6 +12,7 @@ mod connection;
 mod guest;
 mod monitor;
 mod packets;
+mod past;
 mod registers;
 mod signal;
 mod stub;
@@ -32,6 +33,9 @@ use packets::{Message, Packets};
 use signal::signal;
 use stub::{Continuation, Features, StopReason};
 
+use past::Move;
+
+use crate::timeline::Timeline;
 use crate::words::{self, Names};
 use crate::{Observer, Verdict};
 
@@ -61,8 +65,12 @@ pub struct Debugger {
     is_held: bool,
     /// The debugger has requested the end of the run.
     ends: bool,
-    /// The run has ended, and the debugger examines the final state.
-    has_ended: bool,
+    /// The run has ended for this reason, and the debugger examines the final state.
+    end: Option<StopReason>,
+    /// The run's past, on the soft engine.
+    timeline: Option<Timeline>,
+    /// The guest runs in the past.
+    in_the_past: Option<Move>,
     /// Ctrl-C came while the guest was held: the guest stops as soon as it is resumed.
     is_interrupted: bool,
     /// When to check for packets next.
@@ -130,7 +138,9 @@ impl Debugger {
             state: State::new(say),
             is_held: true,
             ends: false,
-            has_ended: false,
+            end: None,
+            timeline: None,
+            in_the_past: None,
             is_interrupted: false,
             poll_at: Instant::now(),
             announce_at: None,
@@ -198,7 +208,8 @@ impl Debugger {
     fn report(&mut self, machine: &mut Machine, reason: StopReason) -> Result<(), RunError> {
         self.is_held = true;
         let Some(client) = &self.client else { return Ok(()) };
-        let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
+        let mut guest = Guest { machine, state: &mut self.state, timeline: self.timeline.as_mut() };
+        let reply = client.features.stop_reply(reason, &mut guest)?;
         self.send(machine, reply);
         Ok(())
     }
@@ -210,7 +221,8 @@ impl Debugger {
         match message {
             Message::Packet(body) => {
                 let answer;
-                let mut guest = Guest { machine, state: &mut self.state };
+                let timeline = self.timeline.as_mut();
+                let mut guest = Guest { machine, state: &mut self.state, timeline };
                 (answer, then) = client.features.answer(body, &mut guest)?;
                 self.send(machine, answer);
             }
@@ -242,7 +254,7 @@ impl Debugger {
                     self.is_interrupted = false;
                     self.report(machine, StopReason::Signal(Signal::SIGINT))?;
                 }
-                Continuation::Run => self.is_held = false,
+                Continuation::Run => self.resume(machine)?,
                 Continuation::Detach => {
                     self.disconnect();
                     self.state.remove_stops();
@@ -293,14 +305,21 @@ impl Debugger {
             Err(error) => return Err(error.into()),
         }
         while self.is_held && !self.ends && !machine.is_interrupted() {
-            if !self.receive(machine, Connection::receive)? && self.client.is_none() {
+            if self.in_the_past.is_some() {
+                self.receive(machine, Connection::receive_at_once)?;
+                self.move_on(machine)?;
+            } else if !self.receive(machine, Connection::receive)? && self.client.is_none() {
                 self.announce();
                 thread::sleep(Self::POLL_EVERY / 2);
             }
         }
+        self.in_the_past = None;
+        if let Some(timeline) = &mut self.timeline {
+            timeline.go_to_end(machine)?;
+        }
         self.poll_at = Instant::now() + Self::POLL_EVERY;
         // A run that has ended keeps its outcome.
-        Ok(if self.ends && !self.has_ended { Verdict::End(Stop::Debugger) } else { Verdict::Continue })
+        Ok(if self.ends && self.end.is_none() { Verdict::End(Stop::Debugger) } else { Verdict::Continue })
     }
 
     fn announce(&mut self) {
@@ -343,25 +362,37 @@ impl Debugger {
         })
     }
 
+    /// The signal and the sentence for an end at which the guest is held. The end of a replay is where somebody who
+    /// walks back begins.
+    fn end_in_words(machine: &Machine, outcome: &Outcome) -> Option<(Signal, Option<String>)> {
+        let in_words = || words::outcome(outcome, &Names::default());
+        match (signal(outcome), outcome) {
+            (Some(signal), Outcome::Exited(_)) => Some((signal, Some("the guest has panicked".into()))),
+            (Some(signal), _) => Some((signal, in_words())),
+            (None, _) if machine.is_replay() => {
+                let end = format!("the recording ends here, with status {}", outcome.status());
+                Some((Signal::SIGTRAP, Some(end)))
+            }
+            (None, _) => None,
+        }
+    }
+
     fn on_end(&mut self, machine: &mut Machine, outcome: &Outcome) -> Result<Verdict, RunError> {
         if self.is_held || self.client.is_none() {
             return Ok(Verdict::Continue);
         }
         // Restores the registers of this location.
         machine.location()?;
-        if let Some(signal) = signal(outcome) {
-            let message = match outcome {
-                Outcome::Exited(_) => Some("the guest has panicked".into()),
-                outcome => words::outcome(outcome, &Names::default()),
-            };
+        if let Some((signal, message)) = Self::end_in_words(machine, outcome) {
             if let Some(message) = message {
                 self.send(machine, packets::console(&format!("flatland: {message}\n")));
             }
-            self.has_ended = true;
+            let reason = StopReason::SignalWithThread { tid: (), signal };
+            self.end = Some(reason);
             self.state.has_changed = false;
-            self.report(machine, StopReason::SignalWithThread { tid: (), signal })?;
+            self.report(machine, reason)?;
             let verdict = self.hold(machine)?;
-            self.has_ended = false;
+            self.end = None;
             if self.is_held {
                 return Ok(verdict);
             }
@@ -374,7 +405,9 @@ impl Debugger {
         }
         if let Some(client) = &mut self.client {
             let reason = StopReason::Exited(outcome.status());
-            let reply = client.features.stop_reply(reason, &mut Guest { machine, state: &mut self.state })?;
+            let timeline = self.timeline.as_mut();
+            let mut guest = Guest { machine, state: &mut self.state, timeline };
+            let reply = client.features.stop_reply(reason, &mut guest)?;
             // An error is ignored: the debugger may have disconnected.
             let _ = client.connection.send(&reply, machine);
             self.disconnect();
@@ -387,11 +420,22 @@ impl Observer for Debugger {
     fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
         let wait = if self.listener.announces_at_once() { Duration::ZERO } else { Self::ANNOUNCE_AFTER };
         self.announce_at = Some(Instant::now() + wait);
+        if machine.instructions().is_some() {
+            self.timeline = Timeline::new(machine).ok();
+        }
         self.hold(machine)
+    }
+
+    /// The run goes on in the present.
+    fn resumes(&mut self, machine: &mut Machine) -> Result<(), RunError> {
+        self.timeline.as_mut().map_or(Ok(()), |timeline| timeline.resumes(machine))
     }
 
     fn wants(&self) -> Wants {
         let mut wants = self.state.wants();
+        if let Some(timeline) = &self.timeline {
+            wants = wants.or(&timeline.wants());
+        }
         // A transfer that is not complete would be lost when registers are changed.
         wants.transfers = true;
         // Other observers may cause more frequent events.
@@ -400,6 +444,9 @@ impl Observer for Debugger {
     }
 
     fn observe(&mut self, machine: &mut Machine, event: &Event) -> Result<Verdict, RunError> {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.observe(machine, event)?;
+        }
         if let Event::Ended(outcome) = event {
             return self.on_end(machine, outcome);
         }

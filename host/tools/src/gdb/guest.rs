@@ -4,6 +4,7 @@ use flatland_machine::{Machine, Wants};
 use flatland_x86::{self as x86, Access, EngineError, Watchpoint};
 use gdbstub::common::{Pid, Signal};
 use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::reverse_exec::{ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps};
 use gdbstub::target::ext::base::single_register_access::{SingleRegisterAccess, SingleRegisterAccessOps};
 use gdbstub::target::ext::base::singlethread::{
     SingleThreadBase, SingleThreadRangeStepping, SingleThreadRangeSteppingOps, SingleThreadResume,
@@ -19,6 +20,7 @@ use gdbstub::target::{Target, TargetError, TargetResult};
 
 use super::registers::{Core, I386, Id};
 use super::{Say, monitor};
+use crate::timeline::Timeline;
 
 /// How the guest is resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub enum Resume {
     Step,
     /// While EIP is in this range.
     Range(u32, u32),
+    /// One instruction back.
+    StepBack,
+    /// Back to the last stop.
+    ContinueBack,
 }
 
 /// The debugger's breakpoints, watchpoints and resumption.
@@ -57,10 +63,19 @@ impl State {
     /// The events for these stops.
     pub fn wants(&self) -> Wants {
         let mut wants = Wants::nothing();
-        wants.steps = self.resume != Resume::Continue;
-        wants.breakpoints = self.breakpoints.concat();
+        wants.steps = matches!(self.resume, Resume::Step | Resume::Range(..));
+        wants.breakpoints = self.breakpoints();
         wants.watchpoints.clone_from(&self.watchpoints);
         wants
+    }
+
+    /// The addresses of all breakpoints.
+    pub fn breakpoints(&self) -> Vec<u32> {
+        self.breakpoints.concat()
+    }
+
+    pub fn watchpoints(&self) -> &[Watchpoint] {
+        &self.watchpoints
     }
 
     /// Removes all stops.
@@ -104,6 +119,8 @@ impl State {
 pub struct Guest<'a> {
     pub machine: &'a mut Machine,
     pub state: &'a mut State,
+    /// The run's past, if it can go back.
+    pub timeline: Option<&'a mut Timeline>,
 }
 
 impl Guest<'_> {
@@ -117,8 +134,23 @@ impl Guest<'_> {
         if !core.has_segments_of(&self.core()?) {
             return Err(TargetError::NonFatal);
         }
+        self.check_change()?;
         self.state.has_changed = true;
         self.machine.set_registers(&core.general()).map_err(TargetError::Fatal)
+    }
+}
+
+impl Guest<'_> {
+    /// Whether the guest may be changed here. What has been is repeated as it was, and so is a recording.
+    fn check_change(&mut self) -> TargetResult<(), Self> {
+        let is_past = self.timeline.as_ref().is_some_and(|timeline| timeline.is_in_the_past());
+        let why = match (self.machine.is_replay(), is_past) {
+            (true, _) => "a replay cannot be changed: run the program itself to try something else",
+            (_, true) => "the past cannot be changed: `monitor goto end` goes back to the present",
+            _ => return Ok(()),
+        };
+        (self.state.say)(why);
+        Err(TargetError::Errno(EROFS))
     }
 }
 
@@ -174,6 +206,7 @@ impl SingleThreadBase for Guest<'_> {
         if there < bytes.len() {
             return Err(TargetError::Errno(EFAULT));
         }
+        self.check_change()?;
         self.state.has_changed = true;
         self.machine.write_ram(address, bytes);
         Ok(())
@@ -186,6 +219,9 @@ impl SingleThreadBase for Guest<'_> {
 
 /// The error number, by gdb's manual ("Errno Values").
 const EFAULT: u8 = 14;
+
+/// The same for what may not be written.
+const EROFS: u8 = 30;
 
 impl SingleRegisterAccess<()> for Guest<'_> {
     fn read_register(&mut self, (): (), id: Id, buffer: &mut [u8]) -> TargetResult<usize, Self> {
@@ -217,6 +253,14 @@ impl SingleThreadResume for Guest<'_> {
         Some(self)
     }
 
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, (), Self>> {
+        self.timeline.is_some().then_some(self)
+    }
+
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, (), Self>> {
+        self.timeline.is_some().then_some(self)
+    }
+
     fn support_range_step(&mut self) -> Option<SingleThreadRangeSteppingOps<'_, Self>> {
         Some(self)
     }
@@ -225,6 +269,20 @@ impl SingleThreadResume for Guest<'_> {
 impl SingleThreadSingleStep for Guest<'_> {
     fn step(&mut self, _: Option<Signal>) -> Result<(), EngineError> {
         self.state.resume = Resume::Step;
+        Ok(())
+    }
+}
+
+impl ReverseStep<()> for Guest<'_> {
+    fn reverse_step(&mut self, (): ()) -> Result<(), EngineError> {
+        self.state.resume = Resume::StepBack;
+        Ok(())
+    }
+}
+
+impl ReverseCont<()> for Guest<'_> {
+    fn reverse_cont(&mut self) -> Result<(), EngineError> {
+        self.state.resume = Resume::ContinueBack;
         Ok(())
     }
 }
@@ -305,7 +363,8 @@ impl HwWatchpoint for Guest<'_> {
 impl MonitorCmd for Guest<'_> {
     fn handle_monitor_cmd(&mut self, command: &[u8], mut out: ConsoleOutput<'_>) -> Result<(), EngineError> {
         let command = String::from_utf8_lossy(command);
-        out.write_raw(monitor::answer(self.machine, command.trim())?.as_bytes());
+        let timeline = self.timeline.as_deref_mut();
+        out.write_raw(monitor::answer(self.machine, timeline, command.trim())?.as_bytes());
         Ok(())
     }
 }

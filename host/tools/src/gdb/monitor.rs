@@ -1,10 +1,14 @@
 //! `monitor` commands, for information that gdb has no commands for.
 
+mod past;
+
 use std::fmt::Write;
 
 use flatland_contract::{Direction, Port};
-use flatland_machine::Machine;
+use flatland_machine::{Machine, RunError};
 use flatland_x86::EngineError;
+
+use crate::timeline::Timeline;
 
 const HELP: &str = "\
 monitor help    this
@@ -12,13 +16,31 @@ monitor stats   the engine, and what the run has cost so far
 monitor map     what lies where in memory, and what is read-only
 monitor ports   the ports, and what has gone through them
 monitor cpu     the processor's mode: CR0 and the segment registers
+monitor when    how many instructions have been executed
+monitor goto N  go to where N had been executed; `goto start`, `goto end`
+monitor last-write ADDRESS [BYTES]   the last instruction that wrote there
+monitor who REGISTER                 the last instruction that changed it
 Breakpoints: any number. Watchpoints: any number on the soft engine, none on KVM (--engine soft).
 `kill` ends the run, `detach` lets it run on, and `target remote` comes back to it. After a fault or a panic everything
 is there to look at and to change: `continue` then ends the run, or goes on where something was changed.
 ";
 
 /// The text that a command prints.
-pub fn answer(machine: &mut Machine, command: &str) -> Result<String, EngineError> {
+pub fn answer(
+    machine: &mut Machine,
+    timeline: Option<&mut Timeline>,
+    command: &str,
+) -> Result<String, EngineError> {
+    let mut words = command.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    if past::NAMES.contains(&name) {
+        let Some(timeline) = timeline else { return Ok(past::NONE.into()) };
+        return Ok(match past::answer(machine, timeline, name, &words.collect::<Vec<_>>()) {
+            Ok(answer) => answer,
+            Err(RunError::Engine(error)) => return Err(error),
+            Err(error) => format!("{error}\n"),
+        });
+    }
     Ok(match command {
         "" | "help" => HELP.into(),
         "stats" => stats(machine),

@@ -1,0 +1,33 @@
+if $_isvoid($bpnum)
+  tbreak __flatland_main
+end
+define when
+  monitor when
+end
+document when
+How many instructions the guest has executed, and whether this is its past.
+end
+define goto
+  eval "monitor goto %s quietly", "$arg0"
+  maintenance flush register-cache
+  frame
+end
+document goto
+goto N|start|end: go to where N instructions had been executed.
+end
+define last-write
+  if $argc == 2
+    eval "monitor last-write %#x %d", (unsigned)($arg0), $arg1
+  else
+    eval "monitor last-write %#x", (unsigned)($arg0)
+  end
+end
+document last-write
+last-write ADDRESS [BYTES]: the last instruction that wrote there.
+end
+define who
+  eval "monitor who %s", "$arg0"
+end
+document who
+who REGISTER: the last instruction that changed it.
+end
