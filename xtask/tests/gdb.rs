@@ -209,6 +209,74 @@ fn watchpoints_on_soft_and_what_kvm_says() {
     }
 }
 
+/// By line, and out of functions, as the buttons of an editor have it: not by instruction.
+#[test]
+fn reverse_commands_go_by_lines_and_functions() {
+    let _lock = lock();
+    let commands = "break bench::count_primes\ncontinue\nnext\nreverse-next\n\
+        watch bench::SIEVE[16]\ncontinue\nwhen\nreverse-continue\ndelete\nreverse-finish\nstep\nreverse-step\n\
+        next\nwho eax\nlast-write &bench::SIEVE[16]\ngoto start\nlast-write &bench::SIEVE[16] 4\ngoto end\n\
+        reverse-next\ngoto 100\nkill\n";
+    let Session { stdout, stderr, .. } = session("bench", PRIMES_BELOW_32, "", commands);
+    // The lines of the program, as gdb shows them.
+    let source = |text: &str| {
+        let number = line("bench", text);
+        let program = fs::read_to_string(root().join("guest/src/bin/bench.rs")).expect("it is there");
+        format!("{number}\t{}", program.lines().nth(number - 1).expect("the line is there"))
+    };
+    let function = |name: &str, text: &str| {
+        let (arguments, source) = match name {
+            "compute" => ("what=112, count=32", source(text)),
+            _ => ("composite=..., round=1", source(text)),
+        };
+        format!("bench::{name} ({arguments}) at src/bin/bench.rs:{}\n{source}\n", line("bench", text))
+    };
+    let changed = |old: u8, new: u8| {
+        let name = "\nHardware watchpoint 3: bench::SIEVE[16]\n\n";
+        format!("{name}Old value = {old}\nNew value = {new}\n")
+    };
+    let begin = function("count_primes", "let mut count = 0;");
+    let call = source("_ => count_primes");
+    let expected = [
+        format!("Breakpoint 2, {begin}{}\n\nBreakpoint 2, {begin}", source("for number in 2..")),
+        "Hardware watchpoint 3: bench::SIEVE[16]\n".to_owned(),
+        changed(0, 1) + &function("count_primes", "multiple += number;"),
+        changed(1, 0) + "0x? in " + &function("count_primes", "composite[multiple] = round;"),
+        "0x? in ".to_owned() + &function("compute", "_ => count_primes") + &begin,
+        "0x? in ".to_owned() + &function("compute", "_ => count_primes"),
+        source("println!") + "\n#0  0x? in _start ()\n#0  " + &function("compute", "println!"),
+        format!("0x?\t{call}\n#0  0x? in {}", function("compute", "let numbers = unsafe")),
+    ];
+    let stdout = normalized(&stdout);
+    assert!(stdout.contains(&expected.concat()), "{stdout}\ndoes not contain\n{}{stderr}", expected.concat());
+
+    let answers: Vec<String> = normalized(&stderr)
+        .lines()
+        .filter(|line| line.starts_with("after ") || line.starts_with("the ") || line.starts_with("nothing "))
+        .map(|line| {
+            let words = line.split(' ');
+            words
+                .map(|word| if word.trim_end_matches('`').parse::<u64>().is_ok() { "N" } else { word })
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        answers,
+        [
+            "after N instructions, in the present: from N to N",
+            "the instruction at 0x? changed eax, N instructions ago: `info symbol 0x?` names it, \
+             `monitor goto N goes there",
+            "the instruction at 0x? wrote there, N instructions ago: `info symbol 0x?` names it, \
+             `monitor goto N goes there",
+            "after N instructions, in the past: from N to N",
+            "nothing wrote there in this past: it begins after N instructions",
+            "after N instructions, in the present: from N to N",
+            "after N instructions, in the past: from N to N",
+        ]
+    );
+}
+
 #[test]
 fn a_panic_can_be_looked_at() {
     let _lock = lock();

@@ -1,8 +1,8 @@
 //! Going back in time: a run on the soft engine is executed again from checkpoints, with the same inputs.
 //!
-//! Nothing runs backward. To go to a point of the past, the run goes back to the last checkpoint before it
-//! ([`marks`]), and forward from there. To find the last time that something happened, it executes one part after the
-//! other again, the latest first ([`search`]). rr's `ReplayTimeline` is the model.
+//! Nothing runs backward. To go to a point of the past, the run goes back to the last checkpoint before it (`marks`),
+//! and forward from there. To find the last time that something happened, it executes one part after the other again,
+//! the latest first (`search`). rr's `ReplayTimeline` is the model.
 
 mod marks;
 mod register;

@@ -82,7 +82,7 @@ fn when(machine: &Machine, timeline: &Timeline) -> String {
 fn found_in_words(machine: &Machine, timeline: &Timeline, found: Option<Found>, what: &str) -> String {
     let Some(found) = found else {
         let beginning = timeline.beginning();
-        return format!("nothing since instruction {beginning} {what}\n");
+        return format!("nothing {what} in this past: it begins after {beginning} instructions\n");
     };
     let address = match found.instruction {
         Location::At(address) | Location::EndsAt(address) => address,
