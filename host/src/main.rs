@@ -106,7 +106,7 @@ fn run(options: &Options) -> u8 {
     }
     // The report comes before: a state that can be saved no longer has the last exit.
     let has_failed = status != status::SUCCESS;
-    match given.record.as_ref().map(|to| to.end(&mut machine, ended.as_ref().ok(), has_failed)) {
+    match given.record.as_ref().map(|to| to.end(&mut machine, &ended, has_failed)) {
         None | Some(Ok(None)) => {}
         Some(Ok(Some(message))) => text += &line(paint, &message),
         Some(Err(message)) => {

@@ -61,11 +61,14 @@ impl RecordTo {
     pub fn end(
         &self,
         machine: &mut Machine,
-        outcome: Option<&Outcome>,
+        ended: &Result<Outcome, RunError>,
         has_failed: bool,
     ) -> Result<Option<String>, String> {
-        if let Some(outcome) = outcome {
-            machine.end_recording(outcome).map_err(|error| self.failure(&error))?;
+        match ended {
+            Ok(outcome) => machine.end_recording(outcome).map_err(|error| self.failure(&error))?,
+            // That is said already, and the failure is not in the recording.
+            Err(RunError::Recording(_)) => return Ok(None),
+            Err(_) => {}
         }
         if !self.failures_only {
             return Ok(None);

@@ -283,6 +283,39 @@ fn places_where_nothing_can_be_recorded_are_errors_before_the_run() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_recording_that_cannot_grow_ends_the_run_and_replays_up_to_there() {
+    // 0: mov edx, 0xe9; mov edi, 0x2000; mov ecx, 0x1000; rep insb; mov al, '.'; out 0xe9, al; jmp 0
+    const READ_MUCH: &[u8] = &[
+        0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x20, 0, 0, 0xb9, 0, 0x10, 0, 0, 0xf3, 0x6c, 0xb0, b'.', 0xe6, 0xe9,
+        0xeb, 0xe9,
+    ];
+    let program = image("recording-grows", READ_MUCH);
+    for option in ["--record", "--record-on-failure"] {
+        let to = place("grows");
+        // A file may have 100 KiB here; more is an error, since the signal is ignored (setrlimit(2), RLIMIT_FSIZE).
+        let run = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", run, "sh", self::program(), option]).arg(&to).args(["--engine", "soft"]);
+        let mut child = spawn(command.arg(&program));
+        let _ = child.stdin.take().unwrap().write_all(&[b'a'; 2 << 20]);
+        let output = child.wait_with_output().unwrap();
+        let message = format!(
+            "flatland: cannot write {option} `{}` (File too large (os error 27)): give another place\n",
+            to.display()
+        );
+        let sent = String::from_utf8(output.stdout.clone()).unwrap();
+        assert_ended(output, 125, &sent, &message);
+        // What follows the last whole block was a part of one.
+        let replayed = replay(&to, &[]);
+        let words = String::from_utf8_lossy(&replayed.stderr);
+        assert!(words.starts_with("flatland: the recording ends here"), "{words}");
+        let stdout = String::from_utf8(replayed.stdout).unwrap();
+        assert!(!stdout.is_empty() && sent.starts_with(&stdout), "{} of {}", stdout.len(), sent.len());
+    }
+}
+
+#[test]
 fn two_runs_are_not_recorded_to_one_file() {
     let to = place("twice");
     let mut command = flatland("soft");

@@ -26,6 +26,9 @@ const COMPLETE: usize = 4096;
 const SHORT_RUN: usize = 64;
 
 /// Writes a recording. [`Machine::record`](crate::Machine::record) takes it.
+///
+/// After a write that failed it writes nothing more: the run and the end of the recording fail with the first error. What
+/// was written before replays up to there.
 pub struct Recorder {
     to: Box<dyn Target>,
     has_image: bool,
@@ -48,6 +51,8 @@ pub struct Recorder {
     sum: Sum,
     /// The last mark that was written.
     written: Mark,
+    /// Why nothing more is written. What a failed write has left of a block counts as its part only where nothing follows.
+    failed: Option<io::Error>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -74,6 +79,7 @@ impl Recorder {
             read: 0,
             sum: Sum::default(),
             written: Mark::default(),
+            failed: None,
         }
     }
 
@@ -105,7 +111,8 @@ impl Recorder {
         }
         let mut bytes = Vec::new();
         start.write(&mut bytes)?;
-        self.to.rewind().and_then(|()| self.to.write_all(&bytes)).map_err(CannotWrite)?;
+        let written = self.to.rewind().and_then(|()| self.to.write_all(&bytes));
+        self.keep_error(written)?;
         self.block_at = bytes.len() as u64;
         self.at = self.block_at;
         Ok(())
@@ -126,6 +133,7 @@ impl Recorder {
 
     #[cold]
     fn took_elsewhere(&mut self, place: Place, mut bytes: &[u8]) -> Result<(), FileError> {
+        self.check()?;
         if self.place != Some(place) {
             self.end_run();
             self.place = Some(place);
@@ -175,7 +183,26 @@ impl Recorder {
         let end = End { outcome: outcome.clone(), instructions, registers, ram, mark: self.written };
         end.write(&mut self.block)?;
         self.write_block(Holds::End, true)?;
-        self.to.flush().map_err(CannotWrite)
+        let flushed = self.to.flush();
+        self.keep_error(flushed)
+    }
+
+    /// The error of the first write that failed, if one has.
+    fn check(&self) -> Result<(), FileError> {
+        match &self.failed {
+            Some(error) => Err(CannotWrite(same_error(error))),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes nothing more if this write has failed.
+    fn keep_error(&mut self, written: io::Result<()>) -> Result<(), FileError> {
+        if let Err(error) = written {
+            self.failed = Some(error);
+            // So that the next read is not added to a block that cannot be written.
+            self.place = None;
+        }
+        self.check()
     }
 
     fn end_run(&mut self) {
@@ -188,6 +215,7 @@ impl Recorder {
 
     /// Writes the open block. If it is complete, another one begins.
     fn write_block(&mut self, holds: Holds, is_complete: bool) -> Result<(), FileError> {
+        self.check()?;
         // The run that may still grow is not part of the block yet.
         let mut head = Vec::new();
         if let Some(place) = self.place.filter(|_| !self.run.is_empty()) {
@@ -221,10 +249,12 @@ impl Recorder {
         let sum = checksum(self.blocks, &parts).to_le_bytes();
         let [header, one, two, three] = parts;
         let size: usize = parts.iter().map(|part| part.len()).sum::<usize>() + sum.len();
-        if self.at != self.block_at {
-            self.to.seek(SeekFrom::Start(self.block_at)).map_err(CannotWrite)?;
-        }
-        write_all(&mut self.to, [header, one, two, three, &sum]).map_err(CannotWrite)?;
+        let sought = match self.at == self.block_at {
+            true => Ok(()),
+            false => self.to.seek(SeekFrom::Start(self.block_at)).map(drop),
+        };
+        let written = sought.and_then(|()| write_all(&mut self.to, [header, one, two, three, &sum]));
+        self.keep_error(written)?;
         self.at = self.block_at + size as u64;
         self.written = mark;
         if is_complete {
@@ -240,8 +270,16 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        // Whoever wants to know whether it is complete ends the recording.
+        // Whoever wants to know whether it is complete ends the recording. After a failed write this writes nothing.
         let _ = self.flush();
+    }
+}
+
+/// An error with the same words.
+fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
