@@ -140,11 +140,7 @@ impl Timeline {
 
     /// How many bytes of memory the checkpoints take.
     pub fn bytes(&self) -> usize {
-        let present = self.present.as_ref().map(|present| {
-            let near = self.marks.at_or_before(Here::of_checkpoint(present).count);
-            present.bytes_not_in(&[near])
-        });
-        self.marks.bytes() + present.unwrap_or_default()
+        self.marks.bytes() + self.marks.reserved()
     }
 
     /// How many checkpoints there are.
@@ -179,6 +175,7 @@ impl Timeline {
     /// Goes back to the present.
     pub fn go_to_end(&mut self, machine: &mut Machine) -> Result<(), RunError> {
         if let Some(present) = self.present.take() {
+            self.marks.reserve(0);
             self.go_back(machine, &present)?;
         }
         Ok(())
@@ -303,7 +300,11 @@ impl Timeline {
     fn leave_present(&mut self, machine: &mut Machine) -> Result<(), RunError> {
         self.forget_if_changed(machine)?;
         if self.present.is_none() {
-            self.present = Some(machine.checkpoint()?);
+            let present = machine.checkpoint()?;
+            let near = self.marks.at_or_before(Here::of_checkpoint(&present).count);
+            let bytes = present.bytes_not_in(&[near]);
+            self.present = Some(present);
+            self.marks.reserve(bytes);
         }
         Ok(())
     }
@@ -327,6 +328,7 @@ impl Timeline {
     fn forget_if_changed(&mut self, machine: &mut Machine) -> Result<(), RunError> {
         if machine.changes() != self.changes {
             self.present = None;
+            self.marks.reserve(0);
             let first = machine.checkpoint()?;
             self.marks.begin_anew(first);
             self.changes = machine.changes();

@@ -9,6 +9,8 @@ pub struct Marks {
     marks: Vec<Mark>,
     /// How many bytes of memory all may take together.
     pub bound: usize,
+    /// How many of these are left for something else.
+    reserved: usize,
 }
 
 #[derive(Debug)]
@@ -27,7 +29,7 @@ const MOST: usize = 4096;
 
 impl Marks {
     pub fn new(first: Checkpoint, bound: usize) -> Self {
-        let mut marks = Self { marks: Vec::new(), bound };
+        let mut marks = Self { marks: Vec::new(), bound, reserved: 0 };
         marks.insert(first);
         marks
     }
@@ -73,7 +75,23 @@ impl Marks {
         self.marks.insert(at, Mark { count, checkpoint, bytes: 0 });
         self.measure(at);
         self.measure(at + 1);
-        while (self.bytes() > self.bound || self.len() > MOST) && self.thin(at) {}
+        self.thin_out(at);
+    }
+
+    /// What [`Self::reserve`] has set.
+    pub fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    /// Leaves this many bytes of the bound for something else.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.reserved = bytes;
+        self.thin_out(0);
+    }
+
+    fn thin_out(&mut self, just_made: usize) {
+        let most = self.bound.saturating_sub(self.reserved);
+        while (self.bytes() > most || self.len() > MOST) && self.thin(just_made) {}
     }
 
     fn measure(&mut self, at: usize) {
