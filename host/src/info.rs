@@ -9,12 +9,9 @@ use crate::recordings;
 /// One line for each thing.
 pub fn info(path: &Path) -> Result<String, String> {
     let recording = recordings::read("read", path)?;
-    let program = match (recording.program(), recording.lacks_program()) {
-        (Some(path), false) => path.into(),
-        (Some(path), true) => format!("{path}, which a replay needs"),
-        (None, false) => "in the recording".into(),
-        (None, true) => "left out, and a replay needs it".into(),
-    };
+    let program = recording.program().map_or_else(|| "not known".into(), one_line);
+    let image =
+        if recording.lacks_program() { "left out: a replay needs the program" } else { "in the recording" };
     let (end, instructions) = match recording.end() {
         None => ("not recorded: the run was killed".into(), None),
         Some(end) => {
@@ -23,12 +20,17 @@ pub fn info(path: &Path) -> Result<String, String> {
         }
     };
     let instructions = instructions.map_or_else(|| "not counted".into(), |count| count.to_string());
+    let (engine, memory) = (one_line(recording.engine()), recording.memory());
+    let (input, output) = (recording.input_len(), recording.output_len());
+    let names = recordings::elf_of(recording);
+    let names = names.map_or_else(|| "none".into(), |elf| one_line(&elf.to_string_lossy()));
     Ok(format!(
-        "program: {program}\nengine: {}\nmemory: {}\ninput: {} bytes\noutput: {} bytes\ninstructions: {instructions}\n\
-         end: {end}",
-        recording.engine(),
-        recording.memory(),
-        recording.input_len(),
-        recording.output_len(),
+        "program: {program}\nimage: {image}\nnames: {names}\nengine: {engine}\nmemory: {memory}\n\
+         input: {input} bytes\noutput: {output} bytes\ninstructions: {instructions}\nend: {end}"
     ))
+}
+
+/// A text without line breaks and escape sequences. A recording may be from anywhere.
+fn one_line(path: &str) -> String {
+    path.replace(char::is_control, "\u{fffd}")
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use flatland::program::Symbols;
-use flatland::{BuildError, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError};
+use flatland::{
+    BuildError, EngineChoice, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError,
+};
 
 use crate::messages::{say, shell_word, this_program};
 use crate::options::Options;
@@ -154,10 +156,9 @@ pub fn open(path: &Path, options: &Options) -> Result<Recording, String> {
     }
     let path_words = path.display();
     let command = format!("`{} replay {} PROGRAM`", this_program(), shell_word(path.as_os_str()));
-    let Some(from) = options.program.as_deref().or(recording.program().map(Path::new)) else {
+    let Some(from) = options.program.clone().or_else(|| recorded_file(&recording)) else {
         return Err(format!("cannot replay `{path_words}`: {}: {command}", BuildError::NoProgram));
     };
-    let from = from.to_owned();
     let from_words = from.display();
     let program = Program::open_for(&from, recording.memory())
         .map_err(|error| format!("cannot replay `{path_words}` with `{from_words}`: {error}"));
@@ -174,9 +175,29 @@ pub fn open(path: &Path, options: &Options) -> Result<Recording, String> {
     Ok(recording)
 }
 
-/// The ELF file that was recorded, if it is still there.
+/// Where the program was. A recording from elsewhere may name anything: only a regular file is opened, because reading
+/// another one may take forever.
+fn recorded_file(recording: &Recording) -> Option<PathBuf> {
+    let path = PathBuf::from(recording.program()?);
+    let is_file = fs::metadata(&path).map_or(true, |it| it.is_file());
+    is_file.then_some(path)
+}
+
+/// The ELF file that was recorded, if it is still what it was.
+pub fn elf_of(mut recording: Recording) -> Option<PathBuf> {
+    let elf = recorded_file(&recording)?;
+    if recording.lacks_program() {
+        let program = Program::open_for(&elf, recording.memory()).ok()?;
+        recording.set_program(program.image()).ok()?;
+    }
+    let machine = Machine::builder().engine(EngineChoice::Soft).replay(&recording).ok()?;
+    let symbols = Symbols::open(&elf, &|address, bytes| machine.read_ram(address, bytes));
+    symbols.is_ok().then_some(elf)
+}
+
+/// The ELF file that was recorded, if it is still there. Where it is another one now, says so.
 pub fn names_of(recording: &Recording, path: &Path, machine: &Machine) -> Option<PathBuf> {
-    let elf = PathBuf::from(recording.program()?);
+    let elf = recorded_file(recording)?;
     match Symbols::open(&elf, &|address, bytes| machine.read_ram(address, bytes)) {
         Ok(_) => Some(elf),
         Err(_) if !elf.exists() => None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use std::{env, process, thread};
 
 use crate::guest::Profile;
-use crate::run::{self, Built};
+use crate::run;
 use crate::{Result, Workspace};
 
 /// The options of `cargo xtask gdb`.
@@ -19,6 +19,21 @@ pub struct Options {
     /// The file with the guest's input; /dev/null if `None`.
     pub input: Option<PathBuf>,
     /// The file or terminal for the guest's output; target/guest/NAME.output if `None`.
+    pub output: Option<PathBuf>,
+    /// gdb's own options: `--batch` and `-x FILE`.
+    pub gdb: Vec<OsString>,
+    /// Options of `flatland`.
+    pub flatland: Vec<OsString>,
+}
+
+/// The options of `cargo xtask gdb --replay`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// The recording.
+    pub recording: PathBuf,
+    /// The ELF file with names; the one that the recording names if `None`.
+    pub elf: Option<PathBuf>,
+    /// The file or terminal for the guest's output; target/guest/replay.output if `None`.
     pub output: Option<PathBuf>,
     /// gdb's own options: `--batch` and `-x FILE`.
     pub gdb: Vec<OsString>,
@@ -41,44 +56,147 @@ pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     let socket = Socket::new()?;
     let mut machine = Command::new(&built.flatland);
     machine
-        .arg(format!("--gdb=unix:{}", socket.path.display()))
+        .arg(socket.option())
         .args(["--symbols".as_ref(), built.elf.as_os_str(), built.image.as_os_str()])
         .args(&options.flatland)
-        .current_dir(&folder)
-        .stdin(input(&folder, options.input.as_deref())?)
-        .stdout(output(workspace, &folder, &built, options.output.as_deref())?)
-        // A process group of its own, so that Ctrl-C at the terminal goes only to gdb, which interrupts the guest.
-        .process_group(0);
-    let mut machine = machine.spawn().map_err(|error| {
-        format!("cannot run {} ({error}): remove it and build again", built.flatland.display())
-    })?;
-    if let Some(status) = wait_for(&socket.path, &mut machine)? {
-        // flatland has printed the reason.
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        drop(socket);
-        process::exit(code);
-    }
-    let mut command = Command::new(&debugger);
-    command.arg("-quiet").current_dir(&folder);
-    // If a function does not exist, do not ask whether to set a pending breakpoint. Read all symbols: otherwise gdb
-    // does not find functions that exist only inlined, as `main` mostly does.
-    let begin =
-        ["set pagination off", "set breakpoint pending off", "maint expand-symtabs"].map(String::from);
-    let connect = format!("target remote {}", socket.path.display());
+        .stdin(input(&folder, options.input.as_deref())?);
+    let output = output(workspace, &folder, &built.name, options.output.as_deref())?;
+    let session = Session::start(machine.stdout(output), socket, &folder)?;
     let main = format!("tbreak {}::main", built.name.replace('-', "_"));
-    for line in begin.iter().chain([&connect, &main]) {
-        command.args(["-ex", line]);
+    let commands = [Ex(main), Script("main.gdb", MAIN), Script("begin.gdb", BEGIN)];
+    session.attach(&debugger, Some(&built.elf), &commands, &options.gdb)
+}
+
+/// Builds flatland, starts the replay of a recording, and replaces this process by gdb, which goes to its end.
+pub fn gdb_replay(workspace: &Workspace, options: &ReplayOptions) -> Result<()> {
+    let debugger = find_gdb()?;
+    let flatland = run::build_host(workspace)?;
+    let folder = workspace.callers_folder();
+    let elf = match &options.elf {
+        Some(elf) => Some(folder.join(elf)),
+        None => names_of(&flatland, &folder, &options.recording)?,
+    };
+    let socket = Socket::new()?;
+    let mut machine = Command::new(&flatland);
+    machine
+        .arg(socket.option())
+        .arg("replay")
+        .arg(&options.recording)
+        .args(&options.elf)
+        .args(&options.flatland)
+        .stdin(Stdio::null());
+    let output = output(workspace, &folder, "replay", options.output.as_deref())?;
+    let session = Session::start(machine.stdout(output), socket, &folder)?;
+    session.attach(&debugger, elf.as_deref(), &[Script("begin.gdb", BEGIN)], &options.gdb)
+}
+
+/// The ELF file that a recording names, if it is still what it was. flatland says why it is not.
+fn names_of(flatland: &Path, folder: &Path, recording: &Path) -> Result<Option<PathBuf>> {
+    let mut info = Command::new(flatland);
+    info.arg("info").arg(recording).current_dir(folder).stderr(Stdio::inherit());
+    let output = info
+        .output()
+        .map_err(|error| format!("cannot run {} ({error}): remove it and build again", flatland.display()))?;
+    if !output.status.success() {
+        // flatland has printed the reason.
+        process::exit(code(output.status));
     }
-    command.arg("-x").arg(socket.write_script()?);
-    let end = ["continue", "set breakpoint pending auto", "set pagination on"].map(String::from);
-    // gdb removes the socket's folder, because it replaces this process.
-    let clean_up = format!("shell rm -r '{}'", socket.folder().display());
-    for line in [&clean_up].into_iter().chain(&end) {
-        command.args(["-ex", line]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let value = |name: &str| text.lines().find_map(|line| Some(Path::new(line.strip_prefix(name)?)));
+    let (program, names) = (value("program: "), value("names: "));
+    let names = names.filter(|names| names.is_absolute());
+    if let Some(program) = program.filter(|program| program.is_absolute() && !program.exists())
+        && names.is_none()
+    {
+        eprintln!(
+            "xtask: gdb has no names, because the program is no longer at {}: build it again as it was, or give a copy of \
+             its ELF file, `cargo xtask gdb --replay FILE ELF`",
+            program.display()
+        );
     }
-    let error = command.args(&options.gdb).arg(&built.elf).exec();
-    let _ = machine.kill();
-    Err(format!("cannot run {} ({error}): install gdb again", debugger.display()))
+    Ok(names.map(Into::into))
+}
+
+/// Where the session begins, for gdb: if there is no `main`, because the compiler has inlined it, stop at its caller.
+const MAIN: &str = include_str!("gdb/main.gdb");
+
+/// Defines commands for the past, which gdb has none for.
+const BEGIN: &str = include_str!("gdb/begin.gdb");
+
+/// Commands for gdb before the guest runs.
+enum Commands {
+    Ex(String),
+    /// A script's name and text.
+    Script(&'static str, &'static str),
+}
+
+use Commands::{Ex, Script};
+
+/// flatland, which waits for gdb.
+struct Session {
+    machine: Child,
+    socket: Socket,
+    folder: PathBuf,
+}
+
+impl Session {
+    /// Starts flatland in this folder, with [`Socket::option`] among its arguments.
+    fn start(command: &mut Command, socket: Socket, folder: &Path) -> Result<Self> {
+        let flatland = Path::new(command.get_program()).display().to_string();
+        command
+            .current_dir(folder)
+            // A process group of its own, so that Ctrl-C at the terminal goes only to gdb, which interrupts the guest.
+            .process_group(0);
+        let mut machine = command
+            .spawn()
+            .map_err(|error| format!("cannot run {flatland} ({error}): remove it and build again"))?;
+        if let Some(status) = wait_for(&socket.path, &mut machine)? {
+            // flatland has printed the reason.
+            drop(socket);
+            process::exit(code(status));
+        }
+        Ok(Self { machine, socket, folder: folder.into() })
+    }
+
+    /// Replaces this process by gdb, with the names of an ELF file. After these commands the guest runs.
+    fn attach(
+        mut self,
+        debugger: &Path,
+        elf: Option<&Path>,
+        commands: &[Commands],
+        options: &[OsString],
+    ) -> Result<()> {
+        let mut command = Command::new(debugger);
+        command.arg("-quiet").current_dir(&self.folder);
+        // If a function does not exist, do not ask whether to set a pending breakpoint. Read all symbols: otherwise gdb
+        // does not find functions that exist only inlined, as `main` mostly does.
+        let begin =
+            ["set pagination off", "set breakpoint pending off", "maint expand-symtabs"].map(String::from);
+        let connect = format!("target remote {}", self.socket.path.display());
+        for line in begin.iter().chain([&connect]) {
+            command.args(["-ex", line]);
+        }
+        for commands in commands {
+            match commands {
+                Ex(line) => command.args(["-ex", line]),
+                Script(name, text) => command.arg("-x").arg(self.socket.write(name, text)?),
+            };
+        }
+        let end = ["continue", "set breakpoint pending auto", "set pagination on"].map(String::from);
+        // gdb removes the socket's folder, because it replaces this process.
+        let clean_up = format!("shell rm -r '{}'", self.socket.folder().display());
+        for line in [&clean_up].into_iter().chain(&end) {
+            command.args(["-ex", line]);
+        }
+        let error = command.args(options).args(elf).exec();
+        let _ = self.machine.kill();
+        Err(format!("cannot run {} ({error}): install gdb again", debugger.display()))
+    }
+}
+
+/// A status as a shell has it.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Finds the debugger: the one that the variable GDB names, or `gdb`.
@@ -110,16 +228,19 @@ impl Socket {
         Ok(Self { path: folder.join("socket") })
     }
 
+    /// flatland's option.
+    fn option(&self) -> String {
+        format!("--gdb=unix:{}", self.path.display())
+    }
+
     fn folder(&self) -> &Path {
         self.path.parent().expect("it lies in a folder")
     }
 
-    /// Writes a script for gdb: if there is no `main`, because the compiler has inlined it, stop at its caller. Then
-    /// commands for the past, which gdb has none for.
-    fn write_script(&self) -> Result<PathBuf> {
-        const SCRIPT: &str = include_str!("gdb/begin.gdb");
-        let path = self.folder().join("main.gdb");
-        match fs::write(&path, SCRIPT) {
+    /// Writes a script for gdb beside the socket.
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder().join(name);
+        match fs::write(&path, text) {
             Ok(()) => Ok(path),
             Err(error) => Err(format!("cannot write {} ({error}): make room", path.display())),
         }
@@ -154,11 +275,15 @@ fn input(folder: &Path, path: Option<&Path>) -> Result<Stdio> {
 }
 
 /// Opens the file or terminal for the guest's output. The current terminal is gdb's.
-fn output(workspace: &Workspace, folder: &Path, built: &Built, path: Option<&Path>) -> Result<Stdio> {
+fn output(workspace: &Workspace, folder: &Path, name: &str, path: Option<&Path>) -> Result<Stdio> {
     let (path, is_ours) = match path {
         Some(path) => (folder.join(path), false),
-        None => (built.image.with_extension("output"), true),
+        None => (workspace.images().join(format!("{name}.output")), true),
     };
+    if is_ours && let Some(folder) = path.parent() {
+        // Without a guest program there is none. Where it cannot be made, nor can the file.
+        let _ = fs::create_dir_all(folder);
+    }
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path).map_err(|error| {
         format!("cannot write the guest's output to {} ({error}): choose --output FILE", path.display())
     })?;

@@ -40,9 +40,12 @@ fn main() -> ExitCode {
     }
     // A run that cannot begin has another status than a guest that fails, as with `flatland` itself.
     let failure = match command {
-        Command::Run { .. } | Command::Gdb { .. } | Command::Exec { .. } | Command::Flatland { .. } => {
-            status::HOST
-        }
+        Command::Run { .. }
+        | Command::Gdb { .. }
+        | Command::GdbReplay { .. }
+        | Command::Replay { .. }
+        | Command::Exec { .. }
+        | Command::Flatland { .. } => status::HOST,
         _ => 1,
     };
     let workspace = match Workspace::find() {
@@ -100,6 +103,8 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Build { name, profile } => build::guests(workspace, name.as_deref(), profile),
         Command::Run { name, profile, options } => run::run(workspace, name.as_deref(), profile, &options),
         Command::Gdb { name, profile, options } => gdb::gdb(workspace, name.as_deref(), profile, &options),
+        Command::GdbReplay { options } => gdb::gdb_replay(workspace, &options),
+        Command::Replay { arguments } => run::replay(workspace, &arguments),
         Command::Flatland { arguments } => run::flatland(workspace, &arguments),
         // A crate elsewhere has only guest tests.
         Command::Test { arguments, .. } if workspace.is_elsewhere() => {

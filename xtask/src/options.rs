@@ -27,8 +27,12 @@ pub enum Command {
     Size { name: String, profile: Profile },
     /// Build a guest program and run it in gdb.
     Gdb { name: Option<String>, profile: Profile, options: gdb::Options },
+    /// Run a recorded run again in gdb.
+    GdbReplay { options: gdb::ReplayOptions },
     /// Make a guest program, here or in a crate of its own in this folder.
     New { name: String, path: Option<PathBuf> },
+    /// Run a recorded run again, with these arguments of `flatland replay`.
+    Replay { arguments: Vec<OsString> },
     /// Run `flatland` with these arguments.
     Flatland { arguments: Vec<OsString> },
     /// Run all tests, or those that take little time, with these arguments of `cargo test`.
@@ -111,6 +115,19 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
     let profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
     let command = match name {
         "run" => Command::Run { name: words.name()?, profile, options: words.take_rest() },
+        "gdb" if words.has("--replay") => {
+            if let Some(option) = ["--input", "--release"].into_iter().find(|option| words.has(option)) {
+                return Err(format!("a replay has the program and the input of its run: leave out {option}"));
+            }
+            let options = gdb::ReplayOptions {
+                recording: words.value("--replay").unwrap_or_default().into(),
+                elf: words.path().map(Into::into),
+                output: words.value("--output").map(Into::into),
+                gdb: words.again(&["-x", "--batch"]),
+                flatland: words.take_rest(),
+            };
+            Command::GdbReplay { options }
+        }
         "gdb" => {
             let name = words.name()?;
             let options = gdb::Options {
@@ -120,6 +137,13 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
                 flatland: words.take_rest(),
             };
             Command::Gdb { name, profile, options }
+        }
+        "replay" => {
+            let arguments = words.take_rest();
+            if arguments.is_empty() {
+                return Err("`cargo xtask replay` needs a recording: `cargo xtask replay FILE`".into());
+            }
+            Command::Replay { arguments }
         }
         "build" => Command::Build { name: words.name()?, profile },
         "disasm" => {
@@ -222,9 +246,38 @@ mod tests {
         assert_eq!(parse_words(line), Ok(command));
         let options = gdb::Options::default();
         assert_eq!(parse_words("gdb"), Ok(Command::Gdb { name: None, profile: Profile::Dev, options }));
-        for option in ["--input", "--output", "-x"] {
+        for option in ["--input", "--output", "-x", "--replay"] {
             let message = format!("{option} needs a value: `{option} FILE`");
             assert_eq!(parse_words(&format!("gdb answer {option}")), Err(message));
+        }
+    }
+
+    #[test]
+    fn a_replay_has_its_program_and_its_input() {
+        let replay = |line: &str| Ok(Command::Replay { arguments: words(line) });
+        assert_eq!(parse_words("replay a.rec --trace io b.elf"), replay("a.rec --trace io b.elf"));
+        assert_eq!(parse_words("replay --trace io a.rec"), replay("--trace io a.rec"));
+        let message = "`cargo xtask replay` needs a recording: `cargo xtask replay FILE`";
+        assert_eq!(parse_words("replay"), Err(message.into()));
+        let gdb = |elf: Option<&str>, gdb: &str, flatland: &str| {
+            let options = gdb::ReplayOptions {
+                recording: "a.rec".into(),
+                elf: elf.map(Into::into),
+                output: None,
+                gdb: words(gdb),
+                flatland: words(flatland),
+            };
+            Ok(Command::GdbReplay { options })
+        };
+        assert_eq!(parse_words("gdb --replay a.rec"), gdb(None, "", ""));
+        assert_eq!(
+            parse_words("gdb --replay=a.rec b.elf --batch --trace io"),
+            gdb(Some("b.elf"), "--batch", "--trace io")
+        );
+        for option in ["--release", "--input=b"] {
+            let name = option.split('=').next().unwrap();
+            let message = format!("a replay has the program and the input of its run: leave out {name}");
+            assert_eq!(parse_words(&format!("gdb --replay a.rec {option}")), Err(message));
         }
     }
 

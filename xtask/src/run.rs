@@ -10,6 +10,10 @@ use crate::cargo::{self, host_cargo};
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, programs};
 
+/// The variable with the command that opens a recording in gdb, if its path follows. flatland names it where it leaves a
+/// recording of a failure.
+const GDB_COMMAND: &str = "FLATLAND_GDB";
+
 /// The files for a run.
 #[derive(Debug)]
 pub struct Built {
@@ -29,8 +33,14 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     let Built { image, elf, flatland, .. } = build(workspace, name, profile)?;
     let mut command = Command::new(&flatland);
     command.current_dir(workspace.callers_folder());
+    command.env(GDB_COMMAND, "cargo xtask gdb --replay");
     let error = command.arg("--symbols").arg(elf).arg(image).args(options).exec();
     Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
+}
+
+/// Builds flatland, and replaces this process by its replay of a recording.
+pub fn replay(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    flatland(workspace, &[&["replay".into()], arguments].concat())
 }
 
 /// Builds flatland, and replaces this process by it, with these arguments.

@@ -61,7 +61,7 @@ fn a_replay_is_the_run_again(engine: &str) {
         _ => ("kvm", "not counted"),
     };
     let words = format!(
-        "program: {}\nengine: {engine}\nmemory: 16M\ninput: 0 bytes\noutput: 0 bytes\ninstructions: {count}\nend: status 0\n",
+        "program: {}\nimage: in the recording\nnames: none\nengine: {engine}\nmemory: 16M\ninput: 0 bytes\noutput: 0 bytes\ninstructions: {count}\nend: status 0\n",
         fs::canonicalize(program).unwrap().display()
     );
     assert_ended(info(&to), 0, &words, "");
@@ -348,7 +348,7 @@ fn a_recording_without_its_program_needs_it() {
     // It is found where it was.
     assert_ended(replay(&to, &[]), 0, "IBM", "");
     let words = String::from_utf8(info(&to).stdout).unwrap();
-    assert!(words.contains(", which a replay needs\n"), "{words}");
+    assert!(words.contains("\nimage: left out: a replay needs the program\n"), "{words}");
     let (other, same) = (image("recording-other", HALT), image("recording-same", SUCCESSOR));
     assert_eq!(replay(&to, &[same.to_str().unwrap()]).stdout, b"IBM");
     let from = other.display();
@@ -368,6 +368,40 @@ fn a_recording_without_its_program_needs_it() {
         from.display()
     );
     assert_ended(replay(&to, &[]), 125, "", &gone);
+}
+
+/// A recording from elsewhere may name anything as its program, such as what nobody ever writes to.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_recorded_path_that_is_no_file_is_not_opened() {
+    for option in ["--stats", "--record-without-program"] {
+        let path = image("recording-pipe", SUCCESSOR);
+        let to = place("pipe");
+        let mut command = flatland("soft");
+        let output =
+            command.arg("--record").arg(&to).args([option.as_ref(), path.as_os_str()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let program = fs::canonicalize(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let words = String::from_utf8(info(&to).stdout).unwrap();
+        assert!(words.starts_with(&format!("program: {}\n", program.display())), "{words}");
+        assert!(words.contains("\nnames: none\n"), "{words}");
+        let replayed = replay(&to, &[]);
+        match option {
+            "--stats" => assert_ended(replayed, 0, "", ""),
+            _ => {
+                let message = format!(
+                    "flatland: cannot replay `{0}`: the recording was made without its program: give the program too: `{1} \
+                     replay {0} PROGRAM`\n",
+                    to.display(),
+                    self::program()
+                );
+                assert_ended(replayed, 125, "", &message);
+            }
+        }
+        fs::remove_file(&path).unwrap();
+    }
 }
 
 #[test]

@@ -1,6 +1,3 @@
-if $_isvoid($bpnum)
-  tbreak __flatland_main
-end
 define when
   monitor when
 end

@@ -22,6 +22,21 @@ The other options go to flatland, and NAME stands before them: --memory SIZE, --
 `cargo xtask flatland --help` lists.
 ";
 
+const FOR_GDB: &str = "\
+The other options go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and whatever else
+`cargo xtask flatland --help` lists.
+
+With --replay, NAME is an ELF file. It is needed only where the program's own is no longer what it was when the run was
+recorded. The run is at its end then; `goto start` goes to its beginning.
+";
+
+const FOR_REPLAY: &str = "\
+The options go to flatland: --trace KIND, --max-instructions COUNT and whatever else `cargo xtask flatland --help` lists.
+Names are those of the program's ELF file, where that is still what it was; otherwise ELF gives them.
+
+`cargo xtask gdb --replay FILE` opens it in gdb.
+";
+
 pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "run [NAME] [OPTIONS] [-- ARGS]",
@@ -39,9 +54,17 @@ pub const COMMANDS: &[Doc] = &[
             ("--output FILE", "where its output goes: a file, or another terminal (default: target/guest/NAME.output)"),
             ("-x FILE", "gdb's own: commands to begin with"),
             ("--batch", "gdb's own: end when these are through"),
+            ("--replay FILE", "a recorded run in place of a program, at its end: from there gdb goes back"),
         ],
         passed_to: Some("flatland"),
-        more: FOR_FLATLAND,
+        more: FOR_GDB,
+    },
+    Doc {
+        usage: "replay FILE [ELF] [OPTIONS]",
+        about: "run a recorded run again, with its input and no other; `run NAME --record FILE` records one",
+        options: &[],
+        passed_to: Some("flatland"),
+        more: FOR_REPLAY,
     },
     Doc {
         usage: "build [NAME]",

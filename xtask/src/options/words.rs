@@ -91,6 +91,12 @@ impl Words {
         }
     }
 
+    /// The first word as a path, if it is no option.
+    pub fn path(&mut self) -> Option<OsString> {
+        let is_path = |first: &OsString| !first.as_encoded_bytes().starts_with(b"-");
+        self.rest.first().is_some_and(is_path).then(|| self.rest.remove(0))
+    }
+
     pub fn required_name(&mut self, example: &str) -> Result<String, String> {
         let command = self.doc.name();
         self.name()?.ok_or_else(|| {

@@ -1,0 +1,3 @@
+if $_isvoid($bpnum)
+  tbreak __flatland_main
+end
