@@ -152,14 +152,14 @@ impl KvmEngine {
 
     /// See [`Self::with_ram`].
     unsafe fn open(device: &Path, map: MemoryMap, ram: GuestRam) -> Result<Self, KvmError> {
-        assert_eq!(ram.0.len(), u64::from(map.ram().bytes()), "the map is of this RAM");
+        assert_eq!(ram.region.len(), u64::from(map.ram().bytes()), "the map is of this RAM");
         let kvm = device::open(device)?;
         let vm = kvm.create_vm().map_err(KvmError::call("KVM_CREATE_VM"))?;
         vm.set_tss_address(TSS_ADDRESS).map_err(KvmError::call("KVM_SET_TSS_ADDR"))?;
 
         let page = MmapRegion::new(exception_page::SIZE).ok();
         let page = page.and_then(|page| GuestRegionMmap::new(page, GuestAddress(EXCEPTION_PAGE.into())));
-        let regions = page.map(|page| vec![ram.0.clone(), Arc::new(page)]);
+        let regions = page.map(|page| vec![ram.region.clone(), Arc::new(page)]);
         let memory = regions.and_then(|regions| GuestMemoryMmap::from_arc_regions(regions).ok());
         let memory = memory.ok_or(KvmError::NoMemory(map.ram()))?;
         memory
@@ -206,7 +206,7 @@ impl KvmEngine {
             reported: Vec::new(),
             pending: None,
             zeros_from: 0,
-            copies: Copies::default(),
+            copies: Copies::new(ram),
             reset,
             may_have_set_msrs: false,
             instructions: Some(0),

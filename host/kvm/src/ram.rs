@@ -11,25 +11,58 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{EngineError, MemorySize, Ram, RamCopy, RamCopyName};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
-use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
+use vm_memory::{GuestAddress, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
 
 use super::{KvmEngine, KvmError};
 
 /// Zeroed RAM that KVM can run a guest in. A soft engine may share it.
 #[derive(Clone, Debug)]
-pub struct GuestRam(pub(super) Arc<GuestRegionMmap>);
+pub struct GuestRam {
+    pub(super) region: Arc<GuestRegionMmap>,
+    /// Whether it is a mapping of a file now, by any engine that has it.
+    is_of_file: Arc<AtomicBool>,
+}
 
 impl GuestRam {
     /// RAM of this size. The operating system allocates a page when it is first touched.
     pub fn new(size: MemorySize) -> Result<Self, KvmError> {
         let region = MmapRegion::new(size.bytes() as usize).ok();
         let region = region.and_then(|region| GuestRegionMmap::new(region, GuestAddress(0)));
-        Ok(Self(Arc::new(region.ok_or(KvmError::NoMemory(size))?)))
+        let region = Arc::new(region.ok_or(KvmError::NoMemory(size))?);
+        Ok(Self { region, is_of_file: Arc::default() })
+    }
+
+    /// The numbers of the pages that have been touched since RAM was made, in order. All others are zeros. `None` if that
+    /// is not known: the system does not say it, or RAM has been put back to a copy. For 64 MiB of RAM it takes a
+    /// thirtieth of the time of reading RAM, which also makes the system map each page.
+    pub fn touched_pages(&self) -> Option<Vec<u32>> {
+        if self.is_of_file.load(Ordering::Relaxed) {
+            return None;
+        }
+        // A u64 for each page of this process (Documentation/admin-guide/mm/pagemap.rst).
+        const ENTRY: u64 = 8;
+        const SWAPPED_OR_PRESENT: u64 = 0b11 << 62;
+        let first = self.start().addr().get() as u64 / u64::from(PAGE_SIZE);
+        let mut entries = vec![0; (self.region.len() / u64::from(PAGE_SIZE) * ENTRY) as usize];
+        File::open("/proc/self/pagemap")
+            .and_then(|file| file.read_exact_at(&mut entries, first * ENTRY))
+            .ok()?;
+        let (entries, _) = entries.as_chunks();
+        let touched =
+            (0..).zip(entries).filter(|(_, entry)| u64::from_ne_bytes(**entry) & SWAPPED_OR_PRESENT != 0);
+        Some(touched.map(|(number, _)| number).collect())
+    }
+
+    /// Where it is mapped in this process.
+    fn start(&self) -> NonNull<u8> {
+        let start = self.region.get_host_address(vm_memory::MemoryRegionAddress(0)).expect("RAM begins at 0");
+        NonNull::new(start).expect("it is mapped")
     }
 
     /// The same RAM, for an engine in this process.
@@ -38,20 +71,25 @@ impl GuestRam {
     ///
     /// Of all engines with this RAM, only one is used at a time.
     pub unsafe fn share(&self) -> Ram {
-        let start = self.0.get_host_address(vm_memory::MemoryRegionAddress(0)).expect("RAM begins at 0");
-        let start = NonNull::new(start).expect("it is mapped");
         // SAFETY: the owner keeps all bytes of the region mapped, readable and writable. That nothing else accesses
         // them is the caller's promise.
-        unsafe { Ram::from_raw(start, self.0.len() as usize, Box::new(self.0.clone())) }
+        unsafe { Ram::from_raw(self.start(), self.region.len() as usize, Box::new(self.region.clone())) }
     }
 }
 
 /// The files of the copies of RAM that this engine has made or restored.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Copies {
+    ram: GuestRam,
     files: Vec<(RamCopyName, Arc<File>)>,
     /// The file that RAM is a private mapping of, if there is one.
     base: Option<Arc<File>>,
+}
+
+impl Copies {
+    pub fn new(ram: GuestRam) -> Self {
+        Self { ram, files: Vec::new(), base: None }
+    }
 }
 
 impl KvmEngine {
@@ -101,6 +139,7 @@ impl KvmEngine {
         let (start, size) = self.mapped_ram();
         let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED | MapFlags::MAP_NORESERVE;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        self.copies.ram.is_of_file.store(true, Ordering::Relaxed);
         // SAFETY: this replaces the mapping of RAM, which `self.memory` owns, by another of the same size, which it
         // will unmap instead. No reference into RAM exists: each one borrows `self`, or an engine that shares the RAM
         // and is not used now.
@@ -120,8 +159,34 @@ impl KvmEngine {
 
     /// Where RAM is mapped in this process, and its size.
     fn mapped_ram(&self) -> (NonNull<c_void>, NonZeroUsize) {
-        let start = self.memory.get_host_address(GuestAddress(0)).expect("RAM begins at 0");
-        let start = NonNull::new(start).expect("it is mapped").cast();
-        (start, NonZeroUsize::new(self.map.ram().bytes() as usize).expect("there is RAM"))
+        (
+            self.copies.ram.start().cast(),
+            NonZeroUsize::new(self.map.ram().bytes() as usize).expect("there is RAM"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_are_not_touched_are_known() {
+        let ram = GuestRam::new(MemorySize::mib(64)).unwrap();
+        let Some(touched) = ram.touched_pages() else {
+            assert!(File::open("/proc/self/pagemap").is_err(), "it is readable, and nothing is known");
+            return;
+        };
+        assert!(touched.is_empty(), "{touched:?}");
+        // SAFETY: no engine has this RAM.
+        let mut shared = unsafe { ram.share() };
+        let last = 64 * 256 - 1;
+        for number in [3, 700, last] {
+            shared[(number * PAGE_SIZE) as usize + 17] = 1;
+        }
+        let touched = ram.touched_pages().unwrap();
+        assert!([3, 700, last].iter().all(|number| touched.contains(number)), "{touched:?}");
+        // A system with huge pages touches more at once, and not all.
+        assert!(touched.is_sorted() && touched.len() <= 3 * 512, "{}", touched.len());
     }
 }

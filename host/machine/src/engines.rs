@@ -183,6 +183,11 @@ impl Engines {
         Ok(Self { kind: Some(kind), ram: Some(ram), ..Self::from(current) })
     }
 
+    /// The numbers of the pages of RAM that may have another byte than 0. `None` if that is not known.
+    pub(crate) fn touched_pages(&self) -> Option<Vec<u32>> {
+        self.ram.as_ref()?.touched_pages()
+    }
+
     fn make_other(&self) -> Result<AnyEngine, ChoiceError> {
         let (Some(ram), Some(kind)) = (&self.ram, self.kind) else { return Err(ChoiceError::CannotMove) };
         let map = self.current.memory_map().clone();
@@ -221,6 +226,10 @@ impl Engines {
                 Ok(Self { kind: Some(kind), ..Self::from(current) })
             }
         }
+    }
+
+    pub(crate) fn touched_pages(&self) -> Option<Vec<u32>> {
+        None
     }
 
     fn make_other(&self) -> Result<AnyEngine, ChoiceError> {

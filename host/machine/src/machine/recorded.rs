@@ -104,9 +104,17 @@ impl Machine {
 
     /// The hash of RAM as [`End`] has it.
     fn hash_of_ram(&self) -> u64 {
+        match self.engines.touched_pages() {
+            // All others are zeros, which do not count.
+            Some(touched) => self.hash_of_pages(touched),
+            None => self.hash_of_pages(0..self.memory_map().ram().bytes() / PAGE_SIZE),
+        }
+    }
+
+    fn hash_of_pages(&self, numbers: impl IntoIterator<Item = u32>) -> u64 {
         let mut hash = HashOfRam::default();
         let mut page = RamCopy::ZEROS;
-        for number in 0..self.memory_map().ram().bytes() / PAGE_SIZE {
+        for number in numbers {
             self.read_ram(number * PAGE_SIZE, &mut page);
             hash.add(number, &page);
         }
@@ -258,5 +266,62 @@ fn leaves_another_state(outcome: &Outcome) -> bool {
         FaultKind::Port { direction, .. } => direction == flatland_contract::Direction::Out,
         FaultKind::ReadOnly { .. } | FaultKind::StackOverflow { .. } | FaultKind::TripleFault => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use flatland_x86::MemorySize;
+
+    use super::*;
+    use crate::{EngineChoice, EngineKind, Event, Program, Streams, Wants};
+
+    /// The hash of RAM, which is that of all pages. Reading all comes last: it touches them.
+    fn hash(machine: &Machine) -> u64 {
+        let hash = machine.hash_of_ram();
+        assert_eq!(machine.hash_of_pages(0..machine.memory_map().ram().bytes() / PAGE_SIZE), hash);
+        hash
+    }
+
+    #[test]
+    fn the_hash_of_ram_is_that_of_all_pages_wherever_it_was_written() {
+        // 0: mov [ebx], bl; mov [ebx + 0x7fffff], cl; add ebx, 0x1234567; inc ecx; in al, 0xe9; jmp 0
+        let code = [
+            0x88, 0x1b, 0x88, 0x8b, 0xff, 0xff, 0x7f, 0, 0x81, 0xc3, 0x67, 0x45, 0x23, 1, 0x41, 0xe4, 0xe9,
+            0xeb, 0xed,
+        ];
+        let program = Program::from_bytes(code.to_vec()).unwrap();
+        let mut expected: Option<Vec<u64>> = None;
+        let engines = match env::var_os("FLATLAND_TEST_WITHOUT_KVM") {
+            None => &[EngineKind::Soft, EngineKind::Kvm][..],
+            Some(_) => &[EngineKind::Soft],
+        };
+        // The engines of the four parts of a run.
+        let all =
+            engines.iter().flat_map(|first| engines.iter().map(|second| [*first, *second, *first, *second]));
+        for kinds in all {
+            let builder = Machine::builder().engine(EngineChoice::Auto).memory(MemorySize::mib(64));
+            let mut machine = builder.input("abcd").build(&program).unwrap();
+            let mut hashes = vec![hash(&machine)];
+            let mut snapshot = None;
+            for (part, kind) in kinds.into_iter().enumerate() {
+                if engines.len() > 1 {
+                    machine.move_to(kind).unwrap();
+                }
+                if part == 2 {
+                    // With KVM, RAM is a mapping of the snapshot's file from here on.
+                    snapshot = Some(machine.snapshot().unwrap());
+                    assert_eq!(hash(&machine), hashes[2]);
+                }
+                let wants = Wants { transfers: true, ..Wants::default() };
+                assert!(matches!(machine.resume(&wants).unwrap(), Event::Transfer(_)));
+                hashes.push(hash(&machine));
+            }
+            assert!(expected.get_or_insert(hashes.clone()) == &hashes, "{kinds:?}");
+            machine.restore(&snapshot.unwrap(), Streams::none()).unwrap();
+            assert_eq!(hash(&machine), hashes[2]);
+        }
     }
 }
