@@ -3,6 +3,7 @@
 //! The command line has options of the machine, a list of ELF files, and after a `--` the options of libtest, as with
 //! `cargo test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
 
+mod failures;
 mod suite;
 
 use std::cell::RefCell;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use failures::Failures;
 use flatland::report::Paint;
 use flatland::x86::Stops;
 use flatland::{EngineChoice, EngineKind, MemoryMap, MemorySize};
@@ -24,7 +26,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use suite::{Report, Suite, Test, TestMachine};
 
 fn main() -> ExitCode {
-    let Command { engine, ram, some, elves, libtest } = match Command::parse(env::args_os().skip(1)) {
+    let Command { engine, ram, some, failures, elves, libtest } = match Command::parse(env::args_os().skip(1))
+    {
         Ok(command) => command,
         Err(message) => {
             say(&message);
@@ -41,10 +44,12 @@ fn main() -> ExitCode {
         say(&error.to_string());
         return status::HOST.into();
     }
+    let settings =
+        Arc::new(Settings { engine, no_capture: arguments.nocapture, failures: failures.map(Failures::new) });
     let mut trials = Vec::new();
     for elf in &elves {
         match Suite::open(elf, &ram) {
-            Ok(suite) => trials.extend(trials_of(Arc::new(suite), engine, arguments.nocapture)),
+            Ok(suite) => trials.extend(trials_of(&Arc::new(suite), &settings)),
             Err(error) => {
                 say(&error.to_string());
                 return status::HOST.into();
@@ -77,6 +82,8 @@ struct Command {
     ram: MemoryMap,
     /// Whether a filter that matches no test is an error.
     some: bool,
+    /// The folder for recordings of tests that fail.
+    failures: Option<PathBuf>,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
@@ -84,12 +91,15 @@ struct Command {
 impl Command {
     fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let (mut engine, mut memory, mut stack) = (EngineChoice::Auto, MemorySize::default(), None);
-        let (mut some, mut elves) = (false, Vec::new());
+        let (mut some, mut failures, mut elves) = (false, None, Vec::new());
         while let Some(argument) = arguments.next() {
             match argument.to_str() {
                 Some("--") => break,
                 Some("--some") => some = true,
                 Some("--engine") => engine = value("--engine", arguments.next())?,
+                Some("--failures") => {
+                    failures = Some(arguments.next().ok_or("--failures needs a folder")?.into());
+                }
                 Some("--memory") => memory = value("--memory", arguments.next())?,
                 Some("--stack") => stack = Some(value("--stack", arguments.next())?),
                 Some(option) if option.starts_with('-') => {
@@ -105,7 +115,7 @@ impl Command {
         }
         let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
         let ram = ram.map_err(|error| error.to_string())?;
-        Ok(Self { engine, ram, some, elves, libtest: arguments.collect() })
+        Ok(Self { engine, ram, some, failures, elves, libtest: arguments.collect() })
     }
 }
 
@@ -128,11 +138,18 @@ fn where_they_ran() -> Option<String> {
     }
 }
 
-fn trials_of(suite: Arc<Suite>, engine: EngineChoice, no_capture: bool) -> Vec<Trial> {
+/// How tests are run.
+struct Settings {
+    engine: EngineChoice,
+    no_capture: bool,
+    failures: Option<Failures>,
+}
+
+fn trials_of(suite: &Arc<Suite>, settings: &Arc<Settings>) -> Vec<Trial> {
     let trial = |test: &Test| {
-        let (suite, test) = (suite.clone(), test.clone());
+        let (suite, test, settings) = (suite.clone(), test.clone(), settings.clone());
         let (name, ignored) = (test.name.clone(), test.ignored.is_some());
-        Trial::test(name, move || run(&suite, &test, engine, no_capture)).with_ignored_flag(ignored)
+        Trial::test(name, move || run(&suite, &test, &settings)).with_ignored_flag(ignored)
     };
     suite.tests().iter().map(trial).collect()
 }
@@ -154,10 +171,14 @@ fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Fail
 }
 
 /// Runs a test, and says why it failed.
-fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) -> Result<(), Failed> {
+fn run(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<(), Failed> {
+    let Settings { engine, no_capture, failures } = settings;
+    let (engine, no_capture) = (*engine, *no_capture);
     let mut machine = machine(suite, engine)?;
+    let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
+    let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
     let Report { failure, details, output, diagnostics } =
-        suite.run(test, &mut machine, Paint::for_standard_error())?;
+        suite.run(test, &mut machine, recorder, Paint::for_standard_error())?;
     if engine == EngineChoice::Auto {
         let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
         ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);
@@ -168,7 +189,12 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
         let _ = io::stdout().write_all(&output);
         let _ = io::stderr().write_all(&diagnostics);
     }
-    let Some(reason) = failure else { return Ok(()) };
+    let Some(reason) = failure else {
+        if let Some(recorded) = recorded {
+            recorded.remove();
+        }
+        return Ok(());
+    };
     let mut text = String::new();
     for bytes in [output, diagnostics] {
         if !no_capture && !bytes.is_empty() {
@@ -181,6 +207,9 @@ fn run(suite: &Arc<Suite>, test: &Test, engine: EngineChoice, no_capture: bool) 
     let mut text = format!("{text}the test at {}:{} {reason}", test.file, test.line);
     if !details.is_empty() {
         text += &format!("\n{}", details.trim_end());
+    }
+    if let Some(recorded) = recorded {
+        text += &format!("\n{}", recorded.keep());
     }
     Err(Failed::from(text))
 }

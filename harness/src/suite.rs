@@ -11,8 +11,8 @@ use flatland_contract::test::{Order, Record, Text, flag};
 use flatland::report::{self, Backtraces, Paint};
 use flatland::x86::{EngineError, MemoryMap, MemoryMapError};
 use flatland::{
-    Engines, Image, Machine, Outcome, Program, ProgramError, RestoreError, RunError, Snapshot, Stop,
-    StreamError, Streams, devices,
+    Engines, Image, Machine, Outcome, Program, ProgramError, Recorder, RestoreError, RunError, Snapshot,
+    Stop, StreamError, Streams, devices,
 };
 
 /// A guest program with tests.
@@ -123,6 +123,11 @@ impl Suite {
         &self.memory_map
     }
 
+    /// The ELF file.
+    pub fn elf(&self) -> Option<&Path> {
+        self.program.elf()
+    }
+
     /// The tests, sorted by file and line.
     pub fn tests(&self) -> &[Test] {
         &self.tests
@@ -136,15 +141,24 @@ impl Suite {
         Ok(TestMachine { machine, start })
     }
 
-    /// Restores a machine of this suite to its initial state, and runs a test in it. After an error the machine must
-    /// not be used again.
-    pub fn run(&self, test: &Test, machine: &mut TestMachine, paint: Paint) -> Result<Report, TestError> {
+    /// Restores a machine of this suite to its initial state, and runs a test in it. If the test fails, all of it has been
+    /// recorded. After an error the machine must not be used again.
+    pub fn run(
+        &self,
+        test: &Test,
+        machine: &mut TestMachine,
+        recorder: Option<Recorder>,
+        paint: Paint,
+    ) -> Result<Report, TestError> {
         let TestMachine { machine, start } = machine;
         machine.restore(start, Streams::none())?;
         let mut token = [0; 4];
         getrandom::fill(&mut token).map_err(|error| StreamError::Random(error.into()))?;
         test_port(machine).request(Order { function: test.function, token: u32::from_le_bytes(token) });
         machine.set_time_limit(test.time_limit);
+        if let Some(recorder) = recorder {
+            machine.record_from(start, recorder)?;
+        }
         let outcome = machine.run()?;
         let complete = test_port(machine).is_complete();
         let diagnostics = machine.streams().diagnostics.bytes().to_vec();
@@ -160,7 +174,9 @@ impl Suite {
                 }
                 _ => {}
             }
+            machine.end_recording(&outcome)?;
         }
+        machine.stop_recording();
         Ok(Report { failure, details, output: machine.streams().output.bytes().to_vec(), diagnostics })
     }
 

@@ -20,6 +20,7 @@ pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
     let tests = tests?;
     let runner = runner.map_err(|_| "xtask itself failed: report it")??;
     let mut command = Command::new(runner);
+    leave_recordings(workspace, &mut command);
     command.args(&asked.machine).args(tests).arg("--").args(&asked.filter).args(&asked.libtest);
     Ok(command)
 }
@@ -41,6 +42,7 @@ pub fn exec(workspace: &Workspace, built: &Path, arguments: &[OsString]) -> Resu
     if is_test {
         let elf = guest::test_image(workspace, built)?;
         let mut command = Command::new(build_runner(workspace)?);
+        leave_recordings(workspace, &mut command);
         command.arg(elf).arg("--").args(arguments);
         become_it(command)
     } else {
@@ -55,6 +57,14 @@ pub fn exec(workspace: &Workspace, built: &Path, arguments: &[OsString]) -> Resu
             .args(arguments);
         become_it(command)
     }
+}
+
+/// Tests that fail leave recordings in `target/guest/failures`. The runner names them as they can be typed where the
+/// caller stands.
+fn leave_recordings(workspace: &Workspace, command: &mut Command) {
+    let (folder, here) = (workspace.images().join("failures"), workspace.callers_folder());
+    let shown = folder.strip_prefix(&here).unwrap_or(&folder);
+    command.current_dir(&here).arg("--failures").arg(shown);
 }
 
 fn become_it(mut command: Command) -> Result<()> {

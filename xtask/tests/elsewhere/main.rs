@@ -287,7 +287,66 @@ fn tests_end_in_each_way() {
         let actual = text(&output.stdout);
         let (actual, _) = actual.split_once("; finished in").expect("it ends with a summary");
         assert_eq!(without_addresses(actual), include_str!("outcomes.expected").trim_end(), "{engine}");
+        failures_have_left_recordings();
     }
+    failures_are_recorded_where_files_can_be_written();
+}
+
+/// Each replays to the end of its test, and gdb opens one at the failure.
+fn failures_have_left_recordings() {
+    let entries = fs::read_dir(ELSEWHERE.join("target/guest/failures")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let status =
+        |name: &String| xtask(&format!("replay target/guest/failures/{name}")).status.code().unwrap();
+    let ends: Vec<_> = names.iter().map(|name| (&**name, status(name))).collect();
+    let expected = [
+        ("outcomes-divides_by_zero.rec", 134),
+        ("outcomes-does_not_panic.rec", 0),
+        ("outcomes-ends_like_a_panic.rec", 101),
+        ("outcomes-exits_with_0.rec", 0),
+        ("outcomes-exits_with_7.rec", 7),
+        ("outcomes-halts.rec", 0),
+        // It was asked for above.
+        ("outcomes-is_ignored.rec", 101),
+        ("outcomes-overflows_the_stack.rec", 134),
+        ("outcomes-panics.rec", 101),
+        ("outcomes-panics_otherwise.rec", 101),
+        ("outcomes-reads_input.rec", 0),
+        ("outcomes-returns_an_error.rec", 1),
+        ("outcomes-takes_too_long.rec", 124),
+        ("outcomes-writes_to_null.rec", 134),
+    ];
+    assert_eq!(ends, expected);
+    let script = ELSEWHERE.join("back.gdb");
+    fs::write(&script, "backtrace\nreverse-continue\nprint $eip\n").unwrap();
+    let output = xtask("gdb --replay target/guest/failures/outcomes-panics.rec --batch -x back.gdb");
+    let told = text(&output.stdout) + &text(&output.stderr);
+    let at_start = ["outcomes::panics () at tests/outcomes.rs:16", "_start ()", "$1 = (*mut fn ()) 0x0"];
+    for part in
+        [&["Program received signal SIGABRT", "flatland: the guest has panicked"], &at_start[..]].concat()
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    fs::remove_file(script).unwrap();
+}
+
+fn failures_are_recorded_where_files_can_be_written() {
+    // A test that passes leaves none, also none of an earlier run.
+    let folder = ELSEWHERE.join("target/guest/failures");
+    let earlier = folder.join("outcomes-passes.rec");
+    fs::copy(folder.join("outcomes-panics.rec"), &earlier).unwrap();
+    assert_eq!(xtask("test --guest outcomes::passes").status.code(), Some(0));
+    assert!(!earlier.exists());
+    // A place where nothing can be written changes nothing but the last line.
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "").unwrap();
+    let output = xtask("test --guest outcomes::halts");
+    let last = "not recorded, because `target/guest/failures/outcomes-halts.rec` cannot be written (File exists (os error \
+                17)): make room, or remove what is there\n";
+    assert!(text(&output.stdout).contains(last), "{}", text(&output.stdout));
+    assert_eq!(output.status.code(), Some(101));
+    fs::remove_file(&folder).unwrap();
 }
 
 /// Removes addresses, register values and the depth of a recursion, which depend on the compiler.

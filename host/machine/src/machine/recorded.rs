@@ -63,9 +63,18 @@ impl Machine {
     /// assert_eq!(machine.streams().output.bytes(), b"b");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn record(&mut self, mut recorder: Recorder) -> Result<(), RunError> {
-        let engine = self.engines.current.name().into();
+    pub fn record(&mut self, recorder: Recorder) -> Result<(), RunError> {
         let state = if self.is_fresh() { self.fresh_state() } else { self.snapshot()? };
+        self.record_state(state, recorder)
+    }
+
+    /// Like [`Self::record`], for a machine that has just been put back to this snapshot: takes none of its own.
+    pub fn record_from(&mut self, restored: &Snapshot, recorder: Recorder) -> Result<(), RunError> {
+        self.record_state(restored.clone(), recorder)
+    }
+
+    fn record_state(&mut self, state: Snapshot, mut recorder: Recorder) -> Result<(), RunError> {
+        let engine = self.engines.current.name().into();
         let start = Start { program: String::new(), engine, left_out: None, state };
         recorder.begin(start).map_err(RunError::Recording)?;
         self.log.recorder = Some(Box::new(recorder));
@@ -100,6 +109,12 @@ impl Machine {
         let (registers, ram) = (self.engines.current.processor()?.0.registers, self.hash_of_ram());
         let instructions = self.engines.current.instructions();
         recorder.end(outcome, instructions, registers, ram).map_err(RunError::Recording)
+    }
+
+    /// Records no more of the run. The recording has no end then, and none at all may have been written by a recorder that
+    /// is [`late`](Recorder::late).
+    pub fn stop_recording(&mut self) {
+        self.log.recorder = None;
     }
 
     /// The hash of RAM as [`End`] has it.

@@ -32,7 +32,10 @@ const SHORT_RUN: usize = 64;
 pub struct Recorder {
     to: Box<dyn Target>,
     has_image: bool,
+    is_late: bool,
     program: String,
+    /// What the run begins with, if that is not written yet.
+    start: Option<Start>,
     /// Where the open block begins.
     block_at: u64,
     /// Where the next write goes.
@@ -67,7 +70,9 @@ impl Recorder {
         Self {
             to: Box::new(to),
             has_image: true,
+            is_late: false,
             program: String::new(),
+            start: None,
             block_at: 0,
             at: 0,
             blocks: 0,
@@ -96,6 +101,14 @@ impl Recorder {
         self
     }
 
+    /// Writes nothing before 64 KiB have been read, or the run has ended; and nothing at all if it is dropped before. For
+    /// many short runs, few of which are to be kept.
+    #[must_use]
+    pub fn late(mut self) -> Self {
+        self.is_late = true;
+        self
+    }
+
     /// The program's path, which a reader of the recording looks for names in.
     #[must_use]
     pub fn program(mut self, path: &str) -> Self {
@@ -103,12 +116,19 @@ impl Recorder {
         self
     }
 
-    /// Writes what the run begins with.
+    /// Takes what the run begins with, and writes it if it is not to be late.
     pub(crate) fn begin(&mut self, mut start: Start) -> Result<(), FileError> {
         start.program = mem::take(&mut self.program);
         if !self.has_image {
             start.leave_image_out();
         }
+        self.start = Some(start);
+        if self.is_late { Ok(()) } else { self.write_start() }
+    }
+
+    /// Writes what the run begins with, if that is not written yet.
+    fn write_start(&mut self) -> Result<(), FileError> {
+        let Some(start) = self.start.take() else { return Ok(()) };
         let mut bytes = Vec::new();
         start.write(&mut bytes)?;
         let written = self.to.rewind().and_then(|()| self.to.write_all(&bytes));
@@ -158,9 +178,9 @@ impl Recorder {
         self.sum.add(place, bytes);
     }
 
-    /// Whether something has happened that is not written.
+    /// Whether something has happened that is to be written and is not.
     pub(crate) fn is_due(&self) -> bool {
-        self.read != self.written.read || self.sum.total() != self.written.sent
+        self.start.is_none() && (self.read != self.written.read || self.sum.total() != self.written.sent)
     }
 
     /// Writes what has happened so far.
@@ -216,6 +236,7 @@ impl Recorder {
     /// Writes the open block. If it is complete, another one begins.
     fn write_block(&mut self, holds: Holds, is_complete: bool) -> Result<(), FileError> {
         self.check()?;
+        self.write_start()?;
         // The run that may still grow is not part of the block yet.
         let mut head = Vec::new();
         if let Some(place) = self.place.filter(|_| !self.run.is_empty()) {
