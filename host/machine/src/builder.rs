@@ -267,8 +267,8 @@ impl Builder {
     /// compared with the recording: [`RunError::Diverged`](crate::RunError::Diverged) is where it leaves that. With
     /// [`EngineChoice::Auto`] the run goes on with the soft engine as long as that can.
     ///
-    /// Copies the recorded input: besides what [`Self::build_from`] takes, at most 1 MiB of memory and 1,000 bytes for
-    /// each byte of the recording's file.
+    /// Takes no memory for the recorded input, which it shares with the [`Recording`](crate::Recording): besides what
+    /// [`Self::build_from`] takes, at most 1 MiB.
     pub fn replay(self, recording: &Recording) -> Result<Machine, BuildError> {
         if recording.lacks_program() {
             return Err(BuildError::NoProgram);

@@ -27,6 +27,7 @@ mod tape;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{MemorySize, RamCopy};
@@ -37,13 +38,13 @@ use crate::file::blocks::{Reader, Writer};
 use crate::file::values::{read_bool, read_count, write_bool, write_count};
 use crate::file::{self, FileKind};
 use crate::{Image, Outcome, Snapshot, snapshot};
-use blocks::{BLOCK, Header, Holds, Mark, Places, checksum, split_run};
+use blocks::{BLOCK, Header, Holds, Places, checksum, split_runs};
 pub use diverged::Diverged;
 pub use end::End;
 pub(crate) use end::HashOfRam;
+use playback::Recorded;
 pub(crate) use playback::{Answer, Playback, Point};
 pub use recorder::{RecordedBytes, Recorder};
-use tape::Tape;
 
 /// A port, and the bytes of each transfer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,9 +114,8 @@ impl Start {
 #[derive(Clone, Debug)]
 pub struct Recording {
     pub(crate) start: Start,
-    tape: Tape,
-    marks: Vec<Mark>,
-    end: Option<End>,
+    /// Shared with the machines that replay it.
+    recorded: Arc<Recorded>,
 }
 
 /// The program is not the one that was recorded.
@@ -133,28 +133,28 @@ impl Error for OtherProgram {}
 impl Recording {
     /// Reads a recording that a [`Recorder`] has written. The file may be anything.
     ///
-    /// Takes at most 1 MiB of memory and 2,000 bytes for each byte of the file: so well can runs of one byte at two ports be
-    /// compressed. The state at the start takes at most 32 MiB and four times the RAM that the file declares, as with
+    /// Takes at most 2 MiB of memory and 2,400 bytes for each byte of the file: so well can runs of one byte at two ports be
+    /// compressed. Half of it is free again afterwards. The state at the start takes at most 32 MiB and four times the RAM that the file declares, as with
     /// [`Snapshot::read_from`]. The input has no limit of its own: a run may read for as long as it goes on.
     pub fn read_from(from: impl Read) -> Result<Self, FileError> {
         let mut from = Reader::new(from);
         let start = Start::read(&mut from)?;
         let mut from = from.end_of_section()?;
-        let mut recording = Self { start, tape: Tape::default(), marks: Vec::new(), end: None };
+        let mut recorded = Recorded::default();
         let mut places = Places::default();
         for number in 0.. {
             let Some((header, stored)) = read_block(&mut from, number)? else { break };
-            let before = recording.marks.last().copied().unwrap_or_default();
+            let before = recorded.marks.last().copied().unwrap_or_default();
             let mark = header.mark;
             if header.holds == Holds::End {
-                recording.end = Some(End::read(&stored[..], mark)?);
+                recorded.end = Some(End::read(&stored[..], mark)?);
                 match read_some(&mut from, &mut [0])? {
                     0 => break,
                     _ => return Err(Damaged),
                 }
             }
             let mut unpacked = Vec::new();
-            let mut runs = match header.holds {
+            let runs = match header.holds {
                 Holds::PackedInput => {
                     unpacked.resize(header.len as usize, 0);
                     let len = decompress_into(&stored, &mut unpacked).ok();
@@ -163,26 +163,23 @@ impl Recording {
                 }
                 _ => &stored[..],
             };
-            while !runs.is_empty() {
-                let run = split_run(&mut runs, &mut places);
-                let (place, bytes) = run.ok_or(Impossible("the input"))?;
-                recording.tape.push(place, bytes);
-            }
-            let read = recording.tape.len() as u64;
+            split_runs(runs, &mut places, |place, bytes| recorded.tape.push(place, bytes))
+                .ok_or(Impossible("the input"))?;
+            let read = recorded.tape.len() as u64;
             if mark.read != read || mark.sent < before.sent {
                 return Err(Impossible("the marks"));
             }
-            recording.marks.push(mark);
+            recorded.marks.push(mark);
         }
-        match &recording.end {
-            Some(end) if recording.marks.last() != Some(&end.mark) => Err(Impossible("the marks")),
-            _ => Ok(recording),
+        match &recorded.end {
+            Some(end) if recorded.marks.last() != Some(&end.mark) => Err(Impossible("the marks")),
+            _ => Ok(Self { start, recorded: Arc::new(recorded) }),
         }
     }
 
     /// Answers the reads of a run that is executed again.
     pub(crate) fn playback(&self) -> Playback {
-        Playback::recorded(self.tape.clone(), self.marks.clone(), self.end.clone())
+        Playback::recorded(self.recorded.clone())
     }
 
     /// Where the program was when it was recorded, if that is known.
@@ -202,22 +199,22 @@ impl Recording {
 
     /// How many bytes the guest had sent, as far as was recorded.
     pub fn output_len(&self) -> u64 {
-        self.marks.last().map_or(0, |mark| mark.sent)
+        self.recorded.marks.last().map_or(0, |mark| mark.sent)
     }
 
     /// How the run ended. `None` if it was killed.
     pub fn end(&self) -> Option<&End> {
-        self.end.as_ref()
+        self.recorded.end.as_ref()
     }
 
     /// How the run ended, if it is known.
     pub fn outcome(&self) -> Option<&Outcome> {
-        self.end.as_ref().map(|end| &end.outcome)
+        self.recorded.end.as_ref().map(|end| &end.outcome)
     }
 
     /// How many bytes the guest read.
     pub fn input_len(&self) -> usize {
-        self.tape.len()
+        self.recorded.tape.len()
     }
 
     /// Whether the recording has no program, so that [`Self::set_program`] must come before a replay.

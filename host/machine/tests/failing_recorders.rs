@@ -68,7 +68,7 @@ fn after_a_failed_write_nothing_is_written_and_each_call_says_why() {
         0xeb, 0xe9,
     ];
     let program = Program::from_bytes(code.to_vec()).unwrap();
-    let input = b"input".repeat(40_000);
+    let input = b"input".repeat(240_000);
     let (mut began, mut ran, mut ended, mut flushes) = (0, 0, 0, 0);
     for before in 0.. {
         let file = Failing::after(before);

@@ -293,8 +293,8 @@ fn a_recording_that_cannot_grow_ends_the_run_and_replays_up_to_there() {
     let program = image("recording-grows", READ_MUCH);
     for option in ["--record", "--record-on-failure"] {
         let to = place("grows");
-        // A file may have 100 KiB here; more is an error, since the signal is ignored (setrlimit(2), RLIMIT_FSIZE).
-        let run = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";
+        // A file may have 1000 blocks here (of 512 or 1024 bytes); more is an error, since the signal is ignored (setrlimit(2), RLIMIT_FSIZE).
+        let run = "trap '' XFSZ; ulimit -f 1000; exec \"$@\"";
         let mut command = Command::new("sh");
         command.args(["-c", run, "sh", self::program(), option]).arg(&to).args(["--engine", "soft"]);
         let mut child = spawn(command.arg(&program));

@@ -1,15 +1,20 @@
 //! The blocks of a recording behind its start: what was read, one block after the other, and the end.
 //!
 //! A block is a header, the stored bytes, and the CRC-32 of the block's number, the header and these bytes. A block of
-//! input holds runs: a number and that many bytes. The number is the count of bytes, and in its lowest three bits
-//! which port and width: one of the last seven that were new, or 7 for a new one, which follows.
+//! input holds runs, bytes that were read one after the other at one port: first the heads of all runs, then the bytes of
+//! all runs. So where ports alternate the heads repeat, and compress to next to nothing. The heads end where as many
+//! bytes follow as they say.
+//!
+//! A head is a number: the count of bytes, and in its lowest three bits which port and width: one of the last seven that
+//! were new, or 7 for a new one, which follows. It is stored in groups of seven bits, the lowest first; all but the last
+//! have bit 7 set.
 
 use crc32fast::Hasher;
 
 use super::Place;
 
-/// The most bytes that a block holds.
-pub const BLOCK: usize = 64 << 10;
+/// The most bytes that a block holds. In smaller ones bulk input takes longer, and in larger ones it takes no less.
+pub const BLOCK: usize = 256 << 10;
 
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +121,10 @@ impl Places {
     }
 }
 
-/// The most bytes in front of those of a run.
+/// The most bytes of the head of a run.
 pub const RUN_HEAD: usize = 6;
 
-/// Writes what stands before the bytes of a run: they follow.
+/// Writes the head of a run.
 pub fn write_run_head(len: usize, place: Place, places: &mut Places, to: &mut Vec<u8>) {
     let index = places.index(place);
     let mut number = (len as u64) << 3 | index.unwrap_or(Places::NEW);
@@ -135,15 +140,18 @@ pub fn write_run_head(len: usize, place: Place, places: &mut Places, to: &mut Ve
     }
 }
 
-/// Splits the first run off the bytes of a block. `None` if they are none.
-pub fn split_run<'a>(bytes: &mut &'a [u8], places: &mut Places) -> Option<(Place, &'a [u8])> {
+/// Splits the head of a run off the bytes of a block: where it was read, and how many bytes it has. `None` if there is
+/// none.
+fn split_head(bytes: &mut &[u8], places: &mut Places) -> Option<(Place, usize)> {
     let mut number = 0;
-    // More bytes than these make more than a block holds.
+    // More groups than these make more bytes than a block holds.
     for shift in [0, 7, 14] {
         let byte = *bytes.split_off_first()?;
         number |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             break;
+        } else if shift == 14 {
+            return None;
         }
     }
     let place = match number & 7 {
@@ -158,8 +166,25 @@ pub fn split_run<'a>(bytes: &mut &'a [u8], places: &mut Places) -> Option<(Place
         }
         index => places.get(index)?,
     };
-    let run = bytes.split_off(..usize::try_from(number >> 3).ok()?)?;
-    (!run.is_empty()).then_some((place, run))
+    let len = usize::try_from(number >> 3).ok()?;
+    (len > 0).then_some((place, len))
+}
+
+/// Calls `each` with the runs of a block. `None` if they are none.
+pub fn split_runs(block: &[u8], places: &mut Places, mut each: impl FnMut(Place, &[u8])) -> Option<()> {
+    let (mut rest, mut len, mut places_there) = (block, 0_usize, places.clone());
+    while rest.len() > len {
+        len = len.checked_add(split_head(&mut rest, &mut places_there)?.1)?;
+    }
+    let (mut heads, mut bytes) = block.split_at_checked(block.len().checked_sub(len)?)?;
+    if rest.len() != len {
+        return None;
+    }
+    while !heads.is_empty() {
+        let (place, len) = split_head(&mut heads, places)?;
+        each(place, bytes.split_off(..len)?);
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -174,40 +199,58 @@ mod tests {
                 Header { holds, len: 1000, stored, mark: Mark { read: 1 << 40, sent: 2, sum: u64::MAX } };
             assert_eq!(Header::from_bytes(&header.to_bytes()), Some(header));
         }
-        let too_long = Header { holds: Holds::Input, len: 70_000, stored: 70_000, mark: Mark::default() };
+        let too_long = Header { holds: Holds::Input, len: 0x4_0001, stored: 0x4_0001, mark: Mark::default() };
         assert_eq!(Header::from_bytes(&too_long.to_bytes()), None);
         assert_eq!(Header::from_bytes(&[3; Header::SIZE]), None);
     }
 
+    /// The runs of a block, if they are some.
+    fn runs(block: &[u8], places: &mut Places) -> Option<Vec<(Place, Vec<u8>)>> {
+        let mut runs = Vec::new();
+        split_runs(block, places, |place, bytes| runs.push((place, bytes.to_vec())))?;
+        Some(runs)
+    }
+
     #[test]
     fn runs_survive_with_any_number_of_ports() {
-        let mut runs = Vec::new();
+        let mut expected = Vec::new();
         for n in 0..100_u32 {
             // More ports than have a number.
             let place = Place { port: (n * n % 11) as u16 * 0x101, width: 1 << (n % 3) };
-            runs.push((place, vec![n as u8; [1, 15, 16, 17, 2047, 2048, 5000][n as usize % 7]]));
+            expected.push((place, vec![n as u8; [1, 15, 16, 17, 2047, 2048, 5000][n as usize % 7]]));
         }
-        let (mut bytes, mut places) = (Vec::new(), Places::default());
-        for (place, run) in &runs {
-            let before = bytes.len();
-            write_run_head(run.len(), *place, &mut places, &mut bytes);
-            assert!(bytes.len() - before <= RUN_HEAD);
-            bytes.extend_from_slice(run);
+        expected.push((Place { port: 1, width: 1 }, vec![7; BLOCK - 2 * RUN_HEAD]));
+        let (mut to, mut from) = (Places::default(), Places::default());
+        for several in expected.chunks(100) {
+            let (mut heads, mut bytes) = (Vec::new(), Vec::new());
+            for (place, run) in several {
+                let before = heads.len();
+                write_run_head(run.len(), *place, &mut to, &mut heads);
+                assert!(heads.len() - before <= RUN_HEAD);
+                bytes.extend_from_slice(run);
+            }
+            assert_eq!(runs(&[heads, bytes].concat(), &mut from).unwrap(), several);
         }
-        let (mut rest, mut places) = (&bytes[..], Places::default());
-        for (place, run) in &runs {
-            assert_eq!(split_run(&mut rest, &mut places), Some((*place, &run[..])));
-        }
-        assert_eq!(split_run(&mut rest, &mut places), None);
+        assert_eq!(runs(&[], &mut from), Some(vec![]));
     }
 
     #[test]
     fn what_is_no_run_is_refused() {
-        // A port that was never named; no width; more bytes than there are; none; a number that goes on and on.
-        for bytes in
-            [&[0x08, 0][..], &[0x0f, 1, 0, 3, 0], &[0x17, 1, 0, 1, 0], &[0x07, 1, 0, 1], &[0xff; 9], &[]]
-        {
-            assert_eq!(split_run(&mut &bytes[..], &mut Places::default()), None, "{bytes:x?}");
+        // A port that was never named; no width; more bytes than there are; fewer; none; half of a head; a number that
+        // goes on and on.
+        for bytes in [
+            &[0x08, 0][..],
+            &[0x0f, 1, 0, 3, 0],
+            &[0x17, 1, 0, 1, 0],
+            &[0x0f, 1, 0, 1, 0, 0],
+            &[0x0f, 1, 0, 1, 0x08, 0, 0, 0],
+            &[0x07, 1, 0, 1],
+            &[0x0f, 1, 0],
+            &[0x88],
+            &[0xff; 9],
+            &[0xff, 0xff, 0xff, 0, 1, 0, 1],
+        ] {
+            assert_eq!(runs(bytes, &mut Places::default()), None, "{bytes:x?}");
         }
     }
 }

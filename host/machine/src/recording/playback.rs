@@ -1,6 +1,7 @@
 //! Answers a guest's reads from a tape, and compares what it sends.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::blocks::Mark;
 use super::sum::Sum;
@@ -10,18 +11,20 @@ use super::{Diverged, End, Place};
 /// The inputs of a run, and how far the guest has come in them.
 #[derive(Clone, Debug, Default)]
 pub struct Playback {
-    tape: Tape,
-    /// What was recorded beside the tape. `None` if this run makes the tape: behind its end the devices answer.
-    recorded: Option<Recorded>,
+    /// What this run has read, if it is no recorded one. Behind its end the devices answer.
+    live: Tape,
+    recorded: Option<Arc<Recorded>>,
     at: Point,
     /// How much has been sent. A part of a run that is executed again sends nothing again.
     sent: u64,
 }
 
-#[derive(Clone, Debug)]
-struct Recorded {
-    marks: Vec<Mark>,
-    end: Option<End>,
+/// What a recorded run has read, with what is known of it besides.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    pub tape: Tape,
+    pub marks: Vec<Mark>,
+    pub end: Option<End>,
 }
 
 /// A point of a run, as far as its transfers tell.
@@ -60,8 +63,8 @@ impl Playback {
     }
 
     /// A run that was recorded.
-    pub fn recorded(tape: Tape, marks: Vec<Mark>, end: Option<End>) -> Self {
-        Self { tape, recorded: Some(Recorded { marks, end }), ..Self::default() }
+    pub fn recorded(recorded: Arc<Recorded>) -> Self {
+        Self { recorded: Some(recorded), ..Self::default() }
     }
 
     /// How the recorded run ended. `None` if it is not known, or if this run makes the tape.
@@ -87,7 +90,8 @@ impl Playback {
     pub fn read(&mut self, place: Place, data: &mut [u8]) -> Result<Answer, Diverged> {
         let mut filled = 0;
         while filled < data.len() {
-            let Some((recorded, bytes)) = self.tape.from(self.at.read, &mut self.at.run) else {
+            let tape = self.recorded.as_ref().map_or(&self.live, |recorded| &recorded.tape);
+            let Some((recorded, bytes)) = tape.from(self.at.read, &mut self.at.run) else {
                 return Ok(if self.is_live() { Answer::Devices(filled) } else { Answer::End(filled) });
             };
             if recorded != place {
@@ -104,8 +108,8 @@ impl Playback {
 
     /// A device has answered a read with these bytes.
     pub fn took(&mut self, place: Place, bytes: &[u8]) {
-        self.tape.push(place, bytes);
-        self.at.read = self.tape.len();
+        self.live.push(place, bytes);
+        self.at.read = self.live.len();
     }
 
     /// This many bytes of a read were filled, and the read is made again.

@@ -42,12 +42,14 @@ pub struct Recorder {
     at: u64,
     /// How many blocks are complete.
     blocks: u32,
-    /// The complete runs of the open block.
-    block: Vec<u8>,
+    /// What stands before the bytes of the open block: the heads of its complete runs.
+    heads: Vec<u8>,
     /// How many they are.
     runs: usize,
-    /// The run that may still grow.
-    run: Vec<u8>,
+    /// The bytes of the open block.
+    bytes: Vec<u8>,
+    /// How many of them are of the run that may still grow.
+    run: usize,
     place: Option<Place>,
     places: Places,
     read: u64,
@@ -76,9 +78,10 @@ impl Recorder {
             block_at: 0,
             at: 0,
             blocks: 0,
-            block: Vec::new(),
+            heads: Vec::new(),
             runs: 0,
-            run: Vec::with_capacity(BLOCK),
+            bytes: Vec::new(),
+            run: 0,
             place: None,
             places: Places::default(),
             read: 0,
@@ -130,7 +133,11 @@ impl Recorder {
     fn write_start(&mut self) -> Result<(), FileError> {
         let Some(start) = self.start.take() else { return Ok(()) };
         let mut bytes = Vec::new();
-        start.write(&mut bytes)?;
+        if let Err(error) = start.write(&mut bytes) {
+            // No block without a start.
+            self.failed = Some(io::Error::other(error.to_string()));
+            return Err(error);
+        }
         let written = self.to.rewind().and_then(|()| self.to.write_all(&bytes));
         self.keep_error(written)?;
         self.block_at = bytes.len() as u64;
@@ -141,14 +148,22 @@ impl Recorder {
     /// The guest has read these bytes.
     #[inline]
     pub(crate) fn took(&mut self, place: Place, bytes: &[u8]) -> Result<(), FileError> {
-        if self.place == Some(place)
-            && self.block.len() + self.run.len() + bytes.len() <= BLOCK - 2 * RUN_HEAD
-        {
-            self.run.extend_from_slice(bytes);
-            self.read += bytes.len() as u64;
+        if self.place == Some(place) && bytes.len() <= self.room() {
+            self.add(bytes);
             return Ok(());
         }
         self.took_elsewhere(place, bytes)
+    }
+
+    /// How many bytes the open block can still take, with another run's head and that of the last one.
+    fn room(&self) -> usize {
+        (BLOCK - 2 * RUN_HEAD).saturating_sub(self.heads.len() + self.bytes.len())
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.run += bytes.len();
+        self.read += bytes.len() as u64;
     }
 
     #[cold]
@@ -159,11 +174,9 @@ impl Recorder {
             self.place = Some(place);
         }
         loop {
-            let room = (BLOCK - 2 * RUN_HEAD).saturating_sub(self.block.len() + self.run.len());
-            let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.run.extend_from_slice(now);
+            let (now, later) = bytes.split_at(bytes.len().min(self.room()));
             // Only these: the mark of a block is of what the blocks up to it hold.
-            self.read += now.len() as u64;
+            self.add(now);
             bytes = later;
             if bytes.is_empty() {
                 return Ok(());
@@ -186,7 +199,7 @@ impl Recorder {
     /// Writes what has happened so far.
     pub(crate) fn flush(&mut self) -> Result<(), FileError> {
         match self.is_due() {
-            true => self.write_block(Holds::Input, self.block.len() + self.run.len() >= COMPLETE),
+            true => self.write_block(Holds::Input, self.heads.len() + self.bytes.len() >= COMPLETE),
             false => Ok(()),
         }
     }
@@ -201,7 +214,7 @@ impl Recorder {
     ) -> Result<(), FileError> {
         self.write_block(Holds::Input, true)?;
         let end = End { outcome: outcome.clone(), instructions, registers, ram, mark: self.written };
-        end.write(&mut self.block)?;
+        end.write(&mut self.bytes)?;
         self.write_block(Holds::End, true)?;
         let flushed = self.to.flush();
         self.keep_error(flushed)
@@ -226,9 +239,9 @@ impl Recorder {
     }
 
     fn end_run(&mut self) {
-        if let Some(place) = self.place.filter(|_| !self.run.is_empty()) {
-            write_run_head(self.run.len(), place, &mut self.places, &mut self.block);
-            self.block.append(&mut self.run);
+        if let Some(place) = self.place.filter(|_| self.run > 0) {
+            write_run_head(self.run, place, &mut self.places, &mut self.heads);
+            self.run = 0;
             self.runs += 1;
         }
     }
@@ -237,24 +250,24 @@ impl Recorder {
     fn write_block(&mut self, holds: Holds, is_complete: bool) -> Result<(), FileError> {
         self.check()?;
         self.write_start()?;
-        // The run that may still grow is not part of the block yet.
+        // The run that may still grow has no head yet.
         let mut head = Vec::new();
-        if let Some(place) = self.place.filter(|_| !self.run.is_empty()) {
+        if let Some(place) = self.place.filter(|_| self.run > 0) {
             let mut places = self.places.clone();
-            write_run_head(self.run.len(), place, &mut places, &mut head);
+            write_run_head(self.run, place, &mut places, &mut head);
             if is_complete {
                 self.places = places;
                 self.runs += 1;
             }
         }
-        let len = self.block.len() + head.len() + self.run.len();
+        let len = self.heads.len() + head.len() + self.bytes.len();
         let mark = Mark { read: self.read, sent: self.sum.total(), sum: self.sum.value() };
         let mut header = Header { holds, len: len as u32, stored: len as u32, mark };
         let mut packed = Vec::new();
         // A block that is there already must not become shorter.
         let is_new = self.at == self.block_at;
         if holds == Holds::Input && is_complete && is_new && self.runs * SHORT_RUN > len {
-            let plain = [&self.block[..], &head, &self.run].concat();
+            let plain = [&self.heads[..], &head, &self.bytes].concat();
             packed.resize(get_maximum_output_size(len), 0);
             let size = compress_into(&plain, &mut packed).expect("the output has the maximum size");
             packed.truncate(size);
@@ -265,7 +278,7 @@ impl Recorder {
         let header_bytes = header.to_bytes();
         let parts: [&[u8]; 4] = match header.holds {
             Holds::PackedInput => [&header_bytes, &packed, &[], &[]],
-            _ => [&header_bytes, &self.block, &head, &self.run],
+            _ => [&header_bytes, &self.heads, &head, &self.bytes],
         };
         let sum = checksum(self.blocks, &parts).to_le_bytes();
         let [header, one, two, three] = parts;
@@ -281,9 +294,9 @@ impl Recorder {
         if is_complete {
             self.block_at = self.at;
             self.blocks += 1;
-            self.block.clear();
-            self.run.clear();
-            self.runs = 0;
+            self.heads.clear();
+            self.bytes.clear();
+            (self.runs, self.run) = (0, 0);
         }
         Ok(())
     }
