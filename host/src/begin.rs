@@ -127,9 +127,9 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
 fn builder(options: &Options) -> Result<Builder, String> {
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
     // Only the soft engine goes back.
-    let is_debugged = options.gdb.is_some();
+    let goes_back = options.gdb.is_some() || options.tracks_origins;
     let engine =
-        if is_debugged && options.engine == EngineChoice::Auto { EngineChoice::Soft } else { options.engine };
+        if goes_back && options.engine == EngineChoice::Auto { EngineChoice::Soft } else { options.engine };
     let mut builder = Machine::builder()
         .engine(engine)
         .memory(options.memory.unwrap_or_default())

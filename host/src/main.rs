@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 
 use begin::{Given, machine};
 use flatland::gdb::Debugger;
-use flatland::program::Symbols;
+use flatland::origins::{self, Origin};
+use flatland::program::{Symbols, SymbolsError};
 use flatland::report::{Paint, Report, Run};
+use flatland::timeline::Timeline;
 use flatland::trace::{self, Trace};
 use flatland::{Machine, Observer, Outcome, RunError, Stop, observe};
 use flatland_contract::status;
@@ -65,17 +67,21 @@ fn run(options: &Options) -> u8 {
         }
     };
     let symbols = given.symbols.as_deref();
-    let (ended, trace_error) = match run_to_end(options, &mut machine, symbols) {
+    let Ended { outcome: ended, origins, trace_error } = match run_to_end(options, &mut machine, symbols) {
         Ok(ended) => ended,
         Err(message) => {
             say(&message);
             return status::HOST;
         }
     };
-    let (report, failure) = match &ended {
+    let (mut report, failure) = match &ended {
         Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
         Err(error) => (Report::without_outcome(), Some(failure_message(error, options, &given))),
     };
+    match origins {
+        Ok(origins) => report.origins = origins,
+        Err(error) => report.notes.push(error.to_string()),
+    }
     let mut status = failure.as_ref().map_or(report.outcome.status(), |_| status::HOST);
 
     let paint = Paint::for_standard_error();
@@ -145,12 +151,17 @@ fn save(file: SaveFile, machine: &mut Machine, has_ended: bool) -> Result<(), St
     file.save(&snapshot).map_err(|error| error.to_string())
 }
 
-/// Runs the guest with the tools that the command line asks for. Also returns why the trace is incomplete, if it is.
-fn run_to_end(
-    options: &Options,
-    machine: &mut Machine,
-    symbols: Option<&Path>,
-) -> Result<(Result<Outcome, RunError>, Option<String>), String> {
+/// What a run and the tools that observed it came to.
+struct Ended {
+    outcome: Result<Outcome, RunError>,
+    /// Where the values come from that a fault fell over, if that was asked for.
+    origins: Result<Vec<Origin>, RunError>,
+    /// Why the trace is incomplete, if it is.
+    trace_error: Option<String>,
+}
+
+/// Runs the guest with the tools that the command line asks for.
+fn run_to_end(options: &Options, machine: &mut Machine, symbols: Option<&Path>) -> Result<Ended, String> {
     let mut debugger = match &options.gdb {
         Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
         None => None,
@@ -159,27 +170,43 @@ fn run_to_end(
         true => None,
         false => Some(trace(options, symbols, machine)?),
     };
+    let mut timeline = match options.tracks_origins {
+        true => Some(Timeline::new(machine).map_err(|error| error.to_string())?),
+        false => None,
+    };
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
+    observers.extend(timeline.iter_mut().map(|timeline| timeline as &mut dyn Observer));
     observers.extend(trace.iter_mut().map(|trace| trace as &mut dyn Observer));
     observers.extend(debugger.iter_mut().map(|debugger| debugger as &mut dyn Observer));
-    let ended = match observers.is_empty() {
+    let outcome = match observers.is_empty() {
         true => machine.run(),
         false => observe(machine, &mut observers),
     };
-    let ended = ended.map(|outcome| match (outcome, signals::received()) {
+    let outcome = outcome.map(|outcome| match (outcome, signals::received()) {
         (Outcome::Stopped(Stop::Interrupted, location), Some(signal)) => {
             Outcome::Stopped(Stop::Signal(signal), location)
         }
         (outcome, _) => outcome,
     });
-    let error = trace.as_mut().and_then(Trace::error);
-    Ok((ended, error.map(|error| error.to_string())))
+    let origins = match (&outcome, &mut timeline) {
+        (Ok(Outcome::Fault(fault)), Some(timeline)) => {
+            // The report says why there are none.
+            let symbols = symbols.and_then(|path| open_symbols(path, machine).ok());
+            origins::of_fault(fault, machine, timeline, symbols.as_ref())
+        }
+        _ => Ok(Vec::new()),
+    };
+    let trace_error = trace.as_mut().and_then(Trace::error).map(|error| error.to_string());
+    Ok(Ended { outcome, origins, trace_error })
+}
+
+fn open_symbols(path: &Path, machine: &Machine) -> Result<Symbols, SymbolsError> {
+    Symbols::open(path, &|address, bytes| machine.read_ram(address, bytes))
 }
 
 /// The trace that the command line asks for.
 fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result<Trace, String> {
-    let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
-    let symbols = match symbols.map(|path| Symbols::open(path, &read)) {
+    let symbols = match symbols.map(|path| open_symbols(path, machine)) {
         Some(Err(error)) => {
             say(&error.to_string());
             None

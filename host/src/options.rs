@@ -55,6 +55,8 @@ Options:
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
+  --track-origins           say of a fault where the values come from that it fell over: who wrote them, and when (on
+                            the soft engine)
   --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
   -h, --help                print this
   -V, --version             print the version
@@ -118,6 +120,8 @@ pub struct Options {
     pub stats: bool,
     /// When to show the calls that led to the end of the run.
     pub backtraces: Backtraces,
+    /// Whether to search where the values come from that a fault fell over.
+    pub tracks_origins: bool,
     /// Where to write the report of the run.
     pub report: Option<PathBuf>,
     /// The instruction limit.
@@ -240,6 +244,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                     }
                 });
             }
+            Arg::Long("track-origins") => options.tracks_origins = true,
             Arg::Long("stats") => options.stats = true,
             Arg::Long("backtrace") => {
                 let text = text(&mut parser, "--backtrace")?;
@@ -347,6 +352,14 @@ fn check(options: &Options) -> Result<(), String> {
              --gdb`"
                 .into(),
         );
+    }
+    if options.tracks_origins && options.gdb.is_some() {
+        return Err("in gdb, `last-write` and `who` track origins: leave out --track-origins".into());
+    }
+    if options.tracks_origins && options.engine == EngineChoice::Kvm {
+        return Err("KVM keeps no past: leave out --engine kvm, or record it with --record FILE, and then \
+             `flatland replay --track-origins FILE`"
+            .into());
     }
     if options.from_snapshot.is_some()
         && let Some(what) = given(&of_start)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use flatland::timeline::{Register, Target, Timeline};
 use flatland::x86::{Location, Registers, WatchKind, Watchpoint};
 use flatland::{EngineChoice, Event, Machine, MemorySize, Program, Stopped, Wants, devices, observe};
+use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess};
 use random::{Random, seeds};
 use random_program::{DATA, DATA_SIZE, random_program};
 
@@ -70,6 +71,7 @@ fn forward(code: &[u8], input: &[u8], watch: Watchpoint) -> (Vec<Step>, Point, V
 
 /// A point by its index among the steps. The last one is the present.
 struct Run {
+    code: Vec<u8>,
     points: Vec<Point>,
     hits: Vec<bool>,
     now: usize,
@@ -86,6 +88,20 @@ impl Run {
     fn first_with(&self, count: u64) -> usize {
         self.points.partition_point(|point| point.count < count)
     }
+}
+
+/// Whether the instruction there writes this register in any case.
+fn always_writes(code: &[u8], address: u32, register: Register) -> bool {
+    let instruction =
+        Decoder::with_ip(32, &code[address as usize..], address.into(), DecoderOptions::NONE).decode();
+    if register.name() == "eflags" {
+        return instruction.rflags_modified() != 0;
+    }
+    let mut factory = InstructionInfoFactory::new();
+    factory.info(&instruction).used_registers().iter().any(|used| {
+        let name = format!("{:?}", used.register().full_register32()).to_lowercase();
+        name == register.name() && matches!(used.access(), OpAccess::Write | OpAccess::ReadWrite)
+    })
 }
 
 const BASE: u64 = 40;
@@ -150,7 +166,11 @@ fn move_randomly(
             let register = Register::ALL[random.below(9) as usize];
             let found = timeline.find(machine, Target::Register(register)).unwrap();
             let value = |at: usize| register.value(&run.points[at].registers);
-            let expected = (0..run.now).rfind(|&at| value(at) != value(at + 1));
+            let writes = |at: usize| {
+                let is_executed = run.points[at].count < run.points[at + 1].count;
+                is_executed && always_writes(&run.code, run.points[at].registers.eip, register)
+            };
+            let expected = (0..run.now).rfind(|&at| value(at) != value(at + 1) || writes(at));
             assert_eq!(
                 found.map(|found| found.instruction),
                 expected.map(|at| Location::At(run.points[at].registers.eip)),
@@ -161,7 +181,7 @@ fn move_randomly(
                 timeline.go_to_found(machine, &found).unwrap();
                 run.now = expected;
             }
-            "back to the change of a register"
+            "back to the writer of a register"
         }
     };
     run.check(machine, what);
@@ -193,7 +213,7 @@ fn random_moves_come_to_what_the_run_was() {
         }
         observe(&mut machine, &mut [&mut timeline]).unwrap();
         machine.snapshot().unwrap();
-        let mut run = Run { now: points.len() - 1, points, hits };
+        let mut run = Run { code, now: points.len() - 1, points, hits };
         let mut trail = Vec::new();
         for _ in 0..40 {
             trail.push(format!("{}", run.now));

@@ -24,6 +24,7 @@ const INPUTS: &[(&str, &[&[u8]])] = &[
     ("hello", &[b"world\n", b""]),
     ("inflate", &[b"\x78\x9c\xf3\x48\xcd\xc9\xc9\xd7\x51\xf0\x40\xa2\x14\x01\x46\x3e\x06\x96", b"no", b""]),
     ("life", &[b".#.\n.#.\n.#.\n", b"?"]),
+    ("list", &[b"Ada\nGrace\n", b"Ada\nGrace Hopper\nBarbara\n", b""]),
     ("panic", &[b"\0", b"*", b""]),
     ("nested", &[b"HAL*"]),
     ("sha256", &[b"abc", b""]),

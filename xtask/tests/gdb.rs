@@ -4,9 +4,9 @@
 mod target;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -265,7 +265,7 @@ fn reverse_commands_go_by_lines_and_functions() {
         answers,
         [
             "after N instructions, in the present: from N to N",
-            "the instruction at 0x? changed eax, N instructions ago: `info symbol 0x?` names it, \
+            "the instruction at 0x? wrote eax, N instructions ago: `info symbol 0x?` names it, \
              `monitor goto N goes there",
             "the instruction at 0x? wrote there, N instructions ago: `info symbol 0x?` names it, \
              `monitor goto N goes there",
@@ -399,13 +399,145 @@ fn documented(name: &str) -> Vec<String> {
     values.map(|(value, _)| value.replace("${workspaceFolder}", &root().display().to_string())).collect()
 }
 
+/// The commands of the documented sessions, each with the lines that gdb answers. `0x...` stands for an address.
+fn documented_session(heading: &str) -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(root().join("docs/debugging.md")).expect("it is there");
+    let (_, section) = text.split_once(heading).expect("there is such a session");
+    let (section, _) = section.split_once("\n## ").expect("it is not the last one");
+    let mut session: Vec<(String, Vec<String>)> = Vec::new();
+    for console in section.split("```console\n").skip(1) {
+        let (lines, _) = console.split_once("```").expect("it ends");
+        for line in lines.lines() {
+            match (line.strip_prefix("(gdb) "), session.last_mut()) {
+                (Some(command), _) => session.push((command.to_owned(), Vec::new())),
+                (None, Some((_, answer))) if !console.starts_with("  origins") => {
+                    answer.push(line.replace("0x...", "0x?"));
+                }
+                _ => {}
+            }
+        }
+    }
+    session
+}
+
+#[test]
+fn the_documented_walk_back_from_a_corrupted_list() {
+    let _lock = lock();
+    let documented = documented_session("### A list that was corrupted");
+    assert_eq!(documented.len(), 9);
+    // Each answer has a mark behind it, to tell them apart.
+    let commands: String =
+        documented.iter().map(|(command, _)| format!("{command}\necho \\n--\\n\n")).collect();
+    let names = b"Ada\nGrace Hopper\nBarbara\n";
+    let Session { stdout, stderr, .. } = session("list", names, "", &commands);
+    let parts: Vec<_> = stdout.split("\n--\n").collect();
+    assert_eq!(parts.len(), documented.len() + 1, "{stdout}{stderr}");
+    for ((command, answer), part) in documented.iter().zip(parts) {
+        for line in answer {
+            let is_there = part.lines().any(|other| {
+                let with_numbers = line.contains("0x?");
+                if with_numbers { is_alike(line, other) } else { other == line }
+            });
+            assert!(is_there, "{command}: {line:?} is not in {part:?}");
+        }
+    }
+}
+
+/// Whether a line is this one, where `0x?` stands for any address.
+fn is_alike(pattern: &str, line: &str) -> bool {
+    let mut rest = line;
+    for (index, part) in pattern.split("0x?").enumerate() {
+        if index > 0 {
+            let Some(digits) = rest.strip_prefix("0x") else { return false };
+            rest = digits.trim_start_matches(|digit: char| digit.is_ascii_hexdigit());
+        }
+        let Some(behind) = rest.strip_prefix(part) else { return false };
+        rest = behind;
+    }
+    rest.is_empty()
+}
+
+/// The same without a debugger.
+#[test]
+fn the_documented_origins_of_a_corrupted_link() {
+    let _lock = lock();
+    let text = fs::read_to_string(root().join("docs/debugging.md")).expect("it is there");
+    let documented: Vec<_> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("  origins "))
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| line.trim() != "...")
+        .map(|line| line.trim_end().replace("0x...", "0x?"))
+        .collect();
+    assert_eq!(documented.len(), 4);
+    let mut command = Command::new("bash");
+    let script = format!("{} run list --track-origins <\"$1\"", env!("CARGO_BIN_EXE_xtask"));
+    command.args(["-c", &script, "bash"]).arg(file("names", b"Ada\nGrace Hopper\nBarbara\n"));
+    let Session { status, stdout, stderr } = run(&mut command);
+    assert_eq!((status, &*stdout), (Some(134), "Barbara\nGrace Ho\n"));
+    for line in documented {
+        assert!(stderr.lines().any(|other| is_alike(&line, other)), "{line:?} is not in {stderr}");
+    }
+}
+
+/// Does with gdb what Native Debug does for its buttons *Step Back* and *Reverse*.
+#[test]
+fn the_documented_buttons_to_go_back() {
+    let _lock = lock();
+    let [executable] = &documented("executable")[..] else { panic!("there is one configuration") };
+    assert_eq!(documented("target"), ["127.0.0.1:1234"]);
+    let text = fs::read_to_string(root().join("docs/debugging.md")).expect("it is there");
+    let (_, autorun) = text.split_once("\"autorun\": [").expect("it runs commands");
+    let autorun =
+        autorun.split_once(']').expect("the list ends").0.split(", ").map(|word| word.trim_matches('"'));
+    let (mut machine, address) = machine_that_waits();
+    let mut gdb = Mi::start(&[executable]);
+    gdb.send("gdb-set target-async on");
+    gdb.send(&format!("target-select remote {address}"));
+    gdb.stopped_in("_start");
+    autorun.for_each(|command| gdb.send(&format!("interpreter-exec console \"{command}\"")));
+    gdb.stopped_in("answer::main");
+    gdb.send(&format!("break-insert -f answer.rs:{}", line_of_answer()));
+    machine.stdin.as_mut().expect("it is piped").write_all(b"HA").expect("it is read");
+    gdb.send("exec-continue");
+    gdb.stopped_at(line_of_answer());
+    gdb.send("exec-continue");
+    gdb.stopped_at(line_of_answer());
+    gdb.send("exec-continue --reverse");
+    gdb.stopped_at(line_of_answer());
+    // By a line, and into what was called there.
+    gdb.send("exec-step --reverse");
+    gdb.stopped("::wrapping_add\"");
+    gdb.end();
+    assert_eq!(machine.wait().expect("it ends").code(), Some(137));
+}
+
 /// Does with gdb what VS Code's debug adapter does with the documented files.
 #[test]
 fn the_documented_launch_json() {
     let _lock = lock();
-    let [command] = &documented("command")[..] else { panic!("there is one task") };
     let [program] = &documented("program")[..] else { panic!("there is one configuration") };
     assert_eq!(documented("miDebuggerServerAddress"), ["127.0.0.1:1234"]);
+    let (mut machine, address) = machine_that_waits();
+    let mut gdb = Mi::start(&[]);
+    gdb.send("gdb-set breakpoint pending on");
+    gdb.send(&format!("file-exec-and-symbols {program}"));
+    gdb.send(&format!("target-select remote {address}"));
+    documented("text").iter().for_each(|text| gdb.send(&format!("interpreter-exec console \"{text}\"")));
+    gdb.send(&format!("break-insert -f answer.rs:{}", line_of_answer()));
+    gdb.send("exec-continue");
+    gdb.stopped_in("_start");
+    gdb.stopped_in("answer::main");
+    machine.stdin.as_mut().expect("it is piped").write_all(b"H").expect("it is read");
+    gdb.send("exec-continue");
+    gdb.stopped_in("answer::main");
+    gdb.end();
+    assert_eq!(machine.wait().expect("it ends").code(), Some(137));
+}
+
+/// The documented task, on the soft engine, and the address where it waits for gdb.
+fn machine_that_waits() -> (Child, String) {
+    let [command] = &documented("command")[..] else { panic!("there is one task") };
     // Other tests on this machine may use port 1234, so use a free one.
     let task = format!("exec {} --engine soft", command.replace("--gdb", "--gdb=0"));
     let task = task.replace("cargo xtask", env!("CARGO_BIN_EXE_xtask"));
@@ -421,38 +553,54 @@ fn the_documented_launch_json() {
     let mut told = BufReader::new(machine.stderr.take().expect("it is piped")).lines();
     let line =
         told.find_map(|line| line.ok().filter(|line| line.contains(&ready))).expect("it waits for gdb");
-    let address = line.rsplit(' ').next().expect("it has words").trim_end_matches('`');
+    let address = line.rsplit(' ').next().expect("it has words").trim_end_matches('`').to_owned();
+    (machine, address)
+}
 
-    let connected: Vec<_> =
-        documented("text").iter().map(|text| format!("-interpreter-exec console \"{text}\"\n")).collect();
-    let commands = format!(
-        "-gdb-set breakpoint pending on\n-file-exec-and-symbols {program}\n-target-select remote {address}\n{}\
-         -break-insert -f answer.rs:{}\n-exec-continue\n",
-        connected.concat(),
-        line_of_answer(),
-    );
-    let mut gdb = Command::new("timeout");
-    let gdb = gdb
-        .args(["20", "gdb", "-nx", "-quiet", "-interpreter=mi"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut gdb = gdb.spawn().expect("timeout (coreutils) starts");
-    let mut input = gdb.stdin.take().expect("it is piped");
-    let mut output = BufReader::new(gdb.stdout.take().expect("it is piped")).lines();
-    let mut stopped_in = |function: &str| {
-        let stop = output.find_map(|line| line.ok().filter(|line| line.starts_with("*stopped")));
+/// gdb as editors use it: by its machine interface.
+struct Mi {
+    gdb: Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Mi {
+    fn start(arguments: &[&String]) -> Self {
+        let mut gdb = Command::new("timeout");
+        gdb.args(["20", "gdb", "-nx", "-quiet", "-interpreter=mi"]).args(arguments);
+        let gdb = gdb.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut gdb = gdb.expect("timeout (coreutils) starts");
+        let output = BufReader::new(gdb.stdout.take().expect("it is piped")).lines();
+        Self { gdb, output }
+    }
+
+    fn send(&mut self, command: &str) {
+        let input = self.gdb.stdin.as_mut().expect("it is piped");
+        writeln!(input, "-{command}").expect("gdb reads");
+    }
+
+    /// Waits for a stop, and checks where it is.
+    #[track_caller]
+    fn stopped(&mut self, place: &str) {
+        let stop = self.output.find_map(|line| line.ok().filter(|line| line.starts_with("*stopped")));
         let stop = stop.expect("these tests need gdb: install it with `apt install gdb`");
-        assert!(stop.contains(&format!("func=\"{function}\"")), "{stop}");
-    };
-    input.write_all(commands.as_bytes()).expect("gdb reads");
-    stopped_in("_start");
-    stopped_in("answer::main");
-    machine.stdin.take().expect("it is piped").write_all(b"H").expect("it is read");
-    input.write_all(b"-exec-continue\n").expect("gdb reads");
-    stopped_in("answer::main");
-    input.write_all(b"-interpreter-exec console \"kill\"\n-gdb-exit\n").expect("gdb reads");
-    assert!(gdb.wait().expect("it ends").success());
-    assert_eq!(machine.wait().expect("it ends").code(), Some(137));
+        assert!(stop.contains(place), "{place}: {stop}");
+    }
+
+    #[track_caller]
+    fn stopped_in(&mut self, function: &str) {
+        self.stopped(&format!("func=\"{function}\""));
+    }
+
+    #[track_caller]
+    fn stopped_at(&mut self, line: usize) {
+        self.stopped(&format!("line=\"{line}\""));
+    }
+
+    fn end(mut self) {
+        self.send("interpreter-exec console \"kill\"");
+        self.send("gdb-exit");
+        assert!(self.gdb.wait().expect("it ends").success());
+    }
 }
 
 fn line_of_answer() -> usize {

@@ -33,6 +33,7 @@ fn options_in_any_order_and_both_spellings() {
         gdb: None,
         stats: true,
         backtraces: Backtraces::Always,
+        tracks_origins: false,
         report: Some("a.json".into()),
         max_instructions: Some(1000),
         trace: vec![trace::Kind::Calls],

@@ -167,6 +167,7 @@ mod faults;
 mod images;
 mod limits;
 mod much_output;
+mod origins;
 mod protection;
 mod recordings;
 mod reports;

@@ -67,6 +67,15 @@ fn a_report_for_programs_is_one_object(engine: &str) {
     let mut keys = BTreeSet::new();
     collect(&report, "", &mut keys);
     keys.extend(keys_of_a_run_that_moves().into_iter().filter(|key| key.starts_with("moves[]")));
+    // `div ecx` was preceded by `xor ecx, ecx`.
+    let (_, origins) = self::report("auto", "json-origins", &code, &["--track-origins"]);
+    assert_eq!(
+        (&origins["origins"][0]["of"], &origins["origins"][0]["value"], &origins["origins"][0]["how"]),
+        (&"ecx".into(), &0.into(), &"made".into())
+    );
+    assert_eq!(origins["origins"][0]["instruction"]["text"], "xor ecx, ecx");
+    assert_eq!(origins["origins"][0]["instructions_before"], 1);
+    collect(&origins, "", &mut keys);
     assert_eq!(keys, documented());
 }
 

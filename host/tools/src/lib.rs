@@ -11,6 +11,8 @@ pub mod instruction;
 pub mod listing;
 mod observer;
 #[cfg(feature = "report")]
+pub mod origins;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod timeline;
 #[cfg(feature = "trace")]

@@ -25,6 +25,7 @@ use flatland_x86::{Engine, Fault, Location, Registers, eflags};
 
 use crate::ending::Ending;
 use crate::instruction::{self, Instruction};
+use crate::origins::Origin;
 use crate::words::Names;
 
 pub use calls::{Call, Calls};
@@ -99,6 +100,8 @@ pub struct Report {
     pub processor: Option<Processor>,
     /// The calls that led to the end of the run.
     pub calls: Option<Calls>,
+    /// Where the values come from that the fault fell over, if somebody has searched them.
+    pub origins: Vec<Origin>,
     /// Further remarks, in sentences.
     pub notes: Vec<String>,
 }
@@ -154,6 +157,7 @@ impl Report {
             snippet: None,
             processor: None,
             calls: None,
+            origins: Vec::new(),
             notes: Vec::new(),
         }
     }

@@ -26,5 +26,5 @@ define who
   monitor who $arg0
 end
 document who
-who REGISTER: the last instruction that changed it.
+who REGISTER: the last instruction that wrote it.
 end

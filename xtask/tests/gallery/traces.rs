@@ -20,6 +20,7 @@ const RUNS: &[(&str, &[&str], &[u8])] = &[
     ("hello", &[], b"world\n"),
     ("inflate", &[], b"\x78\x9c\xf3\x48\xcd\xc9\xc9\xd7\x51\xf0\x40\xa2\x14\x01\x46\x3e\x06\x96"),
     ("life", &["2"], b".#.\n.#.\n.#.\n"),
+    ("list", &[], b"Ada\nGrace Hopper\nBarbara\n"),
     ("misuse", &["allocate"], b""),
     ("misuse", &["middle"], b""),
     ("nbody", &["3"], b""),

@@ -19,7 +19,7 @@ monitor cpu     the processor's mode: CR0 and the segment registers
 monitor when    how many instructions have been executed
 monitor goto N  go to where N had been executed; `goto start`, `goto end`
 monitor last-write ADDRESS [BYTES]   the last instruction that wrote there
-monitor who REGISTER                 the last instruction that changed it
+monitor who REGISTER                 the last instruction that wrote it
 Breakpoints: any number. Watchpoints: any number on the soft engine, none on KVM (--engine soft).
 `kill` ends the run, `detach` lets it run on, and `target remote` comes back to it. After a fault or a panic everything
 is there to look at and to change: `continue` then ends the run, or goes on where something was changed.

@@ -10,6 +10,8 @@ use super::{Calls, Report};
 use flatland_program::Source;
 use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers};
 
+use crate::instruction::Instruction;
+use crate::origins::{How, Origin};
 use crate::{instruction, words};
 use flatland_machine::{Outcome, Stats, Stop, Transfers};
 
@@ -55,15 +57,14 @@ impl Report {
             "symbol": self.names.place.function.as_deref(),
             "file": self.names.place.line.as_ref().map(|(file, _)| file.as_str()),
             "line": self.names.place.line.as_ref().map(|(_, line)| *line),
-            "instruction": self.processor.as_ref().and_then(|processor| processor.instruction.as_ref()).map(
-                |instruction| object! {
-                    "address": instruction.address,
-                    "bytes": instruction.bytes.as_slice(),
-                    "text": instruction.text.as_str(),
-                },
-            ),
+            "instruction": self
+                .processor
+                .as_ref()
+                .and_then(|processor| processor.instruction.as_ref())
+                .map(instruction_object),
             "registers": self.processor.as_ref().map(|processor| registers(&processor.registers)),
             "stack": self.processor.as_ref().map(|processor| processor.stack.as_slice()),
+            "origins": JsonValue::Array(self.origins.iter().map(origin).collect()),
             "backtrace": self.calls.as_ref().map(backtrace),
             "backtrace_broken": self.calls.as_ref().and_then(|calls| Some(calls.broken?.to_string())),
             "backtrace_left_out": self.calls.as_ref().and_then(|calls| calls.left_out).map(|(_, count)| count),
@@ -146,6 +147,38 @@ fn registers(registers: &Registers) -> JsonValue {
     object! {
         "eax": *eax, "ebx": *ebx, "ecx": *ecx, "edx": *edx, "esi": *esi, "edi": *edi, "ebp": *ebp, "esp": *esp,
         "eip": *eip, "eflags": *eflags,
+    }
+}
+
+fn instruction_object(instruction: &Instruction) -> JsonValue {
+    object! {
+        "address": instruction.address,
+        "bytes": instruction.bytes.as_slice(),
+        "text": instruction.text.as_str(),
+    }
+}
+
+fn origin(origin: &Origin) -> JsonValue {
+    let Origin { of, used, how, by } = origin;
+    let (how, from, port) = match *how {
+        How::CopiedFrom(from) => ("copied", Some(from.to_string()), None),
+        How::ReadFrom(port) => ("read", None, Some(port)),
+        How::Made => ("made", None, None),
+        How::NeverWritten => ("never-written", None, None),
+        How::Interrupted => ("interrupted", None, None),
+    };
+    let place = by.as_ref().map(|by| &by.place);
+    object! {
+        "of": of.to_string(),
+        "value": *used,
+        "how": how,
+        "from": from,
+        "port": port,
+        "instruction": by.as_ref().map(|by| instruction_object(&by.instruction)),
+        "symbol": place.and_then(|place| place.function.as_deref()),
+        "file": place.and_then(|place| Some(place.line.as_ref()?.0.as_str())),
+        "line": place.and_then(|place| Some(place.line.as_ref()?.1)),
+        "instructions_before": by.as_ref().map(|by| by.instructions_before),
     }
 }
 

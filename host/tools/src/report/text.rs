@@ -41,6 +41,10 @@ impl Report {
         if let Some(processor) = &self.processor {
             processor.write(text, paint)?;
         }
+        for (row, origin) in self.origins.iter().enumerate() {
+            let label = if row == 0 { paint.frame("origins") } else { " ".repeat("origins".len()) };
+            writeln!(text, "  {label}      {origin}")?;
+        }
         if let Some(calls) = &self.calls {
             if self.processor.is_some() {
                 writeln!(text, "  {}", paint.frame("backtrace"))?;

@@ -3,6 +3,7 @@
 use flatland_machine::{Checkpoint, Event, Machine, RunError, Stopped, Wants};
 use flatland_x86::{Access, Location, Watchpoint};
 
+use super::register::Writes;
 use super::{Here, Register, Timeline, count};
 
 /// What is searched.
@@ -15,7 +16,7 @@ pub enum Target {
         /// The ranges.
         watchpoints: Vec<Watchpoint>,
     },
-    /// The last instruction that changed this register.
+    /// The last instruction that wrote this register, if only with the value that it had.
     Register(Register),
 }
 
@@ -24,14 +25,14 @@ pub enum Target {
 pub struct Found {
     /// What it is.
     pub cause: Cause,
-    /// The instruction: the one at the breakpoint, or the one that made the access or the change.
+    /// The instruction: the one at the breakpoint, or the one that made the access.
     pub instruction: Location,
-    /// The point at the breakpoint, or behind the access or the change.
+    /// The point at the breakpoint, or behind the access.
     here: Here,
 }
 
 impl Found {
-    /// The count of instructions there: at the breakpoint, or behind the access or the change.
+    /// The count of instructions there: at the breakpoint, or behind the access.
     pub fn count(&self) -> u64 {
         self.here.count
     }
@@ -44,7 +45,7 @@ pub enum Cause {
     Breakpoint,
     /// An instruction accesses a watched range: the first watched byte, and the kind of access.
     Watchpoint(u32, Access),
-    /// An instruction changes the register.
+    /// An instruction writes the register.
     Register,
 }
 
@@ -73,6 +74,7 @@ pub struct Search {
     inside: Option<u32>,
     /// The last one in this part so far.
     last: Option<Found>,
+    writes: Writes,
 }
 
 /// How many instructions are executed before somebody may end the search: 5 ms of the soft engine.
@@ -94,7 +96,16 @@ impl Timeline {
         let origin = machine.checkpoint()?;
         let here = Here::of(machine)?;
         let to = here.count;
-        let mut search = Search { target, origin, here, from: to, to, inside: None, last: None };
+        let mut search = Search {
+            target,
+            origin,
+            here,
+            from: to,
+            to,
+            inside: None,
+            last: None,
+            writes: Writes::default(),
+        };
         self.next_part(&mut search);
         Ok(search)
     }
@@ -171,7 +182,7 @@ impl Timeline {
         self.return_to_present(machine)
     }
 
-    /// Goes to what was found: to the breakpoint, or before the instruction that made the access or the change.
+    /// Goes to what was found: to the breakpoint, or before the instruction that made the access.
     pub fn go_to_found(&mut self, machine: &mut Machine, found: &Found) -> Result<(), RunError> {
         self.leave_present(machine)?;
         self.run_to(machine, found.here.count.saturating_sub(1).max(self.beginning()))?;
@@ -227,8 +238,12 @@ impl Search {
         let before = self.inside;
         self.see(machine)?;
         let cause = match (&self.target, stopped) {
-            (Target::Register(_), _) if self.inside != before => Cause::Register,
-            (Target::Register(_), _) => return Ok(()),
+            (Target::Register(register), _) => {
+                if self.inside == before && !self.writes.executed(machine, *register)? {
+                    return Ok(());
+                }
+                Cause::Register
+            }
             (_, Stopped { watchpoint: Some((address, access)), .. }) => Cause::Watchpoint(*address, *access),
             (_, Stopped { breakpoint: true, .. }) if here != self.here => Cause::Breakpoint,
             _ => return Ok(()),

@@ -51,7 +51,7 @@ pub fn answer(
                 return Ok(usage("who", &names));
             };
             let found = timeline.find(machine, Target::Register(register))?;
-            found_in_words(machine, timeline, found, &format!("changed {}", register.name()))
+            found_in_words(machine, timeline, found, &format!("wrote {}", register.name()))
         }
         ("when", _) => usage("when", ""),
         ("goto", _) => usage("goto", "N|start|end"),
