@@ -33,10 +33,6 @@ impl From<Unfinished> for NotMade {
 }
 
 impl Log {
-    fn is_off(&self) -> bool {
-        self.recorder.is_none() && self.playback.is_none()
-    }
-
     /// The guest reads all of `data` at a port, in transfers of `width` bytes.
     pub fn read(
         &mut self,
@@ -46,10 +42,15 @@ impl Log {
         data: &mut [u8],
         host: &mut Host,
     ) -> Result<(), NotMade> {
-        match self.is_off() {
-            true => Ok(bus.read(port, width, data, host)?),
-            false => self.read_logged(bus, Place { port, width }, data, host),
+        if self.playback.is_some() {
+            return self.read_logged(bus, Place { port, width }, data, host);
         }
+        let result = bus.read(port, width, data, host);
+        if let Some(recorder) = &mut self.recorder {
+            let made = made(&result, data, host);
+            recorder.took(Place { port, width }, &data[..made]).map_err(NotMade::Recording)?;
+        }
+        Ok(result?)
     }
 
     /// The guest writes `data` to a port, in transfers of `width` bytes.
@@ -61,12 +62,17 @@ impl Log {
         data: &[u8],
         host: &mut Host,
     ) -> Result<(), NotMade> {
-        match self.is_off() {
-            true => Ok(bus.write(port, width, data, host)?),
-            false => self.write_logged(bus, Place { port, width }, data, host),
+        if self.playback.is_some() {
+            return self.write_logged(bus, Place { port, width }, data, host);
         }
+        bus.write(port, width, data, host)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(Place { port, width }, data);
+        }
+        Ok(())
     }
 
+    /// Where there is a playback.
     fn read_logged(
         &mut self,
         bus: &mut Bus,
@@ -90,11 +96,7 @@ impl Log {
         };
         let rest = &mut data[from_tape..];
         let result = bus.read(port, width, rest, host);
-        let made = match &result {
-            Ok(()) => rest.len(),
-            Err(Unfinished::EndOfInput) => host.part,
-            Err(_) => 0,
-        };
+        let made = made(&result, rest, host);
         if let Some(playback) = &mut self.playback {
             match &result {
                 Ok(()) | Err(Unfinished::EndOfInput) => playback.took(place, &rest[..made]),
@@ -108,6 +110,7 @@ impl Log {
         Ok(result?)
     }
 
+    /// Where there is a playback.
     fn write_logged(
         &mut self,
         bus: &mut Bus,
@@ -139,6 +142,15 @@ impl Log {
             Some(recorder) => recorder.flush(),
             None => Ok(()),
         }
+    }
+}
+
+/// How many bytes of a read are made.
+fn made(result: &Result<(), Unfinished>, data: &[u8], host: &Host) -> usize {
+    match result {
+        Ok(()) => data.len(),
+        Err(Unfinished::EndOfInput) => host.part,
+        Err(_) => 0,
     }
 }
 

@@ -21,6 +21,7 @@ mod diverged;
 mod end;
 mod playback;
 mod recorder;
+mod sink;
 mod sum;
 mod tape;
 

@@ -19,7 +19,7 @@ fn input(len: usize) -> Streams {
 fn nothing_is_written_before_the_end_and_then_all() {
     let mut machine = machine();
     let start = machine.snapshot().unwrap();
-    for len in [0, 1, 1000, 70_000] {
+    for len in [0, 1, 1000, 300_000] {
         let mut files = Vec::new();
         for is_late in [false, true] {
             machine.restore(&start, input(len)).unwrap();
@@ -31,7 +31,7 @@ fn nothing_is_written_before_the_end_and_then_all() {
             }
             let outcome = machine.run().unwrap();
             assert_eq!(outcome, Outcome::EndOfInput);
-            if is_late && len < 64 << 10 {
+            if is_late && len < 256 << 10 {
                 assert_eq!(file.take(), []);
             }
             machine.end_recording(&outcome).unwrap();
@@ -55,7 +55,7 @@ fn nothing_is_written_before_the_end_and_then_all() {
 fn a_run_that_is_not_kept_leaves_nothing() {
     let mut machine = machine();
     let start = machine.snapshot().unwrap();
-    for len in [0, 1000, 70_000] {
+    for len in [0, 1000, 300_000] {
         machine.restore(&start, input(len)).unwrap();
         let (recorder, file) = Recorder::to_memory();
         machine.record_from(&start, recorder.late()).unwrap();
@@ -63,7 +63,7 @@ fn a_run_that_is_not_kept_leaves_nothing() {
         machine.stop_recording();
         let bytes = file.take();
         // A long one is written as it goes, and has no end.
-        assert_eq!(bytes.is_empty(), len < 64 << 10);
+        assert_eq!(bytes.is_empty(), len < 256 << 10);
         if !bytes.is_empty() {
             let recording = Recording::read_from(&bytes[..]).unwrap();
             assert_eq!((recording.input_len(), recording.end()), (len, None));

@@ -13,25 +13,25 @@ use super::Place;
 pub struct Sum {
     /// Where the last bytes went.
     place: Option<Place>,
-    /// How many bytes went there in a row.
+    /// How many bytes went there in a row and are hashed.
     in_a_row: u64,
-    /// How many bytes were sent in all.
-    total: u64,
-    /// Bytes that are not hashed yet. A guest may send byte by byte, and hashing them one by one is slow.
+    /// How many bytes are hashed.
+    hashed: u64,
+    /// Bytes that went there and are not hashed yet. A guest may send byte by byte, and hashing them one by one is slow.
     waiting: Vec<u8>,
     hash: XxHash3_64,
 }
 
 impl fmt::Debug for Sum {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.debug_struct("Sum").field("total", &self.total).finish_non_exhaustive()
+        f.debug_struct("Sum").field("total", &self.total()).finish_non_exhaustive()
     }
 }
 
 impl Default for Sum {
     fn default() -> Self {
         let hash = XxHash3_64::with_seed(0);
-        Self { place: None, in_a_row: 0, total: 0, waiting: Vec::with_capacity(Self::WAITING), hash }
+        Self { place: None, in_a_row: 0, hashed: 0, waiting: Vec::with_capacity(Self::WAITING), hash }
     }
 }
 
@@ -42,22 +42,19 @@ impl Sum {
     /// These bytes were sent.
     #[inline]
     pub fn add(&mut self, place: Place, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
+        match bytes {
+            // A copy of one byte is a call.
+            [byte] if self.place == Some(place) && self.waiting.len() < Self::WAITING => {
+                self.waiting.push(*byte)
+            }
+            [] => {}
+            _ => self.add_slowly(place, bytes),
         }
-        if self.place == Some(place) && self.waiting.len() + bytes.len() <= Self::WAITING {
-            self.waiting.extend_from_slice(bytes);
-        } else {
-            self.add_slowly(place, bytes);
-        }
-        self.in_a_row += bytes.len() as u64;
-        self.total += bytes.len() as u64;
     }
 
-    #[cold]
     fn add_slowly(&mut self, place: Place, bytes: &[u8]) {
-        self.hash_waiting();
         if self.place != Some(place) {
+            self.hash_waiting();
             // How long the last row was, and where the next one goes.
             let [low, high] = place.port.to_le_bytes();
             self.hash.write(&self.in_a_row.to_le_bytes());
@@ -65,21 +62,30 @@ impl Sum {
             self.place = Some(place);
             self.in_a_row = 0;
         }
-        if bytes.len() >= Self::WAITING {
-            self.hash.write(bytes);
-        } else {
+        if self.waiting.len() + bytes.len() <= Self::WAITING {
             self.waiting.extend_from_slice(bytes);
+        } else {
+            self.hash_waiting();
+            self.hash.write(bytes);
+            self.count(bytes.len());
         }
     }
 
     fn hash_waiting(&mut self) {
         self.hash.write(&self.waiting);
+        self.count(self.waiting.len());
         self.waiting.clear();
+    }
+
+    /// This many bytes are hashed.
+    fn count(&mut self, len: usize) {
+        self.in_a_row += len as u64;
+        self.hashed += len as u64;
     }
 
     /// How many bytes were sent.
     pub fn total(&self) -> u64 {
-        self.total
+        self.hashed + self.waiting.len() as u64
     }
 
     /// The hash.
