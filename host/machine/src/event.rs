@@ -117,10 +117,10 @@ pub struct Stopped {
 
 impl Stopped {
     /// Adds to the engine's one reason all others that apply at this address.
-    pub(crate) fn new(stop: DebugStop, stops: &Stops, eip: u32) -> Self {
+    pub(crate) fn new(stop: DebugStop, wants: &Wants, eip: u32) -> Self {
         Self {
-            stepped: stops.step && matches!(stop, DebugStop::Step | DebugStop::Watchpoint { .. }),
-            breakpoint: stops.breakpoints.contains(&eip),
+            stepped: wants.steps && matches!(stop, DebugStop::Step | DebugStop::Watchpoint { .. }),
+            breakpoint: wants.breakpoints.contains(&eip),
             watchpoint: match stop {
                 DebugStop::Watchpoint { address, access } => Some((address, access)),
                 _ => None,
@@ -160,13 +160,13 @@ mod tests {
 
     #[test]
     fn all_reasons_of_a_stop_are_reported() {
-        let stops = Stops { step: true, breakpoints: vec![0x10], ..Stops::default() };
+        let wants = Wants { steps: true, breakpoints: vec![0x10], ..Wants::default() };
         let at_breakpoint = Stopped { stepped: true, breakpoint: true, ..Stopped::default() };
-        assert_eq!(Stopped::new(DebugStop::Step, &stops, 0x10), at_breakpoint);
+        assert_eq!(Stopped::new(DebugStop::Step, &wants, 0x10), at_breakpoint);
         let watch = DebugStop::Watchpoint { address: 4, access: Access::Read };
         let watched = Stopped { stepped: true, watchpoint: Some((4, Access::Read)), ..Stopped::default() };
-        assert_eq!(Stopped::new(watch, &stops, 0x12), watched);
+        assert_eq!(Stopped::new(watch, &wants, 0x12), watched);
         let begins = Stopped { breakpoint: true, ..Stopped::default() };
-        assert_eq!(Stopped::new(DebugStop::Breakpoint, &stops, 0x10), begins);
+        assert_eq!(Stopped::new(DebugStop::Breakpoint, &wants, 0x10), begins);
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Shared {
     reasons: AtomicU8,
     /// Whether the machine is waiting for a stream.
     is_waiting: AtomicBool,
+    /// Whether a flush that is due ends a wait for input. All output is written before such a wait, but a recording is not.
+    pub flush_ends_wait: AtomicBool,
     waker: Waker,
     /// When the alarm raises each reason, in the alarm's unit (nanoseconds).
     pub limit_at: AtomicU64,
@@ -83,6 +85,7 @@ impl Shared {
             engines: [OnceLock::from(engine), OnceLock::new()],
             reasons: AtomicU8::new(0),
             is_waiting: AtomicBool::new(false),
+            flush_ends_wait: AtomicBool::new(false),
             waker: Waker::default(),
             limit_at: AtomicU64::new(NEVER),
             clock_at: AtomicU64::new(NEVER),
@@ -126,13 +129,23 @@ impl Shared {
         }
     }
 
+    /// The reasons that a wait for output does not end for.
+    pub const OUTPUT_WAITS_ON: u8 = reason::FLUSH | reason::LOOK;
+
+    /// The reasons that a wait for input does not end for.
+    pub fn input_waits_on(&self) -> u8 {
+        match self.flush_ends_wait.load(Ordering::Relaxed) {
+            true => reason::LOOK,
+            false => reason::FLUSH | reason::LOOK,
+        }
+    }
+
     /// Calls `wait`, which returns early if the waker is woken. Returns `None` at once if a reason is set
-    /// that a wait must end for.
-    pub fn wait<T>(&self, wait: impl FnOnce(&Waker) -> T) -> Option<T> {
+    /// that a wait must end for: one that is not in `waits_on`.
+    pub fn wait<T>(&self, waits_on: u8, wait: impl FnOnce(&Waker) -> T) -> Option<T> {
         self.waker.prepare();
         self.is_waiting.store(true, Ordering::SeqCst);
-        let result = (self.reasons.load(Ordering::SeqCst) & !(reason::FLUSH | reason::LOOK) == 0)
-            .then(|| wait(&self.waker));
+        let result = (self.reasons.load(Ordering::SeqCst) & !waits_on == 0).then(|| wait(&self.waker));
         self.is_waiting.store(false, Ordering::SeqCst);
         result
     }

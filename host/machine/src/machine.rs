@@ -5,6 +5,7 @@ mod put_back;
 mod recorded;
 mod resume;
 mod rewind;
+mod sought;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -31,6 +32,7 @@ use moving::Moving;
 pub use put_back::RestoreError;
 pub use recorded::Divergence;
 pub use rewind::Checkpoint;
+use sought::Sought;
 
 /// A processor with a program in its RAM, devices at its ports, and streams for the devices.
 ///
@@ -41,6 +43,7 @@ pub struct Machine {
     moving: Moving,
     pub(crate) bus: Bus,
     log: Log,
+    sought: Sought,
     streams: Streams,
     shared: Arc<Shared>,
     /// Where the engine stops.
@@ -193,6 +196,7 @@ impl Machine {
             engines,
             bus,
             log: Log::default(),
+            sought: Sought::default(),
             streams,
             shared,
             stops: Stops::default(),

@@ -169,6 +169,7 @@ mod limits;
 mod much_output;
 mod origins;
 mod protection;
+mod recorded_ends;
 mod recordings;
 mod reports;
 mod snapshots;

@@ -1,12 +1,14 @@
 //! Recording a run, and replaying a recorded one.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{
     Access, EngineError, FaultKind, Location, Position, Processor, RamCopy, Registers, eflags,
 };
 
+use super::sought::Sought;
 use super::{Machine, RunError};
 use crate::log::Log;
 use crate::recording::{HashOfRam, Playback, Start};
@@ -78,6 +80,7 @@ impl Machine {
         let start = Start { program: String::new(), engine, left_out: None, state };
         recorder.begin(start).map_err(RunError::Recording)?;
         self.log.recorder = Some(Box::new(recorder));
+        self.shared.flush_ends_wait.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -105,6 +108,7 @@ impl Machine {
     /// Writes the end of the run to its recording, which is complete then.
     pub fn end_recording(&mut self, outcome: &Outcome) -> Result<(), RunError> {
         let Some(mut recorder) = self.log.recorder.take() else { return Ok(()) };
+        self.shared.flush_ends_wait.store(false, Ordering::Relaxed);
         self.settle()?;
         let (registers, ram) = (self.engines.current.processor()?.0.registers, self.hash_of_ram());
         let instructions = self.engines.current.instructions();
@@ -115,6 +119,7 @@ impl Machine {
     /// is [`late`](Recorder::late).
     pub fn stop_recording(&mut self) {
         self.log.recorder = None;
+        self.shared.flush_ends_wait.store(false, Ordering::Relaxed);
     }
 
     /// The hash of RAM as [`End`] has it.
@@ -139,11 +144,12 @@ impl Machine {
     /// Answers the guest's reads from the recording.
     pub(crate) fn play(&mut self, recording: &Recording) {
         self.log = Log { recorder: None, playback: Some(Box::new(recording.playback())) };
+        self.sought = Sought::default();
         self.moving.stay(&self.engines);
     }
 
     /// The playback of a recorded run.
-    fn replayed(&self) -> Option<&Playback> {
+    pub(super) fn replayed(&self) -> Option<&Playback> {
         self.log.playback.as_deref().filter(|playback| !playback.is_live())
     }
 
@@ -153,7 +159,7 @@ impl Machine {
     }
 
     /// How the replayed run ended, if it is known.
-    fn recorded_end(&self) -> Option<&End> {
+    pub(super) fn recorded_end(&self) -> Option<&End> {
         self.replayed()?.end()
     }
 
@@ -162,7 +168,9 @@ impl Machine {
         let end = self.recorded_end()?;
         self.engines.current.instructions()?;
         let is_stop = matches!(end.outcome, Outcome::Stopped(..) | Outcome::OutputClosed);
-        end.instructions.map(|count| if is_stop { count } else { count.saturating_add(1) })
+        end.instructions
+            .or(self.found_end())
+            .map(|count| if is_stop { count } else { count.saturating_add(1) })
     }
 
     /// At a limit of instructions: the recorded outcome, if the recorded run ended here from outside.
@@ -241,15 +249,21 @@ impl Machine {
         }
         self.settle()?;
         let registers = self.engines.current.processor()?.0.registers;
+        if !self.are_same_registers(registers, end) {
+            return Ok(Some(Diverged::OtherRegisters));
+        }
+        Ok((self.hash_of_ram() != end.ram).then_some(Diverged::OtherRam))
+    }
+
+    /// Whether these registers are those of the recorded end.
+    pub(super) fn are_same_registers(&self, registers: Registers, end: &End) -> bool {
+        let is_of_both = end.instructions.is_none() || self.engines.current.instructions().is_none();
         let visible = |registers: Registers| match is_of_both {
             // An instruction may leave status flags undefined.
             true => Registers { eflags: registers.eflags & !UNDEFINED, ..registers },
             false => registers,
         };
-        if visible(registers) != visible(end.registers) {
-            return Ok(Some(Diverged::OtherRegisters));
-        }
-        Ok((self.hash_of_ram() != end.ram).then_some(Diverged::OtherRam))
+        visible(registers) == visible(end.registers)
     }
 }
 

@@ -182,7 +182,14 @@ impl Machine {
     ) -> Result<Event, RunError> {
         self.schedule_flush()?;
         self.begin_looking()?;
+        let seeks_end = self.seeks_end();
         loop {
+            if seeks_end {
+                if self.output_is_closed_here() {
+                    return Ok(Event::Ended(Outcome::OutputClosed));
+                }
+                self.set_stops(wants)?;
+            }
             if self.shared.reasons() != 0
                 && let Some(event) = self.on_reasons(deadline, clock)?
             {
@@ -223,7 +230,10 @@ impl Machine {
                     _ => self.stops.step,
                 }
             {
-                return self.on_stop(stop);
+                match self.on_stop(stop, wants)? {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                }
             }
             if self.waits_for_input {
                 if let Some(event) = self.read_again(wants)? {
@@ -309,7 +319,11 @@ impl Machine {
                         self.look()?;
                     }
                 }
-                Exit::Debug(stop) => return self.on_stop(stop),
+                Exit::Debug(stop) => {
+                    if let Some(event) = self.on_stop(stop, wants)? {
+                        return Ok(event);
+                    }
+                }
             }
         }
     }
@@ -374,21 +388,28 @@ impl Machine {
         })
     }
 
-    fn on_stop(&mut self, stop: DebugStop) -> Result<Event, RunError> {
+    /// The event, if somebody wants to stop there.
+    fn on_stop(&mut self, stop: DebugStop, wants: &Wants) -> Result<Option<Event>, RunError> {
+        if let Some(outcome) = self.sought_end_is_here()? {
+            return Ok(Some(Event::Ended(outcome)));
+        }
         if stop == DebugStop::InstructionLimit
             && let Some(outcome) = self.recorded_end_is_here()?
         {
-            return Ok(Event::Ended(outcome));
+            return Ok(Some(Event::Ended(outcome)));
         }
         if stop == DebugStop::InstructionLimit
             && let Some(limit) = self.limits.instructions
             && self.engines.current.instructions().is_some_and(|count| count >= limit)
         {
             let location = self.engines.current.location()?;
-            return Ok(Event::Ended(Outcome::Stopped(Stop::InstructionLimit(limit), location)));
+            return Ok(Some(Event::Ended(Outcome::Stopped(Stop::InstructionLimit(limit), location))));
         }
         let eip = self.engines.current.registers()?.eip;
-        Ok(Event::Stopped(Stopped::new(stop, &self.stops, eip)))
+        let stopped = Stopped::new(stop, wants, eip);
+        // Only the search for the end stops at a breakpoint that nobody wants.
+        let is_wanted = stop != DebugStop::Breakpoint || stopped.breakpoint;
+        Ok(is_wanted.then_some(Event::Stopped(stopped)))
     }
 
     /// Handles the pending reasons. A reason is no event if the alarm was late or the event is no longer wanted.
@@ -442,15 +463,17 @@ impl Machine {
 
     pub(super) fn set_stops(&mut self, wants: &Wants) -> Result<(), Unsupported> {
         let limit = self.limits.instructions.into_iter().chain(self.recorded_limit()).min();
+        let sought = self.sought_breakpoint();
         let same = {
             let Stops { step, breakpoints, watchpoints, each_transfer, instructions } = &self.stops;
             let limit = wants.instructions.into_iter().chain(limit).min();
             (*step, *each_transfer, *instructions) == (wants.steps, wants.transfers, limit)
-                && *breakpoints == wants.breakpoints
+                && breakpoints.iter().eq(wants.breakpoints.iter().chain(&sought))
                 && *watchpoints == wants.watchpoints
         };
         if !same {
-            let stops = wants.stops(limit);
+            let mut stops = wants.stops(limit);
+            stops.breakpoints.extend(sought);
             let before = std::mem::replace(&mut self.stops, stops);
             if let Err(unsupported) = self.engines.current.set_stops(&self.stops) {
                 // The soft engine can do whatever KVM can.

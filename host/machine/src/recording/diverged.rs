@@ -46,6 +46,8 @@ pub enum Diverged {
         /// Instructions since entry.
         came: u64,
     },
+    /// The recorded run was stopped from outside, on an engine that does not count, and what RAM was then is not found.
+    StopNotFound,
     /// The registers are others at the end.
     OtherRegisters,
     /// RAM is another one at the end.
@@ -78,6 +80,9 @@ impl fmt::Display for Diverged {
                     "the recorded run has ended after {recorded} instructions, and this one after {came}"
                 )
             }
+            Self::StopNotFound => f.write_str(
+                "the recorded run was stopped here once, and when is not known, because KVM does not count instructions",
+            ),
             Self::OtherRegisters => f.write_str("the registers at the end are others than in the recording"),
             Self::OtherRam => f.write_str("RAM at the end is another one than in the recording"),
         }

@@ -39,7 +39,7 @@ impl AnyReader {
                 return Ok(Some(len));
             }
             let Some(pieces) = &self.pieces else { return Ok(Some(0)) };
-            match shared.wait(|_| pieces.recv_timeout(Self::CHECK_EVERY)) {
+            match shared.wait(shared.input_waits_on(), |_| pieces.recv_timeout(Self::CHECK_EVERY)) {
                 None => return Ok(None),
                 Some(Ok(piece)) => self.rest = (piece?, 0),
                 Some(Err(RecvTimeoutError::Timeout)) => {}

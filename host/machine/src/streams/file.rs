@@ -14,8 +14,12 @@ use crate::waker::Waker;
 
 /// Waits until the descriptor is ready. `false` if the wait was interrupted.
 fn wait(fd: BorrowedFd, events: PollFlags, shared: &Shared) -> io::Result<bool> {
+    let waits_on = match events {
+        PollFlags::POLLIN => shared.input_waits_on(),
+        _ => Shared::OUTPUT_WAITS_ON,
+    };
     loop {
-        match shared.wait(|waker| waker.poll(fd, events, None)) {
+        match shared.wait(waits_on, |waker| waker.poll(fd, events, None)) {
             None => return Ok(false),
             Some(Ok(false)) => {}
             Some(ready) => return ready,
