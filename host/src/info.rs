@@ -4,6 +4,7 @@ use std::path::Path;
 
 use flatland::words;
 
+use crate::messages::one_line;
 use crate::recordings;
 
 /// One line for each thing.
@@ -28,9 +29,4 @@ pub fn info(path: &Path) -> Result<String, String> {
         "program: {program}\nimage: {image}\nnames: {names}\nengine: {engine}\nmemory: {memory}\n\
          input: {input} bytes\noutput: {output} bytes\ninstructions: {instructions}\nend: {end}"
     ))
-}
-
-/// A text without line breaks and escape sequences. A recording may be from anywhere.
-fn one_line(path: &str) -> String {
-    path.replace(char::is_control, "\u{fffd}")
 }

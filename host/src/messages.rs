@@ -32,6 +32,11 @@ pub fn shell_word(word: &OsStr) -> String {
     }
 }
 
+/// A text without line breaks and escape sequences. A recording may be from anywhere.
+pub fn one_line(path: &str) -> String {
+    path.replace(char::is_control, "\u{fffd}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

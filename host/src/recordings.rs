@@ -10,7 +10,7 @@ use flatland::{
     BuildError, EngineChoice, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError,
 };
 
-use crate::messages::{say, shell_word, this_program};
+use crate::messages::{one_line, say, shell_word, this_program};
 use crate::options::Options;
 
 /// The variable with the command that opens a recording in gdb, if its path follows. `cargo xtask` sets it.
@@ -159,7 +159,7 @@ pub fn open(path: &Path, options: &Options) -> Result<Recording, String> {
     let Some(from) = options.program.clone().or_else(|| recorded_file(&recording)) else {
         return Err(format!("cannot replay `{path_words}`: {}: {command}", BuildError::NoProgram));
     };
-    let from_words = from.display();
+    let from_words = one_line(&from.to_string_lossy());
     let program = Program::open_for(&from, recording.memory())
         .map_err(|error| format!("cannot replay `{path_words}` with `{from_words}`: {error}"));
     let program = program.map_err(|error| match options.program {
@@ -206,7 +206,7 @@ pub fn names_of(recording: &Recording, path: &Path, machine: &Machine) -> Option
             if Program::open(&elf).is_ok_and(|program| program.elf().is_some()) {
                 say(&format!(
                     "no names from {} ({}): give the ELF file of then, or record the run again: `{} replay {} ELF`",
-                    elf.display(),
+                    one_line(&elf.to_string_lossy()),
                     error.cause(),
                     this_program(),
                     shell_word(path.as_os_str())
@@ -223,11 +223,34 @@ pub fn diverged(error: &RunError, recorded_on: &str, path: &Path) -> String {
         "soft" => {
             format!("{error}: record the run again with this flatland, or report it, with the recording")
         }
-        engine => format!(
-            "{error}: what depends on the processor is not recorded, so replay it on that, `{} replay {} --engine {engine}`, \
+        "kvm" => format!(
+            "{error}: what depends on the processor is not recorded, so replay it on that, `{} replay {} --engine kvm`, \
              or record the run again with --engine soft",
             this_program(),
             shell_word(path.as_os_str())
         ),
+        // An engine that this program does not have. A file from elsewhere may name anything, so its word is not repeated.
+        _ => {
+            format!("{error}: it was recorded on another engine, so record the run again with --engine soft")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_engine_from_a_file_is_not_repeated() {
+        let error = RunError::Recording(FileError::Damaged);
+        for engine in ["kvm`; echo `", "\x1b[2J", ""] {
+            let words = diverged(&error, engine, Path::new("it"));
+            assert!(words.ends_with(
+                ": it was recorded on another engine, so record the run again with --engine soft"
+            ));
+            assert!(engine.is_empty() || !words.contains(engine), "{words:?}");
+        }
+        let words = diverged(&error, "kvm", Path::new("it"));
+        assert!(words.contains("replay it --engine kvm`"), "{words}");
     }
 }

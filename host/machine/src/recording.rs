@@ -135,15 +135,16 @@ impl Recording {
     /// Reads a recording that a [`Recorder`] has written. The file may be anything.
     ///
     /// Takes at most 2 MiB of memory and 2,400 bytes for each byte of the file: so well can runs of one byte at two ports be
-    /// compressed. Half of it is free again afterwards. The state at the start takes at most 32 MiB and four times the RAM that the file declares, as with
-    /// [`Snapshot::read_from`]. The input has no limit of its own: a run may read for as long as it goes on.
+    /// compressed. About half of it is free again afterwards. The state at the start takes at most 32 MiB and four times the
+    /// RAM that the file declares, as with [`Snapshot::read_from`]. The input has no limit of its own: a run may read for as
+    /// long as it goes on.
     pub fn read_from(from: impl Read) -> Result<Self, FileError> {
         let mut from = Reader::new(from);
         let start = Start::read(&mut from)?;
         let mut from = from.end_of_section()?;
         let mut recorded = Recorded::default();
         let mut places = Places::default();
-        for number in 0.. {
+        for number in 0..=u32::MAX {
             let Some((header, stored)) = read_block(&mut from, number)? else { break };
             let before = recorded.marks.last().copied().unwrap_or_default();
             let mark = header.mark;

@@ -316,6 +316,38 @@ fn a_recording_that_cannot_grow_ends_the_run_and_replays_up_to_there() {
 }
 
 #[test]
+fn a_recording_may_name_anything_as_its_program() {
+    let to = place("names-anything");
+    let record = |name: &str| {
+        let program = flatland::Program::from_bytes(HALT.to_vec()).unwrap();
+        let mut machine =
+            flatland::Machine::builder().engine(flatland::EngineChoice::Soft).build(&program).unwrap();
+        let recorder = flatland::Recorder::new(File::create(&to).unwrap()).without_image().program(name);
+        machine.record(recorder).unwrap();
+        let outcome = machine.run().unwrap();
+        machine.end_recording(&outcome).unwrap();
+    };
+    let command = format!("`{} replay {} PROGRAM`", program(), to.display());
+    record("no/such\n\x1b[31mfile");
+    let message = format!(
+        "flatland: cannot replay `{}` with `no/such\u{fffd}\u{fffd}[31mfile`: there is no such file: check the \
+         path, or build it with `cargo xtask build`; or give the program: {command}\n",
+        to.display()
+    );
+    assert_ended(replay(&to, &[]), 125, "", &message);
+    // Reading these never ends.
+    for endless in ["/dev/zero", "/dev/stdin", "/proc/self/fd/0"] {
+        record(endless);
+        let message = format!(
+            "flatland: cannot replay `{}`: {}: {command}\n",
+            to.display(),
+            flatland::BuildError::NoProgram
+        );
+        assert_ended(replay(&to, &[]), 125, "", &message);
+    }
+}
+
+#[test]
 fn two_runs_are_not_recorded_to_one_file() {
     let to = place("twice");
     let mut command = flatland("soft");
