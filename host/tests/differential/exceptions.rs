@@ -4,7 +4,7 @@
 //! instruction alone: see `verdict`.
 
 use flatland::x86::{Access, FaultKind};
-use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use super::processor::Processor;
 use super::subject::{After, Bus, End, RAM};
@@ -383,6 +383,11 @@ pub fn known_of_all(subject: &str, between: &Difference) -> Option<&'static str>
     if subject == "kvm" && is_qemu() && between.trace.executed.iter().any(rotates) {
         return Some("QEMU's rotations through CF of a byte or word depend on what it translates with them");
     }
+    if subject == "kvm" && is_qemu() && rotates_cf_of_a_shift(&between.trace.executed) {
+        return Some(
+            "QEMU's rotations through CF take more than a bit of CF from a shift that it translates with them",
+        );
+    }
     let is_of_flags_at_memory = || {
         outside_ram(&between.ours.end).is_some()
             && between.is_none_but(|after| after.registers.eflags &= !ALL_STATUS)
@@ -412,6 +417,21 @@ fn applies(of: Of, subject: &str) -> bool {
         Of::Unicorn => subject == UnicornSubject::NAME,
         Of::Processor => subject == Processor::NAME,
     }
+}
+
+/// Whether one of these rotates through CF as a shift has left it.
+fn rotates_cf_of_a_shift(executed: &[Instruction]) -> bool {
+    use Mnemonic::{Rcl, Rcr, Sal, Sar, Shl, Shld, Shr, Shrd};
+    let mut is_of_shift = false;
+    for instruction in executed {
+        if is_of_shift && matches!(instruction.mnemonic(), Rcl | Rcr) {
+            return true;
+        }
+        if instruction.rflags_modified() & RflagsBits::CF != 0 {
+            is_of_shift = matches!(instruction.mnemonic(), Sal | Sar | Shl | Shld | Shr | Shrd);
+        }
+    }
+    false
 }
 
 /// Whether this is a repeated store that has overwritten itself with another instruction.
