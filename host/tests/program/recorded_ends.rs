@@ -7,6 +7,7 @@ on_each_engine! {
     a_run_that_was_stopped_is_replayed_up_to_there,
     a_run_that_was_stopped_while_it_waited_is_replayed_up_to_there,
     a_run_whose_reader_went_away_is_replayed,
+    a_run_that_its_engine_could_not_go_on_with_is_replayed,
 }
 
 /// 0: mov al, 'A'; 2: out 0xe9, al; 4: inc ecx; 5: add [0x1000], ecx; b: jmp 4
@@ -118,6 +119,16 @@ fn a_run_whose_reader_went_away_is_replayed(engine: &str) {
     let output = replay(&to, &["--timeout", "60"]);
     assert_eq!(output.status.code(), Some(141), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stdout.starts_with(b"yyyy"));
+}
+
+/// The soft engine has what this KVM may lack.
+fn a_run_that_its_engine_could_not_go_on_with_is_replayed(engine: &str) {
+    // mov al, 'A'; out 0xe9, al; int3; hlt
+    let (to, program) = (recording("lacking"), image("lacking", &[0xb0, b'A', 0xe6, 0xe9, 0xcc, 0xf4]));
+    let output = recorded(engine, &to, &[], &program).output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(134), &b"A"[..]));
+    let message = sentences(&String::from_utf8_lossy(&output.stderr));
+    assert_ended(replay(&to, &[]), 134, "A", &message);
 }
 
 /// KVM does not count, and each time round the registers are the same.

@@ -1,7 +1,10 @@
-//! Where a recorded run was stopped from outside, if nobody counted its instructions. KVM does not.
+//! Where a recorded run was stopped from outside, or by an instruction that its engine lacks, if nobody counted its
+//! instructions. KVM does not.
 //!
 //! Once a replay has read and sent all that was recorded, it stops at each execution of the instruction that was the next
 //! one, until registers and RAM are those of the recorded end.
+
+use flatland_x86::{Fault, FaultKind};
 
 use super::{Machine, RunError};
 use crate::recording::HashOfRam;
@@ -26,8 +29,7 @@ impl Machine {
     /// Whether the end of this replay is found by what the machine looks like there.
     pub(super) fn seeks_end(&self) -> bool {
         let is_counted = self.recorded_limit().is_some();
-        let is_stop = |end: &End| matches!(end.outcome, Outcome::Stopped(..) | Outcome::OutputClosed);
-        !is_counted && self.recorded_end().is_some_and(is_stop)
+        !is_counted && self.recorded_end().is_some_and(|end| is_of_engine(&end.outcome))
     }
 
     /// The end to look for from here on.
@@ -69,5 +71,14 @@ impl Machine {
             Sought::MOST_NEAR => Err(self.diverged(Diverged::StopNotFound)),
             _ => Ok(None),
         }
+    }
+}
+
+/// Whether another engine goes on where a run has ended like this.
+fn is_of_engine(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Stopped(..) | Outcome::OutputClosed => true,
+        Outcome::Fault(Fault { kind, .. }) => matches!(kind, FaultKind::Unsupported { .. }),
+        _ => false,
     }
 }
