@@ -1,5 +1,6 @@
 //! The machine: a run that is resumed and returns events. It is the same for all engines.
 
+mod blocks;
 mod moving;
 mod put_back;
 mod recorded;

@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use flatland_x86::{BlockCode, BlockSink};
 use hashbrown::HashMap;
 
 use super::cpu::Cpu;
@@ -101,6 +102,10 @@ pub struct Blocks {
     decoded: u64,
     /// How many blocks and lines have been compared with stores to code.
     compared: u64,
+    /// What sees the blocks that are executed.
+    sink: Option<Box<dyn BlockSink>>,
+    /// It sees nothing for a while.
+    is_paused: bool,
 }
 
 impl Default for Blocks {
@@ -114,6 +119,8 @@ impl Default for Blocks {
             breakpoints: Vec::new(),
             decoded: 0,
             compared: 0,
+            sink: None,
+            is_paused: false,
         }
     }
 }
@@ -227,6 +234,11 @@ impl Blocks {
         ops.push(end);
 
         self.decoded += instructions as u64;
+        if let Some(sink) = &mut self.sink {
+            let bytes = cpu.memory.code(linear, len);
+            let block = self.blocks.len() as u32;
+            sink.decoded(block, &BlockCode { address: key.eip(), bytes, instructions: instructions as u32 });
+        }
         let stops_first = self.breakpoints.contains(&key.eip()) && !key.is_single();
         let id = self.blocks.len() as Id;
         self.blocks.push(Block {
@@ -296,6 +308,59 @@ impl Blocks {
         self.by_key = HashMap::new();
         self.table.fill(NONE);
         self.mode = None;
+        if let Some(sink) = &mut self.sink {
+            sink.cleared();
+        }
+    }
+
+    /// Lets a sink see the blocks from now on, and returns the one before.
+    pub fn set_sink(
+        &mut self,
+        cpu: &mut Cpu,
+        sink: Option<Box<dyn BlockSink>>,
+    ) -> Option<Box<dyn BlockSink>> {
+        // The new one gets to know each block.
+        self.clear(cpu);
+        core::mem::replace(&mut self.sink, sink)
+    }
+
+    /// Lets the sink see nothing for a while.
+    pub fn pause_sink(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Whether somebody sees the blocks.
+    pub fn are_seen(&self) -> bool {
+        self.sink.is_some() && !self.is_paused
+    }
+
+    /// Tells the sink that the first `instructions` of a block have been executed.
+    #[inline(always)]
+    pub fn was_executed(&mut self, id: Id, instructions: u64) {
+        if let Some(sink) = &mut self.sink
+            && !self.is_paused
+            && instructions > 0
+        {
+            sink.executed(id, instructions as u32);
+        }
+    }
+
+    /// Tells the sink that an instruction has been completed that a block was left for.
+    #[cold]
+    pub fn was_completed(&mut self, cpu: &mut Cpu, eip: u32) {
+        if self.are_seen() {
+            let next = core::mem::replace(&mut cpu.eip, eip);
+            let id = self.find(cpu, true);
+            cpu.eip = next;
+            self.was_executed(id, 1);
+        }
+    }
+
+    /// Tells the sink that the next block does not follow from the last one.
+    pub fn jumped(&mut self) {
+        if let Some(sink) = self.sink.as_mut().filter(|_| !self.is_paused) {
+            sink.jumped();
+        }
     }
 
     /// Sets the breakpoints. No block runs across one.

@@ -1,10 +1,11 @@
 //! The software processor as an [`Engine`]: what a machine asks of it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use flatland_x86::{
-    DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, PendingException, Position,
-    Processor, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters, Unsupported,
+    BlockSink, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, PendingException,
+    Position, Processor, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters, Unsupported,
 };
 
 use super::event::OutData;
@@ -90,6 +91,17 @@ impl Engine for SoftEngine {
         self.blocks.set_breakpoints(&mut self.cpu, &stops.breakpoints);
         self.stops = stops.clone();
         Ok(())
+    }
+
+    fn set_block_sink(
+        &mut self,
+        sink: Option<Box<dyn BlockSink>>,
+    ) -> Result<Option<Box<dyn BlockSink>>, Unsupported> {
+        Ok(self.blocks.set_sink(&mut self.cpu, sink))
+    }
+
+    fn pause_block_sink(&mut self, is_paused: bool) {
+        self.blocks.pause_sink(is_paused);
     }
 
     fn instructions(&self) -> Option<u64> {

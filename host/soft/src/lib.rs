@@ -184,7 +184,11 @@ impl SoftEngine {
         self.reported =
             self.reported.filter(|&at| at == self.cpu.eip && self.stops.breakpoints.contains(&at));
         loop {
-            let stopped = match self.execute_blocks(interrupted) {
+            let executed = match self.blocks.are_seen() {
+                true => self.execute_blocks::<true>(interrupted),
+                false => self.execute_blocks::<false>(interrupted),
+            };
+            let stopped = match executed {
                 None => self.execute_one(),
                 stopped => stopped,
             };
@@ -205,6 +209,9 @@ impl SoftEngine {
         let Some(input) = self.input.take() else { return };
         let complete = instructions::complete_input(&mut self.cpu, &input, &self.input_data);
         self.cpu.instructions += u64::from(complete);
+        if complete {
+            self.blocks.was_completed(&mut self.cpu, input.eip);
+        }
         if self.cpu.memory.code_changed() {
             self.blocks.remove_changed(&mut self.cpu);
         }
@@ -225,6 +232,7 @@ impl SoftEngine {
     /// Gives up the last exit: its instruction is the next one.
     fn forget_exit(&mut self) {
         (self.input, self.after, self.pending) = (None, None, None);
+        self.blocks.jumped();
         self.cpu.memory.watch.take_hit();
         self.location = Location::At(self.cpu.eip);
     }
@@ -249,7 +257,7 @@ impl SoftEngine {
     }
 
     /// Executes whole blocks. Returns `None` when the next block must be executed one instruction at a time.
-    fn execute_blocks(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
+    fn execute_blocks<const ARE_SEEN: bool>(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
         let mut limit = self.limit();
         if limit == 0 && !interrupted.0.load(Ordering::Relaxed) {
             return None;
@@ -267,9 +275,14 @@ impl SoftEngine {
             if block.cost > limit.saturating_sub(self.cpu.instructions) {
                 return None;
             }
+            let before = self.cpu.instructions;
             let (op, reason) = execute_block(&mut self.cpu, &block.ops);
             if reason == Break::Branch {
-                self.cpu.instructions += u64::from(op.ordinal);
+                let executed = u64::from(op.ordinal);
+                self.cpu.instructions += executed;
+                if ARE_SEEN {
+                    self.blocks.was_executed(id, executed);
+                }
                 id = self.blocks.next(&mut self.cpu, id);
                 continue;
             }
@@ -278,6 +291,9 @@ impl SoftEngine {
                 other => other,
             };
             let end = self.end_block(&op, reason);
+            if ARE_SEEN {
+                self.blocks.was_executed(id, self.cpu.instructions - before);
+            }
             if let BlockEnd::Stopped(stopped) = end {
                 return Some(stopped);
             }
@@ -325,7 +341,10 @@ impl SoftEngine {
         let (op, reason) = execute_block(&mut self.cpu, &self.blocks.get(id).ops);
         let op = *op;
         let mut after = AfterInstruction { eip, trap, complete: true };
-        match self.end_block(&op, reason) {
+        let before = self.cpu.instructions;
+        let end = self.end_block(&op, reason);
+        self.blocks.was_executed(id, self.cpu.instructions - before);
+        match end {
             BlockEnd::Complete => {}
             // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
             BlockEnd::InHandler => after.trap = false,

@@ -8,7 +8,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops, SystemRegisters, Unsupported,
+    BlockSink, DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops, SystemRegisters,
+    Unsupported,
 };
 
 /// Runs the processor of one machine.
@@ -76,6 +77,24 @@ pub trait Engine: fmt::Debug {
 
     /// Turns on or off the shortcuts that save exits for bulk input and output. A guest cannot tell the difference.
     fn set_fast_transfers(&mut self, _on: bool) {}
+
+    /// Lets a sink see the blocks that are executed from now on. Returns the one that has seen them so far.
+    fn set_block_sink(
+        &mut self,
+        sink: Option<Box<dyn BlockSink>>,
+    ) -> Result<Option<Box<dyn BlockSink>>, Unsupported> {
+        match sink {
+            None => Ok(None),
+            Some(_) => Err(Unsupported {
+                engine: "this engine",
+                what: "show the blocks that it executes",
+                advice: "run it with the soft engine (--engine soft)",
+            }),
+        }
+    }
+
+    /// Lets the sink see nothing for a while, because this part of the run has been seen before.
+    fn pause_block_sink(&mut self, _is_paused: bool) {}
 
     /// The exact number of instructions executed since entry, if the engine counts them. A repeated string
     /// instruction counts once, when it is complete; one that faults does not count. [`Self::set_processor`] sets the

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+mod blocks;
 pub mod cpuid;
 mod engine;
 pub mod entry;
@@ -20,6 +21,7 @@ mod registers;
 pub mod segment;
 mod stops;
 
+pub use blocks::{BlockCode, BlockSink};
 pub use engine::{End, Engine, EngineError, Exit, Interrupt, Position, Sent, Settled, Speed};
 pub use fault::{Access, CodeBytes, Fault, FaultKind, Location};
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};

@@ -92,7 +92,9 @@ impl Machine {
     /// of time. The caller ends it where the run has been, by [`Wants::instructions`].
     pub fn resume_in_the_past(&mut self, wants: &Wants) -> Result<Event, RunError> {
         let (limit, used) = (self.limits.time.take(), self.used);
+        self.engines.current.pause_block_sink(true);
         let result = self.resume(wants);
+        self.engines.current.pause_block_sink(false);
         (self.limits.time, self.used) = (limit, used);
         result
     }
