@@ -22,11 +22,12 @@ pub fn info(path: &Path) -> Result<String, String> {
     };
     let instructions = instructions.map_or_else(|| "not counted".into(), |count| count.to_string());
     let (engine, memory) = (one_line(recording.engine()), recording.memory());
+    let digest = recording.digest();
     let (input, output) = (recording.input_len(), recording.output_len());
     let names = recordings::elf_of(recording);
     let names = names.map_or_else(|| "none".into(), |elf| one_line(&elf.to_string_lossy()));
     Ok(format!(
         "program: {program}\nimage: {image}\nnames: {names}\nengine: {engine}\nmemory: {memory}\n\
-         input: {input} bytes\noutput: {output} bytes\ninstructions: {instructions}\nend: {end}"
+         input: {input} bytes\noutput: {output} bytes\ndigest: {digest:016x}\ninstructions: {instructions}\nend: {end}"
     ))
 }

@@ -9,9 +9,10 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
+use flatland::devices::{Clock, Random};
 use flatland::x86::{Registers, Stops};
 use flatland::{EngineChoice, EngineKind, Event, Wants};
-use flatland::{Image, Input, Machine, MemorySize, Outcome, Recorder, Recording, Streams};
+use flatland::{Image, Input, Machine, MemorySize, Outcome, Program, Recorder, Recording, Streams};
 use target::target;
 
 /// The inputs of each program. A program that is not listed gets empty input.
@@ -148,7 +149,9 @@ fn images() -> Vec<PathBuf> {
     if let Some(folder) = env::var_os("FLATLAND_IMAGES") {
         let files = fs::read_dir(folder).expect("FLATLAND_IMAGES is a folder");
         let paths = files.map(|file| file.expect("it can be read").path());
-        return paths.filter(|path| path.extension() == Some(OsStr::new("bin"))).collect();
+        let mut images: Vec<_> = paths.filter(|path| path.extension() == Some(OsStr::new("bin"))).collect();
+        images.sort();
+        return images;
     }
     let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
     assert!(built.success());
@@ -244,4 +247,74 @@ fn every_program_is_replayed_on_soft() {
     });
     println!("{replays} replays");
     assert!(replays >= 40 * engines.len());
+}
+
+/// A run in a world of its own: a clock and a seed that are the same each time. Returns the machine at its end, the end,
+/// and the recording.
+fn record_in_a_fixed_world(
+    engine: EngineChoice,
+    image: &Image,
+    arguments: &[&str],
+    input: &[u8],
+) -> (Left, Vec<u8>) {
+    let program = Program::from_bytes(image.bytes().to_vec()).expect("it is not empty");
+    let mut machine = Machine::builder()
+        .engine(engine)
+        .clock_device(Clock::repeatable(Duration::from_secs(1_000_000_000)))
+        .random_device(Random::repeatable(1))
+        .arguments(arguments)
+        .input(input.to_vec())
+        .build(&program)
+        .expect("the image fits");
+    let (recorder, file) = Recorder::to_memory();
+    // A recorder that writes as the run goes may begin another block where it is 20 ms later.
+    machine.record(recorder.late()).expect("memory can be written");
+    let outcome = machine.run().expect("the host can do its work");
+    machine.end_recording(&outcome).expect("memory can be written");
+    (left(machine, outcome), file.take())
+}
+
+/// Two runs on an engine by name make the same recording, byte by byte. Those of all engines have the same inputs, outputs and
+/// ends. `FLATLAND_DIGEST` is what this came to on another machine.
+#[test]
+fn in_a_fixed_world_recordings_agree() {
+    let engines: &[EngineChoice] = match env::var_os("FLATLAND_TEST_WITHOUT_KVM") {
+        Some(_) => &[EngineChoice::Soft],
+        None => &[EngineChoice::Soft, EngineChoice::Kvm, EngineChoice::Auto],
+    };
+    let (mut runs, mut all) = (0, 0_u64);
+    for_each_run(|image, arguments, input, asked| {
+        let mut first: Option<(Left, Recording)> = None;
+        for &engine in engines {
+            let [(ended, one), (_, other)] =
+                [(); 2].map(|()| record_in_a_fixed_world(engine, image, arguments, input));
+            // When a run moves depends on the time, and whether it was counted on that.
+            let is_same = one == other || engine == EngineChoice::Auto;
+            assert!(is_same, "{asked}: two recordings on {engine:?} differ");
+            let recording = Recording::read_from(&one[..]).unwrap();
+            let Some((soft, first)) = &first else {
+                runs += 1;
+                all = all.rotate_left(1) ^ recording.digest() ^ u64::from(ended.outcome.status());
+                first = Some((ended, recording));
+                continue;
+            };
+            assert_eq!(recording.digest(), first.digest(), "{asked} on {engine:?}: what was read and sent");
+            assert_eq!(
+                (&ended.outcome, &ended.output),
+                (&soft.outcome, &soft.output),
+                "{asked} on {engine:?}"
+            );
+            assert_eq!(ended.diagnostics, soft.diagnostics, "{asked} on {engine:?}");
+            assert_eq!(comparable(&ended), comparable(soft), "{asked} on {engine:?}");
+            assert!(ended.ram == soft.ram, "{asked} on {engine:?}: RAM at the end");
+            let ram = |recording: &Recording| recording.end().expect("it is complete").ram;
+            assert_eq!(ram(&recording), ram(first), "{asked} on {engine:?}: the recorded RAM at the end");
+        }
+    });
+    let all = format!("{all:016x}");
+    println!("{runs} runs on each of {} engines: FLATLAND_DIGEST={all}", engines.len());
+    assert!(runs >= 40);
+    if let Ok(elsewhere) = env::var("FLATLAND_DIGEST") {
+        assert_eq!(all, elsewhere, "here and on the other machine");
+    }
 }

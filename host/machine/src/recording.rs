@@ -27,12 +27,14 @@ mod tape;
 
 use std::error::Error;
 use std::fmt;
+use std::hash::Hasher;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_x86::{MemorySize, RamCopy};
 use lz4_flex::block::decompress_into;
+use twox_hash::XxHash3_64;
 
 use crate::FileError::{self, Damaged, Impossible};
 use crate::file::blocks::{Reader, Writer};
@@ -46,6 +48,7 @@ pub(crate) use end::HashOfRam;
 use playback::Recorded;
 pub(crate) use playback::{Answer, Playback, Point};
 pub use recorder::{RecordedBytes, Recorder};
+use sum::Sum;
 
 /// A port, and the bytes of each transfer there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +220,23 @@ impl Recording {
     /// How many bytes the guest read.
     pub fn input_len(&self) -> usize {
         self.recorded.tape.len()
+    }
+
+    /// A hash of all that the guest read and sent, with the ports and in order. It is the same for two runs in which that
+    /// was the same, whichever engines they ran on and however their transfers were grouped.
+    pub fn digest(&self) -> u64 {
+        let Recorded { tape, marks, .. } = &*self.recorded;
+        let (mut read, mut at, mut run) = (Sum::default(), 0, 0);
+        while let Some((place, bytes)) = tape.from(at, &mut run) {
+            read.add(place, bytes);
+            at += bytes.len();
+        }
+        let sent = marks.last().copied().unwrap_or_default();
+        let mut hash = XxHash3_64::with_seed(0);
+        for number in [read.total(), read.value(), sent.sent, sent.sum] {
+            hash.write(&number.to_le_bytes());
+        }
+        hash.finish()
     }
 
     /// Whether the recording has no program, so that [`Self::set_program`] must come before a replay.

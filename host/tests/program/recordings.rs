@@ -7,6 +7,7 @@ on_each_engine! {
     a_replay_of_a_fault_has_its_report,
     only_failures_are_kept,
     a_replay_that_is_given_other_limits_ends_there,
+    with_a_clock_and_a_seed_two_recordings_are_the_same,
 }
 
 /// A place for a file of this test.
@@ -61,7 +62,7 @@ fn a_replay_is_the_run_again(engine: &str) {
         _ => ("kvm", "not counted"),
     };
     let words = format!(
-        "program: {}\nimage: in the recording\nnames: none\nengine: {engine}\nmemory: 16M\ninput: 0 bytes\noutput: 0 bytes\ninstructions: {count}\nend: status 0\n",
+        "program: {}\nimage: in the recording\nnames: none\nengine: {engine}\nmemory: 16M\ninput: 0 bytes\noutput: 0 bytes\ndigest: 76596058599312e4\ninstructions: {count}\nend: status 0\n",
         fs::canonicalize(program).unwrap().display()
     );
     assert_ended(info(&to), 0, &words, "");
@@ -135,6 +136,32 @@ fn only_failures_are_kept(engine: &str) {
     let output = flatland(engine).args(options).arg(image("failure-none", HALT)).output().unwrap();
     assert_ended(output, 0, "", "");
     assert!(!to.exists());
+}
+
+/// 0: mov edi, 0x1000; mov ecx, 1000; mov edx, 0xef; rep insb; f: in al, 0xee; inc ah; jne f; lea esi, [edi - 1000];
+/// mov ecx, 1000; mov edx, 0xe9; rep outsb; out 0xe9, al; in al, 0xe9; out 0xe9, al; hlt
+const RANDOM_AND_CLOCK: &[u8] = &[
+    0xbf, 0, 0x10, 0, 0, 0xb9, 0xe8, 3, 0, 0, 0xba, 0xef, 0, 0, 0, 0xf3, 0x6c, 0xe4, 0xee, 0xfe, 0xc4, 0x75,
+    0xfa, 0x8d, 0xb7, 0x18, 0xfc, 0xff, 0xff, 0xb9, 0xe8, 3, 0, 0, 0xba, 0xe9, 0, 0, 0, 0xf3, 0x6e, 0xe6,
+    0xe9, 0xe4, 0xe9, 0xe6, 0xe9, 0xf4,
+];
+
+/// With a clock and a seed of its own, all that a run depends on is given.
+fn with_a_clock_and_a_seed_two_recordings_are_the_same(engine: &str) {
+    let (to, program) = (place("world"), image("world", RANDOM_AND_CLOCK));
+    let world = |seed: &str| {
+        let mut command = flatland(engine);
+        command.arg("--record").arg(&to).args(["--clock", "1000000000", "--seed", seed]).arg(&program);
+        let mut child = spawn(&mut command);
+        child.stdin.take().unwrap().write_all(b"x").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 1002));
+        assert_eq!(replay(&to, &[]).stdout, output.stdout);
+        (output.stdout, fs::read(&to).unwrap())
+    };
+    let (first, other) = (world("1"), world("2"));
+    assert!(first.0 != other.0 && first.1 != other.1);
+    assert_eq!(world("1"), first);
 }
 
 #[test]
@@ -241,7 +268,8 @@ fn a_recording_that_ends_too_early_replays_up_to_there() {
     let path = image("recording-cut", &bytes[..bytes.len() - 1]);
     assert_ended(replay(&path, &[]), 137, "IBM", message);
     let words = String::from_utf8(info(&path).stdout).unwrap();
-    let end = "\ninput: 3 bytes\noutput: 3 bytes\ninstructions: not counted\nend: not recorded: the run was killed\n";
+    let end = "\ninput: 3 bytes\noutput: 3 bytes\ndigest: c54a442787f8cbac\ninstructions: not counted\nend: not recorded: the run \
+               was killed\n";
     assert!(words.ends_with(end), "{words}");
 }
 
