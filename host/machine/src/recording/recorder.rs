@@ -303,3 +303,92 @@ impl Seek for RecordedBytes {
         self.lock().seek(to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::Recording;
+    use crate::{EngineChoice, Machine, Program};
+
+    /// What was read, byte by byte.
+    type Read = Vec<(Place, u8)>;
+
+    fn read(recording: &Recording) -> Read {
+        let (mut read, mut run) = (Read::new(), 0);
+        while let Some((place, bytes)) = recording.recorded.tape.from(read.len(), &mut run) {
+            read.extend(bytes.iter().map(|byte| (place, *byte)));
+        }
+        read
+    }
+
+    #[test]
+    fn what_is_written_in_any_order_is_read_in_order_up_to_where_the_file_is_cut() {
+        let program = Program::from_bytes(vec![0xf4]).unwrap();
+        let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program).unwrap();
+        let (state, registers) = (machine.snapshot().unwrap(), machine.registers().unwrap());
+        let (mut packed, mut blocks) = (0, 0);
+        for seed in 1..30_u64 {
+            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut below = |end: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                random % end
+            };
+            let (mut recorder, file) = Recorder::to_memory();
+            let bytes = || file.lock().get_ref().clone();
+            let start =
+                Start { program: String::new(), engine: "soft".into(), left_out: None, state: state.clone() };
+            recorder.begin(start).unwrap();
+            let start_len = bytes().len();
+            let (mut expected, mut sent) = (Read::new(), 0);
+            // Few ports at a time and more than have a number, few bytes and more than a block holds.
+            let (ports, lens) = (1 + below(10), [[1; 5], [1, 1, 2, 3, 300], [1, 64, 5000, 70_000, 300_000]]);
+            let lens = lens[below(3) as usize];
+            let is_regular = lens == [1; 5];
+            for number in
+                0..if is_regular { [20, 50_000, 150_000] } else { [20, 200, 3000] }[below(3) as usize]
+            {
+                // Ports in turn compress.
+                let port = if is_regular { number % ports } else { below(ports) };
+                let place = Place { port: port as u16 * 0x1111, width: 1 << (port % 2) };
+                let len = lens[below(5) as usize];
+                if expected.len() > 700_000 {
+                    break;
+                }
+                match below(if is_regular { 20_000 } else { 20 }) {
+                    0 => {
+                        recorder.flush().unwrap();
+                        if below(50) == 0 {
+                            let recording = Recording::read_from(&bytes()[..]).unwrap();
+                            assert!(read(&recording) == expected, "seed {seed}");
+                            assert_eq!(recording.output_len(), sent, "seed {seed}");
+                        }
+                    }
+                    1 => {
+                        recorder.sent(place, &vec![seed as u8; len]);
+                        sent += len as u64;
+                    }
+                    _ => {
+                        let data: Vec<u8> = (0..len).map(|_| below(256) as u8).collect();
+                        recorder.took(place, &data).unwrap();
+                        expected.extend(data.iter().map(|byte| (place, *byte)));
+                    }
+                }
+            }
+            recorder.end(&Outcome::Halted, Some(1), registers, 2).unwrap();
+            let whole = bytes();
+            let recording = Recording::read_from(&whole[..]).unwrap();
+            assert!(read(&recording) == expected, "seed {seed}");
+            assert_eq!((recording.output_len(), recording.outcome()), (sent, Some(&Outcome::Halted)));
+            blocks += recording.recorded.marks.len();
+            packed += usize::from(is_regular && whole.len() < start_len + 100 + expected.len() * 5 / 4);
+            for _ in 0..5 {
+                let cut = start_len + below((whole.len() - start_len) as u64) as usize;
+                let recording = Recording::read_from(&whole[..cut]).unwrap();
+                assert!(expected.starts_with(&read(&recording)) && recording.end().is_none(), "seed {seed}");
+            }
+        }
+        assert!(blocks > 100 && packed > 1, "{blocks} blocks, {packed} packed");
+    }
+}
