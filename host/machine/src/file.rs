@@ -141,7 +141,7 @@ impl FileError {
             ),
             Self::Truncated => format!("it ends too early: copy it again, or {make_again}"),
             Self::Damaged => format!("it is damaged: copy it again, or {make_again}"),
-            Self::Impossible(what) => format!("no machine can be in its state ({what}): {make_again}"),
+            Self::Impossible(what) => format!("no machine writes such a file ({what}): {make_again}"),
             Self::TooMuch(what) => {
                 format!("the state has {what} than a file can have: save it at another moment, or report it")
             }

@@ -131,7 +131,7 @@ impl Recorder {
     }
 
     /// The guest has read these bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn took(&mut self, place: Place, bytes: &[u8]) -> Result<(), FileError> {
         match bytes {
             // A copy of one byte is a call.
@@ -168,7 +168,7 @@ impl Recorder {
     }
 
     /// The guest has sent these bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sent(&mut self, place: Place, bytes: &[u8]) {
         self.sum.add(place, bytes);
     }

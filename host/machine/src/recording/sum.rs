@@ -40,7 +40,7 @@ impl Sum {
     const WAITING: usize = 4096;
 
     /// These bytes were sent.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, place: Place, bytes: &[u8]) {
         match bytes {
             // A copy of one byte is a call.

@@ -270,7 +270,7 @@ fn each_error_is_a_sentence_that_says_what_to_do() {
     assert_eq!(truncated.to_string(), "it ends too early: copy it again, or make it again");
     let flags = changed(|snapshot| snapshot.processor.registers.eflags = 0);
     let flags = Snapshot::read_from(&written(&flags)[..]).unwrap_err();
-    assert_eq!(flags.to_string(), "no machine can be in its state (the flags): make it again");
+    assert_eq!(flags.to_string(), "no machine writes such a file (the flags): make it again");
     let full = snapshot().write_to(&mut [0; 100][..]).unwrap_err();
     assert_eq!(full.to_string(), "it cannot be written (failed to write whole buffer): give another place");
     let devices = changed(|snapshot| snapshot.devices = vec![snapshot.devices[0].clone(); 1025]);
