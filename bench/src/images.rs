@@ -46,6 +46,16 @@ pub const COPY: &[u8] = &[
     0xbe, 0, 0, 0x01, 0, 0x89, 0xf1, 0xf3, 0x6e, 0xeb, 0xec, // out
 ];
 
+/// Copies byte by byte, and asks before each byte whether there is input.
+///
+/// ```text
+/// 0: in al, 0xeb
+///    in al, 0xe9
+///    out 0xe9, al
+///    jmp 0
+/// ```
+pub const POLLING: &[u8] = &[0xe4, 0xeb, 0xe4, 0xe9, 0xe6, 0xe9, 0xeb, 0xf8];
+
 /// Adds 1 to a byte of input and sends it.
 ///
 /// ```text
@@ -162,6 +172,17 @@ pub fn input(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index ^ (index >> 8)) as u8).collect()
 }
 
+/// Input for a guest that no compression makes much smaller: the highest bytes of a linear congruential generator.
+pub fn random_input(len: usize) -> Vec<u8> {
+    let mut state = 1;
+    (0..len)
+        .map(|_| {
+            state = iterate(state, 1);
+            (state >> 24) as u8
+        })
+        .collect()
+}
+
 /// The answers of [`CONVERSATION`] to this input.
 pub fn answers(input: &[u8]) -> Vec<u8> {
     input.iter().map(|byte| byte.wrapping_add(1)).collect()
@@ -195,7 +216,8 @@ mod tests {
         assert_eq!(run(ASK, b""), (b"A".to_vec(), Outcome::EndOfInput));
         let bytes = input(128 << 10);
         assert_eq!(run(CONVERSATION, &bytes), (answers(&bytes), Outcome::EndOfInput));
-        assert_eq!(run(COPY, &bytes), (bytes, Outcome::EndOfInput));
+        assert_eq!(run(COPY, &bytes), (bytes.clone(), Outcome::EndOfInput));
+        assert_eq!(run(POLLING, &bytes), (bytes, Outcome::EndOfInput));
         assert_eq!(run(ANSWER, b"a"), (b"b".to_vec(), Outcome::Halted));
     }
 

@@ -1,5 +1,7 @@
 //! The rows of the table: the contenders of each, their work, and the number of rounds.
 
+mod recordings;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -114,6 +116,9 @@ pub fn measure_all(options: &Options, elsewhere: &Path) -> Result<Vec<Row>> {
         bench.computation(&computing)?,
         bench.alternation(&computing)?,
         bench.copy()?,
+        bench.recorded_conversation()?,
+        bench.recorded_copy()?,
+        bench.recording_size()?,
         bench.fresh_machines()?,
         bench.many_runs()?,
         bench.tests(&suite)?,
@@ -157,6 +162,11 @@ impl<'a> Bench<'a> {
         let other = self.options.against.iter().map(|other| ("the other flatland", &**other));
         let all = [(PLAIN, &*self.plain), (BEST, &*self.best), (OURS, &*self.options.flatland)];
         all.into_iter().chain(other).map(|(name, program)| Monitor { name, program, options: &[] })
+    }
+
+    /// flatland with the default engine.
+    fn ours(&self) -> Monitor<'_> {
+        Monitor { name: OURS, program: &self.options.flatland, options: &[] }
     }
 
     /// flatland with each engine by name, which does not move.
