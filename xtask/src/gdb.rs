@@ -9,9 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, process, thread};
 
-use crate::guest::Profile;
-use crate::run;
-use crate::{Result, Workspace};
+use crate::guest::{self, Profile};
+use crate::{Result, Workspace, programs, run};
 
 /// The options of `cargo xtask gdb`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,7 +73,7 @@ pub fn gdb_replay(workspace: &Workspace, options: &ReplayOptions) -> Result<()> 
     let folder = workspace.callers_folder();
     let elf = match &options.elf {
         Some(elf) => Some(folder.join(elf)),
-        None => names_of(&flatland, &folder, &options.recording)?,
+        None => names_of(workspace, &flatland, &folder, &options.recording)?,
     };
     let socket = Socket::new()?;
     let mut machine = Command::new(&flatland);
@@ -90,23 +89,33 @@ pub fn gdb_replay(workspace: &Workspace, options: &ReplayOptions) -> Result<()> 
     session.attach(&debugger, elf.as_deref(), &[Script("begin.gdb", BEGIN)], &options.gdb)
 }
 
-/// The ELF file that a recording names, if it is still what it was. flatland says why it is not.
-fn names_of(flatland: &Path, folder: &Path, recording: &Path) -> Result<Option<PathBuf>> {
-    let mut info = Command::new(flatland);
-    info.arg("info").arg(recording).current_dir(folder).stderr(Stdio::inherit());
-    let output = info
-        .output()
-        .map_err(|error| format!("cannot run {} ({error}): remove it and build again", flatland.display()))?;
-    if !output.status.success() {
-        // flatland has printed the reason.
-        process::exit(code(output.status));
+/// The ELF file that a recording names, if it is still what it was. A guest program that was built in another way since,
+/// such as by `cargo xtask gdb NAME`, is built as it was. If all of that fails, says so, or flatland does.
+fn names_of(
+    workspace: &Workspace,
+    flatland: &Path,
+    folder: &Path,
+    recording: &Path,
+) -> Result<Option<PathBuf>> {
+    let mut info = Info::of(flatland, folder, recording)?;
+    if info.names.is_none()
+        && let Some(program) = info.program.as_deref()
+        && let Some(name) = guest_program(workspace, program)
+    {
+        // The last one is what there was, or what `cargo xtask run` makes.
+        for profile in [Profile::Release, Profile::Debugger, Profile::Dev] {
+            // The compiler has printed the reason.
+            if guest::build(workspace, &[&name], profile).is_err() {
+                break;
+            }
+            info = Info::of(flatland, folder, recording)?;
+            if info.names.is_some() {
+                break;
+            }
+        }
     }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let value = |name: &str| text.lines().find_map(|line| Some(Path::new(line.strip_prefix(name)?)));
-    let (program, names) = (value("program: "), value("names: "));
-    let names = names.filter(|names| names.is_absolute());
-    if let Some(program) = program.filter(|program| program.is_absolute() && !program.exists())
-        && names.is_none()
+    if let Info { program: Some(program), names: None } = &info
+        && !program.exists()
     {
         eprintln!(
             "xtask: gdb has no names, because the program is no longer at {}: build it again as it was, or give a copy of \
@@ -114,7 +123,43 @@ fn names_of(flatland: &Path, folder: &Path, recording: &Path) -> Result<Option<P
             program.display()
         );
     }
-    Ok(names.map(Into::into))
+    Ok(info.names)
+}
+
+/// The guest program with this ELF file, if it is one of this crate's.
+fn guest_program(workspace: &Workspace, elf: &Path) -> Option<String> {
+    let images = fs::canonicalize(workspace.images()).ok()?;
+    let programs = programs::all(workspace).ok()?.into_iter().map(|program| program.name);
+    programs.into_iter().find(|name| images.join(format!("{name}.elf")) == elf)
+}
+
+/// What `flatland info` says of a recording.
+struct Info {
+    /// Where the program was.
+    program: Option<PathBuf>,
+    /// The same, if its ELF file is still what it was.
+    names: Option<PathBuf>,
+}
+
+impl Info {
+    fn of(flatland: &Path, folder: &Path, recording: &Path) -> Result<Self> {
+        let mut info = Command::new(flatland);
+        info.arg("info").arg(recording).current_dir(folder).stderr(Stdio::inherit());
+        let output = info.output().map_err(|error| {
+            format!("cannot run {} ({error}): remove it and build again", flatland.display())
+        })?;
+        if !output.status.success() {
+            // flatland has printed the reason.
+            process::exit(code(output.status));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let path = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+            // Otherwise it is a word, such as "none".
+            Some(PathBuf::from(value)).filter(|path| path.is_absolute())
+        };
+        Ok(Self { program: path("program: "), names: path("names: ") })
+    }
 }
 
 /// Where the session begins, for gdb: if there is no `main`, because the compiler has inlined it, stop at its caller.
