@@ -6,6 +6,8 @@ pub const SUCCESS: u8 = 0;
 pub const USAGE: u8 = 2;
 /// The guest panicked: its runtime sends this status to the exit port.
 pub const PANIC: u8 = 101;
+/// Less of the program was executed than was asked for.
+pub const COVERAGE: u8 = 123;
 /// The run reached its time limit, or another limit that was set for it.
 pub const TIME_LIMIT: u8 = 124;
 /// The host failed: there is no usable engine, no such image, or standard output cannot be written.

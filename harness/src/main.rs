@@ -3,6 +3,7 @@
 //! The command line has options of the machine, a list of ELF files, and after a `--` the options of libtest, as with
 //! `cargo test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
 
+mod cover;
 mod failures;
 mod suite;
 
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cover::Cover;
 use failures::Failures;
 use flatland::report::Paint;
 use flatland::x86::Stops;
@@ -26,14 +28,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use suite::{Report, Suite, Test, TestMachine};
 
 fn main() -> ExitCode {
-    let Command { engine, ram, some, failures, elves, libtest } = match Command::parse(env::args_os().skip(1))
-    {
-        Ok(command) => command,
-        Err(message) => {
-            say(&message);
-            return status::USAGE.into();
-        }
-    };
+    let Command { engine, ram, some, failures, coverage, elves, libtest } =
+        match Command::parse(env::args_os().skip(1)) {
+            Ok(command) => command,
+            Err(message) => {
+                say(&message);
+                return status::USAGE.into();
+            }
+        };
     let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
     // The names of tests have underscores where a program's name has hyphens.
     for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
@@ -44,8 +46,15 @@ fn main() -> ExitCode {
         say(&error.to_string());
         return status::HOST.into();
     }
-    let settings =
-        Arc::new(Settings { engine, no_capture: arguments.nocapture, failures: failures.map(Failures::new) });
+    let cover = match coverage.map(Cover::new).transpose() {
+        Ok(cover) => cover,
+        Err(message) => {
+            say(&message);
+            return status::HOST.into();
+        }
+    };
+    let no_capture = arguments.nocapture;
+    let settings = Arc::new(Settings { engine, no_capture, failures: failures.map(Failures::new), cover });
     let mut trials = Vec::new();
     for elf in &elves {
         match Suite::open(elf, &ram) {
@@ -69,6 +78,24 @@ fn main() -> ExitCode {
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(cover) = &settings.cover
+        && !arguments.list
+    {
+        match cover.end() {
+            Ok((table, too_low)) => {
+                // A write error cannot be reported anywhere.
+                let _ = io::stderr().write_all(table.as_bytes());
+                if let Some(why) = too_low.filter(|_| !conclusion.has_failed()) {
+                    say(&why);
+                    return status::COVERAGE.into();
+                }
+            }
+            Err(message) => {
+                say(&message);
+                return status::HOST.into();
+            }
+        }
+    }
     if let Some(where_they_ran) = where_they_ran() {
         say(&where_they_ran);
     }
@@ -84,6 +111,8 @@ struct Command {
     some: bool,
     /// The folder for recordings of tests that fail.
     failures: Option<PathBuf>,
+    /// What to say of coverage.
+    coverage: Option<cover::Options>,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
@@ -92,6 +121,7 @@ impl Command {
     fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let (mut engine, mut memory, mut stack) = (EngineChoice::Auto, MemorySize::default(), None);
         let (mut some, mut failures, mut elves) = (false, None, Vec::new());
+        let (mut coverage, mut of_coverage) = (None, cover::Options::default());
         while let Some(argument) = arguments.next() {
             match argument.to_str() {
                 Some("--") => break,
@@ -99,6 +129,14 @@ impl Command {
                 Some("--engine") => engine = value("--engine", arguments.next())?,
                 Some("--failures") => {
                     failures = Some(arguments.next().ok_or("--failures needs a folder")?.into());
+                }
+                Some("--coverage") => coverage = Some(None),
+                Some("--coverage-all") => of_coverage.is_all = true,
+                Some("--coverage-min") => {
+                    of_coverage.least = Some(value("--coverage-min", arguments.next())?);
+                }
+                Some(option) if option.starts_with("--coverage=") => {
+                    coverage = option.strip_prefix("--coverage=").map(|path| Some(PathBuf::from(path)));
                 }
                 Some("--memory") => memory = value("--memory", arguments.next())?,
                 Some("--stack") => stack = Some(value("--stack", arguments.next())?),
@@ -115,7 +153,12 @@ impl Command {
         }
         let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
         let ram = ram.map_err(|error| error.to_string())?;
-        Ok(Self { engine, ram, some, failures, elves, libtest: arguments.collect() })
+        let libtest = arguments.collect();
+        let coverage = coverage.map(|path| cover::Options { path, ..of_coverage });
+        if coverage.is_some() && engine == EngineChoice::Kvm {
+            return Err("KVM does not show what it executes: leave out --engine kvm".into());
+        }
+        Ok(Self { engine, ram, some, failures, coverage, elves, libtest })
     }
 }
 
@@ -143,6 +186,7 @@ struct Settings {
     engine: EngineChoice,
     no_capture: bool,
     failures: Option<Failures>,
+    cover: Option<Cover>,
 }
 
 fn trials_of(suite: &Arc<Suite>, settings: &Arc<Settings>) -> Vec<Trial> {
@@ -172,13 +216,13 @@ fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Fail
 
 /// Runs a test, and says why it failed.
 fn run(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<(), Failed> {
-    let Settings { engine, no_capture, failures } = settings;
+    let Settings { engine, no_capture, failures, cover } = settings;
     let (engine, no_capture) = (*engine, *no_capture);
     let mut machine = machine(suite, engine)?;
     let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
     let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
     let Report { failure, details, output, diagnostics } =
-        suite.run(test, &mut machine, recorder, Paint::for_standard_error())?;
+        suite.run(test, &mut machine, recorder, Paint::for_standard_error(), cover.as_ref())?;
     if engine == EngineChoice::Auto {
         let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
         ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);

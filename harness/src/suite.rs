@@ -5,14 +5,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cover::Cover;
 use flatland_contract::status;
 use flatland_contract::test::{Order, Record, Text, flag};
 
+use flatland::coverage::Counter;
 use flatland::report::{self, Backtraces, Paint};
 use flatland::x86::{EngineError, MemoryMap, MemoryMapError};
 use flatland::{
-    Engines, Image, Machine, Outcome, Program, ProgramError, Recorder, RestoreError, RunError, Snapshot,
-    Stop, StreamError, Streams, devices,
+    Engines, Image, Machine, MoveError, Outcome, Program, ProgramError, Recorder, RestoreError, RunError,
+    Snapshot, Stop, StreamError, Streams, devices,
 };
 
 /// A guest program with tests.
@@ -100,6 +102,9 @@ pub enum TestError {
     /// The machine cannot be put back to its initial state.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The test cannot be shown.
+    #[error(transparent)]
+    Move(#[from] MoveError),
     /// The host failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -149,6 +154,7 @@ impl Suite {
         machine: &mut TestMachine,
         recorder: Option<Recorder>,
         paint: Paint,
+        cover: Option<&Cover>,
     ) -> Result<Report, TestError> {
         let TestMachine { machine, start } = machine;
         machine.restore(start, Streams::none())?;
@@ -159,7 +165,15 @@ impl Suite {
         if let Some(recorder) = recorder {
             machine.record_from(start, recorder)?;
         }
+        if cover.is_some() {
+            machine.watch_blocks(Counter::default())?;
+        }
         let outcome = machine.run()?;
+        if let (Some(cover), Some(elf)) = (cover, self.program.elf()) {
+            let counter = machine.unwatch_blocks::<Counter>().unwrap_or_default().finish();
+            let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
+            cover.add(elf, &counter, &read);
+        }
         let complete = test_port(machine).is_complete();
         let diagnostics = machine.streams().diagnostics.bytes().to_vec();
         let mut failure = self.failure(test, &outcome, complete, &diagnostics);

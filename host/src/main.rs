@@ -2,6 +2,7 @@
 
 mod begin;
 mod closed_output;
+mod coverage;
 mod info;
 mod messages;
 mod options;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use begin::{Given, machine};
+use coverage::Cover;
 use flatland::gdb::Debugger;
 use flatland::origins::{self, Origin};
 use flatland::program::{Symbols, SymbolsError};
@@ -67,6 +69,13 @@ fn run(options: &Options) -> u8 {
         }
     };
     let symbols = given.symbols.as_deref();
+    let cover = match Cover::begin(options, &mut machine, symbols) {
+        Ok(cover) => cover,
+        Err(message) => {
+            say(&message);
+            return status::HOST;
+        }
+    };
     let Ended { outcome: ended, origins, trace_error } = match run_to_end(options, &mut machine, symbols) {
         Ok(ended) => ended,
         Err(message) => {
@@ -109,6 +118,20 @@ fn run(options: &Options) -> u8 {
     }
     if options.stats {
         text += &line(paint, &stats(&mut machine));
+    }
+    match cover.map(|cover| cover.end(&mut machine, ended.as_ref().ok())) {
+        None => {}
+        Some(Ok((table, too_low))) => {
+            text += &table;
+            if let Some((other, why)) = too_low {
+                status = if status == status::SUCCESS { other } else { status };
+                text += &line(paint, &why);
+            }
+        }
+        Some(Err(message)) => {
+            status = status::HOST;
+            text += &line(paint, &message);
+        }
     }
     // The report comes before: a state that can be saved no longer has the last exit.
     let has_failed = status != status::SUCCESS;

@@ -55,6 +55,10 @@ Options:
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
+  --coverage[=FILE]         say which lines, functions and branches were executed (on the soft engine): a table, and in
+                            FILE LCOV (.info, .lcov), JSON (.json) or else a folder of HTML
+  --coverage-all            also of libraries and the standard library
+  --coverage-min PERCENT    end with status 123 if fewer of the lines were executed
   --track-origins           say of a fault where the values come from that it fell over: who wrote them, and when (on
                             the soft engine)
   --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
@@ -77,7 +81,7 @@ the run cannot be done, 130 after Ctrl-C, 141 when the reader of standard output
 command line.";
 
 /// What the command line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Command {
     /// Print [`HELP`].
     Help,
@@ -90,7 +94,7 @@ pub enum Command {
 }
 
 /// How to run an image.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Options {
     /// The program: an ELF file or a flat image. With a snapshot there may be none.
     pub program: Option<PathBuf>,
@@ -120,6 +124,14 @@ pub struct Options {
     pub stats: bool,
     /// When to show the calls that led to the end of the run.
     pub backtraces: Backtraces,
+    /// Whether to count which lines are executed.
+    pub covers: bool,
+    /// Where to write that.
+    pub coverage: Option<PathBuf>,
+    /// Whether libraries are counted, too.
+    pub covers_all: bool,
+    /// The least part of the lines to be executed, in percent.
+    pub coverage_min: Option<f64>,
     /// Whether to search where the values come from that a fault fell over.
     pub tracks_origins: bool,
     /// Where to write the report of the run.
@@ -244,6 +256,22 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                     }
                 });
             }
+            Arg::Long("coverage") => {
+                options.covers = true;
+                if let Some(value) = parser.optional_value() {
+                    options.coverage = Some(value.into());
+                }
+            }
+            Arg::Long("coverage-all") => options.covers_all = true,
+            Arg::Long("coverage-min") => {
+                let text = text(&mut parser, "--coverage-min")?;
+                let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
+                options.coverage_min = Some(percent.ok_or_else(|| {
+                    format!(
+                        "--coverage-min `{text}` is no part in percent: give a number up to 100, such as 80"
+                    )
+                })?);
+            }
             Arg::Long("track-origins") => options.tracks_origins = true,
             Arg::Long("stats") => options.stats = true,
             Arg::Long("backtrace") => {
@@ -360,6 +388,18 @@ fn check(options: &Options) -> Result<(), String> {
         return Err("KVM keeps no past: leave out --engine kvm, or record it with --record FILE, and then \
              `flatland replay --track-origins FILE`"
             .into());
+    }
+    if options.covers && options.engine == EngineChoice::Kvm {
+        return Err("KVM does not show what it executes: leave out --engine kvm, or record the run with --record FILE, and \
+             then `flatland replay --coverage FILE`"
+            .into());
+    }
+    if !options.covers {
+        let of_coverage =
+            [("--coverage-all", options.covers_all), ("--coverage-min", options.coverage_min.is_some())];
+        if let Some(what) = given(&of_coverage) {
+            return Err(format!("{what} is of --coverage: give that, too"));
+        }
     }
     if options.from_snapshot.is_some()
         && let Some(what) = given(&of_start)

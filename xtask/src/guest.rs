@@ -22,6 +22,9 @@ pub enum Profile {
     Dev,
     /// `dev` for a debugger: the program itself is not optimized, so that each of its functions and lines is there.
     Debugger,
+    /// `dev` for coverage: the crate itself is not optimized, so that each of its lines is there, and what the linker
+    /// leaves out is known.
+    Coverage,
     /// cargo's `release`: small.
     Release,
 }
@@ -30,7 +33,7 @@ impl Profile {
     /// The name of cargo's folder for this profile.
     fn folder(self) -> &'static str {
         match self {
-            Profile::Dev | Profile::Debugger => "debug",
+            Profile::Dev | Profile::Debugger | Profile::Coverage => "debug",
             Profile::Release => "release",
         }
     }
@@ -82,7 +85,8 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
     let built = cargo_target(workspace).join("i686-bare").join(profile.folder());
     let mut large = Vec::new();
     for name in names {
-        let end = write_image(&built.join(name), &workspace.elf(name), &workspace.image(name))?;
+        let elf = workspace.elf(name);
+        let end = write_image(&built.join(name), &elf, &workspace.image(name), profile)?;
         if end > ROOM.into() {
             large.push(format!(
                 "{name} takes {} KiB of RAM, more than the {} KiB there are below its stack: run it with --memory SIZE",
@@ -96,12 +100,13 @@ pub fn build(workspace: &Workspace, names: &[&str], profile: Profile) -> Result<
 
 /// Builds the guest's tests. If the filter begins with the name of a program or test file that has tests, builds only
 /// that one. Returns the ELF files, each with its flat image beside it.
-pub fn build_tests(workspace: &Workspace, filter: Option<&str>) -> Result<Vec<PathBuf>> {
+pub fn build_tests(workspace: &Workspace, filter: Option<&str>, profile: Profile) -> Result<Vec<PathBuf>> {
     // Without all features, cargo would silently leave out the programs that need one.
     const BUILD: [&str; 4] = ["--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
     let build = |target: &[&str]| {
-        let built = call_cargo(workspace, "test", &[&BUILD, target].concat())?;
-        built.iter().map(|path| test_image(workspace, path)).collect::<Result<Vec<_>>>()
+        let settings = settings(workspace, profile);
+        let built = call_cargo(workspace, "test", &[&BUILD, settings, target].concat())?;
+        built.iter().map(|path| test_image(workspace, path, profile)).collect::<Result<Vec<_>>>()
     };
     if let Some((kind, name)) = filter.and_then(|filter| named_target(workspace, filter)) {
         let elves = build(&[kind, &name])?;
@@ -132,25 +137,27 @@ fn named_target(workspace: &Workspace, path: &str) -> Option<(&'static str, Stri
 }
 
 /// Makes the flat image of a program that cargo has built for its tests. Returns the path of the ELF file.
-pub fn test_image(workspace: &Workspace, built: &Path) -> Result<PathBuf> {
+pub fn test_image(workspace: &Workspace, built: &Path, profile: Profile) -> Result<PathBuf> {
     let folder = workspace.images().join("tests");
     fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make {} ({error}): make room", folder.display()))?;
     // Keep cargo's file name with its hash, because a program and a test file may have the same name.
     let elf = folder.join(built.file_name().unwrap_or_default()).with_added_extension("elf");
-    write_image(built, &elf, &elf.with_extension("bin"))?;
+    write_image(built, &elf, &elf.with_extension("bin"), profile)?;
     Ok(elf)
 }
 
-/// Makes the flat image of an ELF file, and a copy of the ELF file without debug information of discarded functions.
-/// Returns the end of the RAM that the program takes.
-pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path) -> Result<u64> {
+/// Makes the flat image of an ELF file, and a copy of the ELF file without debug information of discarded functions,
+/// except for coverage, which counts them. Returns the end of the RAM that the program takes.
+pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path, profile: Profile) -> Result<u64> {
     let mut elf =
         fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
     let (flat, end) = Elf::parse(&*elf)
         .and_then(|elf| Ok((elf.image(MAX_RAM_SIZE)?, elf.end())))
         .map_err(|error: ElfError| format!("{} makes no flat image: {error}", built.display()))?;
-    remove_dropped(&mut elf);
+    if profile != Profile::Coverage {
+        remove_dropped(&mut elf);
+    }
     write_if_changed(elf_path, &elf)?;
     write_if_changed(image_path, &flat)?;
     Ok(end)
@@ -166,6 +173,7 @@ fn build_programs(
     if profile == Profile::Release {
         arguments.push("--release");
     }
+    arguments.extend(settings(workspace, profile));
     arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
     arguments.extend(names.iter().flat_map(|name| ["--bin", name]));
     let subcommand = match profile {
@@ -173,11 +181,21 @@ fn build_programs(
             arguments.extend(["--", "-C", "opt-level=0"]);
             "rustc"
         }
-        Profile::Dev | Profile::Release => "build",
+        Profile::Dev | Profile::Coverage | Profile::Release => "build",
     };
     match call_cargo(workspace, subcommand, &arguments) {
         Ok(_) => Ok(()),
         Err(error) => Err(missing_lines(workspace, names)?.unwrap_or(error)),
+    }
+}
+
+/// cargo's options for a profile. In guest/, programs and runtime are one package, whose profile is optimized.
+fn settings(workspace: &Workspace, profile: Profile) -> &'static [&'static str] {
+    match profile {
+        Profile::Coverage if !workspace.is_elsewhere() => {
+            &["--config", "profile.dev.package.flatland-guest.opt-level=0"]
+        }
+        _ => &[],
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use crate::guest::Profile;
 use crate::options::GuestTests;
 use crate::{Result, Workspace, guest, run};
 
@@ -14,7 +15,8 @@ pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
     // Both builds run at once: if there is nothing to do, they take as long as one.
     let (runner, tests) = thread::scope(|scope| {
         let runner = scope.spawn(|| build_runner(workspace));
-        let tests = guest::build_tests(workspace, asked.filter.as_deref());
+        let profile = if asked.covers() { Profile::Coverage } else { Profile::Dev };
+        let tests = guest::build_tests(workspace, asked.filter.as_deref(), profile);
         (runner.join(), tests)
     });
     let tests = tests?;
@@ -40,14 +42,14 @@ pub fn exec(workspace: &Workspace, built: &Path, arguments: &[OsString]) -> Resu
     // cargo builds test programs in the folder `deps`.
     let is_test = built.parent().is_some_and(|folder| folder.ends_with("deps"));
     if is_test {
-        let elf = guest::test_image(workspace, built)?;
+        let elf = guest::test_image(workspace, built, Profile::Dev)?;
         let mut command = Command::new(build_runner(workspace)?);
         leave_recordings(workspace, &mut command);
         command.arg(elf).arg("--").args(arguments);
         become_it(command)
     } else {
         let name = built.file_name().and_then(|name| name.to_str()).unwrap_or("program");
-        guest::write_image(built, &workspace.elf(name), &workspace.image(name))?;
+        guest::write_image(built, &workspace.elf(name), &workspace.image(name), Profile::Dev)?;
         let mut command = Command::new(run::build_host(workspace)?);
         command
             .arg("--symbols")

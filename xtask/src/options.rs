@@ -112,9 +112,16 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
         return parse_test_guest(args).map(Command::TestGuest);
     }
     let mut words = Words::of(doc, args)?;
-    let profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
+    let mut profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
     let command = match name {
-        "run" => Command::Run { name: words.name()?, profile, options: words.take_rest() },
+        "run" => {
+            let name = words.name()?;
+            let options = words.take_rest();
+            if profile == Profile::Dev && asks_for_coverage(&options[..dashes(&options)]) {
+                profile = Profile::Coverage;
+            }
+            Command::Run { name, profile, options }
+        }
         "gdb" if words.has("--replay") => {
             if let Some(option) = ["--input", "--release"].into_iter().find(|option| words.has(option)) {
                 return Err(format!("a replay has the program and the input of its run: leave out {option}"));
@@ -170,12 +177,26 @@ pub fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
     let doc = COMMANDS.iter().find(|doc| doc.usage.starts_with("test --guest")).expect("it is there");
     let mut words = Words::of(doc, args)?;
     let filter = words.name()?;
-    let machine = words.again(&["--engine", "--memory", "--stack"]);
+    let machine =
+        words.again(&["--engine", "--memory", "--stack", "--coverage", "--coverage-all", "--coverage-min"]);
     let mut libtest = words.take_rest();
     if libtest.first().is_some_and(|arg| arg == "--") {
         libtest.remove(0);
     }
     Ok(GuestTests { filter, machine, libtest })
+}
+
+/// Whether these options ask for coverage.
+fn asks_for_coverage(options: &[OsString]) -> bool {
+    let is_it = |option: &str| option == "--coverage" || option.starts_with("--coverage=");
+    options.iter().any(|option| option.to_str().is_some_and(is_it))
+}
+
+impl GuestTests {
+    /// Whether the tests are to be run with coverage.
+    pub fn covers(&self) -> bool {
+        asks_for_coverage(&self.machine)
+    }
 }
 
 fn no_command(name: &str, hint: &str) -> String {

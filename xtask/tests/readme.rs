@@ -122,7 +122,9 @@ fn the_statuses_are_those_of_the_contract() {
     let rows = rows("status").into_iter().filter_map(|row| row.split('|').nth(1));
     let statuses: Vec<u8> = rows.map(|cell| cell.trim().parse().expect("it is a status")).collect();
     assert!(statuses.is_sorted(), "{statuses:?}");
-    for status in [SUCCESS, USAGE, PANIC, TIME_LIMIT, HOST, FAULT, OUTPUT_CLOSED, KILLED, INTERRUPTED] {
+    for status in
+        [SUCCESS, USAGE, PANIC, COVERAGE, TIME_LIMIT, HOST, FAULT, OUTPUT_CLOSED, KILLED, INTERRUPTED]
+    {
         assert!(statuses.contains(&status), "{status} has no row");
     }
 }

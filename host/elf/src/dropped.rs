@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use crate::Elf;
 use at_zero::AtZero;
+pub use at_zero::NOWHERE;
 use info::{Sections, discarded_ranges};
 use lines::remove_rows;
 
@@ -57,7 +58,6 @@ fn empty(bytes: &mut [u8], ranges: Vec<Range<usize>>) {
 
 #[cfg(test)]
 mod tests {
-    use super::at_zero::NOWHERE;
     use super::*;
 
     /// A unit, preceded by its length.

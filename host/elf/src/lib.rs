@@ -15,7 +15,7 @@ use object::read::SectionIndex;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
 use object::{LittleEndian, ReadRef};
 
-pub use dropped::remove_dropped;
+pub use dropped::{NOWHERE, remove_dropped};
 pub use error::ElfError;
 
 const LE: LittleEndian = LittleEndian;

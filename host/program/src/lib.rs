@@ -7,6 +7,8 @@ mod image;
 mod place;
 mod program;
 #[cfg(feature = "symbols")]
+pub mod source_map;
+#[cfg(feature = "symbols")]
 mod symbols;
 
 #[cfg(feature = "elf")]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,10 +70,7 @@ impl Symbols {
             }
             error => (error.to_string(), OTHER),
         };
-        let mut bytes = Vec::new();
-        let file =
-            File::open(path).and_then(|file| file.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes));
-        file.map_err(|error| (error.to_string(), OTHER))?;
+        let mut bytes = read_file(path).map_err(|error| (error.to_string(), OTHER))?;
         remove_dropped(&mut bytes);
         let elf = Elf::parse(&*bytes).map_err(broken)?;
         if let Some(address) = elf.first_difference(read).map_err(broken)? {
@@ -175,6 +172,22 @@ impl Symbols {
     }
 }
 
+/// The bytes of an ELF file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, SymbolsError> {
+    read_file(path).map_err(|error| SymbolsError {
+        path: path.into(),
+        cause: error.to_string(),
+        advice: "give the ELF file that the image was made of",
+    })
+}
+
+/// The bytes of a file: one more than may be where it has too many.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A symbol's name as in the source.
 pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
@@ -182,7 +195,7 @@ pub fn demangle(symbol: &str) -> String {
 
 /// The directories in which the compiler was called with relative paths: the guest's workspace, since cargo calls it
 /// there. Broken debug information has none.
-fn working_directories(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
+pub(crate) fn working_directories(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
     let text = |slice: &EndianArcSlice<LittleEndian>| String::from_utf8_lossy(slice).into_owned();
     let mut directories = Vec::new();
     let mut units = dwarf.units();

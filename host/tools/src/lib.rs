@@ -2,6 +2,8 @@
 //! resumes the run and passes each event to all observers.
 
 pub mod backtrace;
+#[cfg(feature = "report")]
+pub mod coverage;
 #[cfg(any(feature = "report", feature = "trace"))]
 mod ending;
 #[cfg(feature = "gdb")]

@@ -123,6 +123,9 @@ pub const COMMANDS: &[Doc] = &[
             ("--engine ENGINE", "what runs them: auto, kvm or soft"),
             ("--memory SIZE", "the machine's RAM: bytes, or such as 64K, 16M (the default), 1G"),
             ("--stack SIZE", "how much of it is the stack's (default: an eighth)"),
+            ("--coverage", "say which lines of the crate the tests execute; --coverage=FILE also writes it"),
+            ("--coverage-all", "also of libraries and the standard library"),
+            ("--coverage-min PERCENT", "fail with status 123 if fewer of the lines were executed"),
         ],
         passed_to: None,
         more: "\

@@ -36,6 +36,8 @@ impl Words {
                     let (option, _) = doc.options[index];
                     let value = match (option.split_once(' '), value) {
                         (None, None) => None,
+                        // Its value is optional, and stands behind `=`.
+                        (None, Some(value)) if name == "--coverage" => Some(value),
                         (None, Some(_)) => return Err(format!("{name} takes no value")),
                         (Some(_), Some(value)) => Some(value),
                         (Some(_), None) => {
@@ -78,7 +80,17 @@ impl Words {
     /// These options with their values, as they were given.
     pub fn again(&self, options: &[&str]) -> Vec<OsString> {
         let given = self.options.iter().filter(|(name, _)| options.contains(name));
-        given.flat_map(|(name, value)| [Some(OsString::from(name)), value.clone()]).flatten().collect()
+        given
+            .flat_map(|(name, value)| match value {
+                Some(value) if *name == "--coverage" => {
+                    let mut text = OsString::from("--coverage=");
+                    text.push(value);
+                    [Some(text), None]
+                }
+                value => [Some(OsString::from(name)), value.clone()],
+            })
+            .flatten()
+            .collect()
     }
 
     /// The first word, if it is no option.

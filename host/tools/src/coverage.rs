@@ -1,0 +1,263 @@
+//! Which lines, functions and branches of a program were executed, and how often. The program is not changed for it.
+
+mod counter;
+mod destination;
+mod html;
+mod json;
+mod lcov;
+mod panics;
+mod text;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use flatland_program::source_map::{Owner, Row, SourceFile, SourceMap};
+use flatland_x86::instruction::Read;
+
+pub use counter::{Counter, Jump};
+pub use destination::Destination;
+use panics::leads_to_panic;
+
+/// Whose code is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// The program's own.
+    #[default]
+    Own,
+    /// That of libraries and of the standard library, too.
+    All,
+}
+
+/// The coverage of the files of one or more programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// The files with code, by their paths as printed.
+    pub files: BTreeMap<String, FileCoverage>,
+}
+
+/// The coverage of a source file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileCoverage {
+    /// Its path at compile time.
+    pub path: std::path::PathBuf,
+    /// How often each line with code was executed.
+    pub lines: BTreeMap<u32, u64>,
+    /// The functions, by the line that they are declared at.
+    pub functions: BTreeMap<u32, FunctionCoverage>,
+    /// The conditional jumps of each line.
+    pub branches: BTreeMap<u32, Vec<Branch>>,
+}
+
+/// The coverage of a function: of all its copies, whatever their types.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionCoverage {
+    /// Its name, with its path.
+    pub name: String,
+    /// How often it was called.
+    pub calls: u64,
+}
+
+/// A conditional jump of a line: both ways that it may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Branch {
+    /// How often it was taken.
+    pub taken: u64,
+    /// How often it was not.
+    pub not_taken: u64,
+}
+
+/// How many there are, and how many of them were executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ratio {
+    /// How many were executed.
+    pub covered: usize,
+    /// How many there are.
+    pub all: usize,
+}
+
+impl Ratio {
+    /// In percent. Of nothing, all is covered.
+    pub fn percent(self) -> f64 {
+        if self.all == 0 { 100.0 } else { 100.0 * self.covered as f64 / self.all as f64 }
+    }
+
+    fn of(counts: impl Iterator<Item = u64>) -> Self {
+        counts.fold(Self::default(), |Self { covered, all }, count| Self {
+            covered: covered + usize::from(count > 0),
+            all: all + 1,
+        })
+    }
+}
+
+impl std::ops::Add for Ratio {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { covered: self.covered + other.covered, all: self.all + other.all }
+    }
+}
+
+impl Coverage {
+    /// The coverage of a program whose instructions were executed so often. `read` reads its code.
+    pub fn new(counter: &Counter, map: &SourceMap, read: Read, scope: Scope) -> Self {
+        let mut coverage = Self::default();
+        let mut files: BTreeMap<u32, FileCoverage> = BTreeMap::new();
+        let is_looked_at = |file: u32| {
+            let file: Option<&SourceFile> = map.files.get(file as usize);
+            file.is_some_and(|file| scope == Scope::All || file.owner == Owner::Program)
+        };
+        for (&(file, line), count) in &lines(counter, map) {
+            if is_looked_at(file) {
+                files.entry(file).or_default().lines.insert(line, *count);
+            }
+        }
+        for &(file, line) in map.dropped_lines.iter().filter(|(file, _)| is_looked_at(*file)) {
+            files.entry(file).or_default().lines.entry(line).or_insert(0);
+        }
+        for instance in map.instances.iter().filter(|instance| is_looked_at(instance.file)) {
+            let functions = &mut files.entry(instance.file).or_default().functions;
+            let function = functions.entry(instance.line).or_default();
+            if function.name.is_empty() {
+                function.name = without_types(&instance.name).into();
+            }
+            function.calls += instance.entry.map_or(0, |entry| counter.count(entry));
+        }
+        for (address, Jump { taken, not_taken, targets }) in counter.jumps().collect::<BTreeMap<_, _>>() {
+            let Some(&Row { file, line, .. }) = map.row(address).filter(|row| row.line > 0) else { continue };
+            let is_check = [targets.0, targets.1].iter().any(|target| leads_to_panic(*target, map, read));
+            if is_looked_at(file) && !is_check {
+                let branches = &mut files.entry(file).or_default().branches;
+                branches.entry(line).or_default().push(Branch { taken, not_taken });
+            }
+        }
+        for (file, mut covered) in files {
+            let SourceFile { path, shown, .. } = &map.files[file as usize];
+            covered.path.clone_from(path);
+            covered.leave_out_derived();
+            coverage.merge_file(shown, &covered);
+        }
+        coverage
+    }
+
+    /// Counts the line at this address once, if nothing of it was executed: the guest was there, and could not go on.
+    pub fn reach(&mut self, map: &SourceMap, address: Option<u32>, scope: Scope) {
+        let row = address.and_then(|address| map.row(address)).filter(|row| row.line > 0);
+        let Some((row, file)) = row.and_then(|row| Some((row, map.files.get(row.file as usize)?))) else {
+            return;
+        };
+        if scope == Scope::All || file.owner == Owner::Program {
+            let file = self.files.entry(file.shown.clone()).or_default();
+            let count = file.lines.entry(row.line).or_default();
+            *count = (*count).max(1);
+        }
+    }
+
+    /// Adds the coverage of other programs, which may have the same files.
+    pub fn merge(&mut self, other: &Self) {
+        for (shown, file) in &other.files {
+            self.merge_file(shown, file);
+        }
+    }
+
+    fn merge_file(&mut self, shown: &str, other: &FileCoverage) {
+        let file = self.files.entry(shown.into()).or_default();
+        file.path.clone_from(&other.path);
+        for (line, count) in &other.lines {
+            *file.lines.entry(*line).or_default() += count;
+        }
+        for (line, FunctionCoverage { name, calls }) in &other.functions {
+            let function = file.functions.entry(*line).or_default();
+            function.name.clone_from(name);
+            function.calls += calls;
+        }
+        for (line, branches) in &other.branches {
+            let own = file.branches.entry(*line).or_default();
+            // The copies of a function in other programs have their own jumps: the n-th is the n-th.
+            own.resize(own.len().max(branches.len()), Branch::default());
+            for (own, other) in own.iter_mut().zip(branches) {
+                own.taken += other.taken;
+                own.not_taken += other.not_taken;
+            }
+        }
+    }
+
+    /// Why the coverage is too low, if fewer of the lines than this were executed, in percent.
+    pub fn too_low(&self, least: Option<f64>) -> Option<String> {
+        let percent = self.lines().percent();
+        let least = least.filter(|least| percent < *least)?;
+        Some(format!(
+            "{percent:.1} % of the lines were executed, and --coverage-min asks for {least} %: test what the table counts \
+             as missing, or ask for less"
+        ))
+    }
+
+    /// The lines that were executed, of all files.
+    pub fn lines(&self) -> Ratio {
+        self.files.values().map(FileCoverage::lines).fold(Ratio::default(), |sum, ratio| sum + ratio)
+    }
+
+    /// The functions that were called.
+    pub fn functions(&self) -> Ratio {
+        self.files.values().map(FileCoverage::functions).fold(Ratio::default(), |sum, ratio| sum + ratio)
+    }
+
+    /// The ways that conditional jumps went: two of each.
+    pub fn branches(&self) -> Ratio {
+        self.files.values().map(FileCoverage::branches).fold(Ratio::default(), |sum, ratio| sum + ratio)
+    }
+}
+
+impl FileCoverage {
+    /// Leaves out functions that the attribute `derive` has made: nobody has written them. They are declared at the line
+    /// of the attribute. If the source is not there any more, they stay.
+    fn leave_out_derived(&mut self) {
+        let source = fs::read(&self.path).unwrap_or_default();
+        let source = String::from_utf8_lossy(&source);
+        for (line, text) in (1..).zip(source.lines()) {
+            if text.trim_start().starts_with("#[derive(") {
+                self.functions.remove(&line);
+                self.lines.remove(&line);
+                self.branches.remove(&line);
+            }
+        }
+    }
+
+    /// The lines that were executed.
+    pub fn lines(&self) -> Ratio {
+        Ratio::of(self.lines.values().copied())
+    }
+
+    /// The functions that were called.
+    pub fn functions(&self) -> Ratio {
+        Ratio::of(self.functions.values().map(|function| function.calls))
+    }
+
+    /// The ways that conditional jumps went: two of each.
+    pub fn branches(&self) -> Ratio {
+        let ways = |branch: &Branch| [branch.taken, branch.not_taken];
+        Ratio::of(self.branches.values().flatten().flat_map(ways))
+    }
+}
+
+/// How often each line was executed, by file and line. The code of a line may be in several pieces, and the piece that
+/// was executed most often says how often the line was. The copies of a function are added.
+fn lines(counter: &Counter, map: &SourceMap) -> BTreeMap<(u32, u32), u64> {
+    let mut of_copies: BTreeMap<(u32, u32, Option<u32>), u64> = BTreeMap::new();
+    for row in map.rows.iter().filter(|row| row.line > 0) {
+        let most = of_copies.entry((row.file, row.line, row.instance)).or_default();
+        *most = (*most).max(counter.count(row.start));
+    }
+    let mut lines = BTreeMap::new();
+    for ((file, line, _), count) in of_copies {
+        *lines.entry((file, line)).or_default() += count;
+    }
+    lines
+}
+
+/// The name of a generic function without the types of this copy.
+fn without_types(name: &str) -> &str {
+    match (name.strip_suffix('>'), name.rfind("::<")) {
+        (Some(_), Some(at)) => &name[..at],
+        _ => name,
+    }
+}

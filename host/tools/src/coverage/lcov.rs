@@ -1,0 +1,43 @@
+//! Coverage as LCOV, which editors and services read: geninfo(1), section "Tracefile format".
+
+use std::fmt::Write;
+
+use super::{Branch, Coverage, FileCoverage, Ratio};
+
+impl Coverage {
+    /// A tracefile.
+    pub fn lcov(&self) -> String {
+        let mut text = String::from("TN:\n");
+        for file in self.files.values() {
+            // Writing to a string cannot fail.
+            let _ = write_file(&mut text, file);
+        }
+        text
+    }
+}
+
+fn write_file(text: &mut String, file: &FileCoverage) -> std::fmt::Result {
+    writeln!(text, "SF:{}", file.path.display())?;
+    for (line, function) in &file.functions {
+        writeln!(text, "FN:{line},{}", function.name)?;
+    }
+    for function in file.functions.values() {
+        writeln!(text, "FNDA:{},{}", function.calls, function.name)?;
+    }
+    write_totals(text, "FN", file.functions())?;
+    for (line, branches) in &file.branches {
+        for (number, Branch { taken, not_taken }) in branches.iter().enumerate() {
+            writeln!(text, "BRDA:{line},{number},0,{taken}\nBRDA:{line},{number},1,{not_taken}")?;
+        }
+    }
+    write_totals(text, "BR", file.branches())?;
+    for (line, count) in &file.lines {
+        writeln!(text, "DA:{line},{count}")?;
+    }
+    write_totals(text, "L", file.lines())?;
+    writeln!(text, "end_of_record")
+}
+
+fn write_totals(text: &mut String, of: &str, ratio: Ratio) -> std::fmt::Result {
+    writeln!(text, "{of}F:{}\n{of}H:{}", ratio.all, ratio.covered)
+}

@@ -1,0 +1,185 @@
+//! `--coverage`: of a run, and of the guest's tests, against counts that are known.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Serializes the runs: they share target/guest.
+static TARGET: Mutex<()> = Mutex::new(());
+
+/// Runs `cargo xtask` with this input.
+fn xtask(arguments: &[&str], input: &[u8]) -> Output {
+    let _lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let given = file("coverage-input");
+    fs::write(&given, input).expect("the folder for tests can be written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(arguments).current_dir(root()).stdin(fs::File::open(given).expect("it was just written"));
+    command.stdout(Stdio::piped()).output().expect("xtask starts")
+}
+
+/// The counts of the lines of a file of the guest's crate, by their numbers.
+fn counts(coverage: &Value, name: &str) -> BTreeMap<u64, u64> {
+    let files = coverage["files"].as_array().expect("there are files");
+    let file = files.iter().find(|file| file["file"] == name).expect("the file is among them");
+    let number = |value: &Value| value.as_u64().expect("it is a number");
+    let lines = file["lines"].as_array().expect("there are lines");
+    lines.iter().map(|line| (number(&line["line"]), number(&line["count"]))).collect()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("it was written")).expect("it is JSON")
+}
+
+const NAMES: &[u8] = b"Ada\nMary\nGrace\n";
+
+/// What the lines of `list` that begin so are executed, with these names. Lines that have no code are not counted.
+const LINES: [(&str, Option<u64>); 20] = [
+    ("#[derive(Clone, Copy)]", None),
+    ("struct Node", None),
+    ("fn main()", Some(1)),
+    ("let mut first", Some(1)),
+    ("for line in", Some(4)),
+    ("first = push", Some(3)),
+    ("print(first)", Some(1)),
+    ("Ok(())", Some(1)),
+    ("fn push(", Some(3)),
+    ("let node = Box", Some(3)),
+    ("// SAFETY: the node", None),
+    ("unsafe { copy(", Some(3)),
+    ("unsafe fn copy", Some(3)),
+    // Once more than there are bytes, for each name.
+    ("for (index, byte)", Some(12 + 3)),
+    ("unsafe { *to", Some(12)),
+    ("fn print(", Some(1)),
+    ("while !node", Some(4)),
+    ("let Node { name, next } =", Some(3)),
+    ("println!", Some(3)),
+    ("node = next;", Some(3)),
+];
+
+#[test]
+fn counts_of_a_run_are_exact() {
+    let to = file("list.json");
+    let option = format!("--coverage={}", to.display());
+    let output = xtask(&["run", "list", &option], NAMES);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(output.stdout, b"Grace\nMary\nAda\n");
+    let coverage = json(&to);
+    let counts = counts(&coverage, "src/bin/list.rs");
+    let source = fs::read_to_string(root().join("guest/src/bin/list.rs")).expect("it is there");
+    for (text, expected) in LINES {
+        let line = source.lines().position(|line| line.trim_start().starts_with(text)).expect("it is there")
+            as u64
+            + 1;
+        assert_eq!(counts.get(&line).copied(), expected, "line {line}: {text}");
+    }
+    assert!(stderr.contains("src/bin/list.rs"), "{stderr}");
+
+    // The same as LCOV: each line has its record.
+    let lcov = file("list.info");
+    let output = xtask(&["run", "list", &format!("--coverage={}", lcov.display())], NAMES);
+    assert_eq!(output.status.code(), Some(0));
+    let text = fs::read_to_string(&lcov).expect("it was written");
+    let record = text.split("end_of_record").find(|record| record.contains("src/bin/list.rs\n"));
+    let record = record.expect("the file is among them");
+    let lines: BTreeMap<u64, u64> = record
+        .lines()
+        .filter_map(|line| line.strip_prefix("DA:")?.split_once(','))
+        .map(|(line, count)| (line.parse().expect("a number"), count.parse().expect("a number")))
+        .collect();
+    assert_eq!(lines, counts);
+    assert!(record.contains("FNDA:3,list::push\n"), "{record}");
+    assert!(record.contains(&format!("LF:{}\n", counts.len())), "{record}");
+}
+
+#[test]
+fn a_demand_that_is_not_met_has_its_own_status() {
+    let demand = |least: &str| xtask(&["run", "list", "--coverage", "--coverage-min", least], NAMES);
+    assert_eq!(demand("1").status.code(), Some(0));
+    let output = demand("100");
+    assert_eq!(output.status.code(), Some(123));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let told = stderr.lines().last().expect("it says something");
+    let (percent, rest) =
+        told.strip_prefix("flatland: ").and_then(|told| told.split_once(" % ")).expect("it says how much");
+    assert!(percent.parse::<f64>().is_ok_and(|percent| percent > 1.0 && percent < 100.0), "{told}");
+    assert_eq!(
+        rest,
+        "of the lines were executed, and --coverage-min asks for 100 %: test what the table counts as missing, or ask \
+         for less"
+    );
+    // The status of a failed run stays.
+    let output = xtask(&["run", "list", "--coverage", "--coverage-min", "100"], b"Grace Hopper\nAda\n");
+    assert_eq!(output.status.code(), Some(134));
+}
+
+#[test]
+fn tests_in_the_guest_are_covered_together() {
+    let (one, all) = (file("one.json"), file("all.json"));
+    let test = |filter: &[&str], to: &Path| {
+        let option = format!("--coverage={}", to.display());
+        let output = xtask(&[&["test", "--guest"], filter, &[&option]].concat(), b"");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    test(&["heap"], &one);
+    test(&[], &all);
+    let covered = |path: &Path| json(path)["lines"]["covered"].as_u64().expect("it is a number");
+    assert!(covered(&one) > 0);
+    assert!(covered(&all) > covered(&one));
+    let files = json(&all)["files"].as_array().expect("there are files").clone();
+    assert!(files.iter().all(|file| !file["file"].as_str().expect("a name").starts_with("tests/")));
+}
+
+#[test]
+fn pages_are_complete() {
+    let folder = file("pages");
+    let _ = fs::remove_dir_all(&folder);
+    let output = xtask(&["run", "list", &format!("--coverage={}", folder.display())], NAMES);
+    assert_eq!(output.status.code(), Some(0));
+    let index = fs::read_to_string(folder.join("index.html")).expect("there is a page of all files");
+    let links: Vec<_> = index.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(links.len() > 3);
+    for link in links.iter().filter(|link| !link.starts_with("data:")) {
+        assert!(folder.join(link).is_file(), "{link}");
+    }
+    let at = index.find(">src/bin/list.rs<").expect("it is listed");
+    let page = index[..at].rsplit('"').nth(1).expect("it is a link");
+    let page = fs::read_to_string(folder.join(page)).expect("it is there");
+    assert!(page.contains(">4</td><td><pre>    for line in io::stdin().lines() {</pre></td>"), "{page}");
+}
+
+#[test]
+fn what_cannot_be_covered_is_said() {
+    let said = |arguments: &[&str], status: i32| {
+        let output = xtask(arguments, b"");
+        assert_eq!(output.status.code(), Some(status));
+        String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()
+    };
+    assert_eq!(
+        said(&["run", "list", "--coverage", "--engine", "kvm"], 2),
+        "flatland: KVM does not show what it executes: leave out --engine kvm, or record the run with --record FILE, and \
+         then `flatland replay --coverage FILE`; `flatland --help` lists what there is"
+    );
+    assert_eq!(
+        said(&["run", "list", "--coverage-min", "3"], 2),
+        "flatland: --coverage-min is of --coverage: give that, too; `flatland --help` lists what there is"
+    );
+    let told = said(&["run", "list", "--coverage=/nowhere/a.info"], 125);
+    assert_eq!(
+        told,
+        "flatland: cannot write --coverage `/nowhere/a.info` (No such file or directory (os error 2)): give another place"
+    );
+}
