@@ -99,7 +99,7 @@ fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
     // known.
     let mut reason = None;
     let mut unknown = None;
-    each_instruction_alone(before, |alone| {
+    let stepped = each_instruction_alone(before, |alone| {
         let difference = match compare(alone, ours, theirs) {
             Compared::Different(difference) => difference,
             Compared::Refused(refusal) => return reason = reason.or(Some(refusal)),
@@ -113,7 +113,9 @@ fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
             None => unknown = unknown.take().or_else(|| Some(difference.print(alone, ours, theirs))),
         }
     });
-    let reason = reason.or_else(|| exceptions::known_of_all(theirs.name(), &difference));
+    let is_as_stepped = difference.ours.registers == stepped.registers && difference.ours.ram == stepped.ram;
+    let together = || exceptions::known_of_together(theirs.name()).filter(|_| is_as_stepped);
+    let reason = reason.or_else(|| exceptions::known_of_all(theirs.name(), &difference)).or_else(together);
     match (unknown, reason, difference.trace.undefined) {
         (Some(unknown), ..) => Verdict::Different(unknown),
         (None, Some(reason), _) => Verdict::Excused(reason),
@@ -123,8 +125,8 @@ fn verdict(before: &Before, ours: &mut impl Subject, theirs: &mut impl Subject) 
 }
 
 /// Calls `with` for each instruction of a case, with the state in which the soft engine reaches it and a `hlt` at the
-/// next address that it executes.
-fn each_instruction_alone(before: &Before, mut with: impl FnMut(&Before)) {
+/// next address that it executes. Returns the state behind all of them.
+fn each_instruction_alone(before: &Before, mut with: impl FnMut(&Before)) -> Before {
     let mut now = before.clone();
     trace(before, |instruction, engine| {
         let next = after(engine, End::Halt, Bus::default());
@@ -145,6 +147,7 @@ fn each_instruction_alone(before: &Before, mut with: impl FnMut(&Before)) {
         }
         now = Before { registers: next.registers, ram: next.ram };
     });
+    now
 }
 
 /// The result of the comparison itself.
