@@ -127,7 +127,8 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
 fn builder(options: &Options) -> Result<Builder, String> {
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
     // Only the soft engine goes back, and shows what it executes.
-    let goes_back = options.gdb.is_some() || options.tracks_origins || options.covers;
+    let goes_back =
+        options.gdb.is_some() || options.tracks_origins || options.covers || options.has_timeline();
     let engine =
         if goes_back && options.engine == EngineChoice::Auto { EngineChoice::Soft } else { options.engine };
     let mut builder = Machine::builder()

@@ -242,7 +242,7 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
             let file = File::create(path).map_err(|error| {
                 format!("cannot write --trace-file `{}` ({error}): choose another place", path.display())
             })?;
-            trace::Sink::Writer(Box::new(BufWriter::new(file)))
+            trace::Sink::Writer(Box::new(BufWriter::new(file)), form_of(path))
         }
     };
     let settings = trace::Settings {
@@ -251,6 +251,15 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
         most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
     };
     Ok(Trace::new(settings, symbols, sink))
+}
+
+/// The form of a trace, by the extension of its file.
+fn form_of(path: &Path) -> trace::Form {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("jsonl") => trace::Form::JsonLines,
+        Some("json") => trace::Form::TraceEvents,
+        _ => trace::Form::Lines,
+    }
 }
 
 /// The cost of the run, in one line.

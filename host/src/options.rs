@@ -40,7 +40,8 @@ Options:
   --seed NUMBER             random bytes that are the same in each run
   --trace KIND              write what the guest does: io, calls or insn (instructions), or several of them, such as
                             io,calls, to standard error
-  --trace-file FILE         write it there instead
+  --trace-file FILE         write it there instead: as lines, as JSON in each line (.jsonl), or as a timeline for
+                            ui.perfetto.dev, on which a microsecond is an instruction (.json)
   --trace-filter FILTER     only in functions with FILTER in their names, or at addresses 0xSTART-0xEND
   --trace-limit LINES       write no more lines than this (default: 1000000)
   --gdb[=ADDR]              let gdb connect, and wait for it: a port of this machine, such as 1234 (the default) or 0
@@ -157,6 +158,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether the trace is a timeline.
+    pub fn has_timeline(&self) -> bool {
+        self.trace_file
+            .as_ref()
+            .is_some_and(|path| path.extension().is_some_and(|extension| extension == "json"))
+    }
+
     /// Whether the run is recorded, for whatever reason.
     fn is_recorded(&self) -> bool {
         self.record.is_some() || self.record_on_failure.is_some()
@@ -387,6 +395,11 @@ fn check(options: &Options) -> Result<(), String> {
     if options.tracks_origins && options.engine == EngineChoice::Kvm {
         return Err("KVM keeps no past: leave out --engine kvm, or record it with --record FILE, and then \
              `flatland replay --track-origins FILE`"
+            .into());
+    }
+    if options.has_timeline() && options.engine == EngineChoice::Kvm {
+        return Err("KVM counts no instructions, and they are the time of a timeline: leave out --engine kvm, or give a \
+             --trace-file that does not end in .json"
             .into());
     }
     if options.covers && options.engine == EngineChoice::Kvm {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use common::{ended, engines, finish, machine_on, machine_with};
-use flatland::trace::{Kind, Settings, Sink, Trace};
+use flatland::trace::{Form, Kind, Settings, Sink, Trace};
 use flatland::x86::{Access, Fault, FaultKind, Location, Segment, WatchKind, Watchpoint};
 use flatland::{
     BuildError, ChoiceError, EngineChoice, EngineKind, Event, Input, Machine, MemoryMap, MemorySize, Outcome,
@@ -352,7 +352,7 @@ fn traces(engine: EngineChoice) -> bool {
     let mut machine = machine_on(engine, &[0xb0, b'A', 0xe6, 0xe9, 0xf4], b"");
     let sink = Shared::default();
     let settings = Settings { kinds: vec![Kind::Io, Kind::Instructions], filter: None, most_lines: 100 };
-    let mut trace = Trace::new(settings, None, Sink::Writer(Box::new(sink.clone())));
+    let mut trace = Trace::new(settings, None, Sink::Writer(Box::new(sink.clone()), Form::Lines));
     assert_eq!(observe(&mut machine, &mut [&mut trace]).unwrap(), Outcome::Halted);
     let text = String::from_utf8(sink.0.take()).unwrap();
     for part in ["out console", "mov al", "hlt", "end: hlt"] {

@@ -18,6 +18,7 @@ on_each_engine! {
     a_trace_and_the_console_in_one_pipe_leave_lines_whole,
     a_trace_that_nobody_reads_ends_and_the_run_goes_on,
     a_trace_goes_to_a_file,
+    a_trace_for_programs_has_an_object_in_each_line,
     a_trace_that_cannot_be_written_is_told_of,
     a_run_that_is_traced_ends_like_any_other,
 }
@@ -247,4 +248,69 @@ fn a_run_that_is_traced_ends_like_any_other(engine: &str) {
         assert!(stderr.starts_with("trace: > 0x00000000\ntrace: end: limit of instructions at 0x00000004\n"));
         assert!(stderr.contains("flatland: limit of 100 instructions reached"), "{stderr}");
     }
+}
+
+/// 0: mov al, "A"; 2: out 0xe9, al; 4: call 0xa; 9: hlt; a: in al, 0xe9; c: ret
+const TALKS: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0xe8, 1, 0, 0, 0, 0xf4, 0xe4, 0xe9, 0xc3];
+
+/// What a trace into a file with this extension is.
+fn traced(engine: Option<&str>, code: &[u8], options: &[&str], extension: &str) -> String {
+    let file = image("trace", b"").with_extension(extension);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    command.args(engine.iter().flat_map(|engine| ["--engine", engine])).args(options);
+    command.arg("--trace-file").arg(&file).arg(image("traced", code));
+    command.stdin(File::open(image("trace-input", b"z")).expect("it was just written"));
+    assert_eq!(command.output().expect("flatland starts").status.code(), Some(0));
+    fs::read_to_string(file).expect("it was written")
+}
+
+fn a_trace_for_programs_has_an_object_in_each_line(engine: &str) {
+    let count = |count: u32| if engine == "kvm" { "null".to_owned() } else { count.to_string() };
+    // Where transfers alone are traced, a run that moves begins on KVM.
+    let calls = traced(Some(engine), TALKS, &["--trace", "io,calls"], "jsonl");
+    let counts: Vec<_> = calls
+        .lines()
+        .filter_map(|line| line.rsplit_once("\"instructions\":"))
+        .map(|(_, rest)| rest)
+        .collect();
+    let expected = [
+        r#"{"kind":"enter","function":"0x00000000","address":0,"#,
+        r#"{"kind":"out","port":233,"name":"console","data":[65],"address":2,"symbol":null,"file":null,"line":null,"#,
+        r#"{"kind":"enter","function":"0x0000000a","address":10,"#,
+        r#"{"kind":"in","port":233,"name":"console","data":[122],"address":10,"symbol":null,"file":null,"line":null,"#,
+        r#"{"kind":"leave","function":"0x0000000a","#,
+        r#"{"kind":"end","message":"hlt","#,
+    ];
+    let without: Vec<_> =
+        calls.lines().filter_map(|line| line.split_once("\"instructions\"")).map(|(line, _)| line).collect();
+    assert_eq!(without, expected, "{calls}");
+    if engine != "auto" {
+        assert_eq!(counts, [0, 2, 3, 3, 5, 6].map(|number| count(number) + "}"), "{calls}");
+    }
+}
+
+#[test]
+fn a_timeline_has_an_event_for_each_call_and_transfer() {
+    let events = traced(None, TALKS, &["--trace", "io,calls"], "json");
+    let line = |name: &str, phase: &str, count: u32, arguments: &str| {
+        let mark = if phase == "i" { ",\"s\":\"t\"" } else { "" };
+        format!(
+            r#"{{"name":"{name}","ph":"{phase}","ts":{count},"pid":1,"tid":1,"args":{{{arguments}}}{mark}}}"#
+        )
+    };
+    let expected = [
+        line("0x00000000", "B", 0, r#""address":"0x00000000""#),
+        line("out console", "i", 2, r#""data":"A","place":"""#),
+        line("0x0000000a", "B", 3, r#""address":"0x0000000a""#),
+        line("in console", "i", 3, r#""data":"z","place":"""#),
+        line("0x0000000a", "E", 5, ""),
+        line("end: hlt", "i", 6, ""),
+        line("", "E", 6, ""),
+    ];
+    assert_eq!(events, format!("[\n{}\n]\n", expected.join(",\n")));
+    // At its limit it is whole, too.
+    let events = traced(None, TALKS, &["--trace", "calls", "--trace-limit", "2"], "json");
+    let open = [expected[0].clone(), expected[2].clone()];
+    let expected = [&open[..], &[line("", "E", 6, ""), line("", "E", 6, "")]].concat();
+    assert_eq!(events, format!("[\n{}\n]\n", expected.join(",\n")));
 }

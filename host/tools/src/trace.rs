@@ -8,6 +8,7 @@ mod calls;
 mod instructions;
 mod lines;
 mod names;
+mod record;
 mod transfers;
 
 use std::error::Error;
@@ -27,6 +28,8 @@ use instructions::InstructionTrace;
 use lines::Lines;
 pub use lines::TraceError;
 use names::Names;
+pub use record::Form;
+use record::What;
 use transfers::TransferTrace;
 
 /// The kind of a trace.
@@ -125,14 +128,14 @@ pub enum Sink {
     /// To the machine's diagnostics, between the guest's own lines. Each starts with `trace: `.
     Diagnostics,
     /// To a writer.
-    Writer(Box<dyn Write>),
+    Writer(Box<dyn Write>, Form),
 }
 
 impl fmt::Debug for Sink {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::Diagnostics => "Diagnostics",
-            Self::Writer(_) => "Writer",
+            Self::Writer(..) => "Writer",
         })
     }
 }
@@ -215,11 +218,12 @@ impl Trace {
                 machine,
                 "nothing was where --trace-filter says: give part of a function's name, or addresses such as \
                  0x100-0x200",
+                &What::Remark,
             );
         }
         let place = names.end_location(machine, outcome);
-        lines.write(machine, &format!("end: {}{place}", names::outcome_in_words(outcome)));
-        lines.flush();
+        lines.write(machine, &format!("end: {}{place}", names::outcome_in_words(outcome)), &What::End);
+        lines.finish(machine);
         if lines.are_diagnostics() {
             // A failure is ignored: the reader may have stopped reading.
             let _ = machine.flush_notes_within(Self::LAST_FLUSH);

@@ -5,7 +5,7 @@ use flatland_x86::instruction::decode;
 use iced_x86::Mnemonic;
 
 use super::names::Known;
-use super::{Lines, Names, Tracer};
+use super::{Lines, Names, Tracer, What};
 use crate::instruction::reader;
 
 /// The calls that have not returned.
@@ -87,7 +87,8 @@ impl CallTrace {
     ) {
         let name = known.function().map_or_else(|| format!("{eip:#010x}"), Into::into);
         if known.is_wanted {
-            lines.write(machine, &format!("{:indent$}> {name}{from}", "", indent = self.indent()));
+            let line = format!("{:indent$}> {name}{from}", "", indent = self.indent());
+            lines.write(machine, &line, &What::Enter { name: &name, address: eip });
         }
         self.frames.push(Frame { esp, name, is_wanted: known.is_wanted });
     }
@@ -97,7 +98,7 @@ impl CallTrace {
         while let Some(frame) = self.frames.pop_if(|frame| frame.esp < esp) {
             if frame.is_wanted {
                 let line = format!("{:indent$}< {}", "", frame.name, indent = self.indent());
-                lines.write(machine, &line);
+                lines.write(machine, &line, &What::Leave { name: &frame.name });
             }
         }
     }

@@ -6,7 +6,7 @@ use flatland_x86::instruction::decode;
 use flatland_x86::{CodeBytes, Registers};
 use iced_x86::RflagsBits;
 
-use super::{Lines, Names, Tracer};
+use super::{Lines, Names, Tracer, What};
 use crate::instruction::{Instruction, reader};
 use crate::words::hex;
 
@@ -27,6 +27,7 @@ pub struct InstructionTrace {
 struct Next {
     /// The registers before the instruction.
     before: Registers,
+    place: Option<Place>,
     decoded: Option<(iced_x86::Instruction, [u8; CodeBytes::MOST])>,
     is_wanted: bool,
 }
@@ -50,14 +51,14 @@ impl InstructionTrace {
         if place.is_some() && self.place != place {
             self.heading = place.clone();
         }
-        self.place = place;
+        self.place.clone_from(&place);
         let decoded = decode(before.eip, &reader(machine.engine()));
-        self.next = Some(Next { before, decoded, is_wanted: known.is_wanted });
+        self.next = Some(Next { before, place, decoded, is_wanted: known.is_wanted });
     }
 
     /// Writes the next instruction, which was executed and left these registers. None if the run ended with it.
     fn write(&mut self, machine: &mut Machine, after: Option<&Registers>, lines: &mut Lines) {
-        let Some(Next { before, decoded, is_wanted }) = self.next.take() else { return };
+        let Some(Next { before, place, decoded, is_wanted }) = self.next.take() else { return };
         let was_undefined = self.undefined;
         if let (Some((decoded, _)), Some(_)) = (&decoded, after) {
             self.undefined = self.undefined & !decoded.rflags_modified() | decoded.rflags_undefined();
@@ -68,7 +69,7 @@ impl InstructionTrace {
         if let Some(place) = self.heading.take() {
             let place = place.to_string();
             let place = if place.is_empty() { "code without a name" } else { &place };
-            lines.write(machine, place.trim_start_matches(" in "));
+            lines.write(machine, place.trim_start_matches(" in "), &What::Remark);
         }
         let (bytes, text) = match &decoded {
             Some((decoded, bytes)) => {
@@ -88,7 +89,8 @@ impl InstructionTrace {
                 line += &format!("  -> {:#010x}", after.eip);
             }
         }
-        lines.write(machine, &line);
+        let what = What::Instruction { address: before.eip, text: &text, place: place.as_ref() };
+        lines.write(machine, &line, &what);
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use flatland_machine::Machine;
 
-use super::Sink;
+use super::{Form, Sink, What, record};
 
 /// Writes at most a given number of lines.
 pub struct Lines {
@@ -15,6 +15,11 @@ pub struct Lines {
     written: u64,
     error: Option<io::Error>,
     is_broken: bool,
+    /// The functions that were entered and not left, where that is to be said of each.
+    entered: u32,
+    /// Whether there is any entry in the file.
+    has_begun: bool,
+    is_finished: bool,
 }
 
 /// Why a trace is incomplete.
@@ -39,31 +44,59 @@ impl Error for TraceError {
 
 impl Lines {
     pub fn new(sink: Sink, most: u64) -> Self {
-        Self { sink, most, written: 0, error: None, is_broken: false }
+        Self {
+            sink,
+            most,
+            written: 0,
+            error: None,
+            is_broken: false,
+            entered: 0,
+            has_begun: false,
+            is_finished: false,
+        }
     }
 
-    /// Writes a line, unless the limit has been reached.
-    pub fn write(&mut self, machine: &mut Machine, line: &str) {
+    /// Writes an entry, unless the limit has been reached: this line for people, or the same for programs.
+    pub fn write(&mut self, machine: &mut Machine, line: &str, what: &What) {
         if self.is_full() {
             return;
         }
-        self.put(machine, line.trim_end());
+        self.put(machine, line.trim_end(), what);
         self.written += 1;
         if self.written == self.most {
             let most = self.most;
-            self.put(machine, &format!("... behind {most} lines: give it more with --trace-limit LINES"));
+            let line = format!("... behind {most} lines: give it more with --trace-limit LINES");
+            self.put(machine, &line, &What::Remark);
         }
     }
 
-    fn put(&mut self, machine: &mut Machine, line: &str) {
-        match &mut self.sink {
-            // A failure of the guest's own output is reported at the guest's next output.
-            Sink::Diagnostics => self.is_broken |= machine.note(&format!("trace: {line}")).is_err(),
-            Sink::Writer(writer) => {
-                let result = writeln!(writer, "{line}");
-                self.check(result);
+    fn put(&mut self, machine: &mut Machine, line: &str, what: &What) {
+        let instructions = machine.instructions();
+        let result = match &mut self.sink {
+            Sink::Diagnostics => {
+                // A failure of the guest's own output is reported at the guest's next output.
+                self.is_broken |= machine.note(&format!("trace: {line}")).is_err();
+                return;
             }
-        }
+            Sink::Writer(writer, Form::Lines) => writeln!(writer, "{line}"),
+            Sink::Writer(writer, Form::JsonLines) => match record::json(what, line, instructions) {
+                Some(value) => writeln!(writer, "{value}"),
+                None => return,
+            },
+            Sink::Writer(writer, Form::TraceEvents) => {
+                let Some(event) = record::event(what, line, instructions.unwrap_or_default()) else { return };
+                match what {
+                    What::Enter { .. } => self.entered += 1,
+                    // The trace may have begun, or be filtered, inside of it.
+                    What::Leave { .. } if self.entered == 0 => return,
+                    What::Leave { .. } => self.entered -= 1,
+                    _ => {}
+                }
+                let begin = if std::mem::replace(&mut self.has_begun, true) { ",\n" } else { "[\n" };
+                write!(writer, "{begin}{event}")
+            }
+        };
+        self.check(result);
     }
 
     fn check(&mut self, result: io::Result<()>) {
@@ -88,12 +121,25 @@ impl Lines {
         self.written >= self.most || self.is_broken
     }
 
-    /// Writes buffered lines.
-    pub fn flush(&mut self) {
-        if let Sink::Writer(writer) = &mut self.sink
-            && !self.is_broken
-        {
-            let result = writer.flush();
+    /// Writes what is buffered, and what a file of this form ends with. The run may go on, if somebody revives it.
+    pub fn finish(&mut self, machine: &mut Machine) {
+        if self.is_broken {
+            return;
+        }
+        if matches!(self.sink, Sink::Writer(_, Form::TraceEvents)) && !self.is_finished {
+            self.is_finished = true;
+            let left = self.entered;
+            (0..left).for_each(|_| self.put(machine, "", &What::Leave { name: "" }));
+            // Nothing may come behind it.
+            self.most = self.written;
+        }
+        if let Sink::Writer(writer, form) = &mut self.sink {
+            let end = match form {
+                Form::TraceEvents if !self.has_begun => "[]\n",
+                Form::TraceEvents => "\n]\n",
+                _ => "",
+            };
+            let result = writer.write_all(end.as_bytes()).and_then(|()| writer.flush());
             self.check(result);
         }
     }

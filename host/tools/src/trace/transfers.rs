@@ -7,7 +7,7 @@ use flatland_x86::instruction::{Read, decode};
 use flatland_x86::{Location, Registers};
 use iced_x86::OpKind;
 
-use super::{Lines, Names, Tracer};
+use super::{Lines, Names, Tracer, What};
 use crate::instruction::{self, Deed, reader};
 use crate::words::hex;
 
@@ -88,8 +88,9 @@ impl TransferTrace {
         if !is_wanted {
             return;
         }
-        let Transfer { port, direction, data, .. } = transfer;
-        let port = Port::from_number(port).map_or_else(|| format!("{port:#x}"), |port| port.name().into());
+        let Transfer { port: number, direction, data, .. } = transfer;
+        let port =
+            Port::from_number(number).map_or_else(|| format!("{number:#x}"), |port| port.name().into());
         let shown = &data[..data.len().min(SHOWN)];
         let text = format!("\"{}\"", shown.escape_ascii());
         let rest = match data.len() {
@@ -101,7 +102,9 @@ impl TransferTrace {
             direction.name(),
             hex(shown)
         );
-        lines.write(machine, &line);
+        let what =
+            What::Transfer { direction, port: number, name: &port, data: &data, address, place: &place };
+        lines.write(machine, &line, &what);
     }
 }
 

@@ -1,0 +1,102 @@
+//! The entries of a trace, and the forms that they are written in.
+
+use flatland_contract::Direction;
+use flatland_program::Place;
+use jzon::{JsonValue, object};
+
+/// How a trace is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Form {
+    /// Lines for people.
+    #[default]
+    Lines,
+    /// A JSON object in each line, for programs.
+    JsonLines,
+    /// Trace events for a timeline on which a microsecond is an instruction: for ui.perfetto.dev and chrome://tracing.
+    /// ("Trace Event Format", Google, 2016.)
+    TraceEvents,
+}
+
+/// What an entry of a trace is about.
+pub enum What<'a> {
+    /// A function is entered, at this address.
+    Enter { name: &'a str, address: u32 },
+    /// A function is left.
+    Leave { name: &'a str },
+    /// A transfer was made.
+    Transfer {
+        direction: Direction,
+        port: u16,
+        name: &'a str,
+        data: &'a [u8],
+        address: u32,
+        place: &'a Place,
+    },
+    /// An instruction was executed.
+    Instruction { address: u32, text: &'a str, place: Option<&'a Place> },
+    /// The run ends.
+    End,
+    /// A remark, of no interest to a program.
+    Remark,
+}
+
+/// An entry as an object for programs. `line` is the same for people. None for a remark.
+pub fn json(what: &What, line: &str, instructions: Option<u64>) -> Option<JsonValue> {
+    let mut value = match what {
+        What::Enter { name, address } => object! { "kind": "enter", "function": *name, "address": *address },
+        What::Leave { name } => object! { "kind": "leave", "function": *name },
+        What::Transfer { direction, port, name, data, address, place } => object! {
+            "kind": direction.name(), "port": *port, "name": *name, "data": *data, "address": *address,
+            "symbol": place.function.as_deref(), "file": file(place), "line": self::line(place),
+        },
+        What::Instruction { address, text, place } => object! {
+            "kind": "instruction", "address": *address, "text": *text,
+            "symbol": place.and_then(|place| place.function.as_deref()),
+            "file": place.and_then(file), "line": place.and_then(self::line),
+        },
+        What::End => object! { "kind": "end", "message": line.strip_prefix("end: ").unwrap_or(line) },
+        What::Remark => return None,
+    };
+    value["instructions"] = instructions.into();
+    Some(value)
+}
+
+/// An entry as a trace event. None for a remark.
+pub fn event(what: &What, line: &str, instructions: u64) -> Option<JsonValue> {
+    let (phase, name, arguments) = match what {
+        What::Enter { name, address } => {
+            ("B", (*name).to_owned(), object! { "address": format!("{address:#010x}") })
+        }
+        What::Leave { name } => ("E", (*name).to_owned(), JsonValue::new_object()),
+        What::Transfer { direction, name, data, place, .. } => {
+            let data = data.escape_ascii().to_string();
+            let place = place.to_string();
+            (
+                "i",
+                format!("{} {name}", direction.name()),
+                object! { "data": data, "place": place.trim_start() },
+            )
+        }
+        What::Instruction { address, text, .. } => {
+            ("i", (*text).to_owned(), object! { "address": format!("{address:#010x}") })
+        }
+        What::End => ("i", line.to_owned(), JsonValue::new_object()),
+        What::Remark => return None,
+    };
+    let mut event =
+        object! { "name": name, "ph": phase, "ts": instructions, "pid": 1, "tid": 1, "args": arguments };
+    if phase == "i" {
+        // A mark as high as the thread.
+        event["s"] = "t".into();
+    }
+    Some(event)
+}
+
+fn file(place: &Place) -> Option<&str> {
+    Some(place.line.as_ref()?.0.as_str())
+}
+
+fn line(place: &Place) -> Option<u32> {
+    Some(place.line.as_ref()?.1)
+}
