@@ -16,7 +16,6 @@ use flatland_x86::{Fault, FaultKind, Location, Registers, WatchKind, Watchpoint}
 use crate::backtrace::{Backtrace, Start};
 use crate::ending::Ending;
 use crate::instruction::{Instruction, reader};
-use crate::report::Calls;
 use crate::timeline::{Register, Target, Timeline};
 
 /// The most steps back that are told of one value.
@@ -247,5 +246,9 @@ impl Search<'_> {
 fn place(registers: &Registers, read: Read, symbols: &Symbols) -> Place {
     let Registers { eip, esp, ebp, .. } = *registers;
     let start = Start { eip, esp, ebp, function: symbols.function_start(eip) };
-    Calls::new(&Backtrace::walk(&start, read), Some(symbols)).place()
+    let calls = Backtrace::walk(&start, read).addresses.into_iter();
+    let functions: Vec<_> = calls
+        .flat_map(|address| symbols.functions(address).into_iter().map(move |function| (address, function)))
+        .collect();
+    Place::of(eip, functions.iter().map(|(address, function)| (*address, function)))
 }
