@@ -118,12 +118,22 @@ fn each_way_of_a_value_is_told() {
         ),
         // 0: mov eax, 0x2000000; 5: mov edi, 0x1000; a: stosd; b: mov esi, 0x1000; 10: lodsd; 11: mov bl, [eax]
         (
-            "stored and loaded again",
+            "saved and restored",
             &[&[0xb8, 0, 0, 0, 2, 0xbf, 0x00, 0x10, 0, 0, 0xab, 0xbe, 0x00, 0x10, 0, 0, 0xad, 0x8a, 0x18]],
+            &["eax 02000000 was computed by `mov eax, 0x2000000` at 0x00000000, 5 instructions before"],
+        ),
+        // The same to b; b: mov esi, 0x1000; 10: movsd; 11: mov esi, 0x1004; 16: lodsd; 17: mov bl, [eax]
+        (
+            "stored, copied and loaded",
             &[
-                "eax 02000000 was loaded from 0x00001000 by `lodsd` at 0x00000010, 1 instruction before",
-                "0x00001000 was written from eax by `stosd` at 0x0000000a, 3 instructions before",
-                "eax was computed by `mov eax, 0x2000000` at 0x00000000, 5 instructions before",
+                &[0xb8, 0, 0, 0, 2, 0xbf, 0x00, 0x10, 0, 0, 0xab, 0xbe, 0x00, 0x10, 0, 0, 0xa5],
+                &[0xbe, 0x04, 0x10, 0, 0, 0xad, 0x8a, 0x18],
+            ],
+            &[
+                "eax 02000000 was loaded from 0x00001004 by `lodsd` at 0x00000016, 1 instruction before",
+                "0x00001004 was copied from 0x00001000 by `movsd` at 0x00000010, 3 instructions before",
+                "0x00001000 was written from eax by `stosd` at 0x0000000a, 5 instructions before",
+                "eax was computed by `mov eax, 0x2000000` at 0x00000000, 7 instructions before",
             ],
         ),
         // 0: mov esp, 0x2000; 5: push 0x2000000; a: mov ebp, esp; c: push 0; e: leave; f: mov al, [ebp+0]
