@@ -13,6 +13,7 @@ use flatland::{
 
 use crate::messages::say;
 use crate::options::Options;
+use crate::profiles::ProfileTo;
 use crate::recordings::{self, RecordTo};
 use crate::save::SaveFile;
 use crate::{closed_output, signals};
@@ -25,6 +26,8 @@ pub struct Given<'a> {
     pub symbols: Option<PathBuf>,
     /// Where to write the report.
     pub report: Option<(File, &'a Path)>,
+    /// Where to write a profile.
+    pub profile: Option<ProfileTo<'a>>,
     /// Where to save the state at the end.
     pub save: Option<(SaveFile, &'a Path)>,
     /// Where the run is recorded.
@@ -60,6 +63,10 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     };
     // Created before the run: a failure afterwards would lose the results of the run.
     let report = to_write("--report", options.report.as_deref(), |path| File::create(path))?;
+    let profile = options.profile.as_ref();
+    let profile = to_write("--profile", profile.map(|(path, _)| path.as_path()), |path| File::create(path))?
+        .zip(profile)
+        .map(|((file, path), (_, format))| ProfileTo { file, path, format: *format });
     let save = to_write("--save-snapshot", options.save_snapshot.as_deref(), SaveFile::create)?;
     let record = RecordTo::create(options)?;
     if closed_output::is_closed() {
@@ -120,17 +127,20 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     };
     let image = [&options.program, &options.from_snapshot, &options.replay];
     let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
-    Ok((machine, Given { image, symbols, report, save, record, recorded_on }))
+    Ok((machine, Given { image, symbols, report, profile, save, record, recorded_on }))
 }
 
 /// The settings of the machine, without its program.
 fn builder(options: &Options) -> Result<Builder, String> {
     let streams = Streams::standard().map_err(|error: StreamError| error.to_string())?;
     // Only the soft engine goes back, and shows what it executes.
-    let goes_back =
-        options.gdb.is_some() || options.tracks_origins || options.covers || options.has_timeline();
+    let needs_soft = options.gdb.is_some()
+        || options.tracks_origins
+        || options.covers
+        || options.has_timeline()
+        || options.profile.is_some();
     let engine =
-        if goes_back && options.engine == EngineChoice::Auto { EngineChoice::Soft } else { options.engine };
+        if needs_soft && options.engine == EngineChoice::Auto { EngineChoice::Soft } else { options.engine };
     let mut builder = Machine::builder()
         .engine(engine)
         .memory(options.memory.unwrap_or_default())

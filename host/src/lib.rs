@@ -53,5 +53,5 @@ pub use flatland_tools::timeline;
 pub use flatland_tools::trace;
 pub use flatland_tools::{Observer, Verdict, observe};
 #[cfg(feature = "report")]
-pub use flatland_tools::{backtrace, coverage, instruction, listing, origins, report, words};
+pub use flatland_tools::{backtrace, coverage, instruction, listing, origins, profile, report, words};
 pub use flatland_x86 as x86;

@@ -6,6 +6,7 @@ mod coverage;
 mod info;
 mod messages;
 mod options;
+mod profiles;
 mod recordings;
 mod save;
 mod signals;
@@ -76,6 +77,10 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
+    if let Some(Err(message)) = given.profile.as_ref().map(|_| profiles::begin(&mut machine)) {
+        say(&message);
+        return status::HOST;
+    }
     let Ended { outcome: ended, origins, trace_error } = match run_to_end(options, &mut machine, symbols) {
         Ok(ended) => ended,
         Err(message) => {
@@ -104,6 +109,15 @@ fn run(options: &Options) -> u8 {
     }
     if let Some(error) = trace_error {
         text += &line(paint, &error);
+    }
+    if let Some(to) = &given.profile {
+        match to.end(&mut machine, &given) {
+            Ok((message, body)) => text += &(line(paint, &message) + &body),
+            Err(message) => {
+                status = status::HOST;
+                text += &line(paint, &message);
+            }
+        }
     }
     if let Some((file, path)) = &given.report {
         let (mut file, image) = (file, &given.image);

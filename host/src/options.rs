@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flatland::gdb::Address;
+use flatland::profile::Format;
 use flatland::report::Backtraces;
 use flatland::trace::{self, Filter};
 use flatland::{EngineChoice, MemorySize};
@@ -62,6 +63,8 @@ Options:
   --coverage-min PERCENT    end with status 123 if fewer of the lines were executed
   --track-origins           say of a fault where the values come from that it fell over: who wrote them, and when (on
                             the soft engine)
+  --profile FILE            count each instruction by its call path (on the soft engine), say where most went, and write
+                            all to FILE: a flame graph (.svg), folded stacks (.folded) or Firefox's profiler (.json)
   --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
   -h, --help                print this
   -V, --version             print the version
@@ -135,6 +138,8 @@ pub struct Options {
     pub coverage_min: Option<f64>,
     /// Whether to search where the values come from that a fault fell over.
     pub tracks_origins: bool,
+    /// Where to write a profile, and how.
+    pub profile: Option<(PathBuf, Format)>,
     /// Where to write the report of the run.
     pub report: Option<PathBuf>,
     /// The instruction limit.
@@ -281,6 +286,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 })?);
             }
             Arg::Long("track-origins") => options.tracks_origins = true,
+            Arg::Long("profile") => {
+                let path = PathBuf::from(value(&mut parser, "--profile")?);
+                let format = Format::of(&path)
+                    .map_err(|error| format!("--profile `{}` is {error}", path.display()))?;
+                options.profile = Some((path, format));
+            }
             Arg::Long("stats") => options.stats = true,
             Arg::Long("backtrace") => {
                 let text = text(&mut parser, "--backtrace")?;
@@ -413,6 +424,18 @@ fn check(options: &Options) -> Result<(), String> {
         if let Some(what) = given(&of_coverage) {
             return Err(format!("{what} is of --coverage: give that, too"));
         }
+    }
+    if options.profile.is_some() && options.engine == EngineChoice::Kvm {
+        return Err(
+            "KVM does not show what it executes: leave out --engine kvm, or record it with --record FILE, and then \
+             `flatland replay --profile PROFILE FILE`"
+                .into(),
+        );
+    }
+    if options.profile.is_some() && options.covers {
+        return Err("--coverage and --profile look at a run in turn: record it with --record FILE, and then give them \
+             to two runs of `flatland replay FILE`"
+            .into());
     }
     if options.from_snapshot.is_some()
         && let Some(what) = given(&of_start)

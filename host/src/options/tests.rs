@@ -38,6 +38,7 @@ fn options_in_any_order_and_both_spellings() {
         covers_all: true,
         coverage_min: Some(80.0),
         tracks_origins: false,
+        profile: None,
         report: Some("a.json".into()),
         max_instructions: Some(1000),
         trace: vec![trace::Kind::Calls],
@@ -68,6 +69,13 @@ fn options_in_any_order_and_both_spellings() {
     assert_eq!(options("replay a.rec"), replay);
     let replay = Options { program: Some("a.elf".into()), stats: true, ..replay };
     assert_eq!(options("replay --stats a.rec a.elf"), replay);
+    let profile = Options {
+        program: Some("a.bin".into()),
+        profile: Some(("b.svg".into(), Format::FlameGraph)),
+        ..Options::default()
+    };
+    assert_eq!(options("--profile b.svg a.bin"), profile);
+    assert_eq!(options("a.bin --profile=b.svg"), profile);
     assert_eq!(parse_words("info a.rec"), Ok(Command::Info("a.rec".into())));
     let failures = Options {
         program: Some("a.bin".into()),

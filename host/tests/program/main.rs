@@ -168,6 +168,7 @@ mod images;
 mod limits;
 mod much_output;
 mod origins;
+mod profiles;
 mod protection;
 mod recorded_ends;
 mod recordings;

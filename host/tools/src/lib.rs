@@ -15,6 +15,8 @@ mod observer;
 #[cfg(feature = "report")]
 pub mod origins;
 #[cfg(feature = "report")]
+pub mod profile;
+#[cfg(feature = "report")]
 pub mod report;
 pub mod timeline;
 #[cfg(feature = "trace")]

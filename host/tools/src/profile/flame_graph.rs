@@ -1,0 +1,148 @@
+//! A profile as a flame graph: an SVG picture that needs nothing else.
+//!
+//! Each function is a box, as wide as its part of all instructions, on top of its caller. The picture is complete
+//! without a script. With one, it is searched, and a click on a box makes it as wide as the picture.
+
+use std::fmt::Write;
+
+use super::Profile;
+use super::summary::{number, percent};
+use super::tree::ROOT;
+
+/// Sizes in pixels.
+const WIDTH: f64 = 1200.0;
+const MARGIN: f64 = 10.0;
+const HEADER: usize = 46;
+const FOOTER: usize = 12;
+const ROW: usize = 17;
+/// The width of a character of the font.
+const CHARACTER: f64 = 6.7;
+/// Narrower boxes cannot be seen, and are left out.
+const NARROWEST: f64 = 0.1;
+
+/// The picture's own script.
+const SCRIPT: &str = include_str!("flame_graph.js");
+
+impl Profile {
+    /// A flame graph, as a page of SVG.
+    pub fn flame_graph(&self, title: &str) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_flame_graph(&mut text, title);
+        text
+    }
+
+    fn write_flame_graph(&self, text: &mut String, title: &str) -> std::fmt::Result {
+        let totals = self.tree.totals();
+        let whole = totals[ROOT as usize];
+        let scale = (WIDTH - 2.0 * MARGIN) / whole.max(1) as f64;
+        let order = self.tree.in_order(&self.names);
+        let is_wide = |node: u32| totals[node as usize] as f64 * scale >= NARROWEST;
+        let seen = order.iter().filter(|(node, _)| is_wide(*node));
+        let depth = seen.map(|(_, callers)| callers + 1).max().unwrap_or(0);
+        // A row more, for the box of everything.
+        let height = HEADER + (depth + 1) * ROW + FOOTER;
+        let title = escaped(title);
+        writeln!(
+            text,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+             height=\"{height}\">"
+        )?;
+        writeln!(text, "<title>{title}</title>")?;
+        text.push_str(
+            "<style>
+text { font: 11px monospace; fill: #111 }
+.title { font-size: 15px }
+rect { stroke: #fff; stroke-width: 0.5 }
+g.box:hover rect { stroke: #000; stroke-width: 1 }
+g.found rect { fill: #2f6fd0 }
+g.found text { fill: #fff }
+g.faint { opacity: 0.4 }
+.button { cursor: pointer; text-decoration: underline }
+</style>
+",
+        );
+        writeln!(text, "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>")?;
+        writeln!(text, "<text class=\"title\" x=\"{MARGIN}\" y=\"20\">{title}</text>")?;
+        writeln!(
+            text,
+            "<text id=\"shown\" x=\"{MARGIN}\" y=\"38\">{} instructions; the width of a box is its part of them</text>",
+            number(whole)
+        )?;
+        writeln!(text, "<g id=\"boxes\">")?;
+        let row = |callers: usize| height - FOOTER - (callers + 1) * ROW;
+        write_box(text, MARGIN, row(0), WIDTH - 2.0 * MARGIN, "all", "all", "#d9d9d9", (whole, whole))?;
+        // Where the next box of each caller begins, in instructions.
+        let mut starts = vec![0_u64; self.tree.nodes().len()];
+        for (node, callers) in order {
+            let total = totals[node as usize];
+            let parent = self.tree.nodes()[node as usize].parent as usize;
+            let start = starts[parent];
+            starts[parent] += total;
+            starts[node as usize] = start;
+            if !is_wide(node) {
+                continue;
+            }
+            let (x, width) = (MARGIN + start as f64 * scale, total as f64 * scale);
+            let name = self.names.get(self.tree.nodes()[node as usize].name);
+            let fits = (width - 6.0) / CHARACTER;
+            let shown: String = match name.chars().count() as f64 {
+                count if count <= fits => name.into(),
+                _ if fits >= 3.0 => name.chars().take(fits as usize - 2).chain("..".chars()).collect(),
+                _ => String::new(),
+            };
+            write_box(text, x, row(callers + 1), width, name, &shown, &color(name), (total, whole))?;
+        }
+        writeln!(text, "</g>")?;
+        writeln!(text, "<script><![CDATA[\n{SCRIPT}]]></script>")?;
+        writeln!(text, "</svg>")
+    }
+}
+
+#[expect(clippy::too_many_arguments)]
+fn write_box(
+    text: &mut String,
+    x: f64,
+    y: usize,
+    width: f64,
+    name: &str,
+    shown: &str,
+    color: &str,
+    (count, whole): (u64, u64),
+) -> std::fmt::Result {
+    let (count, percent) = (number(count), percent(count, whole));
+    writeln!(
+        text,
+        "<g class=\"box\"><title>{} ({count} instructions, {percent})</title><rect x=\"{x:.2}\" y=\"{y}\" \
+         width=\"{width:.2}\" height=\"{}\" fill=\"{color}\"/><text x=\"{:.2}\" y=\"{}\">{}</text></g>",
+        escaped(name),
+        ROW - 1,
+        x + 3.0,
+        y + 12,
+        escaped(shown),
+    )
+}
+
+/// A warm and light color, the same for the same name.
+fn color(name: &str) -> String {
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let part = |shift: u32, from: u32, steps: u32| from + (hash >> shift & 0xff) * steps / 255;
+    format!("#{:02x}{:02x}{:02x}", part(8, 225, 30), part(16, 135, 85), part(24, 60, 60))
+}
+
+/// A text as it stands in XML. Characters that XML does not have are replaced.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for char in text.chars() {
+        match char {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
