@@ -47,11 +47,10 @@ pub use flatland_program as program;
 pub use flatland_soft as soft;
 #[cfg(feature = "gdb")]
 pub use flatland_tools::gdb;
-#[cfg(any(feature = "gdb", feature = "report", feature = "trace"))]
-pub use flatland_tools::timeline;
 #[cfg(feature = "trace")]
 pub use flatland_tools::trace;
-pub use flatland_tools::{Observer, Verdict, observe};
+#[cfg(any(feature = "gdb", feature = "report", feature = "trace"))]
+pub use flatland_tools::{Observer, Verdict, observe, timeline};
 #[cfg(feature = "report")]
 pub use flatland_tools::{backtrace, coverage, instruction, listing, origins, profile, report, words};
 pub use flatland_x86 as x86;

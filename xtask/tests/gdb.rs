@@ -457,6 +457,12 @@ fn is_alike(pattern: &str, line: &str) -> bool {
     rest.is_empty()
 }
 
+/// A line about origins without the number of instructions, which depends on the compiler.
+fn without_counts(line: &str) -> String {
+    let Some(rest) = line.strip_suffix(" instructions before") else { return line.to_owned() };
+    rest.trim_end_matches(|digit: char| digit.is_ascii_digit()).to_owned()
+}
+
 /// The same without a debugger.
 #[test]
 fn the_documented_origins_of_a_corrupted_link() {
@@ -467,7 +473,7 @@ fn the_documented_origins_of_a_corrupted_link() {
         .skip_while(|line| !line.starts_with("  origins "))
         .take_while(|line| line.starts_with("  "))
         .filter(|line| line.trim() != "...")
-        .map(|line| line.trim_end().replace("0x...", "0x?"))
+        .map(|line| without_counts(&line.trim_end().replace("0x...", "0x?")))
         .collect();
     assert_eq!(documented.len(), 4);
     let mut command = Command::new("bash");
@@ -476,7 +482,8 @@ fn the_documented_origins_of_a_corrupted_link() {
     let Session { status, stdout, stderr } = run(&mut command);
     assert_eq!((status, &*stdout), (Some(134), "Barbara\nGrace Ho\n"));
     for line in documented {
-        assert!(stderr.lines().any(|other| is_alike(&line, other)), "{line:?} is not in {stderr}");
+        let is_there = stderr.lines().any(|other| is_alike(&line, &without_counts(other)));
+        assert!(is_there, "{line:?} is not in {stderr}");
     }
 }
 

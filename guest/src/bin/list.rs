@@ -43,7 +43,7 @@ fn push(next: *mut Node, name: &[u8]) -> *mut Node {
 unsafe fn copy(from: &[u8], to: *mut u8) {
     for (index, byte) in from.iter().enumerate() {
         // SAFETY: the caller says so.
-        unsafe { *to.add(index) = *byte };
+        unsafe { *to.wrapping_add(index) = *byte };
     }
 }
 

@@ -116,13 +116,13 @@ fn each_way_of_a_value_is_told() {
             &[&[0xbe, 0, 0, 0, 3, 0xbf, 0x00, 0x10, 0, 0, 0xa4]],
             &["esi 03000000 was computed by `mov esi, 0x3000000` at 0x00000000, 2 instructions before"],
         ),
-        // 0: mov eax, 0x2000000; 5: mov edi, 0x1000; a: stosd; b: mov esi, 0x1000; 10: lodsd; 11: mov bl, [eax]
+        // 0: mov ecx, 0x2000000; 5: push ecx; 6: xor ecx, ecx; 8: pop ecx; 9: mov al, [ecx]
         (
             "saved and restored",
-            &[&[0xb8, 0, 0, 0, 2, 0xbf, 0x00, 0x10, 0, 0, 0xab, 0xbe, 0x00, 0x10, 0, 0, 0xad, 0x8a, 0x18]],
-            &["eax 02000000 was computed by `mov eax, 0x2000000` at 0x00000000, 5 instructions before"],
+            &[&[0xb9, 0, 0, 0, 2, 0x51, 0x31, 0xc9, 0x59, 0x8a, 0x01]],
+            &["ecx 02000000 was computed by `mov ecx, 0x2000000` at 0x00000000, 4 instructions before"],
         ),
-        // The same to b; b: mov esi, 0x1000; 10: movsd; 11: mov esi, 0x1004; 16: lodsd; 17: mov bl, [eax]
+        // 0: mov eax, 0x2000000; 5: mov edi, 0x1000; a: stosd; b: mov esi, 0x1000; 10: movsd; 11: mov esi, 0x1004; 16: lodsd; 17: mov bl, [eax]
         (
             "stored, copied and loaded",
             &[

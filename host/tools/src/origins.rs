@@ -124,7 +124,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Whether a register was saved in memory and restored, as around a call. That is not worth telling.
+/// Whether a register was saved elsewhere and restored, as around a call. That is not worth telling, if it was on the
+/// stack or in another register.
 fn is_restored(restored: &Origin, saved: &Origin) -> bool {
     matches!(restored.of, Value::Register(_)) && saved.how == How::CopiedFrom(restored.of)
 }
@@ -187,6 +188,8 @@ impl Search<'_> {
     /// The steps back from this value. The machine is in the past behind that.
     fn follow(&mut self, value: Value, used: u32) -> Result<Vec<Origin>, RunError> {
         let mut origins: Vec<Origin> = Vec::new();
+        // Whether each of them is of the stack.
+        let mut are_of_stack = Vec::new();
         let mut next = Some(value);
         let mut searches = 0;
         while let Some(of) = next
@@ -210,14 +213,17 @@ impl Search<'_> {
                 instructions_before: self.end.saturating_sub(before),
             };
             origins.push(Origin { of, used, how, by: Some(by) });
+            are_of_stack.push(operands::is_of_stack(&decoded));
             next = match how {
                 How::CopiedFrom(from) => Some(from),
                 _ => None,
             };
-            if let [.., restored, saved] = &origins[..]
+            if let ([.., restored, saved], [.., was_popped, was_pushed]) = (&origins[..], &are_of_stack[..])
                 && is_restored(restored, saved)
+                && (matches!(saved.of, Value::Register(_)) || *was_popped && *was_pushed)
             {
                 origins.truncate(origins.len() - 2);
+                are_of_stack.truncate(origins.len());
             }
         }
         Ok(origins)

@@ -76,6 +76,12 @@ pub fn how_changed(instruction: &Instruction, registers: &Registers, of: Value) 
     from.map_or(How::Made, How::CopiedFrom)
 }
 
+/// Whether an instruction's memory is on the stack: what it pushes or pops, or a part of the frame.
+pub fn is_of_stack(instruction: &Instruction) -> bool {
+    use iced_x86::Register::{EBP, ESP};
+    instruction.is_stack_instruction() || matches!(instruction.memory_base(), ESP | EBP)
+}
+
 /// The registers that the address of this access is made of.
 fn address(instruction: &Instruction, access: Access) -> Vec<Value> {
     let kinds: Vec<_> = instruction.op_kinds().collect();
