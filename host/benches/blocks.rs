@@ -10,14 +10,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flatland::profile::CallPaths;
+use flatland::profile::{CallPaths, Sampler};
 use flatland::x86::{BlockCode, BlockSink};
-use flatland::{EngineChoice, Machine, Outcome};
+use flatland::{EngineChoice, Machine, Outcome, observe};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// How often each is measured.
-const RUNS: usize = 5;
+const RUNS: usize = 9;
 
 /// A guest, and its input.
 struct Guest {
@@ -143,6 +143,39 @@ fn main() -> Result<()> {
     }
     let [blocks, edges, paths] = sums.map(|sum: f64| (sum / guests.len() as f64).exp());
     println!("{:>20} {:>6} {:>8} {blocks:>8.2} {edges:>8.2} {paths:>10.2}", "geometric mean", "", "");
+    sampled()
+}
+
+/// Measures a run on KVM with samples, and without. Both run in turn, and the shortest time of each counts.
+fn sampled() -> Result<()> {
+    // push ebp; mov ebp, esp; mov ecx, COUNT; 8: dec ecx; jnz 8; hlt
+    let time = |count: u32, is_sampled: bool| -> Result<(Duration, u64)> {
+        let mut code = vec![0x55, 0x89, 0xe5, 0xb9, 0, 0, 0, 0, 0x49, 0x75, 0xfd, 0xf4];
+        code[4..8].copy_from_slice(&count.to_le_bytes());
+        let program = flatland::Program::from_bytes(code)?;
+        let mut machine = Machine::builder().engine(EngineChoice::Kvm).output(Vec::new()).build(&program)?;
+        let mut sampler = Sampler::new(None);
+        let start = Instant::now();
+        match is_sampled {
+            true => observe(&mut machine, &mut [&mut sampler])?,
+            false => machine.run()?,
+        };
+        Ok((start.elapsed(), sampler.samples().map(|(_, count)| count).sum()))
+    };
+    let mut count = 100_000;
+    while count < 1 << 30 && time(count, false)?.0 < Duration::from_millis(500) {
+        count *= 2;
+    }
+    let mut shortest = [Duration::MAX; 2];
+    let mut samples = 0;
+    for _ in 0..RUNS {
+        let with = time(count, true)?;
+        samples = with.1;
+        let without = time(count, false)?;
+        shortest = [shortest[0].min(without.0), shortest[1].min(with.0)];
+    }
+    let [without, with] = shortest.map(|time| time.as_secs_f64());
+    println!("\nsampled on KVM: {samples} samples in {:.0} ms, ratio {:.3}", with * 1e3, with / without);
     Ok(())
 }
 

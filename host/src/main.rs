@@ -22,6 +22,7 @@ use begin::{Given, machine};
 use coverage::Cover;
 use flatland::gdb::Debugger;
 use flatland::origins::{self, Origin};
+use flatland::profile::Sampler;
 use flatland::program::{Symbols, SymbolsError};
 use flatland::report::{Paint, Report, Run};
 use flatland::timeline::Timeline;
@@ -77,17 +78,21 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    if let Some(Err(message)) = given.profile.as_ref().map(|_| profiles::begin(&mut machine)) {
-        say(&message);
-        return status::HOST;
-    }
-    let Ended { outcome: ended, origins, trace_error } = match run_to_end(options, &mut machine, symbols) {
-        Ok(ended) => ended,
+    let mut sampler = match profiles::begin(options, &mut machine, &given) {
+        Ok(sampler) => sampler,
         Err(message) => {
             say(&message);
             return status::HOST;
         }
     };
+    let Ended { outcome: ended, origins, trace_error } =
+        match run_to_end(options, &mut machine, symbols, sampler.as_mut()) {
+            Ok(ended) => ended,
+            Err(message) => {
+                say(&message);
+                return status::HOST;
+            }
+        };
     let (mut report, failure) = match &ended {
         Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
         Err(error) => (Report::without_outcome(), Some(failure_message(error, options, &given))),
@@ -111,7 +116,7 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &error);
     }
     if let Some(to) = &given.profile {
-        match to.end(&mut machine, &given) {
+        match to.end(&mut machine, &given, sampler.as_ref()) {
             Ok((message, body)) => text += &(line(paint, &message) + &body),
             Err(message) => {
                 status = status::HOST;
@@ -198,7 +203,12 @@ struct Ended {
 }
 
 /// Runs the guest with the tools that the command line asks for.
-fn run_to_end(options: &Options, machine: &mut Machine, symbols: Option<&Path>) -> Result<Ended, String> {
+fn run_to_end(
+    options: &Options,
+    machine: &mut Machine,
+    symbols: Option<&Path>,
+    sampler: Option<&mut Sampler>,
+) -> Result<Ended, String> {
     let mut debugger = match &options.gdb {
         Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
         None => None,
@@ -213,6 +223,7 @@ fn run_to_end(options: &Options, machine: &mut Machine, symbols: Option<&Path>) 
     };
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
     observers.extend(timeline.iter_mut().map(|timeline| timeline as &mut dyn Observer));
+    observers.extend(sampler.into_iter().map(|sampler| sampler as &mut dyn Observer));
     observers.extend(trace.iter_mut().map(|trace| trace as &mut dyn Observer));
     observers.extend(debugger.iter_mut().map(|debugger| debugger as &mut dyn Observer));
     let outcome = match observers.is_empty() {

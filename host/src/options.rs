@@ -63,8 +63,9 @@ Options:
   --coverage-min PERCENT    end with status 123 if fewer of the lines were executed
   --track-origins           say of a fault where the values come from that it fell over: who wrote them, and when (on
                             the soft engine)
-  --profile FILE            count each instruction by its call path (on the soft engine), say where most went, and write
-                            all to FILE: a flame graph (.svg), folded stacks (.folded) or Firefox's profiler (.json)
+  --profile FILE            count each instruction by its call path (on the soft engine; with --engine kvm, look each
+                            millisecond where the guest is), say where most went, and write all to FILE: a flame graph
+                            (.svg), folded stacks (.folded) or Firefox's profiler (.json)
   --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
   -h, --help                print this
   -V, --version             print the version
@@ -424,13 +425,6 @@ fn check(options: &Options) -> Result<(), String> {
         if let Some(what) = given(&of_coverage) {
             return Err(format!("{what} is of --coverage: give that, too"));
         }
-    }
-    if options.profile.is_some() && options.engine == EngineChoice::Kvm {
-        return Err(
-            "KVM does not show what it executes: leave out --engine kvm, or record it with --record FILE, and then \
-             `flatland replay --profile PROFILE FILE`"
-                .into(),
-        );
     }
     if options.profile.is_some() && options.covers {
         return Err("--coverage and --profile look at a run in turn: record it with --record FILE, and then give them \

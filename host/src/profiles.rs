@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use flatland::Machine;
-use flatland::profile::{CallPaths, Format, Profile, number};
+use flatland::profile::{CallPaths, Format, Profile, Sampler, number};
+use flatland::program::Symbols;
+use flatland::{EngineChoice, Machine};
 
 use crate::begin::Given;
 use crate::messages::one_line;
 use crate::open_symbols;
+use crate::options::Options;
 
 /// Where to write a profile, and how.
 pub struct ProfileTo<'a> {
@@ -21,26 +23,53 @@ pub struct ProfileTo<'a> {
     pub format: Format,
 }
 
-/// Counts from here on.
-pub fn begin(machine: &mut Machine) -> Result<(), String> {
-    machine.watch_blocks(CallPaths::default()).map_err(|error| error.to_string())
+/// Begins with the profile, if one is asked for. On an engine that does not show what it executes, it needs an observer.
+pub fn begin(options: &Options, machine: &mut Machine, given: &Given) -> Result<Option<Sampler>, String> {
+    if given.profile.is_none() {
+        return Ok(None);
+    }
+    match options.engine {
+        EngineChoice::Kvm => Ok(Some(Sampler::new(symbols(machine, given)))),
+        _ => {
+            let symbols = symbols(machine, given);
+            let table = symbols.iter().flat_map(|symbols| symbols.table());
+            let functions = table.filter(|symbol| symbol.is_code).map(|symbol| symbol.start);
+            let paths = CallPaths::with_functions(functions);
+            machine.watch_blocks(paths).map_err(|error| error.to_string())?;
+            Ok(None)
+        }
+    }
+}
+
+/// The program's symbols. If there are none, the report says why.
+fn symbols(machine: &Machine, given: &Given) -> Option<Symbols> {
+    given.symbols.as_deref().and_then(|path| open_symbols(path, machine).ok())
 }
 
 impl ProfileTo<'_> {
     /// Writes the profile of a run that has ended. Returns a message for the terminal, and the lines after it.
-    pub fn end(&self, machine: &mut Machine, given: &Given) -> Result<(String, String), String> {
+    pub fn end(
+        &self,
+        machine: &mut Machine,
+        given: &Given,
+        sampler: Option<&Sampler>,
+    ) -> Result<(String, String), String> {
         let path = self.path.display();
-        let paths: CallPaths =
-            machine.unwatch_blocks().ok_or("the profile is lost: report it, with the command")?;
-        // The report says why there are none.
-        let symbols = given.symbols.as_deref().and_then(|path| open_symbols(path, machine).ok());
-        let profile = Profile::of_paths(&paths, symbols.as_ref());
+        let profile = match sampler {
+            Some(sampler) => Profile::of_samples(sampler),
+            None => {
+                let paths: CallPaths =
+                    machine.unwatch_blocks().ok_or("the profile is lost: report it, with the command")?;
+                Profile::of_paths(&paths, symbols(machine, given).as_ref())
+            }
+        };
         let title = one_line(&given.image.display().to_string());
         let text = profile.write(self.format, &title);
         (&self.file)
             .write_all(text.as_bytes())
             .map_err(|error| format!("cannot write --profile `{path}` ({error}): give another place"))?;
-        let mut message = format!("profile: {} instructions, written to {path}", number(profile.total()));
+        let mut message =
+            format!("profile: {} {}, written to {path}", number(profile.total()), profile.unit());
         for note in profile.notes() {
             message += "; ";
             message += note;

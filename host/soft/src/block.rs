@@ -334,6 +334,15 @@ impl Blocks {
         self.sink.is_some() && !self.is_paused
     }
 
+    /// Tells the sink that the first `instructions` of a block have been executed: one at least, while the blocks
+    /// [are seen](Self::are_seen).
+    #[inline(always)]
+    pub fn was_seen(&mut self, id: Id, instructions: u64) {
+        if let Some(sink) = &mut self.sink {
+            sink.executed(id, instructions as u32);
+        }
+    }
+
     /// Tells the sink that the first `instructions` of a block have been executed.
     #[inline(always)]
     pub fn was_executed(&mut self, id: Id, instructions: u64) {

@@ -281,7 +281,7 @@ impl SoftEngine {
                 let executed = u64::from(op.ordinal);
                 self.cpu.instructions += executed;
                 if ARE_SEEN {
-                    self.blocks.was_executed(id, executed);
+                    self.blocks.was_seen(id, executed);
                 }
                 id = self.blocks.next(&mut self.cpu, id);
                 continue;

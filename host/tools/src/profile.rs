@@ -1,7 +1,8 @@
 //! Profiles: where a run's instructions go, by call path.
 //!
 //! [`CallPaths`] sees each block that the soft engine executes, and follows the calls. So its counts are exact: they
-//! add up to the instructions of the run. [`Profile`] has the names, and writes them for people and for programs.
+//! add up to the instructions of the run. [`Sampler`] looks each millisecond where a run on any engine is.
+//! [`Profile`] has the names, and writes them for people and for programs.
 //!
 //! ```
 //! use flatland_machine::{EngineChoice, Machine, Program};
@@ -22,6 +23,7 @@
 mod firefox;
 mod flame_graph;
 mod paths;
+mod sampler;
 mod spans;
 mod summary;
 mod tree;
@@ -33,6 +35,7 @@ use std::path::Path;
 use flatland_program::Symbols;
 
 pub use paths::CallPaths;
+pub use sampler::Sampler;
 pub use summary::number;
 use tree::{Builder, NameId, Names, ROOT, Tree};
 
@@ -44,6 +47,8 @@ pub struct Profile {
     /// What was counted in each line, the most first.
     lines: Vec<((NameId, u32), u64)>,
     notes: Vec<String>,
+    /// What was counted, in the plural.
+    unit: &'static str,
 }
 
 impl Profile {
@@ -88,13 +93,52 @@ impl Profile {
             ),
         ];
         let notes = notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note).collect();
+        Self::finish(builder, notes, "instructions")
+    }
+
+    /// The profile of these samples, with the names of the sampler's symbols.
+    pub fn of_samples(sampler: &Sampler) -> Self {
+        let mut builder = Builder::new(sampler.symbols());
+        for (sample, count) in sampler.samples() {
+            let mut node = ROOT;
+            let mut last = None;
+            for (index, &address) in sample.addresses.iter().enumerate().rev() {
+                node = builder.below(node, address, address);
+                last = Some(address);
+                if sample.gap == Some(index) {
+                    let name = builder.names.id("[calls left out]");
+                    node = builder.tree.child(node, name);
+                }
+            }
+            match last {
+                Some(address) => builder.count(node, address, count),
+                None => {
+                    let name = builder.names.id("[many other places]");
+                    let node = builder.tree.child(node, name);
+                    builder.tree.add(node, count);
+                }
+            }
+        }
+        let notes = match sampler.broken() {
+            0 => Vec::new(),
+            broken => vec![format!("of {broken} of them the first calls are not known")],
+        };
+        Self::finish(builder, notes, "samples")
+    }
+
+    fn finish(builder: Builder, notes: Vec<String>, unit: &'static str) -> Self {
         let mut lines: Vec<_> = builder.lines.into_iter().collect();
         let names = builder.names;
         lines.sort_by(|((file, line), count), ((other_file, other_line), other_count)| {
             let place = (names.get(*file), line);
             other_count.cmp(count).then_with(|| place.cmp(&(names.get(*other_file), other_line)))
         });
-        Self { names, tree: builder.tree, lines, notes }
+        Self { names, tree: builder.tree, lines, notes, unit }
+    }
+
+    /// What was counted, in the plural: instructions or samples.
+    pub fn unit(&self) -> &'static str {
+        self.unit
     }
 
     /// The sum of all counts: the instructions of the run, while it was watched.

@@ -71,7 +71,7 @@
     });
     shown.textContent = text === "" ? intro :
       "\"" + text + "\": " + count + (count === 1 ? " box, " : " boxes, ") +
-      (covered * 100 / boxes[0].width).toFixed(1) + "% of the instructions";
+      (covered * 100 / boxes[0].width).toFixed(1) + "% of all";
   }
 
   function ask() {

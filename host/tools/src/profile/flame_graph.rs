@@ -66,12 +66,22 @@ g.faint { opacity: 0.4 }
         writeln!(text, "<text class=\"title\" x=\"{MARGIN}\" y=\"20\">{title}</text>")?;
         writeln!(
             text,
-            "<text id=\"shown\" x=\"{MARGIN}\" y=\"38\">{} instructions; the width of a box is its part of them</text>",
-            number(whole)
+            "<text id=\"shown\" x=\"{MARGIN}\" y=\"38\">{} {}; the width of a box is its part of them</text>",
+            number(whole),
+            self.unit
         )?;
         writeln!(text, "<g id=\"boxes\">")?;
         let row = |callers: usize| height - FOOTER - (callers + 1) * ROW;
-        write_box(text, MARGIN, row(0), WIDTH - 2.0 * MARGIN, "all", "all", "#d9d9d9", (whole, whole))?;
+        write_box(
+            text,
+            MARGIN,
+            row(0),
+            WIDTH - 2.0 * MARGIN,
+            "all",
+            "all",
+            "#d9d9d9",
+            (whole, whole, self.unit),
+        )?;
         // Where the next box of each caller begins, in instructions.
         let mut starts = vec![0_u64; self.tree.nodes().len()];
         for (node, callers) in order {
@@ -91,7 +101,16 @@ g.faint { opacity: 0.4 }
                 _ if fits >= 3.0 => name.chars().take(fits as usize - 2).chain("..".chars()).collect(),
                 _ => String::new(),
             };
-            write_box(text, x, row(callers + 1), width, name, &shown, &color(name), (total, whole))?;
+            write_box(
+                text,
+                x,
+                row(callers + 1),
+                width,
+                name,
+                &shown,
+                &color(name),
+                (total, whole, self.unit),
+            )?;
         }
         writeln!(text, "</g>")?;
         writeln!(text, "<script><![CDATA[\n{SCRIPT}]]></script>")?;
@@ -108,12 +127,12 @@ fn write_box(
     name: &str,
     shown: &str,
     color: &str,
-    (count, whole): (u64, u64),
+    (count, whole, unit): (u64, u64, &str),
 ) -> std::fmt::Result {
     let (count, percent) = (number(count), percent(count, whole));
     writeln!(
         text,
-        "<g class=\"box\"><title>{} ({count} instructions, {percent})</title><rect x=\"{x:.2}\" y=\"{y}\" \
+        "<g class=\"box\"><title>{} ({count} {unit}, {percent})</title><rect x=\"{x:.2}\" y=\"{y}\" \
          width=\"{width:.2}\" height=\"{}\" fill=\"{color}\"/><text x=\"{:.2}\" y=\"{}\">{}</text></g>",
         escaped(name),
         ROW - 1,

@@ -199,6 +199,12 @@ impl BlockSink for CallPaths {
 }
 
 impl CallPaths {
+    /// Knows the addresses of functions from the beginning: a jump to one is a tail call. Others are known when they are
+    /// called for the first time.
+    pub fn with_functions(addresses: impl IntoIterator<Item = u32>) -> Self {
+        Self { entries: addresses.into_iter().take(MOST_ENTRIES).collect(), ..Self::default() }
+    }
+
     /// The call paths. The caller's comes before those that it called; the first one is that of everything.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

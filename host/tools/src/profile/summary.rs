@@ -64,7 +64,7 @@ impl Profile {
             return Ok(());
         }
         let functions = self.functions();
-        writeln!(text, "  {:>24}  {:>24}  function", "instructions", "with its calls")?;
+        writeln!(text, "  {:>24}  {:>24}  function", self.unit, "with its calls")?;
         for (name, counts) in functions.iter().take(SHOWN) {
             writeln!(
                 text,
@@ -77,7 +77,7 @@ impl Profile {
             )?;
         }
         if !self.lines.is_empty() {
-            writeln!(text, "  {:>24}  line", "instructions")?;
+            writeln!(text, "  {:>24}  line", self.unit)?;
         }
         for ((file, line), count) in self.lines.iter().take(SHOWN) {
             let percent = percent(*count, total);

@@ -1,0 +1,183 @@
+//! Profiles of compiled programs: against the calls that the stack pointer tells, and with broken ELF files.
+
+#[path = "common/target.rs"]
+mod target;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use flatland::profile::{CallPaths, Format, Profile};
+use flatland::program::Symbols;
+use flatland::{EngineChoice, Event, Machine, Program, Wants};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use target::target;
+
+/// Programs and their inputs: recursion, closures, calls through pointers, a panic and a fault.
+const RUNS: [(&str, &[u8]); 7] = [
+    ("calc", b"1 + 2 * (3 - 4) / 5\n1/0\n)\n"),
+    ("hello", b"world\n"),
+    ("life", b".#.\n.#.\n.#.\n"),
+    ("list", b"Ada\nGrace Hopper\nBarbara\n"),
+    ("panic", b"*"),
+    ("sha256", b"abc"),
+    ("shout", b"Do not panic"),
+];
+
+fn built(name: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["build", name]).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target().join("guest").join(format!("{name}.elf"))
+}
+
+fn machine(elf: &Path, input: &[u8]) -> Machine {
+    let program = Program::open(elf).expect("it was built");
+    let builder = Machine::builder().engine(EngineChoice::Soft).input(input.to_vec()).output(Vec::new());
+    builder.build(&program).expect("it fits")
+}
+
+fn symbols(machine: &Machine, elf: &Path) -> Option<Symbols> {
+    Symbols::open(elf, &|address, bytes| machine.read_ram(address, bytes)).ok()
+}
+
+fn functions(symbols: &Symbols) -> HashSet<u32> {
+    symbols.table().iter().filter(|symbol| symbol.is_code).map(|symbol| symbol.start).collect()
+}
+
+fn profiled(elf: &Path, input: &[u8]) -> (Machine, CallPaths) {
+    let mut machine = machine(elf, input);
+    let functions = functions(&symbols(&machine, elf).expect("it is the program's"));
+    machine.watch_blocks(CallPaths::with_functions(functions)).expect("it is on soft");
+    machine.run().expect("the host can do its work");
+    let paths = machine.unwatch_blocks().expect("it is this one");
+    (machine, paths)
+}
+
+/// The same by steps: a call has returned when the stack pointer is above its return address.
+fn by_steps(elf: &Path, input: &[u8]) -> BTreeMap<String, u64> {
+    let mut machine = machine(elf, input);
+    let mut functions = functions(&symbols(&machine, elf).expect("it is the program's"));
+    // The function, and where its return address is.
+    let mut frames = vec![(0_u32, u32::MAX)];
+    let mut counts = BTreeMap::new();
+    loop {
+        let before = machine.instructions();
+        let eip = machine.registers().expect("it is there").eip;
+        let event = machine.resume(&Wants { steps: true, ..Wants::default() }).expect("it runs");
+        if machine.instructions() > before {
+            let path: Vec<_> = frames.iter().map(|(function, _)| format!("{function:#010x}")).collect();
+            *counts.entry(path.join(";")).or_default() += 1;
+        }
+        if let Event::Ended(_) = event {
+            return counts;
+        }
+        let mut bytes = [0; 15];
+        machine.read_ram(eip, &mut bytes);
+        let instruction: Instruction =
+            Decoder::with_ip(32, &bytes, eip.into(), DecoderOptions::NONE).decode();
+        let (now, esp) = {
+            let registers = machine.registers().expect("it is there");
+            (registers.eip, registers.esp)
+        };
+        match instruction.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall if now != instruction.next_ip32() => {
+                functions.insert(now);
+                frames.push((now, esp));
+            }
+            FlowControl::Return => frames.retain(|(_, at)| *at >= esp),
+            FlowControl::UnconditionalBranch
+            | FlowControl::IndirectBranch
+            | FlowControl::ConditionalBranch
+                if functions.contains(&now) =>
+            {
+                frames.last_mut().expect("the first one never returns").0 = now;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn calls_are_those_that_the_stack_pointer_tells() {
+    let mut paths_compared = 0;
+    for (name, input) in RUNS {
+        let elf = built(name);
+        let (machine, paths) = profiled(&elf, input);
+        let profile = Profile::of_paths(&paths, None);
+        assert_eq!(Some(profile.total()), machine.instructions(), "{name}");
+        let folded = profile.folded();
+        let counts: BTreeMap<_, _> = folded
+            .lines()
+            .map(|line| line.rsplit_once(' ').expect("there is a count"))
+            .map(|(path, count)| (path.to_owned(), count.parse::<u64>().expect("it is a count")))
+            .collect();
+        let expected = by_steps(&elf, input);
+        println!("{name}: {} call paths, {} instructions", counts.len(), profile.total());
+        for (path, count) in &expected {
+            assert_eq!(counts.get(path), Some(count), "{name}: {path}");
+        }
+        assert_eq!(counts.len(), expected.len(), "{name}");
+        paths_compared += counts.len();
+    }
+    assert!(paths_compared > 500, "{paths_compared}");
+}
+
+#[test]
+fn names_include_inlined_functions_and_change_no_count() {
+    let elf = built("list");
+    let (machine, paths) = profiled(&elf, b"Ada\nGrace\nBarbara\n");
+    let symbols = symbols(&machine, &elf).expect("it is the program's");
+    let profile = Profile::of_paths(&paths, Some(&symbols));
+    assert_eq!(Some(profile.total()), machine.instructions());
+    let folded = profile.folded();
+    assert!(folded.lines().all(|line| line.starts_with("_start")), "{folded}");
+    let main = folded.lines().filter(|line| line.contains(";list::main;list::push;list::copy"));
+    assert!(main.count() > 0, "{folded}");
+    // What is only ever inlined is there as well.
+    let inlined = "flatland_guest::start::run::<";
+    assert!(folded.contains(inlined), "{folded}");
+    let summary = profile.summary();
+    assert!(summary.lines().count() == 2 + 2 * 10, "{summary}");
+}
+
+#[test]
+fn broken_elf_files_are_no_panic_and_lose_no_count() {
+    const COUNT: u64 = 150;
+    let elf = built("list");
+    let (machine, paths) = profiled(&elf, b"Ada\nGrace\n");
+    let whole = fs::read(&elf).expect("it was built");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-profile.elf");
+    // Marsaglia's xorshift (2003).
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let mut opened = 0;
+    for _ in 0..COUNT {
+        let mut broken = whole.clone();
+        for _ in 0..1 + next() % 200 {
+            let at = (next() % broken.len() as u64) as usize;
+            broken[at] = next() as u8;
+        }
+        fs::write(&path, &broken).expect("the folder for tests can be written");
+        let start = Instant::now();
+        let symbols = symbols(&machine, &path);
+        opened += u64::from(symbols.is_some());
+        let profile = Profile::of_paths(&paths, symbols.as_ref());
+        assert_eq!(Some(profile.total()), machine.instructions());
+        for format in [Format::Folded, Format::FlameGraph, Format::Firefox] {
+            let text = profile.write(format, "list");
+            assert!(!text.contains(|char: char| char.is_control() && char != '\n'), "{text:?}");
+        }
+        let summary = profile.summary();
+        assert!(summary.lines().count() <= 22, "{summary}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    }
+    println!("of {COUNT} files {opened} could be opened");
+    assert!(opened > COUNT / 20, "{opened}");
+}
