@@ -10,7 +10,7 @@ use flatland_contract::status;
 
 use crate::cargo::{cargo, host_cargo, show_and, show_and_run, without_colors};
 use crate::guest::{Profile, build_std, guest_cargo};
-use crate::options::GuestTests;
+use crate::options::{Against, GuestTests};
 use crate::{Result, Workspace, build, guest_tests, run};
 
 /// Runs all tests of the project, or the quick ones: the host's, which need the guest programs, and the guest's.
@@ -131,9 +131,17 @@ impl Tally {
     }
 }
 
-/// Runs all differential tests and shows their numbers; [`test()`] runs a quick part. With `unicorn`, runs those
-/// against Unicorn, which no other command runs; otherwise those against KVM and this processor.
-pub fn differential(workspace: &Workspace, unicorn: bool) -> Result<()> {
+/// Runs all differential tests and shows their numbers; [`test()`] runs a quick part. Those
+/// against Unicorn and against the compiler's coverage are run by no other command.
+pub fn differential(workspace: &Workspace, with: Against) -> Result<()> {
+    if with == Against::CompilersCoverage {
+        let arguments = ["test", "--release", "--package", "xtask", "--test", "coverage_agrees"];
+        return show_and_run(host_cargo(
+            workspace,
+            arguments.into_iter().chain(["--", "--nocapture", "--ignored"]),
+        ));
+    }
+    let unicorn = with == Against::Unicorn;
     // Modules of host/tests/differential, and the number of cases of each.
     const PARTS: [(&str, &str); 5] = [
         ("on_purpose", "1"),

@@ -121,7 +121,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         }
         Command::TestGuest(asked) => guest_tests::run(workspace, &asked),
         Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),
-        Command::Differential { unicorn } => check::differential(workspace, unicorn),
+        Command::Differential { with } => check::differential(workspace, with),
         Command::Bench { options } => bench::bench(workspace, &options),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),

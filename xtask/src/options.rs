@@ -12,6 +12,17 @@ use crate::spelling::{nearest, tolerance};
 use commands::{COMMANDS, Doc, help, overview};
 use words::Words;
 
+/// What `cargo xtask differential` compares with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The soft engine with KVM and this processor.
+    Kvm,
+    /// The soft engine with Unicorn.
+    Unicorn,
+    /// `--coverage` with `-Cinstrument-coverage`.
+    CompilersCoverage,
+}
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -42,7 +53,7 @@ pub enum Command {
     /// Run a guest program, or a guest's tests, that a plain cargo has built.
     Exec { built: PathBuf, arguments: Vec<OsString> },
     /// Run all differential tests, against Unicorn or against KVM.
-    Differential { unicorn: bool },
+    Differential { with: Against },
     /// Measure, with these options of flatland-bench.
     Bench { options: Vec<OsString> },
     /// Check what CI checks besides the tests.
@@ -162,7 +173,19 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
             path: words.value("--path").map(Into::into),
         },
         "test" => Command::Test { quick: words.has("--quick"), arguments: words.take_rest() },
-        "differential" => Command::Differential { unicorn: words.has("--unicorn") },
+        "differential" => {
+            let with = match (words.has("--unicorn"), words.has("--coverage")) {
+                (false, false) => Against::Kvm,
+                (true, false) => Against::Unicorn,
+                (false, true) => Against::CompilersCoverage,
+                (true, true) => {
+                    return Err(
+                        "--unicorn and --coverage compare different things: call one after the other".into(),
+                    );
+                }
+            };
+            Command::Differential { with }
+        }
         "bench" => Command::Bench { options: words.again(&["--quick", "--json", "--against"]) },
         "lint" => Command::Lint,
         "portability" => Command::Portability,
@@ -355,8 +378,12 @@ mod tests {
 
     #[test]
     fn the_third_party_is_asked_for() {
-        assert_eq!(parse_words("differential"), Ok(Command::Differential { unicorn: false }));
-        assert_eq!(parse_words("differential --unicorn"), Ok(Command::Differential { unicorn: true }));
+        assert_eq!(parse_words("differential"), Ok(Command::Differential { with: Against::Kvm }));
+        let with = Against::Unicorn;
+        assert_eq!(parse_words("differential --unicorn"), Ok(Command::Differential { with }));
+        let with = Against::CompilersCoverage;
+        assert_eq!(parse_words("differential --coverage"), Ok(Command::Differential { with }));
+        assert!(parse_words("differential --coverage --unicorn").is_err());
     }
 
     #[test]

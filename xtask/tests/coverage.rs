@@ -105,6 +105,93 @@ fn counts_of_a_run_are_exact() {
     assert!(record.contains(&format!("LF:{}\n", counts.len())), "{record}");
 }
 
+/// What the lines of guest/tests/counts.rs that begin so are executed.
+const COUNTS: [(&str, Option<u64>); 16] = [
+    ("while number < 1_000_000", Some(1_000_001)),
+    ("if black_box(number) == 777_777", Some(1_000_000)),
+    ("rare += 1", Some(1)),
+    ("number += 1", Some(1_000_000)),
+    ("assert_eq!(rare, 1)", Some(1)),
+    // The line has only the code of the panic, and is the assertion nevertheless.
+    ("assert!(", Some(3)),
+    ("black_box(number) < 4", Some(3)),
+    ("\"{} is not less than", None),
+    ("black_box(number),\n", Some(0)),
+    ("black_box(4)", Some(0)),
+    ("fn a_panic_has_several_lines", Some(1)),
+    ("if black_box(number) == 2", Some(3)),
+    ("panic!(", Some(1)),
+    ("\"{}\"", None),
+    ("black_box(number), // It is 2", Some(1)),
+    ("#[should_panic]", None),
+];
+
+#[test]
+fn counts_of_tests_are_exact() {
+    let to = file("counts.json");
+    let option = format!("--coverage={}", to.display());
+    let output = xtask(&["test", "--guest", "counts", "--coverage-all", &option], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let coverage = json(&to);
+    let counts = counts(&coverage, "tests/counts.rs");
+    let source = fs::read_to_string(root().join("guest/tests/counts.rs")).expect("it is there");
+    let line_of = |text: &str| {
+        let begins = |line: &str| line.trim_start_matches(' ').starts_with(text);
+        source.split_inclusive('\n').position(begins).expect("it is there") as u64 + 1
+    };
+    for (text, expected) in COUNTS {
+        let line = line_of(text);
+        assert_eq!(counts.get(&line).copied(), expected, "line {line}: {text}");
+    }
+    let files = coverage["files"].as_array().expect("there are files");
+    let file = files.iter().find(|file| file["file"] == "tests/counts.rs").expect("the file is among them");
+    let line = line_of("if black_box(number) == 777_777");
+    let branches = file["branches"].as_array().expect("there are branches");
+    let ways: Vec<_> = branches
+        .iter()
+        .filter(|branch| branch["line"] == line)
+        .map(|branch| [branch["taken"].as_u64(), branch["not_taken"].as_u64()])
+        .collect();
+    let [mut ways] = ways.try_into().expect("the line has one conditional jump");
+    ways.sort_unstable();
+    assert_eq!(ways, [Some(1), Some(999_999)]);
+}
+
+#[test]
+fn genhtml_has_no_complaint() {
+    let genhtml = Command::new("genhtml").arg("--version").output();
+    assert!(genhtml.is_ok(), "genhtml is not installed: install it with `apt-get install lcov`");
+    let (lcov, pages) = (file("genhtml.info"), file("genhtml"));
+    let _ = fs::remove_dir_all(&pages);
+    let option = format!("--coverage={}", lcov.display());
+    let output = xtask(&["test", "--guest", "heap", "--coverage-all", &option], b"");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    // What genhtml 2 complains of, too: functions of a file with the same name, and called ones whose line was not
+    // executed.
+    let text = fs::read_to_string(&lcov).expect("it was written");
+    for record in text.split("end_of_record\n") {
+        let fields = |kind: &str| {
+            let lines = record.lines().filter_map(|line| line.strip_prefix(kind)?.split_once(','));
+            lines.map(|(one, other)| (one.to_owned(), other.to_owned())).collect::<Vec<_>>()
+        };
+        let (functions, calls) = (fields("FN:"), fields("FNDA:"));
+        let lines: BTreeMap<_, _> = fields("DA:").into_iter().collect();
+        let names: BTreeMap<_, _> = functions.iter().map(|(line, name)| (name, line)).collect();
+        assert_eq!((names.len(), calls.len()), (functions.len(), functions.len()), "{record}");
+        for (_, name) in calls.iter().filter(|(count, _)| count != "0") {
+            assert_ne!(lines.get(names[name]).map(String::as_str), Some("0"), "{name}: {record}");
+        }
+    }
+    let mut command = Command::new("genhtml");
+    command.args(["--branch-coverage", "--output-directory"]).arg(&pages).arg(&lcov).env("LC_ALL", "C");
+    let output = command.stdin(Stdio::null()).output().expect("it was found");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    // Its warnings go to standard error, as those of Perl.
+    assert_eq!(stderr, "", "{stdout}");
+    assert!(pages.join("index.html").is_file());
+}
+
 #[test]
 fn a_demand_that_is_not_met_has_its_own_status() {
     let demand = |least: &str| xtask(&["run", "list", "--coverage", "--coverage-min", least], NAMES);

@@ -16,7 +16,7 @@ use flatland_x86::instruction::Read;
 
 pub use counter::{Counter, Jump};
 pub use destination::Destination;
-use panics::leads_to_panic;
+use panics::Panics;
 
 /// Whose code is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,8 @@ impl Coverage {
             let file: Option<&SourceFile> = map.files.get(file as usize);
             file.is_some_and(|file| scope == Scope::All || file.owner == Owner::Program)
         };
-        for (&(file, line), count) in &lines(counter, map) {
+        let panics = Panics::new(map);
+        for (&(file, line), count) in &lines(counter, map, &assertions(counter, map, &panics, read)) {
             if is_looked_at(file) {
                 files.entry(file).or_default().lines.insert(line, *count);
             }
@@ -122,9 +123,17 @@ impl Coverage {
             }
             function.calls += instance.entry.map_or(0, |entry| counter.count(entry));
         }
+        // In optimized code the line of the declaration may have the code of a few copies only.
+        for FileCoverage { lines, functions, .. } in files.values_mut() {
+            for (line, function) in functions {
+                if let Some(count) = lines.get_mut(line) {
+                    *count = (*count).max(function.calls);
+                }
+            }
+        }
         for (address, Jump { taken, not_taken, targets }) in counter.jumps().collect::<BTreeMap<_, _>>() {
             let Some(&Row { file, line, .. }) = map.row(address).filter(|row| row.line > 0) else { continue };
-            let is_check = [targets.0, targets.1].iter().any(|target| leads_to_panic(*target, map, read));
+            let is_check = [targets.0, targets.1].iter().any(|target| panics.follow(*target, read));
             if is_looked_at(file) && !is_check {
                 let branches = &mut files.entry(file).or_default().branches;
                 branches.entry(line).or_default().push(Branch { taken, not_taken });
@@ -239,19 +248,50 @@ impl FileCoverage {
     }
 }
 
+/// A line of a function, or of a copy of it: its file, its number, and the instance's.
+type LineOfCopy = (u32, u32, Option<u32>);
+
 /// How often each line was executed, by file and line. The code of a line may be in several pieces, and the piece that
 /// was executed most often says how often the line was. The copies of a function are added.
-fn lines(counter: &Counter, map: &SourceMap) -> BTreeMap<(u32, u32), u64> {
-    let mut of_copies: BTreeMap<(u32, u32, Option<u32>), u64> = BTreeMap::new();
+fn lines(
+    counter: &Counter,
+    map: &SourceMap,
+    assertions: &BTreeMap<LineOfCopy, u64>,
+) -> BTreeMap<(u32, u32), u64> {
+    let mut of_copies: BTreeMap<LineOfCopy, u64> = BTreeMap::new();
     for row in map.rows.iter().filter(|row| row.line > 0) {
         let most = of_copies.entry((row.file, row.line, row.instance)).or_default();
         *most = (*most).max(counter.count(row.start));
+    }
+    for (line, count) in assertions {
+        let most = of_copies.entry(*line).or_default();
+        *most = (*most).max(*count);
     }
     let mut lines = BTreeMap::new();
     for ((file, line, _), count) in of_copies {
         *lines.entry((file, line)).or_default() += count;
     }
     lines
+}
+
+/// How often the lines were reached that an `assert!` of several lines begins at. The line of its name has only the
+/// code of its panic, and its condition is below: so a jump leads to a panic of a line above it.
+fn assertions(counter: &Counter, map: &SourceMap, panics: &Panics, read: Read) -> BTreeMap<LineOfCopy, u64> {
+    let mut reached: BTreeMap<LineOfCopy, u64> = BTreeMap::new();
+    for (address, Jump { taken, not_taken, targets }) in counter.jumps() {
+        let Some(condition) = map.row(address) else { continue };
+        for target in [targets.0, targets.1] {
+            let panic = panics.call_behind(target, read).and_then(|call| map.row(call));
+            if let Some(panic) = panic
+                && (panic.file, panic.instance) == (condition.file, condition.instance)
+                && (1..condition.line).contains(&panic.line)
+            {
+                let most = reached.entry((panic.file, panic.line, panic.instance)).or_default();
+                *most = (*most).max(taken + not_taken);
+            }
+        }
+    }
+    reached
 }
 
 /// The name of a generic function without the types of this copy.

@@ -136,7 +136,10 @@ these, or begins with one and `::`, no others are built and run, unless it has n
     Doc {
         usage: "differential",
         about: "compare the soft engine with KVM and this processor in 170,000 cases (10 minutes)",
-        options: &[("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)")],
+        options: &[
+            ("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)"),
+            ("--coverage", "instead, --coverage with the compiler's own, for published libraries (2 minutes)"),
+        ],
         passed_to: None,
         more: "",
     },
