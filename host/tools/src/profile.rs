@@ -39,6 +39,9 @@ pub use sampler::Sampler;
 pub use summary::number;
 use tree::{Builder, NameId, Names, ROOT, Tree};
 
+/// The most bytes of folded stacks. Deep call paths with long names have no other end.
+const LONGEST_TEXT: usize = 64 << 20;
+
 /// Where a run's instructions went, by the names of functions and lines.
 #[derive(Debug)]
 pub struct Profile {
@@ -165,6 +168,7 @@ impl Profile {
     pub fn folded(&self) -> String {
         let mut text = String::new();
         let mut ends = vec![0];
+        let mut left_out = 0;
         let mut line = String::new();
         for (node, callers) in self.tree.in_order(&self.names) {
             let node = self.tree.nodes()[node as usize];
@@ -176,9 +180,14 @@ impl Profile {
             }
             line.extend(self.names.get(node.name).chars().map(|char| if char == ';' { ':' } else { char }));
             ends.push(line.len());
-            if node.own > 0 {
+            if node.own > 0 && text.len() + line.len() < LONGEST_TEXT {
                 text += &format!("{line} {}\n", node.own);
+            } else {
+                left_out += node.own;
             }
+        }
+        if left_out > 0 {
+            text += &format!("[more call paths than fit] {left_out}\n");
         }
         text
     }

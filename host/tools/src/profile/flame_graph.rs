@@ -20,6 +20,9 @@ const CHARACTER: f64 = 6.7;
 /// Narrower boxes cannot be seen, and are left out.
 const NARROWEST: f64 = 0.1;
 
+/// The most boxes: more than a browser shows at once in good time.
+const MOST_BOXES: usize = 100_000;
+
 /// The picture's own script.
 const SCRIPT: &str = include_str!("flame_graph.js");
 
@@ -37,7 +40,11 @@ impl Profile {
         let whole = totals[ROOT as usize];
         let scale = (WIDTH - 2.0 * MARGIN) / whole.max(1) as f64;
         let order = self.tree.in_order(&self.names);
-        let is_wide = |node: u32| totals[node as usize] as f64 * scale >= NARROWEST;
+        let mut widest: Vec<u64> = totals.iter().copied().skip(1).collect();
+        widest.sort_unstable_by_key(|&total| std::cmp::Reverse(total));
+        let least = widest.get(MOST_BOXES).map_or(0, |total| total + 1);
+        let is_wide =
+            |node: u32| totals[node as usize] >= least && totals[node as usize] as f64 * scale >= NARROWEST;
         let seen = order.iter().filter(|(node, _)| is_wide(*node));
         let depth = seen.map(|(_, callers)| callers + 1).max().unwrap_or(0);
         // A row more, for the box of everything.

@@ -24,13 +24,29 @@ const NOT_KEPT: spans::Id = u32::MAX - 1;
 /// The node of everything.
 const ROOT: NodeId = 0;
 
-/// What is the limit of a profile's memory.
-const MOST_NODES: usize = 1 << 19;
-const MOST_CELLS: usize = 1 << 21;
-const MOST_EDGES: usize = 1 << 20;
-const MOST_ENTRIES: usize = 1 << 20;
-/// The most calls that have not returned. Of more, the oldest are forgotten.
-const MOST_FRAMES: usize = 1 << 20;
+/// Limits of a profile's memory.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    nodes: usize,
+    cells: usize,
+    edges: usize,
+    /// Functions that are known.
+    entries: usize,
+    /// Calls that have not returned. Of more, the oldest are forgotten.
+    frames: usize,
+    spans: usize,
+}
+
+/// Together less than 200 MiB.
+const LIMITS: Limits = Limits {
+    nodes: 1 << 19,
+    cells: 1 << 20,
+    edges: 1 << 20,
+    entries: 1 << 20,
+    frames: 1 << 20,
+    spans: 1 << 18,
+};
+
 /// Recursion is not followed deeper than this.
 pub const MOST_DEPTH: u16 = 256;
 /// No call path is longer than this.
@@ -127,6 +143,7 @@ pub struct CallPaths {
     /// Instructions whose addresses are not kept, because there are too many.
     not_kept: u64,
     folded: Folded,
+    limits: Limits,
 }
 
 impl Default for CallPaths {
@@ -145,6 +162,7 @@ impl Default for CallPaths {
             frames: Vec::new(),
             not_kept: 0,
             folded: Folded::default(),
+            limits: LIMITS,
         }
     }
 }
@@ -202,7 +220,7 @@ impl CallPaths {
     /// Knows the addresses of functions from the beginning: a jump to one is a tail call. Others are known when they are
     /// called for the first time.
     pub fn with_functions(addresses: impl IntoIterator<Item = u32>) -> Self {
-        Self { entries: addresses.into_iter().take(MOST_ENTRIES).collect(), ..Self::default() }
+        Self { entries: addresses.into_iter().take(LIMITS.entries).collect(), ..Self::default() }
     }
 
     /// The call paths. The caller's comes before those that it called; the first one is that of everything.
@@ -227,7 +245,7 @@ impl CallPaths {
     }
 
     fn add_span(&mut self, code: &BlockCode, instructions: u32) -> spans::Id {
-        self.spans.add(code, instructions).unwrap_or_else(|| {
+        self.spans.add(code, instructions, self.limits.spans).unwrap_or_else(|| {
             self.folded.code = true;
             NOT_KEPT
         })
@@ -247,8 +265,8 @@ impl CallPaths {
     }
 
     fn push(&mut self, frame: Frame) {
-        if self.frames.len() >= MOST_FRAMES {
-            self.frames.drain(..MOST_FRAMES / 2);
+        if self.frames.len() >= self.limits.frames {
+            self.frames.drain(..self.limits.frames / 2);
         }
         self.frames.push(frame);
     }
@@ -319,7 +337,7 @@ impl CallPaths {
 
     /// The call path of a function that is called.
     fn called(&mut self, node: NodeId, at: u32, returns_to: u32, entry: u32) -> NodeId {
-        if self.entries.len() < MOST_ENTRIES {
+        if self.entries.len() < self.limits.entries {
             self.entries.insert(entry);
         }
         self.push(Frame { returns_to, node, is_handler: false });
@@ -364,7 +382,7 @@ impl CallPaths {
             return node;
         }
         let node = self.new_callee(caller, called_at, entry);
-        if self.edges.len() < MOST_EDGES {
+        if self.edges.len() < self.limits.edges {
             self.edges.insert(key, node);
         }
         node
@@ -387,7 +405,7 @@ impl CallPaths {
                 return node;
             }
             let node = self.new_node(Node { parent: caller, called_at, entry, depth });
-            if self.edges.len() < MOST_EDGES {
+            if self.edges.len() < self.limits.edges {
                 self.edges.insert(key, node);
             }
             return node;
@@ -396,7 +414,7 @@ impl CallPaths {
     }
 
     fn new_node(&mut self, node: Node) -> NodeId {
-        if self.nodes.len() >= MOST_NODES || node.depth > DEEPEST {
+        if self.nodes.len() >= self.limits.nodes || node.depth > DEEPEST {
             self.folded.paths = true;
             return node.parent;
         }
@@ -422,7 +440,7 @@ impl CallPaths {
     }
 
     fn new_cell(&mut self, mut node: NodeId, span: spans::Id) -> CellId {
-        if self.cells.len() >= MOST_CELLS {
+        if self.cells.len() >= self.limits.cells {
             self.folded.paths = true;
             node = ROOT;
             if let Some(&cell) = self.by_span.get(&(node, span)) {
@@ -439,5 +457,57 @@ impl CallPaths {
         self.cells.push(Cell { count: 0, span, node, kind, next: [(NONE, START); 2] });
         self.by_span.insert((node, span), cell);
         cell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_where_there_is_more_than_fits() {
+        for limit in [2, 3, 10, 100] {
+            let limits = Limits {
+                nodes: limit,
+                cells: limit,
+                edges: limit,
+                entries: limit,
+                frames: limit,
+                spans: limit,
+            };
+            let mut paths = CallPaths { limits, ..CallPaths::default() };
+            // Marsaglia's xorshift (2003).
+            let mut random = 0x2545_f491_4f6c_dd1d_u64;
+            let mut next = |below: u64| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                (random >> 8) % below
+            };
+            let mut executed = 0;
+            for _ in 0..20 {
+                paths.cleared();
+                for block in 0..50 {
+                    // inc eax, inc eax, and a call, a jump, a return, or nothing.
+                    let ends: [&[u8]; 4] = [&[0xe8, 0x10, 0, 0, 0], &[0xeb, 0x10], &[0xc3], &[0x40]];
+                    let end = ends[next(4) as usize];
+                    let bytes = [&[0x40, 0x40], end].concat();
+                    let address = next(0x100) as u32 * 8;
+                    paths.decoded(block, &BlockCode { address, bytes: &bytes, instructions: 3 });
+                }
+                for _ in 0..1000 {
+                    let instructions = next(3) as u32 + 1;
+                    paths.executed(next(50) as u32, instructions);
+                    executed += u64::from(instructions);
+                }
+                paths.jumped();
+            }
+            assert_eq!(paths.counts().map(|(_, _, count)| count).sum::<u64>(), executed, "{limit}");
+            assert!(paths.nodes.len() <= limit && paths.edges.len() <= limit && paths.frames.len() <= limit);
+            // The spans that fit, each also on the path of everything.
+            assert!(paths.cells.len() <= 2 * limit + 2, "{limit}: {}", paths.cells.len());
+            let Folded { paths, code, .. } = paths.folded();
+            assert!(paths && code, "{limit}");
+        }
     }
 }

@@ -94,16 +94,14 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// The most spans. Code that changes itself without end has no end of them.
-    const MOST: usize = 1 << 20;
-
     /// The span with this number.
     pub fn get(&self, id: Id) -> &Span {
         &self.spans[id as usize]
     }
 
-    /// The span of the first `instructions` of a block. None if there are too many spans.
-    pub fn add(&mut self, code: &BlockCode, instructions: u32) -> Option<Id> {
+    /// The span of the first `instructions` of a block. None if there are this many spans already: code that changes
+    /// itself without end has no end of them.
+    pub fn add(&mut self, code: &BlockCode, instructions: u32, most: usize) -> Option<Id> {
         let (sizes, flow, last) = decode(code, instructions);
         let sizes: Arc<[u8]> = sizes.into();
         // What decides the flow, besides the sizes.
@@ -119,7 +117,7 @@ impl Spans {
         if let Some(&id) = self.known.get(&key) {
             return Some(id);
         }
-        if self.spans.len() >= Self::MOST {
+        if self.spans.len() >= most {
             return None;
         }
         let id = self.spans.len() as Id;
