@@ -1,5 +1,6 @@
 //! `cargo xtask disasm` and `cargo xtask size`: list a program's instructions and the sizes of its parts.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -18,10 +19,10 @@ pub fn disassemble(
     become_it(command)
 }
 
-/// Lists what takes up space in a program.
-pub fn sizes(workspace: &Workspace, name: &str, profile: Profile) -> Result<()> {
+/// Lists what takes up space in a program, with these options of flatland-inspect.
+pub fn sizes(workspace: &Workspace, name: &str, profile: Profile, options: &[OsString]) -> Result<()> {
     let mut command = inspect(workspace, name, profile)?;
-    command.arg("size").arg(workspace.elf(name));
+    command.arg("size").arg(workspace.elf(name)).args(options);
     become_it(command)
 }
 

@@ -114,7 +114,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Disassemble { name, profile, function } => {
             inspect::disassemble(workspace, &name, profile, function.as_deref())
         }
-        Command::Size { name, profile } => inspect::sizes(workspace, &name, profile),
+        Command::Size { name, profile, options } => inspect::sizes(workspace, &name, profile, &options),
         Command::New { name, path: None } => print(&new::program(workspace, &name)?),
         Command::New { name, path: Some(path) } => {
             print(&new::package(workspace, &workspace.callers_folder().join(path), &name)?)

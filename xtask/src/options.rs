@@ -35,7 +35,7 @@ pub enum Command {
     /// List a program's instructions, of the functions with this in their names.
     Disassemble { name: String, profile: Profile, function: Option<String> },
     /// List what takes the room in a program.
-    Size { name: String, profile: Profile },
+    Size { name: String, profile: Profile, options: Vec<OsString> },
     /// Build a guest program and run it in gdb.
     Gdb { name: Option<String>, profile: Profile, options: gdb::Options },
     /// Run a recorded run again in gdb.
@@ -167,7 +167,13 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
         "disasm" => {
             Command::Disassemble { name: words.required_name("hello")?, profile, function: words.name()? }
         }
-        "size" => Command::Size { name: words.required_name("hello")?, profile },
+        "size" => {
+            let name = words.required_name("hello")?;
+            if words.has("--svg") && words.has("--against") {
+                return Err("--svg is of one build, and --against of two: leave one out".into());
+            }
+            Command::Size { name, profile, options: words.again(&["--svg", "--against"]) }
+        }
         "new" => Command::New {
             name: words.required_name("my-kernel")?,
             path: words.value("--path").map(Into::into),
@@ -340,7 +346,10 @@ mod tests {
         };
         assert_eq!(parse_words("disasm answer"), disassemble(Dev, None));
         assert_eq!(parse_words("disasm answer --release main"), disassemble(Release, Some("main")));
-        assert_eq!(parse_words("size answer"), Ok(Command::Size { name: "answer".into(), profile: Dev }));
+        assert_eq!(
+            parse_words("size answer"),
+            Ok(Command::Size { name: "answer".into(), profile: Dev, options: Vec::new() })
+        );
         let message = "`cargo xtask size` needs a program, such as `cargo xtask size hello`";
         assert_eq!(parse_words("size"), Err(message.into()));
     }

@@ -429,3 +429,41 @@ fn what_takes_the_room_adds_up() {
     let sizes = crates.lines().map(|line| line.split_whitespace().next().unwrap().parse::<u32>().unwrap());
     assert_eq!(sizes.sum::<u32>(), 68, "{text}");
 }
+
+#[test]
+fn what_takes_the_room_is_drawn_and_compared() {
+    let _lock = lock();
+    let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join("answer.svg");
+    let output = xtask(&format!("size answer --release --svg {}", picture.display()), b"");
+    assert_ended(&output, 0, b"", "");
+    let svg = fs::read_to_string(&picture).expect("it was written");
+    let areas: Vec<_> =
+        svg.lines().filter_map(|line| line.strip_prefix("<g><title>")?.split("</title>").next()).collect();
+    // The sizes of crates are in the table, too; each begins an area of its own.
+    let text = xtask("size answer --release", b"").stdout;
+    let text = String::from_utf8_lossy(&text);
+    for line in text.split("by crate\n").nth(1).unwrap().split("\n\n").next().unwrap().lines() {
+        let mut words = line.splitn(2, "%  ");
+        let size = words.next().unwrap().split_whitespace().next().unwrap();
+        let area = format!("{}: {size} bytes", words.next().unwrap());
+        assert!(areas.contains(&area.as_str()), "{area} is not in {areas:?}");
+    }
+
+    let elf = root().join("target/guest/answer.elf");
+    let before = Path::new(env!("CARGO_TARGET_TMPDIR")).join("before.elf");
+    fs::copy(elf, &before).expect("it was just built");
+    let same = xtask(&format!("size answer --release --against {}", before.display()), b"");
+    assert_ended(&same, 0, b"      +0  bytes: 68 now, 68 before\n", "");
+    let larger = xtask(&format!("size hello --release --against {}", before.display()), b"");
+    let text = String::from_utf8_lossy(&larger.stdout);
+    let first = text.lines().next().unwrap().trim_start();
+    let (difference, rest) = first.split_once(' ').unwrap();
+    let sum: i64 = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().next().unwrap().parse::<i64>().unwrap())
+        .sum();
+    assert_eq!(difference.parse::<i64>().unwrap(), sum, "the rows add up: {text}");
+    assert!(rest.ends_with("68 before"), "{rest}");
+    assert!(text.contains("answer::main (gone)\n") || text.contains(" (new)\n"), "{text}");
+}

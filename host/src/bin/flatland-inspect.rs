@@ -2,16 +2,17 @@
 //!
 //! A separate program, because running a guest does not need it: `cargo xtask disasm` and `cargo xtask size` call it.
 
-use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::{env, fs};
 
 use flatland::listing::{self, ListingError};
 use flatland::{Program, ProgramError};
 use flatland_contract::status;
 
-const USAGE: &str = "flatland-inspect: give one of `disasm ELF [FUNCTION]` and `size ELF`";
+const USAGE: &str =
+    "flatland-inspect: give one of `disasm ELF [FUNCTION]` and `size ELF [--svg FILE | --against ELF]`";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -20,6 +21,14 @@ fn main() -> ExitCode {
         ["disasm", elf] => list(elf, |program| listing::disassembly(program, None)),
         ["disasm", elf, function] => list(elf, |program| listing::disassembly(program, Some(function))),
         ["size", elf] => list(elf, listing::sizes),
+        ["size", elf, "--svg", to] => list(elf, listing::treemap).and_then(|svg| {
+            let written = fs::write(to, svg);
+            written.map_err(|error| format!("cannot write --svg `{to}` ({error}): give another place"))?;
+            Ok(String::new())
+        }),
+        ["size", elf, "--against", before] => {
+            open(before).and_then(|before| list(elf, |program| listing::difference(program, &before)))
+        }
         _ => {
             eprintln!("{USAGE}");
             return status::USAGE.into();
@@ -34,9 +43,11 @@ fn main() -> ExitCode {
 }
 
 fn list(elf: &str, listing: impl FnOnce(&Program) -> Result<String, ListingError>) -> Result<String, String> {
-    let program =
-        Program::open(elf).map_err(|error: ProgramError| format!("cannot read `{elf}`: {error}"))?;
-    listing(&program).map_err(|error| error.to_string())
+    listing(&open(elf)?).map_err(|error| error.to_string())
+}
+
+fn open(elf: &str) -> Result<Program, String> {
+    Program::open(elf).map_err(|error: ProgramError| format!("cannot read `{elf}`: {error}"))
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -1,15 +1,19 @@
 //! Listings of a program from its ELF file, without running it: its instructions beside its source, and its sizes.
 
+mod difference;
 mod disassembly;
 mod sizes;
+mod treemap;
 
 use std::error::Error;
 use std::fmt;
 
 use flatland_program::{Program, Symbol, Symbols, SymbolsError, demangle};
 
+pub use difference::difference;
 pub use disassembly::disassembly;
 pub use sizes::sizes;
+pub use treemap::treemap;
 
 /// Why a listing cannot be made.
 #[derive(Debug)]

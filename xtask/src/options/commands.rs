@@ -90,7 +90,11 @@ pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "size NAME",
         about: "list what takes the room in a program, by section, crate and function",
-        options: &[RELEASE],
+        options: &[
+            RELEASE,
+            ("--svg FILE", "draw it as a treemap, for a browser"),
+            ("--against ELF", "list the differences to an earlier build, such as a copy of target/guest/NAME.elf"),
+        ],
         passed_to: None,
         more: "",
     },

@@ -3,12 +3,30 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use flatland_program::{Program, Section};
+use flatland_program::{Program, Section, Symbol};
 
 use super::{ListingError, names};
 
 /// Symbols smaller than the total divided by this are listed as one row.
 const SMALL_DIVISOR: u64 = 200;
+
+/// What has no name.
+pub const UNNAMED: &str = "(constants and gaps without a name)";
+
+/// How much of a program has names.
+pub struct Parts {
+    /// All of it, in bytes.
+    pub ram: u64,
+    /// What has none.
+    pub unnamed: u64,
+}
+
+/// How much of a program has names: of these.
+pub fn parts(program: &Program, symbols: &[Symbol]) -> Parts {
+    let ram = program.sections().iter().map(|section| u64::from(section.size)).sum::<u64>();
+    let named: u64 = symbols.iter().map(|symbol| u64::from(symbol.size)).sum();
+    Parts { ram, unnamed: ram.saturating_sub(named) }
+}
 
 /// Tables of the RAM that the program takes, in bytes.
 pub fn sizes(program: &Program) -> Result<String, ListingError> {
@@ -25,14 +43,13 @@ pub fn sizes(program: &Program) -> Result<String, ListingError> {
     }
     let _ = writeln!(text, "{ram:>8}  bytes of RAM, of which {image} are in the image\n");
 
-    let all: u64 = symbols.iter().map(|symbol| u64::from(symbol.size)).sum();
     let mut crates: HashMap<&str, u64> = HashMap::new();
     for symbol in &symbols {
         *crates.entry(crate_of(&symbol.name)).or_default() += u64::from(symbol.size);
     }
-    let unnamed = ram.saturating_sub(all);
+    let unnamed = parts(program, &symbols).unnamed;
     if unnamed > 0 {
-        crates.insert("(constants and gaps without a name)", unnamed);
+        *crates.entry(UNNAMED).or_default() += unnamed;
     }
     table(
         &mut text,
@@ -41,10 +58,35 @@ pub fn sizes(program: &Program) -> Result<String, ListingError> {
         ram,
         0,
     );
+    let copies = copies(&symbols);
+    if !copies.is_empty() {
+        text.push('\n');
+        table(
+            &mut text,
+            "generic functions with several copies, all copies of each together",
+            copies,
+            ram,
+            0,
+        );
+    }
     let symbols = symbols.iter().map(|symbol| (symbol.name.clone(), symbol.size.into())).collect();
     text.push('\n');
     table(&mut text, "by function and variable", symbols, ram, ram / SMALL_DIVISOR);
     Ok(text)
+}
+
+/// The generic functions that are there for more than one type, with the number of copies and the size of all.
+fn copies(symbols: &[Symbol]) -> Vec<(String, u64)> {
+    let mut all: HashMap<&str, (u32, u64)> = HashMap::new();
+    for symbol in symbols.iter().filter(|symbol| symbol.is_code) {
+        if let Some(at) = symbol.name.strip_suffix('>').and_then(|name| name.rfind("::<")) {
+            let (count, size) = all.entry(&symbol.name[..at]).or_default();
+            *count += 1;
+            *size += u64::from(symbol.size);
+        }
+    }
+    let several = all.into_iter().filter(|(_, (count, _))| *count > 1);
+    several.map(|(name, (count, size))| (format!("{name} ({count} copies)"), size)).collect()
 }
 
 /// Appends a table, the largest row first. Rows below `least` bytes become one row.
@@ -65,13 +107,31 @@ fn table(text: &mut String, title: &str, mut rows: Vec<(String, u64)>, all: u64,
     }
 }
 
-/// The crate of a name: the first part of its path, in `<T as Trait>::f` that of `T`.
-fn crate_of(name: &str) -> &str {
-    let start = name.trim_start_matches(['<', '&', '*', '[', '(']).trim_start_matches("mut ");
-    let end = start.find("::").unwrap_or(0);
-    let first = &start[..end];
-    let is_path = !first.is_empty() && first.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_path { first } else { "(assembly, C and the compiler)" }
+/// The crate of a name: the first part of its path, in `<T as Trait>::f` that of `T`, or of the trait if `T` is the
+/// language's own.
+pub fn crate_of(name: &str) -> &str {
+    if is_constant(name) {
+        return UNNAMED;
+    }
+    let first = |name: &str| {
+        let start = name.trim_start_matches(['<', '&', '*', '[', '(']).trim_start_matches("mut ");
+        let first = &start[..start.find("::")?];
+        let is_path = !first.is_empty() && first.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        is_path.then_some(start.len()).map(|len| (name.len() - len, first.len()))
+    };
+    let of_trait = || {
+        let at = name.find(" as ")? + " as ".len();
+        first(&name[at..]).map(|(start, len)| (at + start, len))
+    };
+    match first(name).or_else(of_trait) {
+        Some((start, len)) => &name[start..start + len],
+        None => "(assembly, C and the compiler)",
+    }
+}
+
+/// Whether the compiler has made this name, for a constant that has none in the source.
+pub fn is_constant(name: &str) -> bool {
+    name.starts_with("anon.") || name.starts_with("alloc_")
 }
 
 #[cfg(test)]
@@ -84,7 +144,9 @@ mod tests {
             ("core::fmt::write", "core"),
             ("<answer::A as core::fmt::Display>::fmt", "answer"),
             ("<&mut alloc::string::String as core::fmt::Write>::write_str", "alloc"),
-            ("<() as flatland_guest::process::Termination>::report", "(assembly, C and the compiler)"),
+            ("<() as flatland_guest::process::Termination>::report", "flatland_guest"),
+            ("<u32 as core::fmt::Display>::fmt", "core"),
+            ("anon.14338d2a61.50.llvm.888098", UNNAMED),
             ("memcpy", "(assembly, C and the compiler)"),
         ] {
             assert_eq!(crate_of(name), of, "{name}");
