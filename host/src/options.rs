@@ -63,8 +63,8 @@ Options:
   --coverage-min PERCENT    end with status 123 if fewer of the lines were executed
   --track-origins           say of a fault where the values come from that it fell over: who wrote them, and when (on
                             the soft engine)
-  --profile FILE            count each instruction by its call path (on the soft engine; with --engine kvm, look each
-                            millisecond where the guest is), say where most went, and write all to FILE: a flame graph
+  --profile FILE            count each instruction by its call path (on the soft engine; with --engine kvm, look 400
+                            times a second where the guest is), say where most went, and write all to FILE: a flame graph
                             (.svg), folded stacks (.folded) or Firefox's profiler (.json)
   --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
   -h, --help                print this

@@ -130,8 +130,8 @@ fn a_profile_on_kvm_samples() {
         assert!(["0x00000000", "0x00000001"].contains(&place), "{line}");
         samples += count.parse::<u32>().expect("it is a count");
     }
-    // Of 500, if nobody else needs the processor.
-    assert!((10..=1000).contains(&samples), "{samples}");
+    // Of 200, if nobody else needs the processor.
+    assert!((5..=400).contains(&samples), "{samples}");
     let message = format!("flatland: profile: {samples} samples, written to {}\n", path.display());
     assert!(stderr.contains(&message), "{message}{stderr}");
 }

@@ -1,7 +1,7 @@
 //! Profiles: where a run's instructions go, by call path.
 //!
 //! [`CallPaths`] sees each block that the soft engine executes, and follows the calls. So its counts are exact: they
-//! add up to the instructions of the run. [`Sampler`] looks each millisecond where a run on any engine is.
+//! add up to the instructions of the run. [`Sampler`] looks 400 times a second where a run on any engine is.
 //! [`Profile`] has the names, and writes them for people and for programs.
 //!
 //! ```
