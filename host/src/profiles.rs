@@ -32,9 +32,7 @@ pub fn begin(options: &Options, machine: &mut Machine, given: &Given) -> Result<
         EngineChoice::Kvm => Ok(Some(Sampler::new(symbols(machine, given)))),
         _ => {
             let symbols = symbols(machine, given);
-            let table = symbols.iter().flat_map(|symbols| symbols.table());
-            let functions = table.filter(|symbol| symbol.is_code).map(|symbol| symbol.start);
-            let paths = CallPaths::with_functions(functions);
+            let paths = CallPaths::at(machine, symbols.as_ref()).map_err(|error| error.to_string())?;
             machine.watch_blocks(paths).map_err(|error| error.to_string())?;
             Ok(None)
         }

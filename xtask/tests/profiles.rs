@@ -107,12 +107,7 @@ fn calls_are_those_that_the_stack_pointer_tells() {
         let (machine, paths) = profiled(&elf, input);
         let profile = Profile::of_paths(&paths, None);
         assert_eq!(Some(profile.total()), machine.instructions(), "{name}");
-        let folded = profile.folded();
-        let counts: BTreeMap<_, _> = folded
-            .lines()
-            .map(|line| line.rsplit_once(' ').expect("there is a count"))
-            .map(|(path, count)| (path.to_owned(), count.parse::<u64>().expect("it is a count")))
-            .collect();
+        let counts = counts(&profile.folded());
         let expected = by_steps(&elf, input);
         println!("{name}: {} call paths, {} instructions", counts.len(), profile.total());
         for (path, count) in &expected {
@@ -122,6 +117,34 @@ fn calls_are_those_that_the_stack_pointer_tells() {
         paths_compared += counts.len();
     }
     assert!(paths_compared > 500, "{paths_compared}");
+}
+
+/// The counts of folded stacks.
+fn counts(folded: &str) -> BTreeMap<String, u64> {
+    let lines = folded.lines().map(|line| line.rsplit_once(' ').expect("there is a count"));
+    lines.map(|(path, count)| (path.to_owned(), count.parse().expect("it is a count"))).collect()
+}
+
+#[test]
+fn a_profile_that_begins_in_the_middle_knows_the_calls() {
+    let (elf, input) = (built("life"), b".#.\n.#.\n.#.\n");
+    let (machine, paths) = profiled(&elf, input);
+    let symbols = symbols(&machine, &elf).expect("it is the program's");
+    let whole = counts(&Profile::of_paths(&paths, Some(&symbols)).folded());
+    for cut in [1, 100, 1234, 5000, 10_001, 20_000] {
+        let mut machine = self::machine(&elf, input);
+        let mut sum = BTreeMap::new();
+        for until in [Some(cut), None] {
+            let paths = CallPaths::at(&mut machine, Some(&symbols)).expect("registers can be read");
+            machine.watch_blocks(paths).expect("it is on soft");
+            machine.resume(&Wants { instructions: until, ..Wants::default() }).expect("it runs");
+            let paths: CallPaths = machine.unwatch_blocks().expect("it is this one");
+            for (path, count) in counts(&Profile::of_paths(&paths, Some(&symbols)).folded()) {
+                *sum.entry(path).or_default() += count;
+            }
+        }
+        assert_eq!(sum, whole, "{cut}");
+    }
 }
 
 #[test]

@@ -29,15 +29,41 @@ mod summary;
 mod tree;
 
 use std::error::Error;
-use std::fmt;
 use std::path::Path;
+use std::{fmt, mem};
 
+use flatland_machine::Machine;
 use flatland_program::Symbols;
+use flatland_x86::EngineError;
+
+use crate::backtrace::{Backtrace, Start};
+use crate::instruction::reader;
 
 pub use paths::CallPaths;
 pub use sampler::Sampler;
 pub use summary::number;
 use tree::{Builder, NameId, Names, ROOT, Tree};
+
+impl CallPaths {
+    /// For this machine, which may be in the middle of a run: then the calls that led there are those that the frame
+    /// pointers tell.
+    pub fn at(machine: &mut Machine, symbols: Option<&Symbols>) -> Result<Self, EngineError> {
+        let start_of = |address| symbols.and_then(|symbols| symbols.function_start(address));
+        let registers = machine.registers()?;
+        let (eip, esp, ebp) = (registers.eip, registers.esp, registers.ebp);
+        let start = Start { eip, esp, ebp, function: start_of(eip) };
+        let walk = Backtrace::walk(&start, &reader(machine.engine()));
+        let table = symbols.map_or(&[][..], |symbols| symbols.table());
+        let functions = table.iter().filter(|symbol| symbol.is_code).map(|symbol| symbol.start);
+        let paths = Self::with_functions(functions);
+        let mut addresses = walk.addresses.into_iter().rev();
+        let Some(mut last) = addresses.next().filter(|_| addresses.len() > 0) else { return Ok(paths) };
+        let entry = |address| start_of(address).unwrap_or(address);
+        let outermost = entry(last);
+        let calls = addresses.map(|address| (mem::replace(&mut last, address), entry(address)));
+        Ok(paths.in_calls(outermost, calls))
+    }
+}
 
 /// The most bytes of folded stacks. Deep call paths with long names have no other end.
 const LONGEST_TEXT: usize = 64 << 20;

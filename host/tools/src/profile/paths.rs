@@ -143,6 +143,8 @@ pub struct CallPaths {
     /// Instructions whose addresses are not kept, because there are too many.
     not_kept: u64,
     folded: Folded,
+    /// The call path that the first block is on, if it is not the first function's.
+    first: Option<NodeId>,
     limits: Limits,
 }
 
@@ -162,6 +164,7 @@ impl Default for CallPaths {
             frames: Vec::new(),
             not_kept: 0,
             folded: Folded::default(),
+            first: None,
             limits: LIMITS,
         }
     }
@@ -208,6 +211,7 @@ impl BlockSink for CallPaths {
     fn jumped(&mut self) {
         self.current = START;
         self.frames.clear();
+        self.first = None;
     }
 
     fn cleared(&mut self) {
@@ -221,6 +225,18 @@ impl CallPaths {
     /// called for the first time.
     pub fn with_functions(addresses: impl IntoIterator<Item = u32>) -> Self {
         Self { entries: addresses.into_iter().take(LIMITS.entries).collect(), ..Self::default() }
+    }
+
+    /// Begins in the middle of calls: the outermost function, and of each call an address inside of its instruction, at
+    /// the end, and the function that it has called, the outermost first.
+    pub fn in_calls(mut self, outermost: u32, calls: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let mut node = self.callee(ROOT, None, outermost);
+        for (called_at, entry) in calls {
+            self.push(Frame { returns_to: called_at.wrapping_add(1), node, is_handler: false });
+            node = self.callee(node, Some(called_at), entry);
+        }
+        self.first = Some(node);
+        self
     }
 
     /// The call paths. The caller's comes before those that it called; the first one is that of everything.
@@ -299,7 +315,10 @@ impl CallPaths {
         let mut is_learned = kind != Kind::Unknown;
         let node = match self.flow(last) {
             // Where the run begins, or goes on elsewhere.
-            None => self.callee(ROOT, None, address),
+            None => match self.first.take() {
+                Some(node) => node,
+                None => self.callee(ROOT, None, address),
+            },
             Some((Flow::Return, _)) => self.returned(node, address, false),
             Some((Flow::ReturnFromHandler, _)) => self.returned(node, address, true),
             Some((Flow::Call { returns_to, target }, at)) => {
