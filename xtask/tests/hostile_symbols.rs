@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use flatland::coverage::{Counter, Coverage, Scope};
+use flatland::program::source_map::SourceMap;
 use flatland::report::{Backtraces, Paint, Report};
 use flatland::soft::SoftEngine;
 use flatland::x86::Engine;
@@ -56,6 +58,17 @@ fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outco
     report.is_panic
 }
 
+/// Reads the lines and functions of all code in this ELF file, as for coverage. It takes longer.
+fn covers(elf: &[u8], engine: &dyn Engine) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-covered.elf");
+    fs::write(&path, elf).expect("the folder for tests can be written");
+    let Ok(map) = SourceMap::open(&path) else { return };
+    let read = |address: u32, bytes: &mut [u8]| engine.read_ram(address, bytes);
+    let coverage = Coverage::new(&Counter::default(), &map, &read, Scope::All);
+    assert_eq!(coverage.lines().covered, 0, "nothing was counted");
+    assert!(coverage.table().len() < 16 << 20 && coverage.lcov().len() < 64 << 20);
+}
+
 #[test]
 fn a_file_that_is_cut_off() {
     let program = built("panic");
@@ -92,6 +105,9 @@ fn a_file_with_other_bytes() {
         for _ in 0..1 + next() % 8 {
             let at = (next() % reach) as usize;
             broken[at] = next() as u8;
+        }
+        if number % 16 == 1 {
+            covers(&broken, machine.engine());
         }
         found += u64::from(reports("other", &broken, &image, machine.engine(), &outcome));
     }

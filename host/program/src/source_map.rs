@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use flatland_elf::{Elf, ElfError, NOWHERE, remove_dropped};
 use gimli::{
-    AttributeValue, DebuggingInformationEntry, Dwarf, EndianArcSlice, LineProgramHeader, LittleEndian, Unit,
-    UnitOffset, constants,
+    AttributeValue, DebugInfoOffset, DebuggingInformationEntry, Dwarf, EndianArcSlice, LineProgramHeader,
+    LittleEndian, Unit, UnitOffset, constants,
 };
 
 use crate::SymbolsError;
@@ -86,6 +86,10 @@ pub struct Instance {
 
 /// Broken debug information may be endless.
 const MOST_REFERENCES: usize = 16;
+/// The most pieces of code of one function.
+const MOST_RANGES: usize = 256;
+/// The most pieces of code of all functions.
+const MOST_EXTENTS: usize = 1 << 20;
 
 impl SourceMap {
     /// Reads the debug information of an ELF file. What is broken in it is left out.
@@ -140,11 +144,15 @@ impl Reader<'_> {
     fn read(mut self) {
         let mut extents = Vec::new();
         let mut rows = Vec::new();
-        let mut units = self.dwarf.units();
-        while let Ok(Some(header)) = units.next() {
-            let Ok(unit) = self.dwarf.unit(header) else { continue };
-            self.read_lines(&unit, &mut rows);
-            self.read_functions(&unit, &mut extents);
+        // All of them at first: one may refer to any other.
+        let mut units = Vec::new();
+        let mut headers = self.dwarf.units();
+        while let Ok(Some(header)) = headers.next() {
+            units.extend(self.dwarf.unit(header));
+        }
+        for unit in &units {
+            self.read_lines(unit, &mut rows);
+            self.read_functions(unit, &units, &mut extents);
         }
         let innermost = innermost(extents);
         for mut row in rows {
@@ -182,7 +190,7 @@ impl Reader<'_> {
         }
     }
 
-    fn read_functions(&mut self, unit: &Unit<Bytes>, extents: &mut Vec<Extent>) {
+    fn read_functions(&mut self, unit: &Unit<Bytes>, units: &[Unit<Bytes>], extents: &mut Vec<Extent>) {
         let mut entries = unit.entries();
         while let Ok(Some(entry)) = entries.next_dfs() {
             let depth = entry.depth();
@@ -193,7 +201,10 @@ impl Reader<'_> {
             };
             let mut ranges = Vec::new();
             if let Ok(mut all) = self.dwarf.die_ranges(unit, entry) {
-                while let Ok(Some(range)) = all.next() {
+                while let Ok(Some(range)) = all.next()
+                    && ranges.len() < MOST_RANGES
+                    && extents.len() < MOST_EXTENTS
+                {
                     let (Ok(start), Ok(end)) = (range.begin.try_into(), range.end.try_into()) else {
                         continue;
                     };
@@ -203,7 +214,7 @@ impl Reader<'_> {
                 }
             }
             let Some(&(first, _)) = ranges.first() else { continue };
-            let Some((name, file, line)) = self.declaration(unit, entry) else { continue };
+            let Some((name, file, line)) = self.declaration(unit, units, entry) else { continue };
             let entry = (!self.is_dropped).then(|| match entry.attr_value(constants::DW_AT_entry_pc) {
                 Some(AttributeValue::Addr(address)) => address as u32,
                 _ => first,
@@ -221,17 +232,15 @@ impl Reader<'_> {
     }
 
     /// The name of a function, and the file and line it is declared at.
-    fn declaration(
+    fn declaration<'u>(
         &mut self,
-        unit: &Unit<Bytes>,
+        mut unit: &'u Unit<Bytes>,
+        units: &'u [Unit<Bytes>],
         entry: &DebuggingInformationEntry<Bytes>,
     ) -> Option<(String, u32, u32)> {
         let (mut linkage_name, mut name, mut file, mut line) = (None, None, None, None);
-        // An entry of another unit.
-        let mut other: Option<Unit<Bytes>> = None;
         let mut offset = entry.offset();
         for _ in 0..MOST_REFERENCES {
-            let unit = other.as_ref().unwrap_or(unit);
             let Ok(entry) = unit.entry(offset) else { break };
             let text = |name| {
                 let value = entry.attr_value(name)?;
@@ -254,25 +263,14 @@ impl Reader<'_> {
             match origin {
                 Some(AttributeValue::UnitRef(there)) => offset = there,
                 Some(AttributeValue::DebugInfoRef(there)) => {
-                    let Some((unit, there)) = self.unit_at(there) else { break };
-                    (other, offset) = (Some(unit), there);
+                    let Some(other) = unit_at(units, there) else { break };
+                    (unit, offset) = other;
                 }
                 _ => break,
             }
         }
         let name = linkage_name.map(|name| demangle(&name)).or(name)?;
         Some((name, file?, u32::try_from(line?).ok()?))
-    }
-
-    /// The unit with this place in .debug_info, and the place in it.
-    fn unit_at(&self, offset: gimli::DebugInfoOffset) -> Option<(Unit<Bytes>, UnitOffset)> {
-        let mut units = self.dwarf.units();
-        while let Ok(Some(header)) = units.next() {
-            if let Some(offset) = offset.to_unit_offset(&header) {
-                return Some((self.dwarf.unit(header).ok()?, offset));
-            }
-        }
-        None
     }
 
     /// The number of a file by its index in a unit.
@@ -312,6 +310,13 @@ impl Reader<'_> {
         };
         SourceFile { shown: relative.unwrap_or(&path).display().to_string(), owner, path: path.clone() }
     }
+}
+
+/// The unit with this place in .debug_info, and the place in it. The units are in the order of their places.
+fn unit_at(units: &[Unit<Bytes>], offset: DebugInfoOffset) -> Option<(&Unit<Bytes>, UnitOffset)> {
+    let start = |unit: &Unit<Bytes>| unit.header.debug_info_offset();
+    let at = units.partition_point(|unit| start(unit).is_some_and(|start| start <= offset)).checked_sub(1)?;
+    Some((&units[at], offset.to_unit_offset(&units[at].header)?))
 }
 
 /// The innermost instance of each piece of code: start, end and instance, sorted.
