@@ -10,6 +10,7 @@ mod profiles;
 mod recordings;
 mod save;
 mod signals;
+mod symbols;
 
 use std::env;
 use std::fs::File;
@@ -23,7 +24,6 @@ use coverage::Cover;
 use flatland::gdb::Debugger;
 use flatland::origins::{self, Origin};
 use flatland::profile::Sampler;
-use flatland::program::{Symbols, SymbolsError};
 use flatland::report::{Paint, Report, Run};
 use flatland::timeline::Timeline;
 use flatland::trace::{self, Trace};
@@ -78,7 +78,7 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let mut sampler = match profiles::begin(options, &mut machine, &given) {
+    let mut sampler = match profiles::begin(options, &mut machine, symbols) {
         Ok(sampler) => sampler,
         Err(message) => {
             say(&message);
@@ -116,7 +116,7 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, &error);
     }
     if let Some(to) = &given.profile {
-        match to.end(&mut machine, &given, sampler.as_ref()) {
+        match to.end(&mut machine, &given.image, symbols, sampler.as_ref()) {
             Ok((message, body)) => text += &(line(paint, &message) + &body),
             Err(message) => {
                 status = status::HOST;
@@ -239,7 +239,7 @@ fn run_to_end(
     let origins = match (&outcome, &mut timeline) {
         (Ok(Outcome::Fault(fault)), Some(timeline)) => {
             // The report says why there are none.
-            let symbols = symbols.and_then(|path| open_symbols(path, machine).ok());
+            let symbols = symbols.and_then(|path| symbols::open(path, machine).ok());
             origins::of_fault(fault, machine, timeline, symbols.as_ref())
         }
         _ => Ok(Vec::new()),
@@ -248,13 +248,9 @@ fn run_to_end(
     Ok(Ended { outcome, origins, trace_error })
 }
 
-fn open_symbols(path: &Path, machine: &Machine) -> Result<Symbols, SymbolsError> {
-    Symbols::open(path, &|address, bytes| machine.read_ram(address, bytes))
-}
-
 /// The trace that the command line asks for.
 fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result<Trace, String> {
-    let symbols = match symbols.map(|path| open_symbols(path, machine)) {
+    let symbols = match symbols.map(|path| symbols::open(path, machine)) {
         Some(Err(error)) => {
             say(&error.to_string());
             None

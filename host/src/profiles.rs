@@ -8,10 +8,9 @@ use flatland::profile::{CallPaths, Format, Profile, Sampler, number};
 use flatland::program::Symbols;
 use flatland::{EngineChoice, Machine};
 
-use crate::begin::Given;
 use crate::messages::one_line;
-use crate::open_symbols;
 use crate::options::Options;
+use crate::symbols;
 
 /// Where to write a profile, and how.
 pub struct ProfileTo<'a> {
@@ -24,14 +23,18 @@ pub struct ProfileTo<'a> {
 }
 
 /// Begins with the profile, if one is asked for. On an engine that does not show what it executes, it needs an observer.
-pub fn begin(options: &Options, machine: &mut Machine, given: &Given) -> Result<Option<Sampler>, String> {
-    if given.profile.is_none() {
+pub fn begin(
+    options: &Options,
+    machine: &mut Machine,
+    elf: Option<&Path>,
+) -> Result<Option<Sampler>, String> {
+    if options.profile.is_none() {
         return Ok(None);
     }
     match options.engine {
-        EngineChoice::Kvm => Ok(Some(Sampler::new(symbols(machine, given)))),
+        EngineChoice::Kvm => Ok(Some(Sampler::new(open_symbols(machine, elf)))),
         _ => {
-            let symbols = symbols(machine, given);
+            let symbols = open_symbols(machine, elf);
             let paths = CallPaths::at(machine, symbols.as_ref()).map_err(|error| error.to_string())?;
             machine.watch_blocks(paths).map_err(|error| error.to_string())?;
             Ok(None)
@@ -40,8 +43,8 @@ pub fn begin(options: &Options, machine: &mut Machine, given: &Given) -> Result<
 }
 
 /// The program's symbols. If there are none, the report says why.
-fn symbols(machine: &Machine, given: &Given) -> Option<Symbols> {
-    given.symbols.as_deref().and_then(|path| open_symbols(path, machine).ok())
+fn open_symbols(machine: &Machine, elf: Option<&Path>) -> Option<Symbols> {
+    elf.and_then(|path| symbols::open(path, machine).ok())
 }
 
 impl ProfileTo<'_> {
@@ -49,7 +52,8 @@ impl ProfileTo<'_> {
     pub fn end(
         &self,
         machine: &mut Machine,
-        given: &Given,
+        image: &Path,
+        elf: Option<&Path>,
         sampler: Option<&Sampler>,
     ) -> Result<(String, String), String> {
         let path = self.path.display();
@@ -58,10 +62,10 @@ impl ProfileTo<'_> {
             None => {
                 let paths: CallPaths =
                     machine.unwatch_blocks().ok_or("the profile is lost: report it, with the command")?;
-                Profile::of_paths(&paths, symbols(machine, given).as_ref())
+                Profile::of_paths(&paths, open_symbols(machine, elf).as_ref())
             }
         };
-        let title = one_line(&given.image.display().to_string());
+        let title = one_line(&image.display().to_string());
         let text = profile.write(self.format, &title);
         (&self.file)
             .write_all(text.as_bytes())

@@ -1,0 +1,11 @@
+//! The names of the program that is run.
+
+use std::path::Path;
+
+use flatland::Machine;
+use flatland::program::{Symbols, SymbolsError};
+
+/// The symbols of the program in this machine's memory, from this ELF file.
+pub fn open(path: &Path, machine: &Machine) -> Result<Symbols, SymbolsError> {
+    Symbols::open(path, &|address, bytes| machine.read_ram(address, bytes))
+}
