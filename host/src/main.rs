@@ -31,6 +31,7 @@ use flatland::{Machine, Observer, Outcome, RunError, Stop, observe};
 use flatland_contract::status;
 use messages::{line, say};
 use options::{Command, Options};
+use profiles::Profiler;
 use save::SaveFile;
 
 fn main() -> ExitCode {
@@ -78,15 +79,15 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let mut sampler = match profiles::begin(options, &mut machine, symbols) {
-        Ok(sampler) => sampler,
+    let mut profiler = match profiles::begin(options, &mut machine, symbols) {
+        Ok(profiler) => profiler,
         Err(message) => {
             say(&message);
             return status::HOST;
         }
     };
     let Ended { outcome: ended, origins, trace_error } =
-        match run_to_end(options, &mut machine, symbols, sampler.as_mut()) {
+        match run_to_end(options, &mut machine, symbols, profiler.as_mut().and_then(Profiler::observer)) {
             Ok(ended) => ended,
             Err(message) => {
                 say(&message);
@@ -115,8 +116,8 @@ fn run(options: &Options) -> u8 {
     if let Some(error) = trace_error {
         text += &line(paint, &error);
     }
-    if let Some(to) = &given.profile {
-        match to.end(&mut machine, &given.image, symbols, sampler.as_ref()) {
+    if let (Some(to), Some(profiler)) = (&given.profile, &profiler) {
+        match to.end(profiler, &mut machine, &given.image) {
             Ok((message, body)) => text += &(line(paint, &message) + &body),
             Err(message) => {
                 status = status::HOST;

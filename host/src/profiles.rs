@@ -22,49 +22,65 @@ pub struct ProfileTo<'a> {
     pub format: Format,
 }
 
-/// Begins with the profile, if one is asked for. On an engine that does not show what it executes, it needs an observer.
+/// Profiles a run.
+pub enum Profiler {
+    /// The machine has its call paths. These symbols are the program's.
+    Paths(Option<Symbols>),
+    /// An observer, on an engine that does not show what it executes.
+    Sampler(Sampler),
+}
+
+/// Begins with the profile, if one is asked for.
 pub fn begin(
     options: &Options,
     machine: &mut Machine,
     elf: Option<&Path>,
-) -> Result<Option<Sampler>, String> {
+) -> Result<Option<Profiler>, String> {
     if options.profile.is_none() {
         return Ok(None);
     }
-    match options.engine {
-        EngineChoice::Kvm => Ok(Some(Sampler::new(open_symbols(machine, elf)))),
-        _ => {
-            let symbols = open_symbols(machine, elf);
-            let paths = CallPaths::at(machine, symbols.as_ref()).map_err(|error| error.to_string())?;
-            machine.watch_blocks(paths).map_err(|error| error.to_string())?;
-            Ok(None)
-        }
+    // If there are none, the report says why.
+    let symbols = elf.and_then(|path| symbols::open(path, machine).ok());
+    if options.engine == EngineChoice::Kvm {
+        return Ok(Some(Profiler::Sampler(Sampler::new(symbols))));
     }
+    let paths = CallPaths::at(machine, symbols.as_ref()).map_err(|error| error.to_string())?;
+    machine.watch_blocks(paths).map_err(|error| error.to_string())?;
+    Ok(Some(Profiler::Paths(symbols)))
 }
 
-/// The program's symbols. If there are none, the report says why.
-fn open_symbols(machine: &Machine, elf: Option<&Path>) -> Option<Symbols> {
-    elf.and_then(|path| symbols::open(path, machine).ok())
+impl Profiler {
+    /// What is to observe the run.
+    pub fn observer(&mut self) -> Option<&mut Sampler> {
+        match self {
+            Self::Paths(_) => None,
+            Self::Sampler(sampler) => Some(sampler),
+        }
+    }
+
+    /// The profile of a run that has ended.
+    fn end(&self, machine: &mut Machine) -> Result<Profile, String> {
+        match self {
+            Self::Paths(symbols) => {
+                let paths: CallPaths =
+                    machine.unwatch_blocks().ok_or("the profile is lost: report it, with the command")?;
+                Ok(Profile::of_paths(&paths, symbols.as_ref()))
+            }
+            Self::Sampler(sampler) => Ok(Profile::of_samples(sampler)),
+        }
+    }
 }
 
 impl ProfileTo<'_> {
     /// Writes the profile of a run that has ended. Returns a message for the terminal, and the lines after it.
     pub fn end(
         &self,
+        profiler: &Profiler,
         machine: &mut Machine,
         image: &Path,
-        elf: Option<&Path>,
-        sampler: Option<&Sampler>,
     ) -> Result<(String, String), String> {
         let path = self.path.display();
-        let profile = match sampler {
-            Some(sampler) => Profile::of_samples(sampler),
-            None => {
-                let paths: CallPaths =
-                    machine.unwatch_blocks().ok_or("the profile is lost: report it, with the command")?;
-                Profile::of_paths(&paths, open_symbols(machine, elf).as_ref())
-            }
-        };
+        let profile = profiler.end(machine)?;
         let title = one_line(&image.display().to_string());
         let text = profile.write(self.format, &title);
         (&self.file)

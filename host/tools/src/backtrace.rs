@@ -8,6 +8,8 @@ use std::fmt;
 
 use iced_x86::{Mnemonic, OpKind, Register};
 
+use flatland_program::Symbols;
+use flatland_x86::Registers;
 use flatland_x86::instruction::{Read, decode, word};
 
 use crate::instruction::{self, LARGEST_FUNCTION};
@@ -23,6 +25,14 @@ pub struct Start {
     pub ebp: u32,
     /// The start of the function, if known: shows whether the function has set up its frame yet.
     pub function: Option<u32>,
+}
+
+impl Start {
+    /// Where these registers are.
+    pub fn of(registers: &Registers, symbols: Option<&Symbols>) -> Self {
+        let Registers { eip, esp, ebp, .. } = *registers;
+        Self { eip, esp, ebp, function: symbols.and_then(|symbols| symbols.function_start(eip)) }
+    }
 }
 
 /// The calls that led to a location.

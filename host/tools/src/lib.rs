@@ -11,6 +11,8 @@ pub mod gdb;
 pub mod instruction;
 #[cfg(feature = "report")]
 pub mod listing;
+#[cfg(feature = "report")]
+mod markup;
 mod observer;
 #[cfg(feature = "report")]
 pub mod origins;

@@ -29,8 +29,8 @@ mod summary;
 mod tree;
 
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
-use std::{fmt, mem};
 
 use flatland_machine::Machine;
 use flatland_program::Symbols;
@@ -48,20 +48,19 @@ impl CallPaths {
     /// For this machine, which may be in the middle of a run: then the calls that led there are those that the frame
     /// pointers tell.
     pub fn at(machine: &mut Machine, symbols: Option<&Symbols>) -> Result<Self, EngineError> {
-        let start_of = |address| symbols.and_then(|symbols| symbols.function_start(address));
-        let registers = machine.registers()?;
-        let (eip, esp, ebp) = (registers.eip, registers.esp, registers.ebp);
-        let start = Start { eip, esp, ebp, function: start_of(eip) };
+        let start = Start::of(&machine.registers()?, symbols);
         let walk = Backtrace::walk(&start, &reader(machine.engine()));
         let table = symbols.map_or(&[][..], |symbols| symbols.table());
         let functions = table.iter().filter(|symbol| symbol.is_code).map(|symbol| symbol.start);
         let paths = Self::with_functions(functions);
-        let mut addresses = walk.addresses.into_iter().rev();
-        let Some(mut last) = addresses.next().filter(|_| addresses.len() > 0) else { return Ok(paths) };
-        let entry = |address| start_of(address).unwrap_or(address);
-        let outermost = entry(last);
-        let calls = addresses.map(|address| (mem::replace(&mut last, address), entry(address)));
-        Ok(paths.in_calls(outermost, calls))
+        let mut addresses = walk.addresses;
+        addresses.reverse();
+        let entry = |address| symbols.and_then(|symbols| symbols.function_start(address)).unwrap_or(address);
+        let calls = addresses.windows(2).map(|pair| (pair[0], entry(pair[1])));
+        Ok(match addresses[..] {
+            [outermost, _, ..] => paths.in_calls(entry(outermost), calls),
+            _ => paths,
+        })
     }
 }
 

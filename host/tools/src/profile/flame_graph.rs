@@ -6,8 +6,9 @@
 use std::fmt::Write;
 
 use super::Profile;
-use super::summary::{number, percent};
+use super::summary::{number, percent, shortened};
 use super::tree::ROOT;
+use crate::markup::escaped;
 
 /// Sizes in pixels.
 const WIDTH: f64 = 1200.0;
@@ -79,16 +80,9 @@ g.faint { opacity: 0.4 }
         )?;
         writeln!(text, "<g id=\"boxes\">")?;
         let row = |callers: usize| height - FOOTER - (callers + 1) * ROW;
-        write_box(
-            text,
-            MARGIN,
-            row(0),
-            WIDTH - 2.0 * MARGIN,
-            "all",
-            "all",
-            "#d9d9d9",
-            (whole, whole, self.unit),
-        )?;
+        let width = WIDTH - 2.0 * MARGIN;
+        let all = Rectangle { x: MARGIN, y: row(0), width, name: "all", color: "#d9d9d9", count: whole };
+        all.write(text, whole, self.unit)?;
         // Where the next box of each caller begins, in instructions.
         let mut starts = vec![0_u64; self.tree.nodes().len()];
         for (node, callers) in order {
@@ -100,24 +94,10 @@ g.faint { opacity: 0.4 }
             if !is_wide(node) {
                 continue;
             }
-            let (x, width) = (MARGIN + start as f64 * scale, total as f64 * scale);
             let name = self.names.get(self.tree.nodes()[node as usize].name);
-            let fits = (width - 6.0) / CHARACTER;
-            let shown: String = match name.chars().count() as f64 {
-                count if count <= fits => name.into(),
-                _ if fits >= 3.0 => name.chars().take(fits as usize - 2).chain("..".chars()).collect(),
-                _ => String::new(),
-            };
-            write_box(
-                text,
-                x,
-                row(callers + 1),
-                width,
-                name,
-                &shown,
-                &color(name),
-                (total, whole, self.unit),
-            )?;
+            let (x, y, width) = (MARGIN + start as f64 * scale, row(callers + 1), total as f64 * scale);
+            let part = Rectangle { x, y, width, name, color: &color(name), count: total };
+            part.write(text, whole, self.unit)?;
         }
         writeln!(text, "</g>")?;
         writeln!(text, "<script><![CDATA[\n{SCRIPT}]]></script>")?;
@@ -125,28 +105,33 @@ g.faint { opacity: 0.4 }
     }
 }
 
-#[expect(clippy::too_many_arguments)]
-fn write_box(
-    text: &mut String,
+/// A box of the picture. Sizes are in pixels.
+struct Rectangle<'a> {
     x: f64,
     y: usize,
     width: f64,
-    name: &str,
-    shown: &str,
-    color: &str,
-    (count, whole, unit): (u64, u64, &str),
-) -> std::fmt::Result {
-    let (count, percent) = (number(count), percent(count, whole));
-    writeln!(
-        text,
-        "<g class=\"box\"><title>{} ({count} {unit}, {percent})</title><rect x=\"{x:.2}\" y=\"{y}\" \
-         width=\"{width:.2}\" height=\"{}\" fill=\"{color}\"/><text x=\"{:.2}\" y=\"{}\">{}</text></g>",
-        escaped(name),
-        ROW - 1,
-        x + 3.0,
-        y + 12,
-        escaped(shown),
-    )
+    name: &'a str,
+    color: &'a str,
+    count: u64,
+}
+
+impl Rectangle<'_> {
+    fn write(&self, text: &mut String, whole: u64, unit: &str) -> std::fmt::Result {
+        let Self { x, y, width, name, color, count } = *self;
+        let fits = ((width - 6.0) / CHARACTER) as usize;
+        writeln!(
+            text,
+            "<g class=\"box\"><title>{} ({} {unit}, {})</title><rect x=\"{x:.2}\" y=\"{y}\" width=\"{width:.2}\" \
+             height=\"{}\" fill=\"{color}\"/><text x=\"{:.2}\" y=\"{}\">{}</text></g>",
+            escaped(name),
+            number(count),
+            percent(count, whole),
+            ROW - 1,
+            x + 3.0,
+            y + 12,
+            escaped(&shortened(name, fits)),
+        )
+    }
 }
 
 /// A warm and light color, the same for the same name.
@@ -155,20 +140,4 @@ fn color(name: &str) -> String {
         name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let part = |shift: u32, from: u32, steps: u32| from + (hash >> shift & 0xff) * steps / 255;
     format!("#{:02x}{:02x}{:02x}", part(8, 225, 30), part(16, 135, 85), part(24, 60, 60))
-}
-
-/// A text as it stands in XML. Characters that XML does not have are replaced.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            char => escaped.push(char),
-        }
-    }
-    escaped
 }

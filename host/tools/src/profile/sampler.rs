@@ -62,8 +62,7 @@ impl Sampler {
 
     fn sample(&mut self, machine: &mut Machine) -> Result<(), RunError> {
         let registers = machine.registers()?;
-        let function = self.symbols.as_ref().and_then(|symbols| symbols.function_start(registers.eip));
-        let start = Start { eip: registers.eip, esp: registers.esp, ebp: registers.ebp, function };
+        let start = Start::of(&registers, self.symbols());
         let walk = Backtrace::walk(&start, &reader(machine.engine()));
         self.broken += u64::from(walk.broken.is_some());
         let gap = walk.left_out.map(|(after, _)| after);

@@ -28,11 +28,12 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:.1}%", part as f64 * 100.0 / whole.max(1) as f64)
 }
 
-/// A name that fits a line of a terminal.
-fn short(name: &str) -> String {
+/// A name in this many characters. It is empty if two dots and a character do not fit.
+pub fn shortened(name: &str, most: usize) -> String {
     match name.chars().count() {
-        ..=LONGEST_NAME => name.into(),
-        _ => name.chars().take(LONGEST_NAME - 2).chain("..".chars()).collect(),
+        count if count <= most => name.into(),
+        _ if most >= 3 => name.chars().take(most - 2).chain("..".chars()).collect(),
+        _ => String::new(),
     }
 }
 
@@ -73,19 +74,19 @@ impl Profile {
                 percent(counts.own, total),
                 number(counts.with_calls),
                 percent(counts.with_calls, total),
-                short(self.names.get(*name))
+                shortened(self.names.get(*name), LONGEST_NAME)
             )?;
         }
         if !self.lines.is_empty() {
             writeln!(text, "  {:>24}  line", self.unit)?;
         }
         for ((file, line), count) in self.lines.iter().take(SHOWN) {
-            let percent = percent(*count, total);
             writeln!(
                 text,
-                "  {:>17} {percent:>6}  {}:{line}",
+                "  {:>17} {:>6}  {}:{line}",
                 number(*count),
-                short(without_registry(self.names.get(*file)))
+                percent(*count, total),
+                shortened(without_registry(self.names.get(*file)), LONGEST_NAME)
             )?;
         }
         Ok(())
@@ -133,6 +134,13 @@ mod tests {
         }
         assert_eq!(percent(1, 3), "33.3%");
         assert_eq!(percent(0, 0), "0.0%");
+    }
+
+    #[test]
+    fn names_are_shortened_where_something_of_them_fits() {
+        for (most, shown) in [(4, "main"), (3, "m.."), (2, ""), (0, "")] {
+            assert_eq!(shortened("main", most), shown);
+        }
     }
 
     #[test]
