@@ -4,16 +4,18 @@
 mod random;
 #[path = "common/random_program.rs"]
 mod random_program;
+#[path = "common/random_run.rs"]
+mod random_run;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flatland::timeline::Timeline;
 use flatland::x86::{BlockCode, BlockSink};
-use flatland::{EngineChoice, Event, Machine, MemorySize, Program, Wants, devices, observe};
+use flatland::{EngineChoice, Event, Machine, MemorySize, Program, Wants, devices};
 use iced_x86::{Decoder, DecoderOptions};
 use random::{Random, seeds};
-use random_program::random_program;
+use random_program::{random_input, random_program};
+use random_run::{run_and_go_back, run_with_random_stops};
 
 /// The address of each instruction that was executed, in order.
 #[derive(Debug, Default)]
@@ -73,25 +75,12 @@ fn each_instruction_is_seen_in_order_however_the_run_is_stopped() {
     for seed in seeds(150) {
         let mut random = Random::new(seed ^ 15 << 32);
         let code = random_program(&mut random);
-        let input: Vec<u8> = (0..random.below(2000)).map(|_| random.next() as u8).collect();
+        let input = random_input(&mut random);
         let expected = path_by_steps(&code, &input);
         let mut machine = machine(&code, &input);
         machine.watch_blocks(Path::default()).unwrap();
         let breakpoint = *expected.get(random.below(expected.len().max(1) as u32) as usize).unwrap_or(&0);
-        let mut count = 0;
-        loop {
-            count += u64::from(random.below(300)) + 1;
-            let wants = match random.below(4) {
-                0 => Wants { breakpoints: vec![breakpoint], ..Wants::default() },
-                1 => Wants { steps: true, ..Wants::default() },
-                2 => Wants { transfers: true, ..Wants::default() },
-                _ => Wants { instructions: Some(count), ..Wants::default() },
-            };
-            if let Event::Ended(_) = machine.resume(&wants).unwrap() {
-                break;
-            }
-            count = machine.instructions().unwrap();
-        }
+        run_with_random_stops(&mut machine, &mut random, breakpoint);
         let seen: Path = machine.unwatch_blocks().unwrap();
         assert_eq!(seen.executed.len() as u64, machine.instructions().unwrap(), "seed {seed}");
         assert_eq!(
@@ -123,11 +112,7 @@ fn a_part_that_is_executed_again_is_not_seen_again() {
     assert!(expected.len() > 20);
     let mut machine = machine(&code, b"0123456789");
     machine.watch_blocks(Path::default()).unwrap();
-    let mut timeline = Timeline::new(&mut machine).unwrap();
-    machine.resume(&Wants { instructions: Some(15), ..Wants::default() }).unwrap();
-    timeline.go_to(&mut machine, 3).unwrap();
-    timeline.step_back(&mut machine).unwrap();
-    observe(&mut machine, &mut [&mut timeline]).unwrap();
+    run_and_go_back(&mut machine);
     let seen: Path = machine.unwatch_blocks().unwrap();
     assert_eq!(seen.executed, expected);
 }

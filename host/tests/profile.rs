@@ -4,12 +4,14 @@
 mod random;
 #[path = "common/random_program.rs"]
 mod random_program;
+#[path = "common/random_run.rs"]
+mod random_run;
 
 use flatland::profile::{CallPaths, Format, Profile};
-use flatland::timeline::Timeline;
-use flatland::{EngineChoice, Event, Machine, MemorySize, Outcome, Program, Wants, observe};
+use flatland::{EngineChoice, Machine, MemorySize, Outcome, Program};
 use random::{Random, seeds};
-use random_program::random_program;
+use random_program::{random_input, random_program};
+use random_run::{run_and_go_back, run_with_random_stops};
 
 fn machine(code: &[u8], input: &[u8]) -> Machine {
     let program = Program::from_bytes(code.to_vec()).unwrap();
@@ -29,13 +31,18 @@ fn profile(machine: &mut Machine) -> Profile {
     profile
 }
 
+/// The profile of a program that runs to its `hlt`.
+#[track_caller]
+fn halted(code: &[u8]) -> Profile {
+    let mut machine = machine(code, b"");
+    assert_eq!(machine.run().unwrap(), Outcome::Halted);
+    profile(&mut machine)
+}
+
 /// The folded stacks of a program that runs to its `hlt`. Functions are addresses of their first instructions.
 #[track_caller]
 fn check(code: &[u8], expected: &str) {
-    let mut machine = machine(code, b"");
-    let outcome = machine.run().unwrap();
-    let folded = profile(&mut machine).folded().replace("0x000000", "");
-    assert_eq!(folded, expected, "{outcome:?}");
+    assert_eq!(halted(code).folded().replace("0x000000", ""), expected);
 }
 
 #[test]
@@ -87,9 +94,7 @@ fn recursion_at_two_places_has_a_path_for_each_depth() {
         0x41, // 18: inc ecx
         0xc3, // 19: ret
     ];
-    let mut machine = machine(&code, b"");
-    assert_eq!(machine.run().unwrap(), Outcome::Halted);
-    let profile = profile(&mut machine);
+    let profile = halted(&code);
     assert_eq!(profile.folded().lines().count(), 19);
     // 2^18 - 1 calls: in each the first two instructions and the last two, and two calls in all but the deepest.
     assert_eq!(profile.total(), 3 + ((1 << 18) - 1) * 4 + ((1 << 17) - 1) * 2);
@@ -107,9 +112,7 @@ fn deep_recursion_is_counted_at_the_deepest_and_said() {
         0xe8, 0xf8, 0xff, 0xff, 0xff, // 0e: call 0b
         0xc3, // 13: ret
     ];
-    let mut machine = machine(&code, b"");
-    assert_eq!(machine.run().unwrap(), Outcome::Halted);
-    let profile = profile(&mut machine);
+    let profile = halted(&code);
     let folded = profile.folded();
     let deepest = folded.lines().last().unwrap();
     // 255 calls are at depths of their own, each with 4 instructions; the last call has 3.
@@ -195,21 +198,10 @@ fn random_programs_add_up_however_they_are_stopped() {
     for seed in seeds(150) {
         let mut random = Random::new(seed ^ 3 << 33);
         let code = random_program(&mut random);
-        let input: Vec<u8> = (0..random.below(2000)).map(|_| random.next() as u8).collect();
+        let input = random_input(&mut random);
         let mut machine = machine(&code, &input);
-        let mut count = 0;
-        loop {
-            count += u64::from(random.below(300)) + 1;
-            let wants = match random.below(3) {
-                0 => Wants { steps: true, ..Wants::default() },
-                1 => Wants { transfers: true, ..Wants::default() },
-                _ => Wants { instructions: Some(count), ..Wants::default() },
-            };
-            if let Event::Ended(_) = machine.resume(&wants).unwrap() {
-                break;
-            }
-            count = machine.instructions().unwrap();
-        }
+        let breakpoint = random.below(code.len() as u32);
+        run_with_random_stops(&mut machine, &mut random, breakpoint);
         sum += profile(&mut machine).total();
     }
     println!("{sum} instructions");
@@ -246,9 +238,6 @@ fn random_bytes_add_up() {
 fn what_a_timeline_executes_again_counts_once() {
     let code = random_program(&mut Random::new(7));
     let mut machine = machine(&code, b"0123456789");
-    let mut timeline = Timeline::new(&mut machine).unwrap();
-    machine.resume(&Wants { instructions: Some(15), ..Wants::default() }).unwrap();
-    timeline.step_back(&mut machine).unwrap();
-    observe(&mut machine, &mut [&mut timeline]).unwrap();
+    run_and_go_back(&mut machine);
     profile(&mut machine);
 }

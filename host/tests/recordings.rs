@@ -9,7 +9,7 @@ mod random_program;
 use common::engines;
 use flatland::{EngineChoice, Machine, MemorySize, Outcome, Program, Recorder, Recording};
 use random::{Random, seeds};
-use random_program::random_program;
+use random_program::{random_input, random_program};
 
 fn program(code: &[u8]) -> Program {
     Program::from_bytes(code.to_vec()).expect("code is not empty")
@@ -60,7 +60,7 @@ fn random_programs_with_random_input_are_replayed() {
     for seed in seeds.clone() {
         let mut random = Random::new(seed);
         let program = program(&random_program(&mut random));
-        let input: Vec<u8> = (0..random.below(2000)).map(|_| random.next() as u8).collect();
+        let input = random_input(&mut random);
         for &engine in engines() {
             let (outcome, sent_first, file) = record(engine, &program, &input);
             // Registers, RAM and counts at the end are compared by the replay itself.

@@ -12,7 +12,7 @@ use flatland::x86::{Location, Registers, WatchKind, Watchpoint};
 use flatland::{EngineChoice, Event, Machine, MemorySize, Program, Stopped, Wants, devices, observe};
 use iced_x86::{Decoder, DecoderOptions, InstructionInfoFactory, OpAccess};
 use random::{Random, seeds};
-use random_program::{DATA, DATA_SIZE, random_program};
+use random_program::{DATA, DATA_SIZE, random_input, random_program};
 
 fn machine(code: &[u8], input: &[u8]) -> Machine {
     let builder = Machine::builder().engine(EngineChoice::Soft).memory(MemorySize::mib(1));
@@ -194,7 +194,7 @@ fn random_moves_come_to_what_the_run_was() {
     for seed in seeds(60) {
         let mut random = Random::new(seed ^ BASE << 32);
         let code = random_program(&mut random);
-        let input: Vec<u8> = (0..random.below(2000)).map(|_| random.next() as u8).collect();
+        let input = random_input(&mut random);
         let watch = Watchpoint {
             address: DATA + random.below(DATA_SIZE - 256),
             len: random.below(256) + 1,

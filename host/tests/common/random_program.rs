@@ -6,6 +6,11 @@ use super::random::Random;
 pub const DATA: u32 = 0x8000;
 pub const DATA_SIZE: u32 = 0x1000;
 
+/// An input for such a program, which may end before the program does.
+pub fn random_input(random: &mut Random) -> Vec<u8> {
+    (0..random.below(2000)).map(|_| random.next() as u8).collect()
+}
+
 /// A program that computes with what it reads at all ports, and sends results. It uses no undefined flag.
 pub fn random_program(random: &mut Random) -> Vec<u8> {
     let mut code = Vec::new();
