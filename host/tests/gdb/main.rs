@@ -1,5 +1,5 @@
 //! The debugger: sessions of the real gdb with images that have no symbols, on each engine, and clients that violate
-//! the protocol. xtask/tests/gdb.rs tests programs with symbols.
+//! the protocol. xtask/tests/gdb tests programs with symbols.
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
