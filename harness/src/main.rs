@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cover::Cover;
 use failures::Failures;
+use flatland::coverage::{Request, Scope};
 use flatland::report::Paint;
 use flatland::x86::Stops;
 use flatland::{EngineChoice, EngineKind, MemoryMap, MemorySize};
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         say(&error.to_string());
         return status::HOST.into();
     }
-    let cover = match coverage.map(Cover::new).transpose() {
+    let cover = match Cover::begin(coverage) {
         Ok(cover) => cover,
         Err(message) => {
             say(&message);
@@ -112,7 +113,7 @@ struct Command {
     /// The folder for recordings of tests that fail.
     failures: Option<PathBuf>,
     /// What to say of coverage.
-    coverage: Option<cover::Options>,
+    coverage: Request,
     elves: Vec<PathBuf>,
     libtest: Vec<OsString>,
 }
@@ -121,7 +122,7 @@ impl Command {
     fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         let (mut engine, mut memory, mut stack) = (EngineChoice::Auto, MemorySize::default(), None);
         let (mut some, mut failures, mut elves) = (false, None, Vec::new());
-        let (mut coverage, mut of_coverage) = (None, cover::Options::default());
+        let mut coverage = Request::default();
         while let Some(argument) = arguments.next() {
             match argument.to_str() {
                 Some("--") => break,
@@ -130,13 +131,13 @@ impl Command {
                 Some("--failures") => {
                     failures = Some(arguments.next().ok_or("--failures needs a folder")?.into());
                 }
-                Some("--coverage") => coverage = Some(None),
-                Some("--coverage-all") => of_coverage.is_all = true,
+                Some("--coverage-all") => coverage.scope = Scope::All,
                 Some("--coverage-min") => {
-                    of_coverage.least = Some(value("--coverage-min", arguments.next())?);
+                    coverage.least = Some(value("--coverage-min", arguments.next())?);
                 }
-                Some(option) if option.starts_with("--coverage=") => {
-                    coverage = option.strip_prefix("--coverage=").map(|path| Some(PathBuf::from(path)));
+                Some(option) if option == "--coverage" || option.starts_with("--coverage=") => {
+                    coverage.is_made = true;
+                    coverage.to = option.strip_prefix("--coverage=").map(PathBuf::from);
                 }
                 Some("--memory") => memory = value("--memory", arguments.next())?,
                 Some("--stack") => stack = Some(value("--stack", arguments.next())?),
@@ -154,8 +155,10 @@ impl Command {
         let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
         let ram = ram.map_err(|error| error.to_string())?;
         let libtest = arguments.collect();
-        let coverage = coverage.map(|path| cover::Options { path, ..of_coverage });
-        if coverage.is_some() && engine == EngineChoice::Kvm {
+        if let Some(why) = coverage.contradiction() {
+            return Err(why);
+        }
+        if coverage.is_made && engine == EngineChoice::Kvm {
             return Err("KVM does not show what it executes: leave out --engine kvm".into());
         }
         Ok(Self { engine, ram, some, failures, coverage, elves, libtest })

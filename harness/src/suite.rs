@@ -171,8 +171,7 @@ impl Suite {
         let outcome = machine.run()?;
         if let (Some(cover), Some(elf)) = (cover, self.program.elf()) {
             let counter = machine.unwatch_blocks::<Counter>().unwrap_or_default().finish();
-            let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
-            cover.add(elf, &counter, &read);
+            cover.add(elf, &counter);
         }
         let complete = test_port(machine).is_complete();
         let diagnostics = machine.streams().diagnostics.bytes().to_vec();

@@ -136,7 +136,7 @@ fn builder(options: &Options) -> Result<Builder, String> {
     // Only the soft engine goes back, and shows what it executes.
     let needs_soft = options.gdb.is_some()
         || options.tracks_origins
-        || options.covers
+        || options.coverage.is_made
         || options.has_timeline()
         || options.profile.is_some();
     let engine =

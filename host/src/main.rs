@@ -23,7 +23,6 @@ use begin::{Given, machine};
 use coverage::Cover;
 use flatland::gdb::Debugger;
 use flatland::origins::{self, Origin};
-use flatland::profile::Sampler;
 use flatland::report::{Paint, Report, Run};
 use flatland::timeline::Timeline;
 use flatland::trace::{self, Trace};
@@ -72,28 +71,14 @@ fn run(options: &Options) -> u8 {
         }
     };
     let symbols = given.symbols.as_deref();
-    let cover = match Cover::begin(options, &mut machine, symbols) {
-        Ok(cover) => cover,
+    let ended = run_to_end(options, &mut machine, symbols);
+    let Ended { outcome: ended, origins, cover, profiler, trace_error } = match ended {
+        Ok(ended) => ended,
         Err(message) => {
             say(&message);
             return status::HOST;
         }
     };
-    let mut profiler = match profiles::begin(options, &mut machine, symbols) {
-        Ok(profiler) => profiler,
-        Err(message) => {
-            say(&message);
-            return status::HOST;
-        }
-    };
-    let Ended { outcome: ended, origins, trace_error } =
-        match run_to_end(options, &mut machine, symbols, profiler.as_mut().and_then(Profiler::observer)) {
-            Ok(ended) => ended,
-            Err(message) => {
-                say(&message);
-                return status::HOST;
-            }
-        };
     let (mut report, failure) = match &ended {
         Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
         Err(error) => (Report::without_outcome(), Some(failure_message(error, options, &given))),
@@ -143,8 +128,8 @@ fn run(options: &Options) -> u8 {
         None => {}
         Some(Ok((table, too_low))) => {
             text += &table;
-            if let Some((other, why)) = too_low {
-                status = if status == status::SUCCESS { other } else { status };
+            if let Some(why) = too_low {
+                status = if status == status::SUCCESS { status::COVERAGE } else { status };
                 text += &line(paint, &why);
             }
         }
@@ -195,8 +180,10 @@ fn save(file: SaveFile, machine: &mut Machine, has_ended: bool) -> Result<(), St
 }
 
 /// What a run and the tools that observed it came to.
-struct Ended {
+struct Ended<'a> {
     outcome: Result<Outcome, RunError>,
+    cover: Option<Cover<'a>>,
+    profiler: Option<Profiler>,
     /// Where the values come from that a fault fell over, if that was asked for.
     origins: Result<Vec<Origin>, RunError>,
     /// Why the trace is incomplete, if it is.
@@ -204,12 +191,13 @@ struct Ended {
 }
 
 /// Runs the guest with the tools that the command line asks for.
-fn run_to_end(
-    options: &Options,
+fn run_to_end<'a>(
+    options: &'a Options,
     machine: &mut Machine,
-    symbols: Option<&Path>,
-    sampler: Option<&mut Sampler>,
-) -> Result<Ended, String> {
+    symbols: Option<&'a Path>,
+) -> Result<Ended<'a>, String> {
+    let cover = Cover::begin(&options.coverage, machine, symbols)?;
+    let mut profiler = profiles::begin(options, machine, symbols)?;
     let mut debugger = match &options.gdb {
         Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
         None => None,
@@ -224,7 +212,8 @@ fn run_to_end(
     };
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
     observers.extend(timeline.iter_mut().map(|timeline| timeline as &mut dyn Observer));
-    observers.extend(sampler.into_iter().map(|sampler| sampler as &mut dyn Observer));
+    let sampler = profiler.as_mut().and_then(Profiler::observer);
+    observers.extend(sampler.map(|sampler| sampler as &mut dyn Observer));
     observers.extend(trace.iter_mut().map(|trace| trace as &mut dyn Observer));
     observers.extend(debugger.iter_mut().map(|debugger| debugger as &mut dyn Observer));
     let outcome = match observers.is_empty() {
@@ -246,7 +235,7 @@ fn run_to_end(
         _ => Ok(Vec::new()),
     };
     let trace_error = trace.as_mut().and_then(Trace::error).map(|error| error.to_string());
-    Ok(Ended { outcome, origins, trace_error })
+    Ok(Ended { outcome, cover, profiler, origins, trace_error })
 }
 
 /// The trace that the command line asks for.
@@ -264,7 +253,7 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
             let file = File::create(path).map_err(|error| {
                 format!("cannot write --trace-file `{}` ({error}): choose another place", path.display())
             })?;
-            trace::Sink::Writer(Box::new(BufWriter::new(file)), form_of(path))
+            trace::Sink::Writer(Box::new(BufWriter::new(file)), trace::Form::of(path))
         }
     };
     let settings = trace::Settings {
@@ -273,15 +262,6 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
         most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
     };
     Ok(Trace::new(settings, symbols, sink))
-}
-
-/// The form of a trace, by the extension of its file.
-fn form_of(path: &Path) -> trace::Form {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("jsonl") => trace::Form::JsonLines,
-        Some("json") => trace::Form::TraceEvents,
-        _ => trace::Form::Lines,
-    }
 }
 
 /// The cost of the run, in one line.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flatland::coverage::{Request, Scope};
 use flatland::gdb::Address;
 use flatland::profile::Format;
 use flatland::report::Backtraces;
@@ -129,14 +130,8 @@ pub struct Options {
     pub stats: bool,
     /// When to show the calls that led to the end of the run.
     pub backtraces: Backtraces,
-    /// Whether to count which lines are executed.
-    pub covers: bool,
-    /// Where to write that.
-    pub coverage: Option<PathBuf>,
-    /// Whether libraries are counted, too.
-    pub covers_all: bool,
-    /// The least part of the lines to be executed, in percent.
-    pub coverage_min: Option<f64>,
+    /// Whether to count which lines are executed, and what to do with that.
+    pub coverage: Request,
     /// Whether to search where the values come from that a fault fell over.
     pub tracks_origins: bool,
     /// Where to write a profile, and how.
@@ -166,9 +161,7 @@ pub struct Options {
 impl Options {
     /// Whether the trace is a timeline.
     pub fn has_timeline(&self) -> bool {
-        self.trace_file
-            .as_ref()
-            .is_some_and(|path| path.extension().is_some_and(|extension| extension == "json"))
+        self.trace_file.as_ref().is_some_and(|path| trace::Form::of(path) == trace::Form::TraceEvents)
     }
 
     /// Whether the run is recorded, for whatever reason.
@@ -271,20 +264,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 });
             }
             Arg::Long("coverage") => {
-                options.covers = true;
-                if let Some(value) = parser.optional_value() {
-                    options.coverage = Some(value.into());
-                }
+                options.coverage.is_made = true;
+                options.coverage.to = parser.optional_value().map(Into::into);
             }
-            Arg::Long("coverage-all") => options.covers_all = true,
+            Arg::Long("coverage-all") => options.coverage.scope = Scope::All,
             Arg::Long("coverage-min") => {
                 let text = text(&mut parser, "--coverage-min")?;
-                let percent = text.parse().ok().filter(|percent| (0.0..=100.0).contains(percent));
-                options.coverage_min = Some(percent.ok_or_else(|| {
-                    format!(
-                        "--coverage-min `{text}` is no part in percent: give a number up to 100, such as 80"
-                    )
-                })?);
+                let least = text.parse().map_err(|error| format!("--coverage-min `{text}` is {error}"))?;
+                options.coverage.least = Some(least);
             }
             Arg::Long("track-origins") => options.tracks_origins = true,
             Arg::Long("profile") => {
@@ -404,29 +391,27 @@ fn check(options: &Options) -> Result<(), String> {
     if options.tracks_origins && options.gdb.is_some() {
         return Err("in gdb, `last-write` and `who` track origins: leave out --track-origins".into());
     }
-    if options.tracks_origins && options.engine == EngineChoice::Kvm {
-        return Err("KVM keeps no past: leave out --engine kvm, or record it with --record FILE, and then \
-             `flatland replay --track-origins FILE`"
-            .into());
-    }
     if options.has_timeline() && options.engine == EngineChoice::Kvm {
         return Err("KVM counts no instructions, and they are the time of a timeline: leave out --engine kvm, or give a \
              --trace-file that does not end in .json"
             .into());
     }
-    if options.covers && options.engine == EngineChoice::Kvm {
-        return Err("KVM does not show what it executes: leave out --engine kvm, or record the run with --record FILE, and \
-             then `flatland replay --coverage FILE`"
-            .into());
+    let not_on_kvm = [
+        ("--track-origins", options.tracks_origins, "keeps no past"),
+        ("--coverage", options.coverage.is_made, "does not show what it executes"),
+    ];
+    if options.engine == EngineChoice::Kvm
+        && let Some((option, _, why)) = not_on_kvm.into_iter().find(|(_, given, _)| *given)
+    {
+        return Err(format!(
+            "KVM {why}: leave out --engine kvm, or record the run with --record FILE, and then `flatland replay {option} \
+             FILE`"
+        ));
     }
-    if !options.covers {
-        let of_coverage =
-            [("--coverage-all", options.covers_all), ("--coverage-min", options.coverage_min.is_some())];
-        if let Some(what) = given(&of_coverage) {
-            return Err(format!("{what} is of --coverage: give that, too"));
-        }
+    if let Some(why) = options.coverage.contradiction() {
+        return Err(why);
     }
-    if options.profile.is_some() && options.covers {
+    if options.profile.is_some() && options.coverage.is_made {
         return Err("--coverage and --profile look at a run in turn: record it with --record FILE, and then give them \
              to two runs of `flatland replay FILE`"
             .into());

@@ -376,6 +376,10 @@ mod tests {
         assert_eq!(parse_words("test --guest"), command(None, "", ""));
         assert_eq!(parse_words("test heap --guest -- --exact a"), command(Some("heap"), "", "--exact a"));
         assert_eq!(
+            parse_words("test --guest --coverage heap --coverage=a.info --coverage-min 80"),
+            command(Some("heap"), "--coverage --coverage=a.info --coverage-min 80", "")
+        );
+        assert_eq!(
             parse_words("test --guest --engine soft --stack=4M a --memory 64M"),
             command(Some("a"), "--engine soft --stack 4M --memory 64M", "")
         );

@@ -33,8 +33,8 @@ use std::time::Duration;
 
 use flatland_contract::Direction;
 use flatland_x86::{
-    Access, BlockSink, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position,
-    Processor, RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, entry,
+    Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
+    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -491,20 +491,6 @@ impl Engine for KvmEngine {
         // It fails only if KVM has no KVM_SET_GUEST_DEBUG, which the next run reports.
         let _ = self.vcpu.set_guest_debug(&stopping::NOTHING);
         Ok(())
-    }
-
-    fn set_block_sink(
-        &mut self,
-        sink: Option<Box<dyn BlockSink>>,
-    ) -> Result<Option<Box<dyn BlockSink>>, Unsupported> {
-        match sink {
-            None => Ok(None),
-            Some(_) => Err(Unsupported {
-                engine: "KVM",
-                what: "show the blocks that it executes",
-                advice: "run it with the soft engine (--engine soft)",
-            }),
-        }
     }
 
     fn set_fast_transfers(&mut self, on: bool) {

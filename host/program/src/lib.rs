@@ -20,4 +20,4 @@ pub use image::{Image, ImageError};
 pub use place::{Function, Place, Source, own};
 pub use program::{Program, ProgramError};
 #[cfg(feature = "symbols")]
-pub use symbols::{Symbols, SymbolsError, demangle};
+pub use symbols::{Symbols, SymbolsError, demangle, without_types};

@@ -193,6 +193,28 @@ pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
 }
 
+/// The name of a generic function without the types that this copy of it is for. Any other name is as it was.
+pub fn without_types(name: &str) -> &str {
+    let mut depth = 0_i32;
+    for (at, byte) in name.bytes().enumerate().rev() {
+        depth += match byte {
+            // That of `fn() -> T` is no bracket.
+            b'>' if name[..at].ends_with('-') => 0,
+            b'>' => 1,
+            b'<' => -1,
+            _ => 0,
+        };
+        // The list that ends the name begins here, if any does.
+        if depth <= 0 && byte == b'<' {
+            return name[..at].strip_suffix("::").unwrap_or(name);
+        }
+        if depth <= 0 {
+            return name;
+        }
+    }
+    name
+}
+
 /// The directories in which the compiler was called with relative paths: the guest's workspace, since cargo calls it
 /// there. Broken debug information has none.
 pub(crate) fn working_directories(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
@@ -209,4 +231,24 @@ pub(crate) fn working_directories(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -
         }
     }
     directories
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_types() {
+        for (name, without) in [
+            ("core::slice::copy::<u8>", "core::slice::copy"),
+            ("a::call::<a::b::<u8>, fn() -> u8>", "a::call"),
+            ("a::f::<<B as C>::d>::{closure#0}", "a::f::<<B as C>::d>::{closure#0}"),
+            ("<core::fmt::Formatter>::pad", "<core::fmt::Formatter>::pad"),
+            ("<alloc::vec::Vec<u8> as a::T>::f", "<alloc::vec::Vec<u8> as a::T>::f"),
+            ("memcpy", "memcpy"),
+            ("é", "é"),
+        ] {
+            assert_eq!(without_types(name), without);
+        }
+    }
 }

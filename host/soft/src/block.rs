@@ -346,11 +346,8 @@ impl Blocks {
     /// Tells the sink that the first `instructions` of a block have been executed.
     #[inline(always)]
     pub fn was_executed(&mut self, id: Id, instructions: u64) {
-        if let Some(sink) = &mut self.sink
-            && !self.is_paused
-            && instructions > 0
-        {
-            sink.executed(id, instructions as u32);
+        if !self.is_paused && instructions > 0 {
+            self.was_seen(id, instructions);
         }
     }
 

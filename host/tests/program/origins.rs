@@ -219,7 +219,7 @@ fn it_goes_with_all_that_a_run_has_but_kvm_and_gdb() {
     };
     assert_eq!(
         run(&["--track-origins", "--engine", "kvm"], 2),
-        "flatland: KVM keeps no past: leave out --engine kvm, or record it with --record FILE, and then `flatland replay \
+        "flatland: KVM keeps no past: leave out --engine kvm, or record the run with --record FILE, and then `flatland replay \
          --track-origins FILE`; `flatland --help` lists what there is\n"
     );
     assert_eq!(

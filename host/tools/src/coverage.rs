@@ -1,22 +1,23 @@
 //! Which lines, functions and branches of a program were executed, and how often. The program is not changed for it.
 
 mod counter;
-mod destination;
 mod html;
 mod json;
 mod lcov;
 mod panics;
+mod request;
 mod text;
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use flatland_program::source_map::{Owner, Row, SourceFile, SourceMap};
+use flatland_program::without_types;
 use flatland_x86::instruction::Read;
 
 pub use counter::{Counter, Jump};
-pub use destination::Destination;
 use panics::Panics;
+pub use request::{CannotWrite, NoPercent, Percent, Request};
 
 /// Whose code is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,16 +191,6 @@ impl Coverage {
         }
     }
 
-    /// Why the coverage is too low, if fewer of the lines than this were executed, in percent.
-    pub fn too_low(&self, least: Option<f64>) -> Option<String> {
-        let percent = self.lines().percent();
-        let least = least.filter(|least| percent < *least)?;
-        Some(format!(
-            "{percent:.1} % of the lines were executed, and --coverage-min asks for {least} %: test what the table counts \
-             as missing, or ask for less"
-        ))
-    }
-
     /// The lines that were executed, of all files.
     pub fn lines(&self) -> Ratio {
         self.files.values().map(FileCoverage::lines).fold(Ratio::default(), |sum, ratio| sum + ratio)
@@ -292,12 +283,4 @@ fn assertions(counter: &Counter, map: &SourceMap, panics: &Panics, read: Read) -
         }
     }
     reached
-}
-
-/// The name of a generic function without the types of this copy.
-fn without_types(name: &str) -> &str {
-    match (name.strip_suffix('>'), name.rfind("::<")) {
-        (Some(_), Some(at)) => &name[..at],
-        _ => name,
-    }
 }

@@ -103,9 +103,6 @@ impl fmt::Display for Origin {
             write!(f, " {used:08x}")?;
         }
         match (how, of) {
-            (How::NeverWritten, Value::Memory { .. }) => {
-                return f.write_str(" was never written since the beginning");
-            }
             (How::NeverWritten, _) => return f.write_str(" was never written since the beginning"),
             (How::Interrupted, _) => return f.write_str(": the search was interrupted"),
             (How::CopiedFrom(from), _) => write!(f, " was {} {from}", copied(*of, *from))?,
@@ -198,7 +195,7 @@ impl Search<'_> {
         {
             searches += 1;
             let used = origins.is_empty().then_some(used);
-            let Some(before) = self.go_before_change(of)? else {
+            let Some(before) = self.go_before_writer(of)? else {
                 let how = if self.machine.is_interrupted() { How::Interrupted } else { How::NeverWritten };
                 origins.push(Origin { of, used, how, by: None });
                 break;
@@ -229,8 +226,8 @@ impl Search<'_> {
         Ok(origins)
     }
 
-    /// Goes to the last instruction that changed this. Returns how many were executed before it.
-    fn go_before_change(&mut self, value: Value) -> Result<Option<u64>, RunError> {
+    /// Goes to the last instruction that wrote this. Returns how many were executed before it.
+    fn go_before_writer(&mut self, value: Value) -> Result<Option<u64>, RunError> {
         let target = match value {
             Value::NextInstruction => {
                 let has_moved = self.timeline.step_back(self.machine)?;

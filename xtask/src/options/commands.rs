@@ -7,7 +7,7 @@ pub struct Doc {
     pub usage: &'static str,
     /// What it does, in a line.
     pub about: &'static str,
-    /// xtask's own options, each as `--name` or as `--name VALUE`, and what they do.
+    /// xtask's own options, each as `--name`, `--name VALUE` or `--name[=VALUE]`, and what they do.
     pub options: &'static [(&'static str, &'static str)],
     /// The program that receives all other options. If `None`, other options are errors.
     pub passed_to: Option<&'static str>,
@@ -127,7 +127,7 @@ pub const COMMANDS: &[Doc] = &[
             ("--engine ENGINE", "what runs them: auto, kvm or soft"),
             ("--memory SIZE", "the machine's RAM: bytes, or such as 64K, 16M (the default), 1G"),
             ("--stack SIZE", "how much of it is the stack's (default: an eighth)"),
-            ("--coverage", "say which lines of the crate the tests execute; --coverage=FILE also writes it"),
+            ("--coverage[=FILE]", "say which lines of the crate the tests execute, and write it to FILE"),
             ("--coverage-all", "also of libraries and the standard library"),
             ("--coverage-min PERCENT", "fail with status 123 if fewer of the lines were executed"),
         ],

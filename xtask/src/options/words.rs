@@ -14,6 +14,11 @@ pub struct Words {
     rest: Vec<OsString>,
 }
 
+/// Whether an option's value may be left out. It then stands behind a `=`.
+fn has_optional_value(option: &str) -> bool {
+    option.contains("[=")
+}
+
 impl Words {
     /// Separates xtask's own options from the other arguments.
     pub fn of(doc: &'static Doc, args: Vec<OsString>) -> Result<Self, String> {
@@ -30,14 +35,13 @@ impl Words {
                 Some((name, value)) => (name, Some(OsString::from(value))),
                 None => (text, None),
             };
-            let names = || doc.options.iter().filter_map(|(option, _)| option.split(' ').next());
+            let names = || doc.options.iter().filter_map(|(option, _)| option.split([' ', '[']).next());
             match names().position(|known| known == name) {
                 Some(index) => {
                     let (option, _) = doc.options[index];
                     let value = match (option.split_once(' '), value) {
                         (None, None) => None,
-                        // Its value is optional, and stands behind `=`.
-                        (None, Some(value)) if name == "--coverage" => Some(value),
+                        (None, Some(value)) if has_optional_value(option) => Some(value),
                         (None, Some(_)) => return Err(format!("{name} takes no value")),
                         (Some(_), Some(value)) => Some(value),
                         (Some(_), None) => {
@@ -79,18 +83,21 @@ impl Words {
 
     /// These options with their values, as they were given.
     pub fn again(&self, options: &[&str]) -> Vec<OsString> {
+        let is_joined = |name: &str| {
+            let optional = self.doc.options.iter().filter(|(option, _)| has_optional_value(option));
+            optional.map(|(option, _)| option.split('[').next()).any(|known| known == Some(name))
+        };
         let given = self.options.iter().filter(|(name, _)| options.contains(name));
-        given
-            .flat_map(|(name, value)| match value {
-                Some(value) if *name == "--coverage" => {
-                    let mut text = OsString::from("--coverage=");
-                    text.push(value);
-                    [Some(text), None]
-                }
-                value => [Some(OsString::from(name)), value.clone()],
-            })
-            .flatten()
-            .collect()
+        let words = given.flat_map(|(name, value)| match value {
+            Some(value) if is_joined(name) => {
+                let mut word = OsString::from(name);
+                word.push("=");
+                word.push(value);
+                [Some(word), None]
+            }
+            value => [Some(OsString::from(name)), value.clone()],
+        });
+        words.flatten().collect()
     }
 
     /// The first word, if it is no option.

@@ -21,8 +21,8 @@ pub fn difference(program: &Program, before: &Program) -> Result<String, Listing
         rows.entry(without_number(&symbol.name)).or_default().1 += u64::from(symbol.size);
     }
     let (all, all_before) = (parts(program, &symbols), parts(before, &symbols_before));
-    let mut changed: Vec<_> = rows.into_iter().filter(|(_, (before, now))| before != now).collect();
-    changed.push(("gaps and what has no symbol", (all_before.unnamed, all.unnamed)));
+    rows.insert("gaps and what has no symbol", (all_before.unnamed, all.unnamed));
+    let mut changed: Vec<_> = rows.into_iter().collect();
     changed.retain(|(_, (before, now))| before != now);
     changed.sort_by_key(|(name, (before, now))| (std::cmp::Reverse(before.abs_diff(*now)), *name));
     let mut text = format!(

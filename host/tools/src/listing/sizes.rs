@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use flatland_program::{Program, Section, Symbol};
+use flatland_program::{Program, Section, Symbol, without_types};
 
 use super::{ListingError, names};
 
@@ -79,8 +79,9 @@ pub fn sizes(program: &Program) -> Result<String, ListingError> {
 fn copies(symbols: &[Symbol]) -> Vec<(String, u64)> {
     let mut all: HashMap<&str, (u32, u64)> = HashMap::new();
     for symbol in symbols.iter().filter(|symbol| symbol.is_code) {
-        if let Some(at) = symbol.name.strip_suffix('>').and_then(|name| name.rfind("::<")) {
-            let (count, size) = all.entry(&symbol.name[..at]).or_default();
+        let name = without_types(&symbol.name);
+        if name.len() < symbol.name.len() {
+            let (count, size) = all.entry(name).or_default();
             *count += 1;
             *size += u64::from(symbol.size);
         }

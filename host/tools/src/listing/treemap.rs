@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use flatland_program::Program;
+use flatland_program::{Program, without_types};
 
 use super::sizes::{UNNAMED, crate_of, parts};
 use super::{ListingError, names};
@@ -68,8 +68,7 @@ pub fn treemap(program: &Program) -> Result<String, ListingError> {
 
 /// The last parts of a path, which tell most in little room.
 fn short(name: &str) -> &str {
-    let end = name.find("::<").unwrap_or(name.len());
-    name[..end].rfind("::").map_or(name, |at| &name[at + 2..])
+    without_types(name).rfind("::").map_or(name, |at| &name[at + 2..])
 }
 
 fn draw(svg: &mut String, title: &str, name: &str, area: Area, fill: &str, font: f64) {

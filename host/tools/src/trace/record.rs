@@ -1,5 +1,7 @@
 //! The entries of a trace, and the forms that they are written in.
 
+use std::path::Path;
+
 use flatland_contract::Direction;
 use flatland_program::Place;
 use jzon::{JsonValue, object};
@@ -16,6 +18,17 @@ pub enum Form {
     /// Trace events for a timeline on which a microsecond is an instruction: for ui.perfetto.dev and chrome://tracing.
     /// ("Trace Event Format", Google, 2016.)
     TraceEvents,
+}
+
+impl Form {
+    /// The form of a file with this name, by its extension.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("jsonl") => Self::JsonLines,
+            Some("json") => Self::TraceEvents,
+            _ => Self::Lines,
+        }
+    }
 }
 
 /// What an entry of a trace is about.
