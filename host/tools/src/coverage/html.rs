@@ -2,11 +2,12 @@
 //! elsewhere.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
 use std::path::Path;
-use std::{fs, iter};
 
 use super::{Branch, Coverage, FileCoverage, Ratio};
+use crate::markup::escaped;
 
 /// The style of all pages. What was not executed is told by a mark and by a colour that the colour-blind can tell.
 const STYLE: &str = include_str!("coverage.css");
@@ -143,21 +144,4 @@ fn source_row(number: u32, text: &str, file: &FileCoverage) -> String {
         "<tr id=\"L{number}\"{class}><td>{number}</td><td>{mark}</td><td{title}>{count}</td><td><pre>{}</pre></td></tr>\n",
         escaped(text)
     )
-}
-
-/// Text in HTML.
-fn escaped(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| {
-            let replaced = match char {
-                '&' => "&amp;",
-                '<' => "&lt;",
-                '>' => "&gt;",
-                '"' => "&quot;",
-                _ => "",
-            };
-            let own = replaced.is_empty().then_some(char);
-            replaced.chars().chain(iter::once(own).flatten())
-        })
-        .collect()
 }

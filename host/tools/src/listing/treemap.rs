@@ -8,6 +8,7 @@ use flatland_program::{Program, without_types};
 
 use super::sizes::{UNNAMED, crate_of, parts};
 use super::{ListingError, names};
+use crate::markup::escaped;
 
 /// The size of the picture, in its own units.
 const SIZE: (f64, f64) = (1200.0, 800.0);
@@ -88,10 +89,6 @@ fn draw(svg: &mut String, title: &str, name: &str, area: Area, fill: &str, font:
             write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{font}\">{}</text>", escaped(&shown));
     }
     svg.push_str("</g>\n");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Divides an area into parts of these sizes, which are sorted, so that none is much longer than it is wide: Bruls,
