@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flatland::Recorder;
+use flatland::words::shell_word;
 
 /// The folder of the recordings: a file for each test that has failed when it ran last.
 #[derive(Debug)]
@@ -51,14 +52,14 @@ impl Recorded {
 
     /// The test has failed, and all of it is recorded. Returns what to say of it.
     pub fn keep(self) -> String {
-        let path = self.path.display().to_string();
         match &lock(&self.file).error {
             None => {
-                let word = shell_word(&path);
+                let word = shell_word(self.path.as_os_str());
                 format!("recorded: `cargo xtask gdb --replay {word}` opens it in gdb at the failure")
             }
             Some(error) => format!(
-                "not recorded, because `{path}` cannot be written ({error}): make room, or remove what is there"
+                "not recorded, because `{}` cannot be written ({error}): make room, or remove what is there",
+                self.path.display()
             ),
         }
     }
@@ -136,13 +137,4 @@ impl Seek for Target {
 /// One thread at a time has a test's file, so a panic leaves nothing half done.
 fn lock(file: &Mutex<LateFile>) -> std::sync::MutexGuard<'_, LateFile> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A word for a shell: quoted where that is needed.
-fn shell_word(word: &str) -> String {
-    let is_plain = |char: char| char.is_alphanumeric() || "/._-+=:,@%".contains(char);
-    match word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }

@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cover::Cover;
 use flatland_contract::status;
 use flatland_contract::test::{Order, Record, Text, flag};
 
@@ -16,6 +15,8 @@ use flatland::{
     Engines, Image, Machine, MoveError, Outcome, Program, ProgramError, Recorder, RestoreError, RunError,
     Snapshot, Stop, StreamError, Streams, devices,
 };
+
+use crate::cover::Cover;
 
 /// A guest program with tests.
 #[derive(Debug)]
@@ -214,7 +215,7 @@ impl Suite {
                 format!("read the console, which has no input for a test, {too_early}")
             }
             (Outcome::Stopped(Stop::TimeLimit(limit), _), _) => {
-                format!("took longer than {} s", limit.as_secs_f64(),)
+                format!("took longer than {} s", limit.as_secs_f64())
             }
             // `run` completes this text and the time limit's.
             (Outcome::Fault(_), _) => "ended with a fault".into(),

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::{env, process};
 
 use flatland::program::Symbols;
+use flatland::words::shell_word;
 use flatland::{
     BuildError, EngineChoice, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError,
 };
 
-use crate::messages::{one_line, say, shell_word, this_program};
+use crate::messages::{one_line, say, this_program};
 use crate::options::Options;
 
 /// The variable with the command that opens a recording in gdb, if its path follows. `cargo xtask` sets it.
@@ -101,7 +102,7 @@ impl RecordTo {
 
 /// The name of a recording in a folder.
 fn name(options: &Options) -> String {
-    let from = [&options.program, &options.from_snapshot].into_iter().flatten().next();
+    let from = options.program.as_ref().or(options.from_snapshot.as_ref());
     let stem = from.and_then(|path| path.file_stem()).unwrap_or("run".as_ref());
     format!("{}-{}.rec", stem.display(), process::id())
 }

@@ -1,5 +1,6 @@
 //! Faults and outcomes in words. All sentences on the end of a run are made here.
 
+use std::ffi::OsStr;
 use std::fmt;
 
 use flatland_contract::memory::PAGE_SIZE;
@@ -71,6 +72,16 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
 /// Bytes in hexadecimal, with a space between them.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A word for a shell: quoted where that is needed.
+pub fn shell_word(word: &OsStr) -> String {
+    let text = word.to_string_lossy();
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+=:,@%".contains(char);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.into_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// A fault in words, without its location: `divide error (#DE)`.
@@ -394,6 +405,15 @@ mod tests {
         ] {
             let by = |engine| advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });
             assert_eq!((&*by("KVM"), &*by("the soft engine")), (by_kvm, by_soft), "{code:02x?}");
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_where_the_shell_would_change_them() {
+        for (word, expected) in
+            [("a/b-c.rec", "a/b-c.rec"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("$a", "'$a'"), ("", "''")]
+        {
+            assert_eq!(shell_word(word.as_ref()), expected);
         }
     }
 
