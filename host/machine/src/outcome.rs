@@ -80,6 +80,11 @@ impl fmt::Display for Signal {
 }
 
 impl Outcome {
+    /// Whether it was not the guest that ended the run.
+    pub(crate) fn is_from_outside(&self) -> bool {
+        matches!(self, Outcome::Stopped(..) | Outcome::OutputClosed)
+    }
+
     /// The exit status of the host program.
     pub fn status(&self) -> u8 {
         match *self {

@@ -1,6 +1,7 @@
 //! Recording a run, and replaying a recorded one.
 
 use std::fmt;
+use std::mem;
 use std::sync::atomic::Ordering;
 
 use flatland_contract::memory::PAGE_SIZE;
@@ -79,9 +80,14 @@ impl Machine {
         let engine = self.engines.current.name().into();
         let start = Start { program: String::new(), engine, left_out: None, state };
         recorder.begin(start).map_err(RunError::Recording)?;
-        self.log.recorder = Some(Box::new(recorder));
-        self.shared.flush_ends_wait.store(true, Ordering::Relaxed);
+        self.set_recorder(Some(recorder));
         Ok(())
+    }
+
+    /// Sets what records the run from here on, and returns what did before.
+    fn set_recorder(&mut self, recorder: Option<Recorder>) -> Option<Box<Recorder>> {
+        self.shared.flush_ends_wait.store(recorder.is_some(), Ordering::Relaxed);
+        mem::replace(&mut self.log.recorder, recorder.map(Box::new))
     }
 
     /// Whether no instruction has been executed and nothing has been changed.
@@ -107,8 +113,7 @@ impl Machine {
 
     /// Writes the end of the run to its recording, which is complete then.
     pub fn end_recording(&mut self, outcome: &Outcome) -> Result<(), RunError> {
-        let Some(mut recorder) = self.log.recorder.take() else { return Ok(()) };
-        self.shared.flush_ends_wait.store(false, Ordering::Relaxed);
+        let Some(mut recorder) = self.set_recorder(None) else { return Ok(()) };
         self.settle()?;
         let (registers, ram) = (self.engines.current.processor()?.0.registers, self.hash_of_ram());
         let instructions = self.engines.current.instructions();
@@ -118,8 +123,7 @@ impl Machine {
     /// Records no more of the run. The recording has no end then, and none at all may have been written by a recorder that
     /// is [`late`](Recorder::late).
     pub fn stop_recording(&mut self) {
-        self.log.recorder = None;
-        self.shared.flush_ends_wait.store(false, Ordering::Relaxed);
+        self.set_recorder(None);
     }
 
     /// The hash of RAM as [`End`] has it.
@@ -167,10 +171,10 @@ impl Machine {
     pub(super) fn recorded_limit(&self) -> Option<u64> {
         let end = self.recorded_end()?;
         self.engines.current.instructions()?;
-        let is_stop = matches!(end.outcome, Outcome::Stopped(..) | Outcome::OutputClosed);
+        let is_from_outside = end.outcome.is_from_outside();
         end.instructions
             .or(self.found_end())
-            .map(|count| if is_stop { count } else { count.saturating_add(1) })
+            .map(|count| if is_from_outside { count } else { count.saturating_add(1) })
     }
 
     /// At a limit of instructions: the recorded outcome, if the recorded run ended here from outside.
@@ -180,7 +184,7 @@ impl Machine {
             return Ok(None);
         }
         match self.recorded_end().map(|end| end.outcome.clone()) {
-            Some(outcome @ (Outcome::Stopped(..) | Outcome::OutputClosed)) => Ok(Some(outcome)),
+            Some(outcome) if outcome.is_from_outside() => Ok(Some(outcome)),
             Some(recorded) => {
                 Err(self.diverged(Diverged::OtherEnd { recorded: recorded.into(), came: None }))
             }
@@ -193,7 +197,7 @@ impl Machine {
     pub(super) fn end_of_recording(&mut self) -> Result<Outcome, RunError> {
         let outcome = match self.recorded_end().map(|end| end.outcome.clone()) {
             None => Outcome::Stopped(Stop::EndOfRecording, self.engines.current.location()?),
-            Some(outcome @ (Outcome::EndOfInput | Outcome::OutputClosed | Outcome::Stopped(..))) => outcome,
+            Some(outcome) if outcome == Outcome::EndOfInput || outcome.is_from_outside() => outcome,
             Some(recorded) => {
                 return Err(self.diverged(Diverged::OtherEnd { recorded: recorded.into(), came: None }));
             }
@@ -213,7 +217,7 @@ impl Machine {
     pub(super) fn check_end(&mut self, outcome: &Outcome) -> Result<(), RunError> {
         let Some(end) = self.recorded_end().cloned() else { return Ok(()) };
         // Somebody has ended the replay.
-        if matches!(outcome, Outcome::Stopped(..) | Outcome::OutputClosed) && *outcome != end.outcome {
+        if outcome.is_from_outside() && *outcome != end.outcome {
             return Ok(());
         }
         match self.compare_end(outcome, &end)? {

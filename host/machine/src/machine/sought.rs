@@ -56,11 +56,11 @@ impl Machine {
 
     /// The recorded outcome, if the recorded run was stopped here.
     pub(super) fn sought_end_is_here(&mut self) -> Result<Option<Outcome>, RunError> {
+        let Some(end) = self.sought_end().cloned() else { return Ok(None) };
         let registers = self.engines.current.registers()?;
-        let Some(end) = self.sought_end().filter(|end| self.are_same_registers(registers, end)).cloned()
-        else {
+        if !self.are_same_registers(registers, &end) {
             return Ok(None);
-        };
+        }
         // A copy has only what has changed since the last one, and knows which pages are zeros.
         if HashOfRam::of(&self.engines.current.save_ram()?) == end.ram {
             self.sought.found = self.engines.current.instructions();
@@ -77,8 +77,7 @@ impl Machine {
 /// Whether another engine goes on where a run has ended like this.
 fn is_of_engine(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Stopped(..) | Outcome::OutputClosed => true,
         Outcome::Fault(Fault { kind, .. }) => matches!(kind, FaultKind::Unsupported { .. }),
-        _ => false,
+        outcome => outcome.is_from_outside(),
     }
 }

@@ -273,7 +273,7 @@ impl Drop for Recorder {
 pub struct RecordedBytes(Arc<Mutex<Cursor<Vec<u8>>>>);
 
 impl RecordedBytes {
-    /// What has been written so far.
+    /// Takes what has been written so far. What is written later cannot be read, so call this when the recording has ended.
     pub fn take(&self) -> Vec<u8> {
         mem::take(self.lock().get_mut())
     }
