@@ -11,15 +11,13 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{ended, engines, finish, machine_on, machine_with};
+use common::{ended, engines, finish, machine_on, machine_with, reference_table};
 use flatland::trace::{Form, Kind, Settings, Sink, Trace};
 use flatland::x86::{Access, Fault, FaultKind, Location, Segment, WatchKind, Watchpoint};
 use flatland::{
     BuildError, ChoiceError, EngineChoice, EngineKind, Event, Input, Machine, MemoryMap, MemorySize, Outcome,
     Program, RunError, Stop, Streams, Wants, observe,
 };
-
-const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 /// The rows of the bench, whose names the table of speeds gives.
 const BENCH_ROWS: &str = include_str!("../../bench/src/rows.rs");
@@ -83,20 +81,13 @@ impl Cell {
     }
 }
 
-/// The cells of each row of the table with this head.
-fn table(head: &str) -> Vec<Vec<&'static str>> {
-    let table = REFERENCE.split(head).nth(1).unwrap_or_else(|| panic!("there is no table `{head}`"));
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
-}
-
 /// The name of each row, and its cells for auto, kvm and soft.
 fn capabilities() -> Vec<(&'static str, [Cell; 3])> {
     let row = |row: Vec<&'static str>| match row[..] {
         [name, auto, kvm, soft] => (name, [auto, kvm, soft].map(Cell::read)),
         _ => panic!("{row:?} has not four cells"),
     };
-    table("| what it can do | `auto` | `kvm` | `soft` |").into_iter().map(row).collect()
+    reference_table("| what it can do | `auto` | `kvm` | `soft` |").into_iter().map(row).collect()
 }
 
 /// The engines to try: all of them, or only the soft engine if there is no KVM.
@@ -139,7 +130,7 @@ fn kvm_is_needed_by_whom_the_table_says() {
 
 #[test]
 fn speeds_come_from_rows_of_the_bench() {
-    let rows = table("| how fast it is | `auto` | `kvm` | `soft` | row |");
+    let rows = reference_table("| how fast it is | `auto` | `kvm` | `soft` | row |");
     assert!(rows.len() >= 5, "{rows:?}");
     for row in rows {
         let [_, figures @ .., id] = &row[..] else { panic!("{row:?} has no row of the bench") };

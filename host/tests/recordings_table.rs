@@ -8,10 +8,8 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{engines, machine_on};
+use common::{engines, machine_on, reference_table};
 use flatland::{EngineChoice, Machine, Outcome, Recorder, Recording, RunError};
-
-const REFERENCE: &str = include_str!("../../docs/reference.md");
 
 /// What becomes of the result of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,15 +46,11 @@ impl Fate {
 
 /// The rows: name, and what the cells for soft and KVM allow.
 fn table() -> Vec<(&'static str, [Vec<Fate>; 2])> {
-    const HEAD: &str = "| what the guest does | `soft` | `kvm` |";
-    let table = REFERENCE.split(HEAD).nth(1).unwrap_or_else(|| panic!("there is no table `{HEAD}`"));
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let row = |row: &'static str| {
-        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [name, soft, kvm] = cells[..] else { panic!("{row} has not three cells") };
+    let row = |row: Vec<&'static str>| {
+        let [name, soft, kvm] = row[..] else { panic!("{row:?} has not three cells") };
         (name, [soft, kvm].map(|cell| cell.split(", or ").map(Fate::read).collect()))
     };
-    rows.map(row).collect()
+    reference_table("| what the guest does | `soft` | `kvm` |").into_iter().map(row).collect()
 }
 
 /// push ecx; push ebx; push edx; push eax; mov esi, esp; mov ecx, 16; mov edx, 0xe9; rep outsb; hlt

@@ -33,6 +33,14 @@ pub fn engines() -> &'static [EngineChoice] {
     }
 }
 
+/// The cells of each row of the table with this head in docs/reference.md.
+pub fn reference_table(head: &str) -> Vec<Vec<&'static str>> {
+    const REFERENCE: &str = include_str!("../../../docs/reference.md");
+    let table = REFERENCE.split(head).nth(1).unwrap_or_else(|| panic!("there is no table `{head}`"));
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
 /// A machine on this engine with this code at 0 and this input.
 pub fn machine_on(engine: EngineChoice, code: &[u8], input: &[u8]) -> Machine {
     machine_with(engine, MemorySize::default(), code, input)

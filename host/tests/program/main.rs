@@ -94,6 +94,19 @@ fn spawn(command: &mut Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
+/// The file that a test records to.
+fn recording_file(test: &str) -> PathBuf {
+    image(test, &[]).with_extension("rec")
+}
+
+/// Replays with input that nobody reads.
+fn replay(recording: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut child = spawn(command.arg("replay").arg(recording).args(options));
+    let _ = child.stdin.take().expect("it is piped").write_all(b"other input");
+    child.wait_with_output().expect("it ends")
+}
+
 fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("the child is there");
 }

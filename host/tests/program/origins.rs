@@ -188,8 +188,7 @@ on_each_engine! {
 
 /// Also of a run on KVM, afterwards.
 fn a_recording_tells_it_too(engine: &str) {
-    let recording = image("origins.rec", b"").with_extension("rec");
-    let _ = fs::remove_file(&recording);
+    let recording = recording_file("origins");
     let image = image("recorded", READ);
     let mut command = flatland(engine);
     command

@@ -15,20 +15,11 @@ const SAY_AND_COUNT: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0x41, 0x01, 0x0d, 0, 0x10
 /// 0: inc dword [0x1000]; 6: jmp 0
 const COUNT_IN_RAM: &[u8] = &[0xff, 0x05, 0, 0x10, 0, 0, 0xeb, 0xf8];
 
-fn recording(name: &str) -> PathBuf {
-    image(name, &[]).with_extension("rec")
-}
-
 /// The words of a run that is recorded there.
 fn recorded(engine: &str, to: &Path, options: &[&str], program: &Path) -> Command {
     let mut command = flatland(engine);
     command.arg("--record").arg(to).args(options).arg(program);
     command
-}
-
-fn replay(recording: &Path, options: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
-    command.arg("replay").arg(recording).args(options).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Waits until the recording replays with this output. It is written within 20 ms, and machines may be busy.
@@ -49,7 +40,7 @@ const KILLED: &str = "flatland: the recording ends here, the guest at 0x00000000
                       again for more of it\n";
 
 fn a_conversation_is_on_disk_before_it_ends(engine: &str) {
-    let (to, program) = (recording("conversation"), image("conversation", SUCCESSOR));
+    let (to, program) = (recording_file("conversation"), image("conversation", SUCCESSOR));
     let mut child = spawn(&mut recorded(engine, &to, &[], &program));
     let mut stdin = child.stdin.take().unwrap();
     for (say, answer, all) in [(&b"H"[..], &b"I"[..], &b"I"[..]), (b"AL", b"BM", b"IBM")] {
@@ -67,7 +58,7 @@ fn a_conversation_is_on_disk_before_it_ends(engine: &str) {
 
 fn a_run_that_was_stopped_is_replayed_up_to_there(engine: &str) {
     for code in [SAY_AND_SPIN, SAY_AND_COUNT] {
-        let (to, program) = (recording("stopped"), image("stopped", code));
+        let (to, program) = (recording_file("stopped"), image("stopped", code));
         let output = recorded(engine, &to, &["--timeout", "0.2"], &program).output().unwrap();
         let message = String::from_utf8(output.stderr.clone()).unwrap();
         assert!(message.starts_with("flatland: time limit of 0.2 s reached, the guest at 0x"), "{message}");
@@ -99,7 +90,7 @@ fn a_run_that_was_stopped_is_replayed_up_to_there(engine: &str) {
 }
 
 fn a_run_that_was_stopped_while_it_waited_is_replayed_up_to_there(engine: &str) {
-    let (to, program) = (recording("waiting"), image("waiting", SUCCESSOR));
+    let (to, program) = (recording_file("waiting"), image("waiting", SUCCESSOR));
     let mut child = spawn(&mut recorded(engine, &to, &["--timeout", "0.5"], &program));
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"HAL").unwrap();
@@ -111,7 +102,7 @@ fn a_run_that_was_stopped_while_it_waited_is_replayed_up_to_there(engine: &str) 
 }
 
 fn a_run_whose_reader_went_away_is_replayed(engine: &str) {
-    let (to, program) = (recording("unread"), image("unread", SAY_FOR_EVER));
+    let (to, program) = (recording_file("unread"), image("unread", SAY_FOR_EVER));
     let mut child = spawn(&mut recorded(engine, &to, &[], &program));
     assert_says(&mut child, b"yyyy");
     drop(child.stdout.take());
@@ -124,7 +115,7 @@ fn a_run_whose_reader_went_away_is_replayed(engine: &str) {
 /// The soft engine has what this KVM may lack.
 fn a_run_that_its_engine_could_not_go_on_with_is_replayed(engine: &str) {
     // mov al, 'A'; out 0xe9, al; int3; hlt
-    let (to, program) = (recording("lacking"), image("lacking", &[0xb0, b'A', 0xe6, 0xe9, 0xcc, 0xf4]));
+    let (to, program) = (recording_file("lacking"), image("lacking", &[0xb0, b'A', 0xe6, 0xe9, 0xcc, 0xf4]));
     let output = recorded(engine, &to, &[], &program).output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(134), &b"A"[..]));
     let message = sentences(&String::from_utf8_lossy(&output.stderr));
@@ -137,7 +128,7 @@ fn where_kvm_was_stopped_may_not_be_found() {
     if !common::engines().contains(&flatland::EngineChoice::Kvm) {
         return;
     }
-    let (to, program) = (recording("not-found"), image("not-found", COUNT_IN_RAM));
+    let (to, program) = (recording_file("not-found"), image("not-found", COUNT_IN_RAM));
     let output = recorded("kvm", &to, &["--timeout", "1"], &program).output().unwrap();
     assert_eq!(output.status.code(), Some(124));
     let output = replay(&to, &[]);

@@ -10,11 +10,6 @@ on_each_engine! {
     with_a_clock_and_a_seed_two_recordings_are_the_same,
 }
 
-/// A place for a file of this test.
-fn place(name: &str) -> PathBuf {
-    image(name, &[]).with_extension("rec")
-}
-
 /// The command that a message names.
 fn program() -> &'static str {
     env!("CARGO_BIN_EXE_flatland")
@@ -22,20 +17,12 @@ fn program() -> &'static str {
 
 /// Records a run with this input.
 fn record(engine: &str, code: &[u8], options: &[&str], input: &[u8]) -> (PathBuf, Output) {
-    let to = place("recording");
+    let to = recording_file("recording");
     let mut command = flatland(engine);
     let mut child = spawn(command.arg("--record").arg(&to).args(options).arg(image("recording-image", code)));
     // A run that has ended reads no input.
     let _ = child.stdin.take().unwrap().write_all(input);
     (to, child.wait_with_output().unwrap())
-}
-
-/// Replays with this input, which nobody reads.
-fn replay(recording: &Path, options: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    let mut child = spawn(command.arg("replay").arg(recording).args(options));
-    let _ = child.stdin.take().unwrap().write_all(b"other input");
-    child.wait_with_output().unwrap()
 }
 
 #[track_caller]
@@ -94,7 +81,7 @@ fn a_replay_that_is_given_other_limits_ends_there(engine: &str) {
 }
 
 fn only_failures_are_kept(engine: &str) {
-    let to = place("failure");
+    let to = recording_file("failure");
     let options = ["--record-on-failure", to.to_str().unwrap()];
     let output = flatland(engine).args(options).arg(image("failure-none", HALT)).output().unwrap();
     assert_ended(output, 0, "", "");
@@ -148,7 +135,7 @@ const RANDOM_AND_CLOCK: &[u8] = &[
 
 /// With a clock and a seed of its own, all that a run depends on is given.
 fn with_a_clock_and_a_seed_two_recordings_are_the_same(engine: &str) {
-    let (to, program) = (place("world"), image("world", RANDOM_AND_CLOCK));
+    let (to, program) = (recording_file("world"), image("world", RANDOM_AND_CLOCK));
     let world = |seed: &str| {
         let mut command = flatland(engine);
         command.arg("--record").arg(&to).args(["--clock", "1000000000", "--seed", seed]).arg(&program);
@@ -166,7 +153,7 @@ fn with_a_clock_and_a_seed_two_recordings_are_the_same(engine: &str) {
 
 #[test]
 fn a_folder_gets_a_file_for_each_failure() {
-    let folder = place("a folder").with_extension("");
+    let folder = recording_file("a folder").with_extension("");
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).unwrap();
     let program = image("some program", SAY_AND_FAULT);
@@ -209,7 +196,7 @@ fn files_that_are_no_recordings_are_refused() {
         bytes[at] ^= 1;
         bytes
     };
-    let snapshot = place("snapshot");
+    let snapshot = recording_file("snapshot");
     let options = ["--save-snapshot", snapshot.to_str().unwrap()];
     assert_run("soft", "recording-snapshot", HALT, &options, 0, "", "");
     let too_long = [&bytes[..], b"\n"].concat();
@@ -320,7 +307,7 @@ fn a_recording_that_cannot_grow_ends_the_run_and_replays_up_to_there() {
     ];
     let program = image("recording-grows", READ_MUCH);
     for option in ["--record", "--record-on-failure"] {
-        let to = place("grows");
+        let to = recording_file("grows");
         // A file may have 1000 blocks here (of 512 or 1024 bytes); more is an error, since the signal is ignored (setrlimit(2), RLIMIT_FSIZE).
         let run = "trap '' XFSZ; ulimit -f 1000; exec \"$@\"";
         let mut command = Command::new("sh");
@@ -345,7 +332,7 @@ fn a_recording_that_cannot_grow_ends_the_run_and_replays_up_to_there() {
 
 #[test]
 fn a_recording_may_name_anything_as_its_program() {
-    let to = place("names-anything");
+    let to = recording_file("names-anything");
     let record = |name: &str| {
         let program = flatland::Program::from_bytes(HALT.to_vec()).unwrap();
         let mut machine =
@@ -377,7 +364,7 @@ fn a_recording_may_name_anything_as_its_program() {
 
 #[test]
 fn two_runs_are_not_recorded_to_one_file() {
-    let to = place("twice");
+    let to = recording_file("twice");
     let mut command = flatland("soft");
     let mut first = spawn(command.arg("--record").arg(&to).arg(image("recording-first", SAY_AND_ASK)));
     assert_says(&mut first, b"A");
@@ -394,7 +381,7 @@ fn two_runs_are_not_recorded_to_one_file() {
 #[test]
 fn a_recording_without_its_program_needs_it() {
     let program_path = image("recording-left-out", SUCCESSOR);
-    let to = place("left-out");
+    let to = recording_file("left-out");
     let run = |input: &[u8]| {
         let mut command = flatland("soft");
         let mut child =
@@ -436,7 +423,7 @@ fn a_recording_without_its_program_needs_it() {
 fn a_recorded_path_that_is_no_file_is_not_opened() {
     for option in ["--stats", "--record-without-program"] {
         let path = image("recording-pipe", SUCCESSOR);
-        let to = place("pipe");
+        let to = recording_file("pipe");
         let mut command = flatland("soft");
         let output =
             command.arg("--record").arg(&to).args([option.as_ref(), path.as_os_str()]).output().unwrap();
