@@ -1,62 +1,20 @@
 //! Tests of `cargo xtask` as a command, with the real guest programs.
 
-#[path = "common/target.rs"]
-mod target;
+mod common;
 
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, Permissions};
-use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, Once};
+use std::process::{Command, Output};
 use std::time::SystemTime;
 
-use target::target;
-
-/// Serializes the tests: the commands share target/guest, where a release build replaces the images that other tests
-/// expect.
-static TARGET: Mutex<()> = Mutex::new(());
-
-fn lock() -> MutexGuard<'static, ()> {
-    static BUILT: Once = Once::new();
-    // A lock poisoned by a failed test can be used: the next build repairs what the test left behind.
-    let lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // After this build, the builds of the tests print nothing.
-    BUILT.call_once(|| {
-        let output = xtask("run answer", b"*");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    });
-    lock
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
-}
+use common::{file, lock, root, run, target};
 
 /// Runs xtask with this input.
 fn xtask(line: &str, input: &[u8]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    run(command.args(line.split_whitespace()).current_dir(root()), input)
-}
-
-fn run(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the command starts");
-    // A guest may stop before it has read everything.
-    let _ = child.stdin.take().expect("it is piped").write_all(input);
-    let mut output = child.wait_with_output().expect("the command ends");
-    // Without KVM, flatland first prints a notice.
-    if output.stderr.starts_with(b"flatland: running on the soft engine, because ") {
-        let end = output.stderr.iter().position(|byte| *byte == b'\n').expect("the line has an end");
-        output.stderr.drain(..=end);
-    }
-    output
+    run(&mut common::xtask(line.split_whitespace()), input)
 }
 
 #[track_caller]
@@ -148,8 +106,8 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// files before and after.
 #[test]
 fn nothing_is_written_in_a_checkout_with_another_target() {
-    let checkout = Path::new(env!("CARGO_TARGET_TMPDIR")).join("read-only");
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("read-only-target");
+    let checkout = file("read-only");
+    let built = file("read-only-target");
     let _ = fs::remove_dir_all(&checkout);
     fs::create_dir_all(&checkout).expect("it can be made");
     fs::create_dir_all(&built).expect("it can be made");
@@ -183,7 +141,7 @@ fn nothing_is_written_in_a_checkout_with_another_target() {
 /// apt-get that records when it is called.
 #[test]
 fn offline_nothing_is_downloaded_and_what_is_missing_is_said() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("offline");
+    let folder = file("offline");
     let _ = fs::remove_dir_all(&folder);
     for name in ["bin", "lib/rustlib", "target/debug", "home", "path"] {
         fs::create_dir_all(folder.join(name)).expect("it can be made");
@@ -433,7 +391,7 @@ fn what_takes_the_room_adds_up() {
 #[test]
 fn what_takes_the_room_is_drawn_and_compared() {
     let _lock = lock();
-    let picture = Path::new(env!("CARGO_TARGET_TMPDIR")).join("answer.svg");
+    let picture = file("answer.svg");
     let output = xtask(&format!("size answer --release --svg {}", picture.display()), b"");
     assert_ended(&output, 0, b"", "");
     let svg = fs::read_to_string(&picture).expect("it was written");
@@ -450,7 +408,7 @@ fn what_takes_the_room_is_drawn_and_compared() {
     }
 
     let elf = root().join("target/guest/answer.elf");
-    let before = Path::new(env!("CARGO_TARGET_TMPDIR")).join("before.elf");
+    let before = file("before.elf");
     fs::copy(elf, &before).expect("it was just built");
     let same = xtask(&format!("size answer --release --against {}", before.display()), b"");
     assert_ended(&same, 0, b"      +0  bytes: 68 now, 68 before\n", "");

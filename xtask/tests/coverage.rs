@@ -1,41 +1,58 @@
 //! `--coverage`: of a run, and of the guest's tests, against counts that are known.
 
+mod common;
+#[path = "common/lcov.rs"]
+mod lcov;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::Mutex;
+use std::path::Path;
+use std::process::{Command, Output};
 
+use common::{file, lock, root, run, succeed, text};
 use serde_json::Value;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
-}
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-/// Serializes the runs: they share target/guest.
-static TARGET: Mutex<()> = Mutex::new(());
-
 /// Runs `cargo xtask` with this input.
-fn xtask(arguments: &[&str], input: &[u8]) -> Output {
-    let _lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let given = file("coverage-input");
-    fs::write(&given, input).expect("the folder for tests can be written");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(arguments).current_dir(root()).stdin(fs::File::open(given).expect("it was just written"));
-    command.stdout(Stdio::piped()).output().expect("xtask starts")
+fn xtask(words: &[&str], input: &[u8]) -> Output {
+    let _lock = lock();
+    run(&mut common::xtask(words.iter().copied()), input)
+}
+
+/// The same with `--coverage` to this file or folder, which succeeds.
+#[track_caller]
+fn covered(words: &[&str], to: &Path, input: &[u8]) -> Output {
+    let output = xtask(&[words, &[&format!("--coverage={}", to.display())]].concat(), input);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    output
+}
+
+/// What is said of a file of the guest's crate.
+fn file_of<'a>(coverage: &'a Value, name: &str) -> &'a Value {
+    let files = coverage["files"].as_array().expect("there are files");
+    files.iter().find(|file| file["file"] == name).expect("the file is among them")
 }
 
 /// The counts of the lines of a file of the guest's crate, by their numbers.
 fn counts(coverage: &Value, name: &str) -> BTreeMap<u64, u64> {
-    let files = coverage["files"].as_array().expect("there are files");
-    let file = files.iter().find(|file| file["file"] == name).expect("the file is among them");
     let number = |value: &Value| value.as_u64().expect("it is a number");
-    let lines = file["lines"].as_array().expect("there are lines");
+    let lines = file_of(coverage, name)["lines"].as_array().expect("there are lines");
     lines.iter().map(|line| (number(&line["line"]), number(&line["count"]))).collect()
+}
+
+/// The number of the first line of a file of the guest's crate that begins so.
+fn line_of(name: &str, text: &str) -> u64 {
+    let source = fs::read_to_string(root().join("guest").join(name)).expect("it is there");
+    let begins = |line: &str| line.trim_start().starts_with(text);
+    source.split_inclusive('\n').position(begins).expect("it is there") as u64 + 1
+}
+
+/// Checks how often lines were executed, by what they begin with. Lines that have no code are not counted.
+#[track_caller]
+fn assert_counts(counts: &BTreeMap<u64, u64>, name: &str, expected: &[(&str, Option<u64>)]) {
+    for &(text, expected) in expected {
+        let line = line_of(name, text);
+        assert_eq!(counts.get(&line).copied(), expected, "line {line}: {text}");
+    }
 }
 
 fn json(path: &Path) -> Value {
@@ -44,7 +61,7 @@ fn json(path: &Path) -> Value {
 
 const NAMES: &[u8] = b"Ada\nMary\nGrace\n";
 
-/// What the lines of `list` that begin so are executed, with these names. Lines that have no code are not counted.
+/// How often lines of `list` are executed, with these names.
 const LINES: [(&str, Option<u64>); 20] = [
     ("#[derive(Clone, Copy)]", None),
     ("struct Node", None),
@@ -72,40 +89,26 @@ const LINES: [(&str, Option<u64>); 20] = [
 #[test]
 fn counts_of_a_run_are_exact() {
     let to = file("list.json");
-    let option = format!("--coverage={}", to.display());
-    let output = xtask(&["run", "list", &option], NAMES);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let output = covered(&["run", "list"], &to, NAMES);
     assert_eq!(output.stdout, b"Grace\nMary\nAda\n");
-    let coverage = json(&to);
-    let counts = counts(&coverage, "src/bin/list.rs");
-    let source = fs::read_to_string(root().join("guest/src/bin/list.rs")).expect("it is there");
-    for (text, expected) in LINES {
-        let line = source.lines().position(|line| line.trim_start().starts_with(text)).expect("it is there")
-            as u64
-            + 1;
-        assert_eq!(counts.get(&line).copied(), expected, "line {line}: {text}");
-    }
-    assert!(stderr.contains("src/bin/list.rs"), "{stderr}");
+    assert!(text(&output.stderr).contains("src/bin/list.rs"), "{}", text(&output.stderr));
+    let counts = counts(&json(&to), "src/bin/list.rs");
+    assert_counts(&counts, "src/bin/list.rs", &LINES);
 
     // The same as LCOV: each line has its record.
-    let lcov = file("list.info");
-    let output = xtask(&["run", "list", &format!("--coverage={}", lcov.display())], NAMES);
-    assert_eq!(output.status.code(), Some(0));
-    let text = fs::read_to_string(&lcov).expect("it was written");
+    let to = file("list.info");
+    covered(&["run", "list"], &to, NAMES);
+    let text = fs::read_to_string(&to).expect("it was written");
     let record = text.split("end_of_record").find(|record| record.contains("src/bin/list.rs\n"));
     let record = record.expect("the file is among them");
-    let lines: BTreeMap<u64, u64> = record
-        .lines()
-        .filter_map(|line| line.strip_prefix("DA:")?.split_once(','))
-        .map(|(line, count)| (line.parse().expect("a number"), count.parse().expect("a number")))
-        .collect();
+    let lines: BTreeMap<u64, u64> =
+        lcov::lines(record).into_iter().map(|((_, line), count)| (line.into(), count)).collect();
     assert_eq!(lines, counts);
     assert!(record.contains("FNDA:3,list::push\n"), "{record}");
     assert!(record.contains(&format!("LF:{}\n", counts.len())), "{record}");
 }
 
-/// What the lines of guest/tests/counts.rs that begin so are executed.
+/// How often lines of guest/tests/counts.rs are executed.
 const COUNTS: [(&str, Option<u64>); 16] = [
     ("while number < 1_000_000", Some(1_000_001)),
     ("if black_box(number) == 777_777", Some(1_000_000)),
@@ -128,25 +131,12 @@ const COUNTS: [(&str, Option<u64>); 16] = [
 
 #[test]
 fn counts_of_tests_are_exact() {
-    let to = file("counts.json");
-    let option = format!("--coverage={}", to.display());
-    let output = xtask(&["test", "--guest", "counts", "--coverage-all", &option], b"");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let (to, name) = (file("counts.json"), "tests/counts.rs");
+    covered(&["test", "--guest", "counts", "--coverage-all"], &to, b"");
     let coverage = json(&to);
-    let counts = counts(&coverage, "tests/counts.rs");
-    let source = fs::read_to_string(root().join("guest/tests/counts.rs")).expect("it is there");
-    let line_of = |text: &str| {
-        let begins = |line: &str| line.trim_start_matches(' ').starts_with(text);
-        source.split_inclusive('\n').position(begins).expect("it is there") as u64 + 1
-    };
-    for (text, expected) in COUNTS {
-        let line = line_of(text);
-        assert_eq!(counts.get(&line).copied(), expected, "line {line}: {text}");
-    }
-    let files = coverage["files"].as_array().expect("there are files");
-    let file = files.iter().find(|file| file["file"] == "tests/counts.rs").expect("the file is among them");
-    let line = line_of("if black_box(number) == 777_777");
-    let branches = file["branches"].as_array().expect("there are branches");
+    assert_counts(&counts(&coverage, name), name, &COUNTS);
+    let line = line_of(name, "if black_box(number) == 777_777");
+    let branches = file_of(&coverage, name)["branches"].as_array().expect("there are branches");
     let ways: Vec<_> = branches
         .iter()
         .filter(|branch| branch["line"] == line)
@@ -163,13 +153,10 @@ fn genhtml_has_no_complaint() {
     assert!(genhtml.is_ok(), "genhtml is not installed: install it with `apt-get install lcov`");
     let (lcov, pages) = (file("genhtml.info"), file("genhtml"));
     let _ = fs::remove_dir_all(&pages);
-    let option = format!("--coverage={}", lcov.display());
-    let output = xtask(&["test", "--guest", "heap", "--coverage-all", &option], b"");
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    covered(&["test", "--guest", "heap", "--coverage-all"], &lcov, b"");
     // What genhtml 2 complains of, too: functions of a file with the same name, and called ones whose line was not
     // executed.
-    let text = fs::read_to_string(&lcov).expect("it was written");
-    for record in text.split("end_of_record\n") {
+    for record in fs::read_to_string(&lcov).expect("it was written").split("end_of_record\n") {
         let fields = |kind: &str| {
             let lines = record.lines().filter_map(|line| line.strip_prefix(kind)?.split_once(','));
             lines.map(|(one, other)| (one.to_owned(), other.to_owned())).collect::<Vec<_>>()
@@ -184,11 +171,9 @@ fn genhtml_has_no_complaint() {
     }
     let mut command = Command::new("genhtml");
     command.args(["--branch-coverage", "--output-directory"]).arg(&pages).arg(&lcov).env("LC_ALL", "C");
-    let output = command.stdin(Stdio::null()).output().expect("it was found");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{stdout}{stderr}");
+    let output = succeed(&mut command);
     // Its warnings go to standard error, as those of Perl.
-    assert_eq!(stderr, "", "{stdout}");
+    assert_eq!(text(&output.stderr), "", "{}", text(&output.stdout));
     assert!(pages.join("index.html").is_file());
 }
 
@@ -198,7 +183,7 @@ fn a_demand_that_is_not_met_has_its_own_status() {
     assert_eq!(demand("1").status.code(), Some(0));
     let output = demand("100");
     assert_eq!(output.status.code(), Some(123));
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = text(&output.stderr);
     let told = stderr.lines().last().expect("it says something");
     let (percent, rest) =
         told.strip_prefix("flatland: ").and_then(|told| told.split_once(" % ")).expect("it says how much");
@@ -216,16 +201,11 @@ fn a_demand_that_is_not_met_has_its_own_status() {
 #[test]
 fn tests_in_the_guest_are_covered_together() {
     let (one, all) = (file("one.json"), file("all.json"));
-    let test = |filter: &[&str], to: &Path| {
-        let option = format!("--coverage={}", to.display());
-        let output = xtask(&[&["test", "--guest"], filter, &[&option]].concat(), b"");
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    test(&["heap"], &one);
-    test(&[], &all);
-    let covered = |path: &Path| json(path)["lines"]["covered"].as_u64().expect("it is a number");
-    assert!(covered(&one) > 0);
-    assert!(covered(&all) > covered(&one));
+    covered(&["test", "--guest", "heap"], &one, b"");
+    covered(&["test", "--guest"], &all, b"");
+    let lines = |path: &Path| json(path)["lines"]["covered"].as_u64().expect("it is a number");
+    assert!(lines(&one) > 0);
+    assert!(lines(&all) > lines(&one));
     let files = json(&all)["files"].as_array().expect("there are files").clone();
     assert!(files.iter().all(|file| !file["file"].as_str().expect("a name").starts_with("tests/")));
 }
@@ -234,8 +214,7 @@ fn tests_in_the_guest_are_covered_together() {
 fn pages_are_complete() {
     let folder = file("pages");
     let _ = fs::remove_dir_all(&folder);
-    let output = xtask(&["run", "list", &format!("--coverage={}", folder.display())], NAMES);
-    assert_eq!(output.status.code(), Some(0));
+    covered(&["run", "list"], &folder, NAMES);
     let index = fs::read_to_string(folder.join("index.html")).expect("there is a page of all files");
     let links: Vec<_> = index.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(links.len() > 3);
@@ -253,7 +232,7 @@ fn what_cannot_be_covered_is_said() {
     let said = |arguments: &[&str], status: i32| {
         let output = xtask(arguments, b"");
         assert_eq!(output.status.code(), Some(status));
-        String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned()
+        text(&output.stderr).lines().last().unwrap_or_default().to_owned()
     };
     assert_eq!(
         said(&["run", "list", "--coverage", "--engine", "kvm"], 2),

@@ -1,19 +1,17 @@
 //! Every guest program on both engines: the same input gives the same transcript and leaves the same state.
 
-#[path = "common/target.rs"]
-mod target;
+mod common;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
+use common::{built, succeed, xtask};
 use flatland::devices::{Clock, Random};
 use flatland::x86::{Registers, Stops};
 use flatland::{EngineChoice, EngineKind, Event, Wants};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Program, Recorder, Recording, Streams};
-use target::target;
 
 /// The inputs of each program. A program that is not listed gets empty input.
 const INPUTS: &[(&str, &[&[u8]])] = &[
@@ -153,12 +151,10 @@ fn images() -> Vec<PathBuf> {
         images.sort();
         return images;
     }
-    let built = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("build").status().expect("xtask starts");
-    assert!(built.success());
-    let listed = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("list").output().expect("xtask starts");
-    let listed = String::from_utf8(listed.stdout).expect("names are UTF-8");
+    let listed = succeed(&mut xtask(["list"])).stdout;
+    let listed = String::from_utf8(listed).expect("names are UTF-8");
     let names = listed.lines().filter_map(|line| line.split(' ').next());
-    names.map(|name| target().join("guest").join(format!("{name}.bin"))).collect()
+    names.map(|name| built(&format!("guest/{name}.bin"))).collect()
 }
 
 /// How often each input of each program runs with moves. `FLATLAND_CASES` sets another number.

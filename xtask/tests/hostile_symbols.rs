@@ -1,21 +1,23 @@
 //! Broken ELF files as symbols: truncated, with changed bytes, or of another program. A report shows what it can, and
 //! the host neither panics nor hangs.
 
-#[path = "common/target.rs"]
-mod target;
+mod common;
+#[path = "../../host/tests/common/random.rs"]
+mod random;
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, fs};
 
+use common::{built, file, root, succeed, target};
 use flatland::coverage::{Counter, Coverage, Scope};
 use flatland::program::source_map::SourceMap;
 use flatland::report::{Backtraces, Paint, Report};
 use flatland::soft::SoftEngine;
 use flatland::x86::Engine;
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Streams};
-use target::target;
+use random::Random;
 
 /// A program's image and ELF file.
 struct Program {
@@ -23,14 +25,8 @@ struct Program {
     elf: PathBuf,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
-}
-
-fn built(name: &str) -> Program {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["build", name]).output().expect("it starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let file = |suffix: &str| target().join("guest").join(format!("{name}.{suffix}"));
+fn program(name: &str) -> Program {
+    let file = |suffix: &str| built(&format!("guest/{name}.{suffix}"));
     Program { image: file("bin"), elf: file("elf") }
 }
 
@@ -46,7 +42,7 @@ fn panicked(image: &Image) -> (Machine, Outcome) {
 
 /// Reports with this ELF file, and returns whether the panic was found.
 fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outcome: &Outcome) -> bool {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hostile-{name}.elf"));
+    let path = file(&format!("hostile-{name}.elf"));
     fs::write(&path, elf).expect("the folder for tests can be written");
     let start = Instant::now();
     // The file's segments may be anything, but must not cause a panic.
@@ -60,7 +56,7 @@ fn reports(name: &str, elf: &[u8], image: &Image, engine: &mut dyn Engine, outco
 
 /// Reads the lines and functions of all code in this ELF file, as for coverage. It takes longer.
 fn covers(elf: &[u8], engine: &dyn Engine) {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-covered.elf");
+    let path = file("hostile-covered.elf");
     fs::write(&path, elf).expect("the folder for tests can be written");
     let Ok(map) = SourceMap::open(&path) else { return };
     let read = |address: u32, bytes: &mut [u8]| engine.read_ram(address, bytes);
@@ -71,7 +67,7 @@ fn covers(elf: &[u8], engine: &dyn Engine) {
 
 #[test]
 fn a_file_that_is_cut_off() {
-    let program = built("panic");
+    let program = program("panic");
     let image = Image::open(&program.image, MemorySize::default()).expect("it was built");
     let elf = fs::read(&program.elf).expect("it was built");
     let (mut machine, outcome) = panicked(&image);
@@ -85,27 +81,17 @@ fn a_file_that_is_cut_off() {
 #[test]
 fn a_file_with_other_bytes() {
     const COUNT: u64 = 400;
-    let program = built("panic");
+    let program = program("panic");
     let image = Image::open(&program.image, MemorySize::default()).expect("it was built");
     let elf = fs::read(&program.elf).expect("it was built");
     let (mut machine, outcome) = panicked(&image);
     let mut found = 0;
-    // Marsaglia's xorshift (2003).
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
+    let mut random = Random::new(1);
     for number in 0..COUNT {
         let mut broken = elf.clone();
         // Every fourth file has changes in the headers only, which matter most and are small.
-        let reach = if number.is_multiple_of(4) { 0x100 } else { broken.len() as u64 };
-        for _ in 0..1 + next() % 8 {
-            let at = (next() % reach) as usize;
-            broken[at] = next() as u8;
-        }
+        let reach = if number.is_multiple_of(4) { 0x100 } else { broken.len() };
+        random.overwrite(&mut broken[..reach], 8);
         if number % 16 == 1 {
             covers(&broken, machine.engine());
         }
@@ -118,14 +104,10 @@ fn a_file_with_other_bytes() {
 
 #[test]
 fn a_file_of_another_program() {
-    let [panic, answer] = ["panic", "answer"].map(built);
-    let flatland = {
-        let line = ["build", "--quiet", "--package", "flatland", "--bin", "flatland"];
-        assert!(
-            Command::new("cargo").args(line).current_dir(root()).status().expect("cargo is there").success()
-        );
-        target().join("debug/flatland")
-    };
+    let [panic, answer] = ["panic", "answer"].map(program);
+    let line = ["build", "--quiet", "--package", "flatland", "--bin", "flatland"];
+    succeed(Command::new("cargo").args(line).current_dir(root()));
+    let flatland = target().join("debug/flatland");
     let mut child = Command::new(flatland);
     child.args(["--engine", "soft", "--symbols"]).arg(&answer.elf).arg(&panic.image).stdin(Stdio::null());
     let output = child.output().expect("it starts");

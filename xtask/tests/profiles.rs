@@ -1,19 +1,20 @@
 //! Profiles of compiled programs: against the calls that the stack pointer tells, and with broken ELF files.
 
-#[path = "common/target.rs"]
-mod target;
+mod common;
+#[path = "../../host/tests/common/random.rs"]
+mod random;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::{built, file};
 use flatland::profile::{CallPaths, Format, Profile};
 use flatland::program::Symbols;
 use flatland::{EngineChoice, Event, Machine, Program, Wants};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
-use target::target;
+use random::Random;
 
 /// Programs and their inputs: recursion, closures, calls through pointers, a panic and a fault.
 const RUNS: [(&str, &[u8]); 7] = [
@@ -25,12 +26,6 @@ const RUNS: [(&str, &[u8]); 7] = [
     ("sha256", b"abc"),
     ("shout", b"Do not panic"),
 ];
-
-fn built(name: &str) -> PathBuf {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["build", name]).output().expect("it starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target().join("guest").join(format!("{name}.elf"))
-}
 
 fn machine(elf: &Path, input: &[u8]) -> Machine {
     let program = Program::open(elf).expect("it was built");
@@ -103,7 +98,7 @@ fn by_steps(elf: &Path, input: &[u8]) -> BTreeMap<String, u64> {
 fn calls_are_those_that_the_stack_pointer_tells() {
     let mut paths_compared = 0;
     for (name, input) in RUNS {
-        let elf = built(name);
+        let elf = built(&format!("guest/{name}.elf"));
         let (machine, paths) = profiled(&elf, input);
         let profile = Profile::of_paths(&paths, None);
         assert_eq!(Some(profile.total()), machine.instructions(), "{name}");
@@ -127,7 +122,7 @@ fn counts(folded: &str) -> BTreeMap<String, u64> {
 
 #[test]
 fn a_profile_that_begins_in_the_middle_knows_the_calls() {
-    let (elf, input) = (built("life"), b".#.\n.#.\n.#.\n");
+    let (elf, input) = (built("guest/life.elf"), b".#.\n.#.\n.#.\n");
     let (machine, paths) = profiled(&elf, input);
     let symbols = symbols(&machine, &elf).expect("it is the program's");
     let whole = counts(&Profile::of_paths(&paths, Some(&symbols)).folded());
@@ -149,7 +144,7 @@ fn a_profile_that_begins_in_the_middle_knows_the_calls() {
 
 #[test]
 fn names_include_inlined_functions_and_change_no_count() {
-    let elf = built("list");
+    let elf = built("guest/list.elf");
     let (machine, paths) = profiled(&elf, b"Ada\nGrace\nBarbara\n");
     let symbols = symbols(&machine, &elf).expect("it is the program's");
     let profile = Profile::of_paths(&paths, Some(&symbols));
@@ -168,25 +163,15 @@ fn names_include_inlined_functions_and_change_no_count() {
 #[test]
 fn broken_elf_files_are_no_panic_and_lose_no_count() {
     const COUNT: u64 = 150;
-    let elf = built("list");
+    let elf = built("guest/list.elf");
     let (machine, paths) = profiled(&elf, b"Ada\nGrace\n");
     let whole = fs::read(&elf).expect("it was built");
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hostile-profile.elf");
-    // Marsaglia's xorshift (2003).
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
+    let path = file("hostile-profile.elf");
+    let mut random = Random::new(1);
     let mut opened = 0;
     for _ in 0..COUNT {
         let mut broken = whole.clone();
-        for _ in 0..1 + next() % 200 {
-            let at = (next() % broken.len() as u64) as usize;
-            broken[at] = next() as u8;
-        }
+        random.overwrite(&mut broken, 200);
         fs::write(&path, &broken).expect("the folder for tests can be written");
         let start = Instant::now();
         let symbols = symbols(&machine, &path);

@@ -1,89 +1,37 @@
 //! Recordings by `cargo xtask`: `run --record`, `replay`, and `gdb --replay` with the real gdb.
 
-#[path = "common/target.rs"]
-mod target;
+mod common;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, Once};
+use std::process::Command;
 
-use target::target;
-
-/// Serializes the tests: they share target/guest.
-static TARGET: Mutex<()> = Mutex::new(());
-
-fn lock() -> MutexGuard<'static, ()> {
-    static BUILT: Once = Once::new();
-    let lock = TARGET.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    // After this build, the builds of the tests print nothing.
-    BUILT.call_once(|| {
-        let Ended { status, stderr, .. } = xtask(root(), "run hello", b"");
-        assert_eq!(status, Some(0), "{stderr}");
-    });
-    lock
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
-}
+use common::{Ended, file, lock, root, run_with_gdb, target};
 
 /// The folder of this test's files.
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// How a command ended.
-#[derive(Debug, PartialEq, Eq)]
-struct Ended {
-    status: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    fn new(status: i32, stdout: &str, stderr: &str) -> Self {
-        Self { status: Some(status), stdout: stdout.into(), stderr: stderr.into() }
-    }
-}
-
 /// Runs xtask in this folder, with these words and this input.
 fn xtask(here: &Path, line: &str, input: &[u8]) -> Ended {
     let mut command = Command::new("timeout");
     command.arg("300").arg(env!("CARGO_BIN_EXE_xtask")).args(line.split_whitespace());
-    command.current_dir(here).env_remove("GDB").env_remove("FLATLAND_GDB");
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("timeout (coreutils) starts");
-    // A guest may stop before it has read everything.
-    let _ = child.stdin.take().expect("it is piped").write_all(input);
-    let output = child.wait_with_output().expect("the command ends");
-    let text = |bytes| String::from_utf8(bytes).expect("it is UTF-8");
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    assert!(!stderr.contains("there is no `gdb`"), "these tests need gdb: install it with `apt install gdb`");
-    // Without KVM, flatland first prints a notice.
-    let notice =
-        stderr.lines().next().filter(|line| line.starts_with("flatland: running on the soft engine, "));
-    let stderr = stderr[notice.map_or(0, |line| line.len() + 1)..].to_owned();
-    Ended { status: output.status.code(), stdout, stderr }
+    run_with_gdb(command.current_dir(here).env_remove("GDB").env_remove("FLATLAND_GDB"), input)
 }
 
 /// A file for gdb's commands.
 fn script(commands: &str) -> PathBuf {
-    let path = folder().join("recordings.gdb");
+    let path = file("recordings.gdb");
     fs::write(&path, commands).expect("it can be written");
     path
 }
 
-/// Records a guest program, and copies the ELF file that names are taken from.
+/// Records a run of a guest program.
 fn record(to: &str, options: &str, input: &[u8]) -> Ended {
-    let recording = folder().join(to);
+    let recording = file(to);
     let _ = fs::remove_file(&recording);
-    xtask(root(), &format!("run {} {}", options.replace("FILE", &recording.display().to_string()), ""), input)
+    xtask(root(), &format!("run {}", options.replace("FILE", &recording.display().to_string())), input)
 }
 
 const OUTPUT: &str = "xtask: the guest's output goes to target/guest/replay.output: --output chooses another file, or \
@@ -144,7 +92,7 @@ fn a_failure_names_the_command_that_opens_it_in_gdb() {
     let _lock = lock();
     let recorded = record("failure.rec", "panic --record-on-failure FILE", b"*");
     assert_eq!(recorded.status, Some(101));
-    let path = folder().join("failure.rec");
+    let path = file("failure.rec");
     let message = format!(
         "flatland: recorded in `{0}`: `cargo xtask gdb --replay {0}` opens it in gdb at the failure\n",
         path.display()
@@ -168,9 +116,9 @@ fn a_program_that_is_no_longer_what_it_was_gives_no_names() {
     let _lock = lock();
     assert_eq!(record("names.rec", "shout --record FILE", b"a").stdout, "A");
     let elf = target().join("guest/shout.elf");
-    let kept = folder().join("kept.elf");
+    let kept = file("kept.elf");
     fs::copy(&elf, &kept).expect("it is there");
-    fs::write(folder().join("empty.gdb"), "").expect("it can be written");
+    fs::write(file("empty.gdb"), "").expect("it can be written");
     let commands = script("info symbol $eip\n").display().to_string();
     let open =
         |more: &str| xtask(folder(), &format!("gdb --replay names.rec {more} --batch -x {commands}"), b"");
@@ -186,12 +134,12 @@ fn a_program_that_is_no_longer_what_it_was_gives_no_names() {
     assert!(open("").stdout.contains(" in section .text"));
 
     // The same for a program that this crate does not build.
-    let (copy, elf) = (folder().join("copied.bin"), folder().join("copied.elf"));
+    let (copy, elf) = (file("copied.bin"), file("copied.elf"));
     fs::copy(target().join("guest/shout.bin"), &copy).expect("it is there");
     fs::copy(&kept, &elf).expect("it is there");
     let record = format!(
         "flatland --record {} --symbols {} {}",
-        folder().join("names.rec").display(),
+        file("names.rec").display(),
         elf.display(),
         copy.display()
     );

@@ -1,12 +1,16 @@
 //! C programs, linked by the linker of this machine and by lld: their images, and names and lines where the linker has
 //! dropped functions.
 
+#[path = "../../tests/common/random.rs"]
+mod random;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 use flatland_program::{ElfError, Function, Program, ProgramError, Symbols};
 use flatland_x86::MemorySize;
+use random::Random;
 
 /// Functions that are called, and shorter and longer ones that are not; optimized, the longest lies in two ranges. Each ends
 /// with a line `}`.
@@ -367,22 +371,13 @@ fn hostile_files() {
         );
     }
     assert!(refused > 90);
-    // Marsaglia's xorshift (2003).
-    let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
+    let mut random = Random::new(1);
     let mut opened = 0;
     for number in 0..1000 {
         let mut broken = whole.clone();
         // The headers matter most, and are small.
-        let reach = if number % 2 == 0 { 0xb4 } else { broken.len() as u64 };
-        for _ in 0..1 + next() % 4 {
-            broken[(next() % reach) as usize] = next() as u8;
-        }
+        let reach = if number % 2 == 0 { 0xb4 } else { broken.len() };
+        random.overwrite(&mut broken[..reach], 4);
         opened += u32::from(open(&broken).is_ok());
     }
     // Otherwise one half of it was not tested.

@@ -35,6 +35,13 @@ impl Random {
         &from[self.below(from.len() as u32) as usize]
     }
 
+    /// Overwrites some bytes, at least one and at most this many.
+    pub fn overwrite(&mut self, bytes: &mut [u8], most: u32) {
+        for _ in 0..=self.below(most) {
+            bytes[self.below(bytes.len() as u32) as usize] = self.next() as u8;
+        }
+    }
+
     /// A random number, often at the limit of an operand size.
     pub fn number(&mut self) -> u32 {
         const EDGES: [u32; 12] =

@@ -1,16 +1,20 @@
 //! Compares `--coverage` with the compiler's own (`-Cinstrument-coverage`): the same published libraries with the same
 //! tests, here and in the guest. `cargo xtask differential --coverage` calls it.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod exceptions;
+#[path = "../common/lcov.rs"]
 mod lcov;
 mod libraries;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::{env, fs, process};
 
+use common::{file, succeed, text};
 use exceptions::{KNOWN, Known};
 use lcov::Lines;
 use libraries::{LIBRARIES, Library};
@@ -23,7 +27,7 @@ const FEWEST_LINES: usize = 40;
 fn coverage_agrees_with_the_compilers() {
     let tools = llvm_tools();
     let folder = env::temp_dir().join(format!("flatland-coverage-{}", process::id()));
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("coverage_agrees");
+    let kept = file("coverage_agrees");
     fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
     let (host, guest) = (folder.join("host"), folder.join("guest"));
     make_host(&host, &kept.join("host"));
@@ -41,7 +45,7 @@ fn coverage_agrees_with_the_compilers() {
 /// The folder of LLVM's tools in the toolchain.
 fn llvm_tools() -> PathBuf {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = run(Command::new(rustc).args(["--print", "target-libdir"]));
+    let output = succeed(Command::new(rustc).args(["--print", "target-libdir"]));
     let folder = Path::new(text(&output.stdout).trim()).with_file_name("bin");
     let is_there = ["llvm-cov", "llvm-profdata"].iter().all(|tool| folder.join(tool).exists());
     assert!(
@@ -251,18 +255,4 @@ fn cargo(folder: &Path) -> Command {
 fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("it is in a folder")).expect("the folder can be made");
     fs::write(path, text).expect("the folder can be written");
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("the command starts")
-}
-
-fn succeed(command: &mut Command) -> Output {
-    let output = run(command);
-    assert!(output.status.success(), "{command:?}: {}\n{}", text(&output.stdout), text(&output.stderr));
-    output
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -4,6 +4,8 @@
 
 mod another_machine;
 mod bad_input;
+#[path = "../common/mod.rs"]
+mod common;
 mod computing;
 mod copying;
 #[path = "../../../host/tests/common/expected.rs"]
@@ -11,24 +13,13 @@ mod expected;
 #[path = "../common/numbers.rs"]
 mod numbers;
 mod reports;
-#[path = "../common/target.rs"]
-mod target;
 mod traces;
 mod wasm;
 
 use std::env;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::Once;
-use std::thread;
+use std::process::{Command, Output};
 
-use target::target;
-
-/// The checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the checkout")
-}
+use common::{built, root, run};
 
 /// The engine to run a program on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +31,6 @@ enum On {
 /// The engines that this machine has.
 fn engines() -> Vec<On> {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() { vec![On::Soft] } else { vec![On::Soft, On::Kvm] }
-}
-
-/// Builds the guest programs and the machine, and returns a file's path in `target`.
-fn built(name: &str) -> PathBuf {
-    static BUILT: Once = Once::new();
-    BUILT.call_once(|| {
-        for words in [&["build"][..], &["run", "answer"]] {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-            let output = run(command.args(words).current_dir(root()), b"*");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-    });
-    target().join(name)
 }
 
 /// Runs a guest program with these arguments.
@@ -73,18 +51,6 @@ fn other(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let output = run(Command::new(program).args(arguments), input);
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
-}
-
-fn run(command: &mut Command, input: &[u8]) -> Output {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the command starts");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    thread::scope(|scope| {
-        // Write in another thread: otherwise full pipes would block both processes. Ignore errors, because a guest may
-        // stop before it has read everything.
-        scope.spawn(move || stdin.write_all(input));
-        child.wait_with_output().expect("the command ends")
-    })
 }
 
 #[track_caller]
