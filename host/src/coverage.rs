@@ -23,7 +23,10 @@ impl<'a> Cover<'a> {
             return Ok(None);
         }
         let symbols = symbols
-            .ok_or("--coverage needs the lines of an ELF file: give the program as one, or its --symbols")?;
+            .ok_or(
+                "--coverage needs the lines of the program's ELF file: give that as the program or as --symbols, and for a \
+                 replay as `flatland replay FILE ELF`",
+            )?;
         request.create().map_err(|error| error.to_string())?;
         machine.watch_blocks(Counter::default()).map_err(|error| error.to_string())?;
         Ok(Some(Self { request, symbols }))

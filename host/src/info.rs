@@ -14,7 +14,7 @@ pub fn info(path: &Path) -> Result<String, String> {
     let image =
         if recording.lacks_program() { "left out: a replay needs the program" } else { "in the recording" };
     let (end, instructions) = match recording.end() {
-        None => ("not recorded: the run was killed".into(), None),
+        None => ("not recorded: the run was killed, or the file was cut".into(), None),
         Some(end) => {
             let message = words::outcome(&end.outcome, &words::Names::default());
             (message.unwrap_or_else(|| format!("status {}", end.outcome.status())), end.instructions)

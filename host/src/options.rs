@@ -338,7 +338,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         }
     }
     options.program = words.next().map(PathBuf::from);
-    none_left(words, "the program ", options.program.as_deref().unwrap_or(Path::new("")))?;
+    let program = options.program.as_deref().unwrap_or(Path::new(""));
+    none_left(words, "the program ", program).map_err(|message| {
+        let is_without_file = options.coverage.is_made && options.coverage.to.is_none();
+        message + if is_without_file { ": a file for coverage is given as --coverage=FILE" } else { "" }
+    })?;
     check(&options)?;
     Ok(Command::Run(options.into()))
 }

@@ -407,6 +407,14 @@ fn what_takes_the_room_is_drawn_and_compared() {
         assert!(areas.contains(&area.as_str()), "{area} is not in {areas:?}");
     }
 
+    let refused = xtask("size answer --release --svg target/answer.png", b"");
+    let why = "flatland: cannot write --svg `target/answer.png`: give a file that ends in .svg\n";
+    assert_ended(&refused, 125, b"", why);
+    let refused = xtask("size answer --release --against Cargo.toml", b"");
+    let why = "flatland: cannot compare with --against `Cargo.toml`, which is no ELF file: give the ELF file of an earlier \
+               build, such as a copy of target/guest/NAME.elf\n";
+    assert_ended(&refused, 125, b"", why);
+
     let elf = root().join("target/guest/answer.elf");
     let before = file("before.elf");
     fs::copy(elf, &before).expect("it was just built");

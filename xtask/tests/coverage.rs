@@ -214,7 +214,10 @@ fn tests_in_the_guest_are_covered_together() {
 fn pages_are_complete() {
     let folder = file("pages");
     let _ = fs::remove_dir_all(&folder);
-    covered(&["run", "list"], &folder, NAMES);
+    // The second time there are the pages of the first.
+    for _ in 0..2 {
+        covered(&["run", "list"], &folder, NAMES);
+    }
     let index = fs::read_to_string(folder.join("index.html")).expect("there is a page of all files");
     let links: Vec<_> = index.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(links.len() > 3);
@@ -243,6 +246,27 @@ fn what_cannot_be_covered_is_said() {
         said(&["run", "list", "--coverage-min", "3"], 2),
         "flatland: --coverage-min is of --coverage: give that, too; `flatland --help` lists what there is"
     );
+    assert_eq!(
+        said(&["run", "list", "--coverage=a.txt"], 2),
+        "flatland: --coverage `a.txt` is no coverage by its name: end it with .info or .lcov (LCOV) or .json, or give a \
+         folder without an extension; `flatland --help` lists what there is"
+    );
+    // A name that is given without `=` is hinted at.
+    let told = said(&["run", "list", "--coverage", "pages"], 2);
+    assert!(told.contains("`: a file for coverage is given as --coverage=FILE; "), "{told}");
+    // Nobody's files are replaced, but those of an earlier run are.
+    let (own, text) = (file("own-folder"), file("a-text"));
+    fs::create_dir_all(&own).expect("the folder for tests can be written");
+    fs::write(own.join("index.html"), "mine").expect("the folder for tests can be written");
+    fs::write(&text, "mine").expect("the folder for tests can be written");
+    for (path, why) in [
+        (&own, "(it is a folder with other files): give a new one"),
+        (&text, "(it is a file): give a folder, or a file that ends in .info, .lcov or .json"),
+    ] {
+        let told = said(&["run", "list", &format!("--coverage={}", path.display())], 125);
+        assert_eq!(told, format!("flatland: cannot write --coverage `{}` {why}", path.display()));
+    }
+    assert_eq!(fs::read(own.join("index.html")).expect("it is there"), b"mine");
     let told = said(&["run", "list", "--coverage=/nowhere/a.info"], 125);
     assert_eq!(
         told,

@@ -21,13 +21,23 @@ fn main() -> ExitCode {
         ["disasm", elf] => list(elf, |program| listing::disassembly(program, None)),
         ["disasm", elf, function] => list(elf, |program| listing::disassembly(program, Some(function))),
         ["size", elf] => list(elf, listing::sizes),
+        ["size", _, "--svg", to] if !to.ends_with(".svg") => {
+            Err(format!("cannot write --svg `{to}`: give a file that ends in .svg"))
+        }
         ["size", elf, "--svg", to] => list(elf, listing::treemap).and_then(|svg| {
             let written = fs::write(to, svg);
             written.map_err(|error| format!("cannot write --svg `{to}` ({error}): give another place"))?;
             Ok(String::new())
         }),
         ["size", elf, "--against", before] => {
-            open(before).and_then(|before| list(elf, |program| listing::difference(program, &before)))
+            let advice = "give the ELF file of an earlier build, such as a copy of target/guest/NAME.elf";
+            open(before)
+                .ok()
+                .filter(|before| before.elf().is_some())
+                .ok_or_else(|| {
+                    format!("cannot compare with --against `{before}`, which is no ELF file: {advice}")
+                })
+                .and_then(|before| list(elf, |program| listing::difference(program, &before)))
         }
         _ => {
             eprintln!("{USAGE}");

@@ -36,7 +36,7 @@ fn assert_replays(recording: &Path, expected: &[u8]) -> Output {
     }
 }
 
-const KILLED: &str = "flatland: the recording ends here, the guest at 0x00000000, because its run was killed: record it \
+const KILLED: &str = "flatland: the recording ends here, the guest at 0x00000000, because its run was killed, or its file was cut: record it \
                       again for more of it\n";
 
 fn a_conversation_is_on_disk_before_it_ends(engine: &str) {

@@ -250,13 +250,13 @@ fn files_that_are_no_recordings_are_refused() {
 fn a_recording_that_ends_too_early_replays_up_to_there() {
     let (good, _) = record("soft", SUCCESSOR, &[], b"HAL");
     let bytes = fs::read(&good).unwrap();
-    let message = "flatland: the recording ends here, the guest at 0x00000000, because its run was killed: record it again \
-                   for more of it\n";
+    let message = "flatland: the recording ends here, the guest at 0x00000000, because its run was killed, or its file was \
+                   cut: record it again for more of it\n";
     let path = image("recording-cut", &bytes[..bytes.len() - 1]);
     assert_ended(replay(&path, &[]), 137, "IBM", message);
     let words = String::from_utf8(info(&path).stdout).unwrap();
     let end = "\ninput: 3 bytes\noutput: 3 bytes\ndigest: c54a442787f8cbac\ninstructions: not counted\nend: not recorded: the run \
-               was killed\n";
+               was killed, or the file was cut\n";
     assert!(words.ends_with(end), "{words}");
 }
 

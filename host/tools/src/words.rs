@@ -58,7 +58,7 @@ pub fn outcome(outcome: &Outcome, names: &Names) -> Option<String> {
             "interrupted by Ctrl-C, the guest {location}{place}: --timeout SECONDS ends a run by itself"
         )),
         Outcome::Stopped(Stop::EndOfRecording, location) => Some(format!(
-            "the recording ends here, the guest {location}{place}, because its run was killed: record it again for more of it"
+            "the recording ends here, the guest {location}{place}, because its run was killed, or its file was cut: record it again for more of it"
         )),
         // The person who ended the run knows.
         Outcome::Stopped(Stop::Debugger | Stop::Interrupted, _) => None,

@@ -43,6 +43,9 @@ impl Coverage {
     }
 }
 
+/// What tells a page from those of others.
+pub const GENERATOR: &str = "<meta name=\"generator\" content=\"Flatland's coverage\">";
+
 fn page_name(number: usize) -> String {
     format!("file-{number}.html")
 }
@@ -50,7 +53,7 @@ fn page_name(number: usize) -> String {
 fn document(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n{GENERATOR}\n<title>{}</title>\n\
          <link rel=\"icon\" href=\"data:,\">\n<link rel=\"stylesheet\" href=\"style.css\">\n</head>\n\
          <body>\n{body}</body>\n</html>\n",
         escaped(title)

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::html::GENERATOR;
 use super::{Coverage, Scope};
 
 /// The options `--coverage[=FILE]`, `--coverage-all` and `--coverage-min PERCENT`.
@@ -15,7 +16,7 @@ pub struct Request {
     /// Whether there is to be any coverage.
     pub is_made: bool,
     /// The file or folder to write it to. Its extension says what is written: `.info` and `.lcov` are LCOV, `.json` is
-    /// JSON, and all others are folders of HTML.
+    /// JSON, and no extension is a folder of HTML.
     pub to: Option<PathBuf>,
     /// Whose code is looked at.
     pub scope: Scope,
@@ -59,58 +60,98 @@ impl Error for NoPercent {}
 #[derive(Debug)]
 pub struct CannotWrite {
     to: PathBuf,
-    error: io::Error,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Error(io::Error),
+    /// It is a file, and pages need a folder.
+    IsFile,
+    /// It is a folder with other files.
+    HasOtherFiles,
 }
 
 impl fmt::Display for CannotWrite {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { to, error } = self;
-        write!(f, "cannot write --coverage `{}` ({error}): give another place", to.display())
+        let Self { to, why } = self;
+        write!(f, "cannot write --coverage `{}` ", to.display())?;
+        match why {
+            Why::Error(error) => write!(f, "({error}): give another place"),
+            Why::IsFile => {
+                f.write_str("(it is a file): give a folder, or a file that ends in .info, .lcov or .json")
+            }
+            Why::HasOtherFiles => f.write_str("(it is a folder with other files): give a new one"),
+        }
     }
 }
 
 impl Error for CannotWrite {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
+        match &self.why {
+            Why::Error(error) => Some(error),
+            Why::IsFile | Why::HasOtherFiles => None,
+        }
     }
 }
 
+impl Form {
+    /// By the extension. None if it has no meaning.
+    fn of(to: &Path) -> Option<Self> {
+        match to.extension().and_then(|extension| extension.to_str()) {
+            Some("info" | "lcov") => Some(Self::Lcov),
+            Some("json") => Some(Self::Json),
+            None if to.extension().is_none() && !to.as_os_str().is_empty() => Some(Self::Html),
+            _ if to.is_dir() => Some(Self::Html),
+            _ => None,
+        }
+    }
+}
+
+/// Whether this is a folder with files that are no pages of an earlier run.
+fn has_other_files(folder: &Path) -> bool {
+    let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    let index = fs::read_to_string(folder.join("index.html")).unwrap_or_default();
+    folder.is_dir() && !is_empty && !index.contains(GENERATOR)
+}
+
 impl Request {
-    /// Why the options do not go together, if they do not.
+    /// Why the options mean nothing, if they do not.
     pub fn contradiction(&self) -> Option<String> {
+        if let Some(to) = self.to.as_ref().filter(|to| Form::of(to).is_none()) {
+            return Some(format!(
+                "--coverage `{}` is no coverage by its name: end it with .info or .lcov (LCOV) or .json, or give a folder \
+                 without an extension",
+                to.display()
+            ));
+        }
         let of_coverage =
             [("--coverage-all", self.scope == Scope::All), ("--coverage-min", self.least.is_some())];
         let given = of_coverage.into_iter().find(|(_, is_given)| *is_given && !self.is_made);
         given.map(|(what, _)| format!("{what} is of --coverage: give that, too"))
     }
 
-    fn form(&self) -> Form {
-        match self.to.as_ref().and_then(|path| path.extension()).and_then(|extension| extension.to_str()) {
-            Some("info" | "lcov") => Form::Lcov,
-            Some("json") => Form::Json,
-            _ => Form::Html,
-        }
-    }
-
     /// Makes the file, so that a wrong path is known before the run.
     pub fn create(&self) -> Result<(), CannotWrite> {
         let Some(to) = &self.to else { return Ok(()) };
-        let created = match self.form() {
-            Form::Lcov | Form::Json => File::create(to).map(drop),
-            Form::Html => fs::create_dir_all(to),
+        let created = match Form::of(to) {
+            Some(Form::Lcov | Form::Json) => File::create(to).map(drop).map_err(Why::Error),
+            _ if to.is_file() => Err(Why::IsFile),
+            _ if has_other_files(to) => Err(Why::HasOtherFiles),
+            _ => fs::create_dir_all(to).map_err(Why::Error),
         };
-        created.map_err(|error| CannotWrite { to: to.clone(), error })
+        created.map_err(|why| CannotWrite { to: to.clone(), why })
     }
 
     /// Writes the file.
     pub fn write(&self, coverage: &Coverage) -> Result<(), CannotWrite> {
         let Some(to) = &self.to else { return Ok(()) };
-        let written = match self.form() {
-            Form::Lcov => fs::write(to, coverage.lcov()),
-            Form::Json => fs::write(to, coverage.json()),
-            Form::Html => coverage.write_html(to),
+        let written = match Form::of(to) {
+            Some(Form::Lcov) => fs::write(to, coverage.lcov()),
+            Some(Form::Json) => fs::write(to, coverage.json()),
+            _ => coverage.write_html(to),
         };
-        written.map_err(|error| CannotWrite { to: to.clone(), error })
+        written.map_err(|error| CannotWrite { to: to.clone(), why: Why::Error(error) })
     }
 
     /// Why this coverage is too low, if it is.
