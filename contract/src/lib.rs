@@ -12,6 +12,7 @@
 mod clock;
 pub mod memory;
 mod port;
+pub mod span;
 pub mod status;
 pub mod test;
 

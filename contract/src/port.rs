@@ -51,11 +51,14 @@ pub enum Port {
     Exit = 0xf4,
     /// In: which test to run, a [`test::Order`](crate::test::Order). Out: the test's token, when it has passed.
     Test = 0xf5,
+    /// In: 1 if somebody listens to [spans](crate::span), else 0. Out: the bytes of a name and then a zero byte begin a
+    /// span; a zero byte alone ends the innermost one.
+    Span = 0xf6,
 }
 
 impl Port {
     /// All ports, sorted by number.
-    pub const ALL: [Port; 9] = [
+    pub const ALL: [Port; 10] = [
         Port::Console,
         Port::Diagnostics,
         Port::InputReady,
@@ -65,6 +68,7 @@ impl Port {
         Port::Random,
         Port::Exit,
         Port::Test,
+        Port::Span,
     ];
 
     /// The port's number.
@@ -95,13 +99,14 @@ impl Port {
             Port::Random => "random",
             Port::Exit => "exit",
             Port::Test => "test",
+            Port::Span => "span",
         }
     }
 
     /// Whether the port takes transfers in this direction.
     pub const fn allows(self, direction: Direction) -> bool {
         match self {
-            Port::Console | Port::Test => true,
+            Port::Console | Port::Test | Port::Span => true,
             Port::Diagnostics | Port::Exit => matches!(direction, Direction::Out),
             Port::InputReady | Port::Layout | Port::Arguments | Port::Clock | Port::Random => {
                 matches!(direction, Direction::In)

@@ -17,8 +17,9 @@
 //!
 //! The parts of std that a bare machine can have keep std's names and signatures: [`print!`] and the other macros,
 //! [`io`], [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the
-//! machine. The feature `alloc`, on by default, brings a heap and the crate `alloc`. They add nothing to the image of
-//! a program that does not use them. [`prelude`] has `Vec`, `String` and the other names that std imports by default.
+//! machine, and [`span!`] gives a part of a run a name for traces. The feature `alloc`, on by default, brings a heap and
+//! the crate `alloc`. They add nothing to the image of a program that does not use them. [`prelude`] has `Vec`, `String`
+//! and the other names that std imports by default.
 
 #![no_std]
 #![cfg_attr(test, no_main)]
@@ -41,11 +42,13 @@ mod panic;
 mod port;
 pub mod process;
 pub mod random;
+mod span;
 mod start;
 mod testing;
 pub mod time;
 
 pub use flatland_guest_macros::test;
+pub use span::Span;
 
 /// The names that std's prelude has and that of a `no_std` program lacks, and the macros that print.
 pub mod prelude {
@@ -66,6 +69,7 @@ pub mod prelude {
 /// Used by the code that the macros expand to.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::span::{begin as begin_span, name as span_name};
     pub use crate::start::run;
     pub use crate::testing::{Description, Test, finish, run_test};
 }

@@ -125,6 +125,10 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
         }
         None => None,
     };
+    if save.is_some() {
+        // A guest asks once, and the run may be looked at when it goes on.
+        machine.listen_to_spans();
+    }
     let image = [&options.program, &options.from_snapshot, &options.replay];
     let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
     Ok((machine, Given { image, symbols, report, profile, save, record, recorded_on }))

@@ -40,8 +40,8 @@ Options:
   --clock SECONDS           a clock that tells the same in each run: from this time on, since 1970, a millisecond
                             more each time it is read
   --seed NUMBER             random bytes that are the same in each run
-  --trace KIND              write what the guest does: io, calls or insn (instructions), or several of them, such as
-                            io,calls, to standard error
+  --trace KIND              write what the guest does: io, calls, insn (instructions) or spans (what it names), or several
+                            of them, such as io,calls, to standard error
   --trace-file FILE         write it there instead: as lines, as JSON in each line (.jsonl), or as a timeline for
                             ui.perfetto.dev, on which a microsecond is an instruction (.json)
   --trace-filter FILTER     only in functions with FILTER in their names, or at addresses 0xSTART-0xEND
@@ -81,6 +81,8 @@ Ports, one byte at a time:
   0xef random        in: a random byte
   0xf4 exit          out: end the run with this status
   0xf5 test          in: which test to run; out: that it is through (for `cargo xtask test --guest`)
+  0xf6 span          in: 1 if somebody listens to spans, else 0; out: a name and a zero byte begin one, a zero byte alone
+                     ends one
 
 Exit status: the guest's own (0 for `hlt`, 101 for a panic); 134 for a fault, 124 for the time limit, 125 when
 the run cannot be done, 130 after Ctrl-C, 141 when the reader of standard output has gone, 2 for a wrong
@@ -436,7 +438,9 @@ fn check(options: &Options) -> Result<(), String> {
         ("--trace-limit", options.trace_limit.is_some()),
     ];
     if let Some((option, _)) = of_trace.into_iter().find(|(_, given)| *given && options.trace.is_empty()) {
-        return Err(format!("{option} says how to trace, and --trace KIND what: choose io, calls or insn"));
+        return Err(format!(
+            "{option} says how to trace, and --trace KIND what: choose io, calls, insn or spans"
+        ));
     }
     Ok(())
 }

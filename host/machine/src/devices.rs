@@ -8,6 +8,7 @@ mod exit;
 mod input_ready;
 mod layout;
 mod random;
+mod span;
 mod stand_in;
 mod test;
 
@@ -19,5 +20,6 @@ pub use exit::Exit;
 pub use input_ready::InputReady;
 pub use layout::Layout;
 pub use random::Random;
+pub use span::Span;
 pub(crate) use stand_in::StandIn;
 pub use test::Test;

@@ -190,6 +190,7 @@ impl Machine {
         bus.replace(Port::Random, devices::Random::system());
         bus.replace(Port::Exit, devices::Exit);
         bus.replace(Port::Test, devices::Test::default());
+        bus.replace(Port::Span, devices::Span::default());
         streams.begin(false);
         let stats = Stats::of_run_on(engines.kind());
         Self {
@@ -266,6 +267,14 @@ impl Machine {
     /// The first device of this type.
     pub fn device<T: Device>(&mut self) -> Option<&mut T> {
         self.bus.device()
+    }
+
+    /// From here on the guest is told that somebody listens to its [spans](flatland_contract::span), which are transfers
+    /// at a port. A guest asks once.
+    pub fn listen_to_spans(&mut self) {
+        if let Some(span) = self.device::<devices::Span>() {
+            span.listen();
+        }
     }
 
     /// The cost of all runs so far.

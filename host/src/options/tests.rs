@@ -151,7 +151,7 @@ fn errors_name_the_wrong_option() {
             "a --max-instructions few",
             "--max-instructions `few` is not a count: give a whole number, such as 1000000",
         ),
-        ("a --trace all", "--trace `all` is no trace: choose io, calls or insn"),
+        ("a --trace all", "--trace `all` is no trace: choose io, calls, insn or spans"),
         (
             "a --trace io --trace-filter 0x2-0x1",
             "--trace-filter `0x2-0x1` is no filter: give part of a function's name, or addresses such as \
@@ -163,7 +163,7 @@ fn errors_name_the_wrong_option() {
         ),
         (
             "a --trace-file b",
-            "--trace-file says how to trace, and --trace KIND what: choose io, calls or insn",
+            "--trace-file says how to trace, and --trace KIND what: choose io, calls, insn or spans",
         ),
         (
             "a --gdb=0.0.0.0:1234",

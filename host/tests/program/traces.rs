@@ -289,6 +289,11 @@ fn a_trace_for_programs_has_an_object_in_each_line(engine: &str) {
     }
 }
 
+/// The names of the tracks of a timeline.
+pub const TRACKS: &str = "\
+    {\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":1,\"args\":{\"name\":\"calls and transfers\"}},\n\
+    {\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":2,\"args\":{\"name\":\"spans\"}},\n";
+
 #[test]
 fn a_timeline_has_an_event_for_each_call_and_transfer() {
     let events = traced(None, TALKS, &["--trace", "io,calls"], "json");
@@ -307,10 +312,10 @@ fn a_timeline_has_an_event_for_each_call_and_transfer() {
         line("end: hlt", "i", 6, ""),
         line("", "E", 6, ""),
     ];
-    assert_eq!(events, format!("[\n{}\n]\n", expected.join(",\n")));
+    assert_eq!(events, format!("[\n{TRACKS}{}\n]\n", expected.join(",\n")));
     // At its limit it is whole, too.
     let events = traced(None, TALKS, &["--trace", "calls", "--trace-limit", "2"], "json");
     let open = [expected[0].clone(), expected[2].clone()];
     let expected = [&open[..], &[line("", "E", 6, ""), line("", "E", 6, "")]].concat();
-    assert_eq!(events, format!("[\n{}\n]\n", expected.join(",\n")));
+    assert_eq!(events, format!("[\n{TRACKS}{}\n]\n", expected.join(",\n")));
 }

@@ -9,6 +9,7 @@ mod instructions;
 mod lines;
 mod names;
 mod record;
+mod spans;
 mod transfers;
 
 use std::error::Error;
@@ -30,6 +31,7 @@ pub use lines::TraceError;
 use names::Names;
 pub use record::Form;
 use record::What;
+use spans::SpanTrace;
 use transfers::TransferTrace;
 
 /// The kind of a trace.
@@ -42,6 +44,8 @@ pub enum Kind {
     Instructions,
     /// Each function's entry and return.
     Calls,
+    /// The guest's own [spans](flatland_contract::span). It is told that somebody listens.
+    Spans,
 }
 
 impl FromStr for Kind {
@@ -52,6 +56,7 @@ impl FromStr for Kind {
             "io" => Ok(Self::Io),
             "calls" => Ok(Self::Calls),
             "insn" => Ok(Self::Instructions),
+            "spans" => Ok(Self::Spans),
             _ => Err(UnknownKind),
         }
     }
@@ -63,7 +68,7 @@ pub struct UnknownKind;
 
 impl fmt::Display for UnknownKind {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("no trace: choose io, calls or insn")
+        f.write_str("no trace: choose io, calls, insn or spans")
     }
 }
 
@@ -148,6 +153,7 @@ pub struct Trace {
     names: Names,
     lines: Lines,
     is_filtered: bool,
+    listens_to_spans: bool,
 }
 
 impl fmt::Debug for Trace {
@@ -190,11 +196,13 @@ impl Trace {
         kinds.sort();
         kinds.dedup();
         let is_filtered = filter.is_some();
+        let listens_to_spans = kinds.contains(&Kind::Spans);
         let tracer = |kind| -> Box<dyn Tracer> {
             match kind {
                 Kind::Io => Box::new(TransferTrace::default()),
                 Kind::Instructions => Box::new(InstructionTrace::default()),
                 Kind::Calls => Box::new(CallTrace::default()),
+                Kind::Spans => Box::new(SpanTrace::default()),
             }
         };
         Self {
@@ -202,6 +210,7 @@ impl Trace {
             names: Names::new(symbols, filter),
             lines: Lines::new(sink, most_lines),
             is_filtered,
+            listens_to_spans,
         }
     }
 
@@ -232,6 +241,13 @@ impl Trace {
 }
 
 impl Observer for Trace {
+    fn begins(&mut self, machine: &mut Machine) -> Result<Verdict, RunError> {
+        if self.listens_to_spans {
+            machine.listen_to_spans();
+        }
+        Ok(Verdict::Continue)
+    }
+
     fn resumes(&mut self, machine: &mut Machine) -> Result<(), RunError> {
         let Self { tracers, names, lines, .. } = self;
         if lines.are_diagnostics() {

@@ -74,6 +74,13 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
+/// The character, or another for one that could end a line or hide other text.
+pub fn visible(char: char) -> char {
+    let is_hidden = char.is_control()
+        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if is_hidden { '\u{fffd}' } else { char }
+}
+
 /// A word for a shell: quoted where that is needed.
 pub fn shell_word(word: &OsStr) -> String {
     let text = word.to_string_lossy();
@@ -351,7 +358,7 @@ mod tests {
             advice(&port(0x3f8, 1, Direction::Out)),
             "use one of the machine's ports, a byte at a time: 0xe9 console (in, out), 0xea diagnostics \
              (out), 0xeb input ready (in), 0xec layout (in), 0xed arguments (in), 0xee clock (in), \
-             0xef random (in), 0xf4 exit (out), 0xf5 test (in, out)"
+             0xef random (in), 0xf4 exit (out), 0xf5 test (in, out), 0xf6 span (in, out)"
         );
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask run wasm -- FUNCTION ARGUMENTS <MODULE.wasm` calls the exported function of this name and prints what
 //! it returns. A module may import `flatland.write`, which sends bytes of its memory to standard output. Floats are
-//! computed in software.
+//! computed in software. `--trace spans` shows how long it takes to load, link and call.
 
 #![no_std]
 #![no_main]
@@ -14,7 +14,7 @@ use core::error::Error;
 use flatland_guest::io::Read;
 use flatland_guest::prelude::*;
 use flatland_guest::process::ExitCode;
-use flatland_guest::{console, entry, env, io};
+use flatland_guest::{console, entry, env, io, span};
 use wasmi::{Caller, Engine, Extern, Linker, Module, Store, Val};
 
 entry!(main);
@@ -43,11 +43,12 @@ fn run() -> Result<Vec<Val>, Box<dyn Error>> {
     }
 
     let engine = Engine::default();
-    let module = Module::new(&engine, &bytes).map_err(|error| format!("the module is not valid: {error}"))?;
+    let module = span!("load", Module::new(&engine, &bytes))
+        .map_err(|error| format!("the module is not valid: {error}"))?;
     let mut store = Store::new(&engine, ());
     let mut linker = Linker::new(&engine);
     linker.func_wrap("flatland", "write", write)?;
-    let instance = linker.instantiate_and_start(&mut store, &module)?;
+    let instance = span!("link", linker.instantiate_and_start(&mut store, &module))?;
 
     let function =
         instance.get_func(&store, &name).ok_or_else(|| format!("the module exports no function `{name}`"))?;
@@ -62,7 +63,7 @@ fn run() -> Result<Vec<Val>, Box<dyn Error>> {
         .map(|(ty, text)| value::parse(*ty, &text))
         .collect::<Result<Vec<_>, _>>()?;
     let mut results = vec![Val::I32(0); ty.results().len()];
-    function.call(&mut store, &arguments, &mut results)?;
+    span!("call", function.call(&mut store, &arguments, &mut results))?;
     Ok(results)
 }
 

@@ -80,6 +80,8 @@ impl Machine {
         let engine = self.engines.current.name().into();
         let start = Start { program: String::new(), engine, left_out: None, state };
         recorder.begin(start).map_err(RunError::Recording)?;
+        // So a recording has the spans, whoever looks at its replay, and is the same whoever looks at the run.
+        self.listen_to_spans();
         self.set_recorder(Some(recorder));
         Ok(())
     }

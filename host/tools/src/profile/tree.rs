@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use flatland_program::Symbols;
 
+use crate::words::visible;
+
 /// A name's number.
 pub type NameId = u32;
 /// A node's number.
@@ -28,17 +30,9 @@ pub struct Names {
 }
 
 impl Names {
-    /// A name's number. What could end a line or hide other text is replaced.
+    /// A name's number.
     pub fn id(&mut self, name: &str) -> NameId {
-        let is_hidden = |char: char| {
-            char.is_control()
-                || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        };
-        let name: String = name
-            .chars()
-            .take(LONGEST_NAME)
-            .map(|char| if is_hidden(char) { '\u{fffd}' } else { char })
-            .collect();
+        let name: String = name.chars().take(LONGEST_NAME).map(visible).collect();
         if let Some(&id) = self.ids.get(&*name) {
             return id;
         }

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 
 use flatland_machine::Machine;
 
-use super::{Form, Sink, What, record};
+use super::record::{self, Track};
+use super::{Form, Sink, What};
 
 /// Writes at most a given number of lines.
 pub struct Lines {
@@ -15,8 +16,8 @@ pub struct Lines {
     written: u64,
     error: Option<io::Error>,
     is_broken: bool,
-    /// The functions that were entered and not left, where that is to be said of each.
-    entered: u32,
+    /// The bars that have begun and not ended on each track of a timeline.
+    open: [u32; Track::ALL.len()],
     /// Whether there is any entry in the file.
     has_begun: bool,
     is_finished: bool,
@@ -50,7 +51,7 @@ impl Lines {
             written: 0,
             error: None,
             is_broken: false,
-            entered: 0,
+            open: [0; Track::ALL.len()],
             has_begun: false,
             is_finished: false,
         }
@@ -85,15 +86,22 @@ impl Lines {
             },
             Sink::Writer(writer, Form::TraceEvents) => {
                 let Some(event) = record::event(what, line, instructions.unwrap_or_default()) else { return };
+                let open = &mut self.open[what.track() as usize];
                 match what {
-                    What::Enter { .. } => self.entered += 1,
+                    What::Enter { .. } | What::SpanBegin { .. } => *open += 1,
                     // The trace may have begun, or be filtered, inside of it.
-                    What::Leave { .. } if self.entered == 0 => return,
-                    What::Leave { .. } => self.entered -= 1,
+                    What::Leave { .. } | What::SpanEnd { .. } if *open == 0 => return,
+                    What::Leave { .. } | What::SpanEnd { .. } => *open -= 1,
                     _ => {}
                 }
-                let begin = if std::mem::replace(&mut self.has_begun, true) { ",\n" } else { "[\n" };
-                write!(writer, "{begin}{event}")
+                let result = match std::mem::replace(&mut self.has_begun, true) {
+                    true => writer.write_all(b",\n"),
+                    false => {
+                        let [run, spans] = Track::ALL.map(Track::naming_event);
+                        write!(writer, "[\n{run},\n{spans},\n")
+                    }
+                };
+                result.and_then(|()| write!(writer, "{event}"))
             }
         };
         self.check(result);
@@ -128,8 +136,10 @@ impl Lines {
         }
         if matches!(self.sink, Sink::Writer(_, Form::TraceEvents)) && !self.is_finished {
             self.is_finished = true;
-            let left = self.entered;
-            (0..left).for_each(|_| self.put(machine, "", &What::Leave { name: "" }));
+            for track in Track::ALL {
+                let left = self.open[track as usize];
+                (0..left).for_each(|_| self.put(machine, "", &track.end()));
+            }
             // Nothing may come behind it.
             self.most = self.written;
         }

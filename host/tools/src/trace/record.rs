@@ -37,6 +37,10 @@ pub enum What<'a> {
     Enter { name: &'a str, address: u32 },
     /// A function is left.
     Leave { name: &'a str },
+    /// A span of the guest's begins.
+    SpanBegin { name: &'a str, place: &'a Place },
+    /// A span ends.
+    SpanEnd { name: &'a str },
     /// A transfer was made.
     Transfer {
         direction: Direction,
@@ -54,11 +58,59 @@ pub enum What<'a> {
     Remark,
 }
 
+/// A row of bars and marks of a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// All but spans.
+    Run,
+    /// The guest's spans, which need not end where calls do.
+    Spans,
+}
+
+impl Track {
+    pub const ALL: [Self; 2] = [Self::Run, Self::Spans];
+
+    fn number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// The event that gives it its name.
+    pub fn naming_event(self) -> JsonValue {
+        let name = match self {
+            Self::Run => "calls and transfers",
+            Self::Spans => "spans",
+        };
+        object! { "name": "thread_name", "ph": "M", "pid": 1, "tid": self.number(), "args": { "name": name } }
+    }
+
+    /// What ends the innermost bar.
+    pub fn end(self) -> What<'static> {
+        match self {
+            Self::Run => What::Leave { name: "" },
+            Self::Spans => What::SpanEnd { name: "" },
+        }
+    }
+}
+
+impl What<'_> {
+    pub fn track(&self) -> Track {
+        match self {
+            Self::SpanBegin { .. } | Self::SpanEnd { .. } => Track::Spans,
+            _ => Track::Run,
+        }
+    }
+}
+
 /// An entry as an object for programs. `line` is the same for people. None for a remark.
 pub fn json(what: &What, line: &str, instructions: Option<u64>) -> Option<JsonValue> {
     let mut value = match what {
         What::Enter { name, address } => object! { "kind": "enter", "function": *name, "address": *address },
         What::Leave { name } => object! { "kind": "leave", "function": *name },
+        What::SpanBegin { name, place } => object! {
+            "kind": "span-begin", "name": *name, "symbol": place.function.as_deref(), "file": file(place),
+            "line": self::line(place),
+        },
+        What::SpanEnd { name } => object! { "kind": "span-end", "name": *name },
         What::Transfer { direction, port, name, data, address, place } => object! {
             "kind": direction.name(), "port": *port, "name": *name, "data": *data, "address": *address,
             "symbol": place.function.as_deref(), "file": file(place), "line": self::line(place),
@@ -82,6 +134,10 @@ pub fn event(what: &What, line: &str, instructions: u64) -> Option<JsonValue> {
             ("B", (*name).to_owned(), object! { "address": format!("{address:#010x}") })
         }
         What::Leave { name } => ("E", (*name).to_owned(), JsonValue::new_object()),
+        What::SpanBegin { name, place } => {
+            ("B", (*name).to_owned(), object! { "place": place.to_string().trim_start() })
+        }
+        What::SpanEnd { name } => ("E", (*name).to_owned(), JsonValue::new_object()),
         What::Transfer { direction, name, data, place, .. } => {
             let data = data.escape_ascii().to_string();
             let place = place.to_string();
@@ -97,8 +153,9 @@ pub fn event(what: &What, line: &str, instructions: u64) -> Option<JsonValue> {
         What::End => ("i", line.to_owned(), JsonValue::new_object()),
         What::Remark => return None,
     };
-    let mut event =
-        object! { "name": name, "ph": phase, "ts": instructions, "pid": 1, "tid": 1, "args": arguments };
+    let mut event = object! {
+        "name": name, "ph": phase, "ts": instructions, "pid": 1, "tid": what.track().number(), "args": arguments,
+    };
     if phase == "i" {
         // A mark as high as the thread.
         event["s"] = "t".into();

@@ -40,18 +40,9 @@ impl TransferTrace {
         names: &mut Names,
         lines: &mut Lines,
     ) -> Result<(), RunError> {
-        let location = machine.location()?;
+        let address = address(machine, transfer)?;
         let registers = machine.registers()?;
-        let (address, counter) = {
-            let read = reader(machine.engine());
-            let address = match location {
-                Location::At(address) => address,
-                // An engine may know only the end of an `out`.
-                Location::EndsAt(end) => output_before(end, transfer, &registers, &read).unwrap_or(end),
-                Location::Unknown => registers.eip,
-            };
-            (address, counter(address, &registers, &read))
-        };
+        let counter = counter(address, &registers, &reader(machine.engine()));
         // The count already includes this output, but includes input only when the guest continues.
         let count = (transfer.data.len() / usize::from(transfer.width)) as u32;
         let (before, left) = match (counter, transfer.direction) {
@@ -131,6 +122,19 @@ impl Tracer for TransferTrace {
         }
         Ok(())
     }
+}
+
+/// The address of the instruction that has made this transfer.
+pub fn address(machine: &mut Machine, transfer: &Transfer) -> Result<u32, RunError> {
+    let (location, registers) = (machine.location()?, machine.registers()?);
+    Ok(match location {
+        Location::At(address) => address,
+        // An engine may know only the end of an `out`.
+        Location::EndsAt(end) => {
+            output_before(end, transfer, &registers, &reader(machine.engine())).unwrap_or(end)
+        }
+        Location::Unknown => registers.eip,
+    })
 }
 
 /// The count register of the repeated instruction at this address. None if it is not a repeated instruction.
