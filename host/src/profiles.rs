@@ -81,7 +81,8 @@ impl ProfileTo<'_> {
     ) -> Result<(String, String), String> {
         let path = self.path.display();
         let profile = profiler.end(machine)?;
-        let title = one_line(&image.display().to_string());
+        // Its name alone: a picture is shown to others.
+        let title = one_line(&image.file_name().unwrap_or_default().to_string_lossy());
         let text = profile.write(self.format, &title);
         (&self.file)
             .write_all(text.as_bytes())

@@ -1,4 +1,7 @@
-//! Text in HTML and XML.
+//! Text in HTML and XML, and in little room.
+
+/// The width of a character of a monospaced font of 11 pixels, in pixels.
+pub const CHARACTER: f64 = 6.7;
 
 /// A text as it stands in HTML and XML, also between double quotes. Characters that XML does not have (XML 1.0, section
 /// 2.2) are replaced.
@@ -18,6 +21,15 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
+/// A name in this many characters. It is empty if two dots and a character do not fit.
+pub fn shortened(name: &str, most: usize) -> String {
+    match name.chars().count() {
+        count if count <= most => name.into(),
+        _ if most >= 3 => name.chars().take(most - 2).chain("..".chars()).collect(),
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +43,13 @@ mod tests {
             ("µ → ½", "µ → ½"),
         ] {
             assert_eq!(escaped(text), expected);
+        }
+    }
+
+    #[test]
+    fn names_are_shortened_where_something_of_them_fits() {
+        for (most, shown) in [(4, "main"), (3, "m.."), (2, ""), (0, "")] {
+            assert_eq!(shortened("main", most), shown);
         }
     }
 }

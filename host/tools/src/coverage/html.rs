@@ -35,8 +35,7 @@ impl Coverage {
         document(
             "Coverage",
             &format!(
-                "<h1>Coverage</h1>\n<table class=\"files\">\n<thead><tr><th>file</th><th>lines</th><th></th>\
-                 <th>functions</th><th></th><th>branches</th><th></th></tr></thead>\n\
+                "<h1>Coverage</h1>\n<table class=\"files\">\n<thead><tr><th>file</th>{COLUMNS}</tr></thead>\n\
                  <tbody>\n{rows}</tbody>\n<tfoot>\n{all}</tfoot>\n</table>\n"
             ),
         )
@@ -45,6 +44,10 @@ impl Coverage {
 
 /// What tells a page from those of others.
 pub const GENERATOR: &str = "<meta name=\"generator\" content=\"Flatland's coverage\">";
+
+/// The columns of a [`row`].
+const COLUMNS: &str =
+    "<th colspan=\"3\">lines</th><th colspan=\"3\">functions</th><th colspan=\"3\">branches</th>";
 
 fn page_name(number: usize) -> String {
     format!("file-{number}.html")
@@ -67,11 +70,11 @@ fn row(name: &str, ratios: [Ratio; 3]) -> String {
         let percent = ratio.percent();
         // Writing to a string cannot fail.
         let _ = match all {
-            0 => write!(text, "<td>-</td><td></td>"),
+            0 => write!(text, "<td>-</td><td></td><td></td>"),
             _ => write!(
                 text,
-                "<td>{covered}/{all}</td><td><meter max=\"100\" value=\"{percent:.1}\">{percent:.1} %</meter> \
-                 {percent:.1} %</td>"
+                "<td>{covered}/{all}</td><td><meter max=\"100\" value=\"{percent:.1}\">{percent:.1} %</meter></td>\
+                 <td>{percent:.1} %</td>"
             ),
         };
     }
@@ -81,8 +84,7 @@ fn row(name: &str, ratios: [Ratio; 3]) -> String {
 /// The page of a file. Its source may not be there any more.
 fn page(name: &str, file: &FileCoverage, source: Option<&str>) -> String {
     let mut body = format!("<p><a href=\"index.html\">all files</a></p>\n<h1>{}</h1>\n", escaped(name));
-    body += "<table class=\"files\">\n<thead><tr><th></th><th>lines</th><th></th><th>functions</th><th></th>\
-             <th>branches</th><th></th></tr></thead>\n";
+    body += &format!("<table class=\"files\">\n<thead><tr><th></th>{COLUMNS}</tr></thead>\n");
     body += &row("this file", [file.lines(), file.functions(), file.branches()]);
     body += "</table>\n";
     body += &places(file);

@@ -8,14 +8,12 @@ use flatland_program::{Program, without_types};
 
 use super::sizes::{UNNAMED, crate_of, parts};
 use super::{ListingError, names};
-use crate::markup::escaped;
+use crate::markup::{CHARACTER, escaped, shortened};
 
 /// The size of the picture, in its own units.
 const SIZE: (f64, f64) = (1200.0, 800.0);
 /// The height of a crate's name.
 const HEADING: f64 = 16.0;
-/// The width of a letter of 11 units, about.
-const LETTER: f64 = 6.2;
 /// Fills for crates. All have enough contrast to black text, and neighbours differ in brightness, too.
 const FILLS: [&str; 8] =
     ["#9ecae1", "#fdd49e", "#c7e9c0", "#dadaeb", "#fee391", "#d9d9d9", "#fcbba1", "#b3e2cd"];
@@ -47,13 +45,13 @@ pub fn treemap(program: &Program) -> Result<String, ListingError> {
     let (width, height) = SIZE;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         font-family=\"system-ui, sans-serif\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+         font-family=\"monospace\" font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     let sizes: Vec<_> = crates.iter().map(|(_, size, _)| *size).collect();
     let areas = squarified(&sizes, Area { x: 0.0, y: 0.0, width, height });
     for (number, ((name, size, mut rows), area)) in crates.into_iter().zip(areas).enumerate() {
         let fill = FILLS[number % FILLS.len()];
-        draw(&mut svg, &format!("{name}: {size} bytes"), name, area, fill, 12.0);
+        draw(&mut svg, &format!("{name}: {size} bytes"), name, area, fill);
         rows.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         if name == UNNAMED || area.height <= 2.0 * HEADING {
             continue;
@@ -61,7 +59,7 @@ pub fn treemap(program: &Program) -> Result<String, ListingError> {
         let inner = Area { y: area.y + HEADING, height: area.height - HEADING, ..area };
         let sizes: Vec<_> = rows.iter().map(|(_, size)| *size).collect();
         for ((function, size), area) in rows.iter().zip(squarified(&sizes, inner)) {
-            draw(&mut svg, &format!("{function}: {size} bytes"), short(function), area, fill, 11.0);
+            draw(&mut svg, &format!("{function}: {size} bytes"), short(function), area, fill);
         }
     }
     Ok(svg + "</svg>\n")
@@ -72,7 +70,7 @@ fn short(name: &str) -> &str {
     without_types(name).rfind("::").map_or(name, |at| &name[at + 2..])
 }
 
-fn draw(svg: &mut String, title: &str, name: &str, area: Area, fill: &str, font: f64) {
+fn draw(svg: &mut String, title: &str, name: &str, area: Area, fill: &str) {
     let Area { x, y, width, height } = area;
     // Writing to a string cannot fail.
     let _ = write!(
@@ -81,12 +79,10 @@ fn draw(svg: &mut String, title: &str, name: &str, area: Area, fill: &str, font:
          stroke=\"white\"/>",
         escaped(title)
     );
-    let letters = ((width - 6.0) / LETTER).max(0.0) as usize;
-    if letters >= 3 && height >= 14.0 {
-        let shown: String = name.chars().take(letters).collect();
+    let shown = shortened(name, ((width - 6.0) / CHARACTER) as usize);
+    if !shown.is_empty() && height >= 14.0 {
         let (x, y) = (x + 3.0, y + 12.0);
-        let _ =
-            write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{font}\">{}</text>", escaped(&shown));
+        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(&shown));
     }
     svg.push_str("</g>\n");
 }

@@ -6,9 +6,9 @@
 use std::fmt::Write;
 
 use super::Profile;
-use super::summary::{number, percent, shortened};
+use super::summary::{number, percent};
 use super::tree::ROOT;
-use crate::markup::escaped;
+use crate::markup::{CHARACTER, escaped, shortened};
 
 /// Sizes in pixels.
 const WIDTH: f64 = 1200.0;
@@ -16,8 +16,6 @@ const MARGIN: f64 = 10.0;
 const HEADER: usize = 46;
 const FOOTER: usize = 12;
 const ROW: usize = 17;
-/// The width of a character of the font.
-const CHARACTER: f64 = 6.7;
 /// Narrower boxes cannot be seen, and are left out.
 const NARROWEST: f64 = 0.1;
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Profile;
 use super::tree::{NameId, ROOT};
+use crate::markup::shortened;
 
 /// How many functions and lines are shown.
 const SHOWN: usize = 10;
@@ -26,15 +27,6 @@ pub fn number(number: u64) -> String {
 /// A part of a whole, such as `12.3%`.
 pub fn percent(part: u64, whole: u64) -> String {
     format!("{:.1}%", part as f64 * 100.0 / whole.max(1) as f64)
-}
-
-/// A name in this many characters. It is empty if two dots and a character do not fit.
-pub fn shortened(name: &str, most: usize) -> String {
-    match name.chars().count() {
-        count if count <= most => name.into(),
-        _ if most >= 3 => name.chars().take(most - 2).chain("..".chars()).collect(),
-        _ => String::new(),
-    }
 }
 
 /// A file's path, for a crate of cargo's registry from the crate's name on.
@@ -134,13 +126,6 @@ mod tests {
         }
         assert_eq!(percent(1, 3), "33.3%");
         assert_eq!(percent(0, 0), "0.0%");
-    }
-
-    #[test]
-    fn names_are_shortened_where_something_of_them_fits() {
-        for (most, shown) in [(4, "main"), (3, "m.."), (2, ""), (0, "")] {
-            assert_eq!(shortened("main", most), shown);
-        }
     }
 
     #[test]
