@@ -1,4 +1,4 @@
-//! `cargo xtask test`, `differential`, `lint` and `portability`.
+//! `cargo xtask test`, `differential`, `pictures`, `lint` and `portability`.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read, Write};
@@ -162,6 +162,12 @@ pub fn differential(workspace: &Workspace, with: Against) -> Result<()> {
         show_and_run(command)?;
     }
     Ok(())
+}
+
+/// Makes the pictures of docs/what-did-it-do.md anew, of what its commands make: that is a part of their test.
+pub fn pictures(workspace: &Workspace) -> Result<()> {
+    let arguments = ["test", "--package", "xtask", "--test", "what_did_it_do"];
+    show_and_run(host_cargo(workspace, arguments.into_iter().chain(["--", "--nocapture", "--ignored"])))
 }
 
 /// Why KVM cannot be used here, if it cannot: flatland's own message when it is to run one `hlt` on KVM.

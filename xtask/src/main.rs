@@ -123,6 +123,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),
         Command::Differential { with } => check::differential(workspace, with),
         Command::Bench { options } => bench::bench(workspace, &options),
+        Command::Pictures => check::pictures(workspace),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),

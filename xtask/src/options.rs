@@ -56,6 +56,8 @@ pub enum Command {
     Differential { with: Against },
     /// Measure, with these options of flatland-bench.
     Bench { options: Vec<OsString> },
+    /// Make the pictures of the documentation anew.
+    Pictures,
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -193,6 +195,7 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
             Command::Differential { with }
         }
         "bench" => Command::Bench { options: words.again(&["--quick", "--json", "--against"]) },
+        "pictures" => Command::Pictures,
         "lint" => Command::Lint,
         "portability" => Command::Portability,
         _ => Command::List,

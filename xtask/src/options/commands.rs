@@ -159,6 +159,13 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         more: "",
     },
     Doc {
+        usage: "pictures",
+        about: "make the pictures of docs/what-did-it-do.md anew (one minute; needs chromium)",
+        options: &[],
+        passed_to: None,
+        more: "",
+    },
+    Doc {
         usage: "lint",
         about: "check formatting, clippy and documentation, as CI does",
         options: &[],
