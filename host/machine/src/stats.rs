@@ -51,6 +51,28 @@ impl Stats {
     /// Counts an exit with transfers at a port of the contract.
     #[inline]
     pub(crate) fn count(&mut self, port: u16, direction: Direction, bytes: usize) {
+        if let Some(transfers) = self.transfers_mut(port, direction) {
+            transfers.exits += 1;
+            transfers.bytes += bytes as u64;
+        }
+    }
+
+    /// Counts what came later for an exit that was counted when the guest began to wait for it.
+    pub(crate) fn count_late(&mut self, port: u16, direction: Direction, bytes: usize) {
+        if let Some(transfers) = self.transfers_mut(port, direction) {
+            transfers.bytes += bytes as u64;
+        }
+    }
+
+    /// Takes back an exit without transfers, which will come again.
+    pub(crate) fn take_back(&mut self, port: u16, direction: Direction) {
+        if let Some(transfers) = self.transfers_mut(port, direction) {
+            transfers.exits = transfers.exits.saturating_sub(1);
+        }
+    }
+
+    #[inline]
+    fn transfers_mut(&mut self, port: u16, direction: Direction) -> Option<&mut Transfers> {
         /// The index of each port in [`Port::ALL`], by port number.
         const INDICES: [u8; 0x100] = {
             let mut indices = [u8::MAX; 0x100];
@@ -62,10 +84,7 @@ impl Stats {
             indices
         };
         let index = INDICES.get(usize::from(port)).copied().unwrap_or(u8::MAX);
-        if let Some(transfers) = self.transfers.get_mut(slot(index.into(), direction)) {
-            transfers.exits += 1;
-            transfers.bytes += bytes as u64;
-        }
+        self.transfers.get_mut(slot(index.into(), direction))
     }
 
     /// The most moves in [`Self::moves`].

@@ -117,6 +117,34 @@ fn what_an_observer_wants_decides_where_a_run_goes_on() {
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
 }
 
+/// A move, or a snapshot, gives up an input that the guest waits for: it comes again, and is counted once.
+#[test]
+fn an_input_that_is_given_up_is_counted_once() {
+    for engine in [EngineChoice::Auto, EngineChoice::Kvm, EngineChoice::Soft] {
+        if engine != EngineChoice::Soft && is_without_kvm() {
+            continue;
+        }
+        for moves in [false, true].into_iter().filter(|moves| !moves || !is_without_kvm()) {
+            let mut machine = machine(engine, SUCCESSOR, b"ab");
+            for _ in 0..3 {
+                let wants = Wants { input: true, ..Wants::default() };
+                assert_eq!(machine.resume(&wants).unwrap(), Event::InputWanted);
+                match moves {
+                    true => move_over(&mut machine),
+                    false => drop(machine.snapshot().expect("it can be taken")),
+                }
+                // The input, and the output after it.
+                let wants = Wants { transfers: true, ..Wants::default() };
+                (0..2).for_each(|_| drop(machine.resume(&wants).unwrap()));
+            }
+            assert_eq!(machine.streams().output.bytes(), b"bc");
+            // The third input is the end: an exit, and no byte.
+            let words = "5 exits for I/O, console in 3 (2 bytes), console out 2 (2 bytes)";
+            assert_eq!(machine.stats().transfers_in_words(), words, "{engine:?}, {moves}");
+        }
+    }
+}
+
 #[test]
 fn instructions_on_kvm_are_not_counted_afterwards() {
     if is_without_kvm() {

@@ -149,6 +149,11 @@ impl Machine {
 
     /// Finishes the engine's last exit. What it had not reported is kept here.
     pub(crate) fn settle(&mut self) -> Result<(), EngineError> {
+        if self.waits_for_input
+            && let Some((port, _, _)) = self.engines.current.pending_input()
+        {
+            self.stats.take_back(port, Direction::In);
+        }
         let Settled { sent, end, stop } = self.engines.current.settle(self.input_filled)?;
         self.input_filled = 0;
         self.waits_for_input = false;

@@ -275,7 +275,6 @@ impl Machine {
                 }
                 Exit::In { port, width, data } => {
                     self.moving.budget -= 1;
-                    self.stats.count(port, Direction::In, data.len());
                     let host = &mut Host {
                         streams: &mut self.streams,
                         shared: &self.shared,
@@ -285,6 +284,7 @@ impl Machine {
                     self.input_filled = 0;
                     let result = self.log.read(&mut self.bus, port, width, data, host);
                     self.input_filled = filled(&result, data, host);
+                    self.stats.count(port, Direction::In, self.input_filled);
                     let is_plain = result.is_ok() && !wants.transfers;
                     if !is_plain {
                         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
@@ -342,6 +342,7 @@ impl Machine {
         self.input_filled = 0;
         let result = self.log.read(&mut self.bus, port, width, data, host);
         self.input_filled = filled(&result, data, host);
+        self.stats.count_late(port, Direction::In, self.input_filled);
         let transfer = made_transfer(&result, wants, port, width, Direction::In, data);
         self.waits_for_input =
             matches!(result, Err(NotMade::Device(Unfinished::Interrupted | Unfinished::InputWanted)));
