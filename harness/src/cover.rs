@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use flatland::coverage::{Counter, Coverage, Request};
+use flatland::coverage::{Counter, Coverage, Covered, Request};
 use flatland::program::source_map::SourceMap;
 use flatland::{Program, ProgramError};
 
@@ -32,8 +32,8 @@ impl Cover {
         programs.entry(elf.into()).or_default().merge(counter);
     }
 
-    /// Writes the file. Returns the table, and why there is too little, if so.
-    pub fn end(&self) -> Result<(String, Option<String>), String> {
+    /// Writes the file. Returns what to say.
+    pub fn end(&self) -> Result<Covered, String> {
         let mut coverage = Coverage::default();
         let programs = self.programs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for (elf, counter) in programs.iter() {
@@ -42,7 +42,6 @@ impl Cover {
             let read = |address: u32, bytes: &mut [u8]| program.image().read(address, bytes);
             coverage.merge(&Coverage::new(counter, &map, &read, self.request.scope));
         }
-        self.request.write(&coverage).map_err(|error| error.to_string())?;
-        Ok((coverage.table(), self.request.too_low(&coverage)))
+        self.request.write(&coverage).map_err(|error| error.to_string())
     }
 }

@@ -83,10 +83,13 @@ fn main() -> ExitCode {
         && !arguments.list
     {
         match cover.end() {
-            Ok((table, too_low)) => {
+            Ok(covered) => {
+                if let Some(message) = &covered.written {
+                    say(message);
+                }
                 // A write error cannot be reported anywhere.
-                let _ = io::stderr().write_all(table.as_bytes());
-                if let Some(why) = too_low.filter(|_| !conclusion.has_failed()) {
+                let _ = io::stderr().write_all(covered.table.as_bytes());
+                if let Some(why) = covered.too_low.filter(|_| !conclusion.has_failed()) {
                     say(&why);
                     return status::COVERAGE.into();
                 }
@@ -97,7 +100,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    if let Some(where_they_ran) = where_they_ran() {
+    if let Some(where_they_ran) = where_they_ran(settings.cover.is_some()) {
         say(&where_they_ran);
     }
     conclusion.exit_code()
@@ -175,12 +178,15 @@ fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Res
 static ENDED_ON: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 
 /// Which engines the tests have run on, if that was not chosen.
-fn where_they_ran() -> Option<String> {
+fn where_they_ran(with_coverage: bool) -> Option<String> {
     let [soft, kvm] = ENDED_ON.each_ref().map(|count| count.load(Ordering::Relaxed));
     match (soft, kvm) {
         (0, 0) => None,
-        (_, 0) => Some("the tests ran on soft".into()),
-        (_, _) => Some(format!("the tests began on soft; {kvm} of {} went on to kvm", soft + kvm)),
+        (_, 0) if with_coverage => Some(
+            "the tests ran on the soft engine, because --coverage needs it: KVM does not show what it executes".into(),
+        ),
+        (_, 0) => Some("the tests ran on the soft engine".into()),
+        (_, _) => Some(format!("the tests began on the soft engine; {kvm} of {} went on to KVM", soft + kvm)),
     }
 }
 

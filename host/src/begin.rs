@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::profiles::ProfileTo;
 use crate::recordings::{self, RecordTo};
 use crate::save::SaveFile;
-use crate::{closed_output, signals};
+use crate::{closed_output, files, signals};
 
 /// The files of the command line that could be opened.
 pub struct Given<'a> {
@@ -28,6 +28,8 @@ pub struct Given<'a> {
     pub report: Option<(File, &'a Path)>,
     /// Where to write a profile.
     pub profile: Option<ProfileTo<'a>>,
+    /// Where to write the trace.
+    pub trace_file: Option<(File, &'a Path)>,
     /// Where to save the state at the end.
     pub save: Option<(SaveFile, &'a Path)>,
     /// Where the run is recorded.
@@ -67,6 +69,7 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     let profile = to_write("--profile", profile.map(|(path, _)| path.as_path()), |path| File::create(path))?
         .zip(profile)
         .map(|((file, path), (_, format))| ProfileTo { file, path, format: *format });
+    let trace_file = to_write("--trace-file", options.trace_file.as_deref(), |path| File::create(path))?;
     let save = to_write("--save-snapshot", options.save_snapshot.as_deref(), SaveFile::create)?;
     let record = RecordTo::create(options)?;
     if closed_output::is_closed() {
@@ -131,7 +134,7 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     }
     let image = [&options.program, &options.from_snapshot, &options.replay];
     let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
-    Ok((machine, Given { image, symbols, report, profile, save, record, recorded_on }))
+    Ok((machine, Given { image, symbols, report, profile, trace_file, save, record, recorded_on }))
 }
 
 /// The settings of the machine, without its program.
@@ -189,8 +192,9 @@ fn open_program(options: &Options) -> Result<Program, String> {
 }
 
 fn check_symbols(path: &Path) -> Result<(), String> {
-    let opened = File::open(path).map(drop);
-    opened.map_err(|error| format!("cannot read --symbols `{}` ({error}): check the path", path.display()))
+    files::open(path)
+        .map(drop)
+        .map_err(|error| format!("cannot read --symbols `{}` ({error}): check the path", path.display()))
 }
 
 fn program_message(options: &Options, error: &dyn std::fmt::Display, hint: &str) -> String {
@@ -214,7 +218,7 @@ fn names_for(machine: &Machine, options: &Options) -> Result<Option<PathBuf>, St
             symbols
         }
         (None, Some(program)) => {
-            File::open(program).map_err(|error| {
+            files::open(program).map_err(|error| {
                 format!("cannot read `{}` ({error}): check the path, or leave it out", program.display())
             })?;
             program
@@ -241,6 +245,9 @@ fn build_message(error: &BuildError, options: &Options) -> String {
     match error {
         BuildError::Image(error) => program_message(options, error, " with --memory SIZE"),
         BuildError::Memory(error) => format!("{error} (--memory SIZE, --stack SIZE)"),
+        BuildError::Engine(ChoiceError::Unsupported(Unsupported { engine, what, .. })) => {
+            format!("{engine} cannot {what}: choose --engine soft")
+        }
         BuildError::Engine(error) if options.engine == EngineChoice::Kvm => {
             format!("{}; or choose --engine soft", engine_message(error))
         }

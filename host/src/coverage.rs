@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flatland::coverage::{Counter, Coverage, Request};
+use flatland::coverage::{Counter, Coverage, Covered, Request};
 use flatland::program::source_map::SourceMap;
 use flatland::{Machine, Outcome};
 
@@ -32,12 +32,8 @@ impl<'a> Cover<'a> {
         Ok(Some(Self { request, symbols }))
     }
 
-    /// Writes the file. Returns the table for the terminal, and why there is too little, if so.
-    pub fn end(
-        &self,
-        machine: &mut Machine,
-        ended: Option<&Outcome>,
-    ) -> Result<(String, Option<String>), String> {
+    /// Writes the file. Returns what to say.
+    pub fn end(&self, machine: &mut Machine, ended: Option<&Outcome>) -> Result<Covered, String> {
         let Some(counter) = machine.unwatch_blocks::<Counter>().map(Counter::finish) else {
             return Err("the run was not counted: report it, with your command".into());
         };
@@ -48,7 +44,6 @@ impl<'a> Cover<'a> {
             // It was not executed to its end, but reached.
             coverage.reach(&map, fault.location.inside(), self.request.scope);
         }
-        self.request.write(&coverage).map_err(|error| error.to_string())?;
-        Ok((coverage.table(), self.request.too_low(&coverage)))
+        self.request.write(&coverage).map_err(|error| error.to_string())
     }
 }

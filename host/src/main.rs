@@ -3,6 +3,7 @@
 mod begin;
 mod closed_output;
 mod coverage;
+mod files;
 mod info;
 mod messages;
 mod options;
@@ -63,15 +64,16 @@ fn main() -> ExitCode {
 /// Runs an image, reports how the run ended, and returns the exit status.
 fn run(options: &Options) -> u8 {
     let start = Instant::now();
-    let (mut machine, given) = match machine(options) {
+    let (mut machine, mut given) = match machine(options) {
         Ok(ready) => ready,
         Err(message) => {
             say(&message);
             return status::HOST;
         }
     };
+    let trace_file = given.trace_file.take();
     let symbols = given.symbols.as_deref();
-    let ended = run_to_end(options, &mut machine, symbols);
+    let ended = run_to_end(options, &mut machine, symbols, trace_file);
     let Ended { outcome: ended, origins, cover, profiler, trace_error } = match ended {
         Ok(ended) => ended,
         Err(message) => {
@@ -99,6 +101,7 @@ fn run(options: &Options) -> u8 {
         text += &line(paint, note);
     }
     if let Some(error) = trace_error {
+        status = status::HOST;
         text += &line(paint, &error);
     }
     if let (Some(to), Some(profiler)) = (&given.profile, &profiler) {
@@ -126,9 +129,10 @@ fn run(options: &Options) -> u8 {
     }
     match cover.map(|cover| cover.end(&mut machine, ended.as_ref().ok())) {
         None => {}
-        Some(Ok((table, too_low))) => {
-            text += &table;
-            if let Some(why) = too_low {
+        Some(Ok(covered)) => {
+            text += &covered.written.map(|message| line(paint, &message)).unwrap_or_default();
+            text += &covered.table;
+            if let Some(why) = covered.too_low {
                 status = if status == status::SUCCESS { status::COVERAGE } else { status };
                 text += &line(paint, &why);
             }
@@ -195,6 +199,7 @@ fn run_to_end<'a>(
     options: &'a Options,
     machine: &mut Machine,
     symbols: Option<&'a Path>,
+    trace_file: Option<(File, &Path)>,
 ) -> Result<Ended<'a>, String> {
     let cover = Cover::begin(&options.coverage, machine, symbols)?;
     let mut profiler = profiles::begin(options, machine, symbols)?;
@@ -204,7 +209,7 @@ fn run_to_end<'a>(
     };
     let mut trace = match options.trace.is_empty() {
         true => None,
-        false => Some(trace(options, symbols, machine)?),
+        false => Some(trace(options, symbols, machine, trace_file)),
     };
     let mut timeline = match options.tracks_origins {
         true => Some(Timeline::new(machine).map_err(|error| error.to_string())?),
@@ -239,7 +244,7 @@ fn run_to_end<'a>(
 }
 
 /// The trace that the command line asks for.
-fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result<Trace, String> {
+fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine, file: Option<(File, &Path)>) -> Trace {
     let symbols = match symbols.map(|path| symbols::open(path, machine)) {
         Some(Err(error)) => {
             say(&error.to_string());
@@ -247,21 +252,15 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine) -> Result
         }
         symbols => symbols.and_then(Result::ok),
     };
-    let sink = match &options.trace_file {
-        None => trace::Sink::Diagnostics,
-        Some(path) => {
-            let file = File::create(path).map_err(|error| {
-                format!("cannot write --trace-file `{}` ({error}): choose another place", path.display())
-            })?;
-            trace::Sink::Writer(Box::new(BufWriter::new(file)), trace::Form::of(path))
-        }
-    };
+    let sink = file.map_or(trace::Sink::Diagnostics, |(file, path)| {
+        trace::Sink::Writer(Box::new(BufWriter::new(file)), trace::Form::of(path))
+    });
     let settings = trace::Settings {
         kinds: options.trace.clone(),
         filter: options.trace_filter.clone(),
         most_lines: options.trace_limit.unwrap_or(trace::MOST_LINES),
     };
-    Ok(Trace::new(settings, symbols, sink))
+    Trace::new(settings, symbols, sink)
 }
 
 /// The cost of the run, in one line.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flatland::profile::{CallPaths, Format, Profile, Sampler, number};
 use flatland::program::Symbols;
-use flatland::{EngineChoice, Machine};
+use flatland::{EngineChoice, Machine, words};
 
 use crate::messages::one_line;
 use crate::options::Options;
@@ -79,16 +79,15 @@ impl ProfileTo<'_> {
         machine: &mut Machine,
         image: &Path,
     ) -> Result<(String, String), String> {
-        let path = self.path.display();
         let profile = profiler.end(machine)?;
         // Its name alone: a picture is shown to others.
         let title = one_line(&image.file_name().unwrap_or_default().to_string_lossy());
         let text = profile.write(self.format, &title);
-        (&self.file)
-            .write_all(text.as_bytes())
-            .map_err(|error| format!("cannot write --profile `{path}` ({error}): give another place"))?;
-        let mut message =
-            format!("profile: {} {}, written to {path}", number(profile.total()), profile.unit());
+        (&self.file).write_all(text.as_bytes()).map_err(|error| {
+            format!("cannot write --profile `{}` ({error}): give another place", self.path.display())
+        })?;
+        let amount = format!("{} {}", number(profile.total()), profile.unit());
+        let mut message = words::written("profile", &amount, self.path);
         for note in profile.notes() {
             message += "; ";
             message += note;

@@ -1,6 +1,6 @@
 //! The file that a run is recorded to, the recording that is replayed, and what is said of both.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::{env, process};
@@ -11,6 +11,7 @@ use flatland::{
     BuildError, EngineChoice, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError,
 };
 
+use crate::files;
 use crate::messages::{one_line, say, this_program};
 use crate::options::Options;
 
@@ -114,16 +115,7 @@ fn create(path: &Path) -> Result<File, String> {
     if is_there && !File::open(path).and_then(is_recording).map_err(text)? {
         return Err("it is a file and no recording, and would be lost".into());
     }
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(path).map_err(text)?;
-    if file.metadata().is_ok_and(|it| it.is_file()) {
-        // Where files cannot be locked, two runs can still ask for the same one.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
-            return Err("another run is recorded there".into());
-        }
-        file.set_len(0).map_err(text)?;
-    }
-    Ok(file)
+    files::create_alone(path).map_err(text)
 }
 
 /// Whether a file begins like a recording.

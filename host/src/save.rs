@@ -3,9 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use flatland::{FileError, Snapshot};
+
+use crate::files;
 
 /// The file that a snapshot will be saved to. It is made before the run, so that a wrong path is an error at once.
 ///
@@ -30,11 +31,10 @@ impl SaveFile {
             Ok(_) => drop(OpenOptions::new().write(true).open(path)?),
             Err(_) => {}
         }
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let mut unfinished = name.to_owned();
-        unfinished.push(format!(".{}.unfinished", process::id()));
-        let unfinished = path.with_file_name(unfinished);
-        Ok(Self { file: File::create(&unfinished)?, rename: Some((unfinished, path.into())) })
+        path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        // Always the same name: what a run that was killed has left there is written over.
+        let unfinished = path.with_added_extension("unfinished");
+        Ok(Self { file: files::create_alone(&unfinished)?, rename: Some((unfinished, path.into())) })
     }
 
     pub fn save(mut self, snapshot: &Snapshot) -> Result<(), FileError> {

@@ -393,7 +393,8 @@ fn what_takes_the_room_is_drawn_and_compared() {
     let _lock = lock();
     let picture = file("answer.svg");
     let output = xtask(&format!("size answer --release --svg {}", picture.display()), b"");
-    assert_ended(&output, 0, b"", "");
+    let message = format!("flatland: size: 68 bytes of RAM, written to {}\n", picture.display());
+    assert_ended(&output, 0, b"", &message);
     let svg = fs::read_to_string(&picture).expect("it was written");
     let areas: Vec<_> =
         svg.lines().filter_map(|line| line.strip_prefix("<g><title>")?.split("</title>").next()).collect();
@@ -410,6 +411,14 @@ fn what_takes_the_room_is_drawn_and_compared() {
     let refused = xtask("size answer --release --svg target/answer.png", b"");
     let why = "flatland: cannot write --svg `target/answer.png`: give a file that ends in .svg\n";
     assert_ended(&refused, 125, b"", why);
+    let full = file("full.svg");
+    let _ = symlink("/dev/full", &full);
+    let refused = xtask(&format!("size answer --release --svg {}", full.display()), b"");
+    let why = format!(
+        "flatland: cannot write --svg `{}` (No space left on device (os error 28)): give another place\n",
+        full.display()
+    );
+    assert_ended(&refused, 125, b"", &why);
     let refused = xtask("size answer --release --against Cargo.toml", b"");
     let why = "flatland: cannot compare with --against `Cargo.toml`, which is no ELF file: give the ELF file of an earlier \
                build, such as a copy of target/guest/NAME.elf\n";

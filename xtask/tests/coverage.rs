@@ -6,6 +6,7 @@ mod lcov;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -18,11 +19,16 @@ fn xtask(words: &[&str], input: &[u8]) -> Output {
     run(&mut common::xtask(words.iter().copied()), input)
 }
 
-/// The same with `--coverage` to this file or folder, which succeeds.
+/// The same with `--coverage` to this file or folder, which succeeds and says where to look.
 #[track_caller]
 fn covered(words: &[&str], to: &Path, input: &[u8]) -> Output {
     let output = xtask(&[words, &[&format!("--coverage={}", to.display())]].concat(), input);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let to_open = if to.is_dir() { to.join("index.html") } else { to.into() };
+    let end = format!(" lines, written to {}", to_open.display());
+    let is_it = |line: &str| line.starts_with("flatland: coverage: ") && line.ends_with(&end);
+    assert_eq!(said.lines().filter(|line| is_it(line)).count(), 1, "{said}");
     output
 }
 
@@ -201,7 +207,10 @@ fn a_demand_that_is_not_met_has_its_own_status() {
 #[test]
 fn tests_in_the_guest_are_covered_together() {
     let (one, all) = (file("one.json"), file("all.json"));
-    covered(&["test", "--guest", "heap"], &one, b"");
+    let output = covered(&["test", "--guest", "heap"], &one, b"");
+    let where_they_ran = "\nflatland: the tests ran on the soft engine, because --coverage needs it: KVM does not show what it \
+                          executes\n";
+    assert!(text(&output.stderr).ends_with(where_they_ran), "{}", text(&output.stderr));
     covered(&["test", "--guest"], &all, b"");
     let lines = |path: &Path| json(path)["lines"]["covered"].as_u64().expect("it is a number");
     assert!(lines(&one) > 0);
@@ -267,9 +276,13 @@ fn what_cannot_be_covered_is_said() {
         assert_eq!(told, format!("flatland: cannot write --coverage `{}` {why}", path.display()));
     }
     assert_eq!(fs::read(own.join("index.html")).expect("it is there"), b"mine");
-    let told = said(&["run", "list", "--coverage=/nowhere/a.info"], 125);
-    assert_eq!(
-        told,
-        "flatland: cannot write --coverage `/nowhere/a.info` (No such file or directory (os error 2)): give another place"
-    );
+    let full = file("full.info");
+    let _ = symlink("/dev/full", &full);
+    for (path, why) in [
+        ("/nowhere/a.info", "No such file or directory (os error 2)"),
+        (full.to_str().expect("it is UTF-8"), "No space left on device (os error 28)"),
+    ] {
+        let told = said(&["run", "list", &format!("--coverage={path}")], 125);
+        assert_eq!(told, format!("flatland: cannot write --coverage `{path}` ({why}): give another place"));
+    }
 }

@@ -4,11 +4,12 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
 use flatland::listing::{self, ListingError};
-use flatland::{Program, ProgramError};
+use flatland::{Program, ProgramError, words};
 use flatland_contract::status;
 
 const USAGE: &str =
@@ -24,11 +25,7 @@ fn main() -> ExitCode {
         ["size", _, "--svg", to] if !to.ends_with(".svg") => {
             Err(format!("cannot write --svg `{to}`: give a file that ends in .svg"))
         }
-        ["size", elf, "--svg", to] => list(elf, listing::treemap).and_then(|svg| {
-            let written = fs::write(to, svg);
-            written.map_err(|error| format!("cannot write --svg `{to}` ({error}): give another place"))?;
-            Ok(String::new())
-        }),
+        ["size", elf, "--svg", to] => draw(elf, to).map(|()| String::new()),
         ["size", elf, "--against", before] => {
             let advice = "give the ELF file of an earlier build, such as a copy of target/guest/NAME.elf";
             open(before)
@@ -56,11 +53,24 @@ fn list(elf: &str, listing: impl FnOnce(&Program) -> Result<String, ListingError
     listing(&open(elf)?).map_err(|error| error.to_string())
 }
 
+fn draw(elf: &str, to: &str) -> Result<(), String> {
+    let program = open(elf)?;
+    let svg = listing::treemap(&program).map_err(|error| error.to_string())?;
+    fs::write(to, svg).map_err(|error| format!("cannot write --svg `{to}` ({error}): give another place"))?;
+    let bytes: u64 = program.sections().iter().map(|section| u64::from(section.size)).sum();
+    say(&words::written("size", &format!("{bytes} bytes of RAM"), Path::new(to)));
+    Ok(())
+}
+
 fn open(elf: &str) -> Result<Program, String> {
     Program::open(elf).map_err(|error: ProgramError| format!("cannot read `{elf}`: {error}"))
 }
 
 fn fail(message: &str) -> ExitCode {
-    eprintln!("flatland: {message}");
+    say(message);
     status::HOST.into()
+}
+
+fn say(message: &str) {
+    eprintln!("flatland: {message}");
 }

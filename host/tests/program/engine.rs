@@ -69,10 +69,18 @@ fn auto_takes_the_engine_that_can_do_what_is_asked_for() {
 }
 
 #[test]
+fn what_kvm_cannot_do_is_said_once_with_one_advice() {
+    if common::engines().contains(&flatland::EngineChoice::Kvm) {
+        let message = "flatland: KVM cannot count instructions: choose --engine soft\n";
+        assert_run("kvm", "no-count", HALT, &["--max-instructions", "3"], 125, "", message);
+    }
+}
+
+#[test]
 fn stats_are_one_line_in_the_end() {
     let output = flatland("soft").arg("--stats").arg(image("stats", SAY_AND_ASK)).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let expected = "flatland: stats: soft, 2 instructions, 2 exits for I/O, console in 1 (1 bytes), console out 1 (1 \
+    let expected = "flatland: stats: soft, 2 instructions, 2 exits for I/O, console in 1 (0 bytes), console out 1 (1 \
                     bytes), 0 interrupts, ";
     assert!(stderr.starts_with(expected) && stderr.ends_with(" ms\n"), "{stderr}");
     assert_eq!((output.status.code(), &output.stdout[..], stderr.lines().count()), (Some(0), &b"A"[..], 1));

@@ -80,6 +80,8 @@ fn a_missing_symbol_file_is_told_at_once() {
     let message = "flatland: cannot read --symbols `/no/such.elf` (No such file or directory (os error 2)): \
                    check the path\n";
     assert_run("soft", "no-symbols", SAY_AND_FAULT, &options, 125, "", message);
+    let message = "flatland: cannot read --symbols `/` (is a directory): check the path\n";
+    assert_run("soft", "no-symbols", SAY_AND_FAULT, &["--symbols", "/"], 125, "", message);
 }
 
 fn symbols_that_are_none_spoil_no_report(engine: &str) {

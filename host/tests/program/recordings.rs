@@ -369,7 +369,7 @@ fn two_runs_are_not_recorded_to_one_file() {
     let mut first = spawn(command.arg("--record").arg(&to).arg(image("recording-first", SAY_AND_ASK)));
     assert_says(&mut first, b"A");
     let message = format!(
-        "flatland: cannot write --record `{}` (another run is recorded there): give another place\n",
+        "flatland: cannot write --record `{}` (another run writes to it): give another place\n",
         to.display()
     );
     assert_run("soft", "recording-second", HALT, &["--record", to.to_str().unwrap()], 125, "", &message);

@@ -106,14 +106,27 @@ fn a_snapshot_is_whole_or_not_there(engine: &str) {
         if let Some(text) = earlier {
             fs::write(&to, text).unwrap();
         }
-        let mut command = flatland(engine);
-        let mut child =
-            spawn(command.arg("--save-snapshot").arg(&to).arg(image("snapshot-whole", SAY_AND_ASK)));
-        assert_says(&mut child, b"A");
-        let unfinished = format!("a.snap.{}.unfinished", child.id());
-        let expected: Vec<_> = earlier.map(|_| "a.snap".to_owned()).into_iter().chain([unfinished]).collect();
-        assert_eq!(files(), expected);
-        assert_eq!(fs::read_to_string(&to).ok().as_deref(), earlier);
+        let image = image("snapshot-whole", SAY_AND_ASK);
+        let begin = || {
+            let mut child = spawn(flatland(engine).arg("--save-snapshot").arg(&to).arg(&image));
+            assert_says(&mut child, b"A");
+            let names = earlier.map(|_| "a.snap".to_owned()).into_iter();
+            assert_eq!(files(), names.chain(["a.snap.unfinished".to_owned()]).collect::<Vec<_>>());
+            assert_eq!(fs::read_to_string(&to).ok().as_deref(), earlier);
+            child
+        };
+        // What a run that is killed leaves there, the next one takes.
+        let mut killed = begin();
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let mut child = begin();
+        // One run at a time.
+        let message = format!(
+            "flatland: cannot write --save-snapshot `{}` (another run writes to it): give another place\n",
+            to.display()
+        );
+        let options = ["--save-snapshot", to.to_str().unwrap()];
+        assert_run(engine, "snapshot-whole", HALT, &options, 125, "", &message);
         child.stdin.take().unwrap().write_all(b"B").unwrap();
         assert_ended(child.wait_with_output().unwrap(), 0, "B", "");
         assert_eq!(files(), ["a.snap"]);
@@ -251,6 +264,9 @@ fn a_program_with_a_snapshot_gives_names_only() {
     let output = go_on("soft", &snapshot, &["/no/such/image"], b"");
     let message = "flatland: cannot read `/no/such/image` (No such file or directory (os error 2)): check the path, or leave \
                    it out\n";
+    assert_ended(output, 125, "", message);
+    let output = go_on("soft", &snapshot, &["/"], b"");
+    let message = "flatland: cannot read `/` (is a directory): check the path, or leave it out\n";
     assert_ended(output, 125, "", message);
     let output = go_on("soft", &snapshot, &["--symbols", "/no/such/file"], b"");
     let message = "flatland: cannot read --symbols `/no/such/file` (No such file or directory (os error 2)): check the path\n";

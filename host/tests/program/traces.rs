@@ -227,9 +227,9 @@ fn a_trace_that_cannot_be_written_is_told_of(engine: &str) {
     let full = ["--trace", "insn", "--trace-file", "/dev/full"];
     let message = "flatland: the trace ends early, because it cannot be written (No space left on device (os error \
                    28)): make room, or give another --trace-file\n";
-    assert_run(engine, "trace-full", HALT, &full, 0, "", message);
+    assert_run(engine, "trace-full", HALT, &full, 125, "", message);
     let nowhere = ["--trace", "insn", "--trace-file", "/nowhere/x"];
-    let message = "flatland: cannot write --trace-file `/nowhere/x` (No such file or directory (os error 2)): choose \
+    let message = "flatland: cannot write --trace-file `/nowhere/x` (No such file or directory (os error 2)): give \
                    another place\n";
     assert_run(engine, "trace-nowhere", HALT, &nowhere, 125, "", message);
 }

@@ -17,7 +17,7 @@ use flatland_x86::instruction::Read;
 
 pub use counter::{Counter, Jump};
 use panics::Panics;
-pub use request::{CannotWrite, NoPercent, Percent, Request};
+pub use request::{CannotWrite, Covered, NoPercent, Percent, Request};
 
 /// Whose code is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

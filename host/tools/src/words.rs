@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_contract::{Direction, Port};
@@ -79,6 +80,11 @@ pub fn visible(char: char) -> char {
     let is_hidden = char.is_control()
         || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if is_hidden { '\u{fffd}' } else { char }
+}
+
+/// What a tool has come to, and the file where all of it is: `coverage: 3 of 4 lines, written to FILE`.
+pub fn written(what: &str, amount: &str, to: &Path) -> String {
+    format!("{what}: {amount}, written to {}", to.display())
 }
 
 /// A word for a shell: quoted where that is needed.

@@ -258,7 +258,7 @@ fn tests_are_listed_and_chosen() {
     assert!(text(&output.stdout).starts_with(expected), "{}", text(&output.stdout));
     assert_eq!(output.status.code(), Some(0));
     let stderr = text(&output.stderr);
-    assert!(stderr.ends_with("flatland: the tests ran on soft\n"), "{stderr}");
+    assert!(stderr.ends_with("flatland: the tests ran on the soft engine\n"), "{stderr}");
     // With `--nocapture`, all output is shown.
     let output = xtask("test --guest outcomes::passes -- --nocapture");
     assert!(text(&output.stdout).contains("not shown\n"));

@@ -17,7 +17,7 @@ impl Coverage {
     pub fn write_html(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("style.css"), STYLE)?;
-        fs::write(folder.join("index.html"), self.index())?;
+        fs::write(folder.join(INDEX), self.index())?;
         for (number, (name, file)) in self.files.iter().enumerate() {
             let source = fs::read(&file.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             fs::write(folder.join(page_name(number)), page(name, file, source.ok().as_deref()))?;
@@ -41,6 +41,9 @@ impl Coverage {
         )
     }
 }
+
+/// The page of all files.
+pub const INDEX: &str = "index.html";
 
 /// What tells a page from those of others.
 pub const GENERATOR: &str = "<meta name=\"generator\" content=\"Flatland's coverage\">";

@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::html::GENERATOR;
-use super::{Coverage, Scope};
+use super::html::{GENERATOR, INDEX};
+use super::{Coverage, Ratio, Scope};
+use crate::words;
 
 /// The options `--coverage[=FILE]`, `--coverage-all` and `--coverage-min PERCENT`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +56,18 @@ impl fmt::Display for NoPercent {
 }
 
 impl Error for NoPercent {}
+
+/// What to say of coverage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Covered {
+    /// Where it was written, in a sentence, if it was.
+    pub written: Option<String>,
+    /// The table for the terminal.
+    pub table: String,
+    /// Why there is too little, in a sentence, if so.
+    pub too_low: Option<String>,
+}
 
 /// The coverage cannot be written.
 #[derive(Debug)]
@@ -111,7 +124,7 @@ impl Form {
 /// Whether this is a folder with files that are no pages of an earlier run.
 fn has_other_files(folder: &Path) -> bool {
     let is_empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-    let index = fs::read_to_string(folder.join("index.html")).unwrap_or_default();
+    let index = fs::read_to_string(folder.join(INDEX)).unwrap_or_default();
     folder.is_dir() && !is_empty && !index.contains(GENERATOR)
 }
 
@@ -143,19 +156,26 @@ impl Request {
         created.map_err(|why| CannotWrite { to: to.clone(), why })
     }
 
-    /// Writes the file.
-    pub fn write(&self, coverage: &Coverage) -> Result<(), CannotWrite> {
-        let Some(to) = &self.to else { return Ok(()) };
-        let written = match Form::of(to) {
-            Some(Form::Lcov) => fs::write(to, coverage.lcov()),
-            Some(Form::Json) => fs::write(to, coverage.json()),
-            _ => coverage.write_html(to),
+    /// Writes the file. Returns what to say.
+    pub fn write(&self, coverage: &Coverage) -> Result<Covered, CannotWrite> {
+        let written = match &self.to {
+            None => None,
+            Some(to) => {
+                let (result, to_open) = match Form::of(to) {
+                    Some(Form::Lcov) => (fs::write(to, coverage.lcov()), to.clone()),
+                    Some(Form::Json) => (fs::write(to, coverage.json()), to.clone()),
+                    _ => (coverage.write_html(to), to.join(INDEX)),
+                };
+                result.map_err(|error| CannotWrite { to: to.clone(), why: Why::Error(error) })?;
+                let Ratio { covered, all } = coverage.lines();
+                Some(words::written("coverage", &format!("{covered} of {all} lines"), &to_open))
+            }
         };
-        written.map_err(|error| CannotWrite { to: to.clone(), why: Why::Error(error) })
+        Ok(Covered { written, table: coverage.table(), too_low: self.too_low(coverage) })
     }
 
     /// Why this coverage is too low, if it is.
-    pub fn too_low(&self, coverage: &Coverage) -> Option<String> {
+    fn too_low(&self, coverage: &Coverage) -> Option<String> {
         let percent = coverage.lines().percent();
         let Percent(least) = self.least.filter(|least| Percent(percent) < *least)?;
         Some(format!(
