@@ -10,6 +10,7 @@
 #![no_std]
 
 mod clock;
+pub mod fuzz;
 pub mod memory;
 mod port;
 pub mod span;

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place
-//! to the host's standard error, and ends the run with status 101. The runtime does not use paging, interrupts, or the
-//! x87, MMX and SSE units.
+//! to the host's standard error, and ends the run with status 101. A program that has
+//! [`fuzz!`] in place of [`entry!`] is a target for a fuzzer. The runtime does not use paging, interrupts, or the x87, MMX
+//! and SSE units.
 //!
 //! The parts of std that a bare machine can have keep std's names and signatures: [`print!`] and the other macros,
 //! [`io`], [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the
@@ -34,6 +35,7 @@ pub mod console;
 pub mod diagnostics;
 #[cfg(feature = "alloc")]
 pub mod env;
+mod fuzz;
 #[cfg(feature = "alloc")]
 mod heap;
 pub mod io;
@@ -69,6 +71,7 @@ pub mod prelude {
 /// Used by the code that the macros expand to.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::fuzz::run as fuzz;
     pub use crate::span::{begin as begin_span, name as span_name};
     pub use crate::start::run;
     pub use crate::testing::{Description, Test, finish, run_test};

@@ -29,11 +29,12 @@ impl Program {
     pub fn missing_lines(&self) -> Vec<&'static str> {
         let text = fs::read_to_string(&self.source).unwrap_or_default();
         let lines = [
-            ("no_std", "#![no_std]"),
-            ("no_main", "#![no_main]"),
-            ("entry!", "flatland_guest::entry!(main);"),
+            (&["no_std"][..], "#![no_std]"),
+            (&["no_main"], "#![no_main]"),
+            (&["entry!", "fuzz!"], "flatland_guest::entry!(main);"),
         ];
-        lines.into_iter().filter(|(part, _)| !text.contains(part)).map(|(_, line)| line).collect()
+        let is_missing = |parts: &[&str]| !parts.iter().any(|part| text.contains(part));
+        lines.into_iter().filter(|(parts, _)| is_missing(parts)).map(|(_, line)| line).collect()
     }
 }
 

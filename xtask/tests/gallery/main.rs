@@ -12,6 +12,7 @@ mod copying;
 mod expected;
 #[path = "../common/numbers.rs"]
 mod numbers;
+mod planted;
 mod reports;
 mod traces;
 mod wasm;
