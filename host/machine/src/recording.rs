@@ -16,6 +16,7 @@
 //!    complete. So a run that was killed leaves a recording without an end, and perhaps a part of a block, which does
 //!    not count.
 
+mod behind;
 mod blocks;
 mod diverged;
 mod end;

@@ -201,7 +201,8 @@ impl Recorder {
         let len = bytes.len() as u32;
         self.sink.write_block(
             Header { holds: Holds::End, len, stored: len, mark },
-            [&bytes, &[], &[]],
+            Vec::new(),
+            &mut bytes,
             true,
         )?;
         self.sink.flush()
@@ -234,21 +235,19 @@ impl Recorder {
         if let Some(place) = self.place.filter(|_| run > 0) {
             write_run_head(run, place, &mut places, &mut head);
         }
-        let len = self.heads.len() + head.len() + self.bytes.len();
+        let heads = [&self.heads[..], &head].concat();
+        let len = heads.len() + self.bytes.len();
         let mark = Mark { read: self.read(), sent: self.sum.total(), sum: self.sum.value() };
         let mut header = Header { holds: Holds::Input, len: len as u32, stored: len as u32, mark };
-        let mut stored = [&self.heads[..], &head, &self.bytes];
-        let mut packed = Vec::new();
         // A block that is there already must not become shorter.
-        if is_complete && self.sink.is_new() && (self.runs + 1) * SHORT_RUN > len {
-            packed.resize(get_maximum_output_size(len), 0);
-            let size = compress_into(&stored.concat(), &mut packed).expect("the output has the maximum size");
-            if size < len {
-                (header.holds, header.stored) = (Holds::PackedInput, size as u32);
-                stored = [&packed[..size], &[], &[]];
+        let is_packed = is_complete && self.sink.is_new() && (self.runs + 1) * SHORT_RUN > len;
+        match is_packed.then(|| pack(&[&heads[..], &self.bytes].concat())).flatten() {
+            Some(mut packed) => {
+                (header.holds, header.stored) = (Holds::PackedInput, packed.len() as u32);
+                self.sink.write_block(header, Vec::new(), &mut packed, true)?;
             }
+            None => self.sink.write_block(header, heads, &mut self.bytes, is_complete)?,
         }
-        self.sink.write_block(header, stored, is_complete)?;
         self.written = mark;
         if is_complete {
             self.places = places;
@@ -259,6 +258,14 @@ impl Recorder {
         }
         Ok(())
     }
+}
+
+/// A block in fewer bytes, if that can be.
+fn pack(block: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = vec![0; get_maximum_output_size(block.len())];
+    let size = compress_into(block, &mut packed).expect("the output has the maximum size");
+    packed.truncate(size);
+    (size < block.len()).then_some(packed)
 }
 
 impl Drop for Recorder {
@@ -390,5 +397,85 @@ mod tests {
             }
         }
         assert!(blocks > 100 && packed > 1, "{blocks} blocks, {packed} packed");
+    }
+
+    /// A recording of this many bytes in pieces of any size, so large that a thread writes it; and these bytes.
+    fn record_much(recorder: &mut Recorder, len: usize) -> Result<Vec<u8>, FileError> {
+        let program = Program::from_bytes(vec![0xf4]).unwrap();
+        let mut machine = Machine::builder().engine(EngineChoice::Soft).build(&program).unwrap();
+        let state = machine.snapshot().unwrap();
+        recorder.begin(Start { program: String::new(), engine: "soft".into(), left_out: None, state })?;
+        let bytes: Vec<u8> = (0..len as u32).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+        let (mut rest, mut turn) = (&bytes[..], 0_usize);
+        while !rest.is_empty() {
+            let piece = [65_536, 1, 300_000, 5000, 40_000][turn % 5].min(rest.len());
+            recorder.took(Place { port: 0xe9, width: 1 }, rest.split_off(..piece).unwrap())?;
+            if turn % 3 == 1 {
+                recorder.flush()?;
+            }
+            turn += 1;
+        }
+        let registers = machine.registers().unwrap();
+        recorder.end(&Outcome::Halted, None, registers, 0)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn a_large_recording_is_written_in_order() {
+        let (mut recorder, file) = Recorder::to_memory();
+        let bytes = record_much(&mut recorder, 3 << 20).unwrap();
+        let recording = Recording::read_from(&file.take()[..]).unwrap();
+        assert!(read(&recording).into_iter().map(|(_, byte)| byte).eq(bytes));
+        assert!(recording.end().is_some());
+    }
+
+    /// A disk that is soon full, and slow enough for several blocks to wait.
+    struct SoonFull {
+        to: RecordedBytes,
+        left: usize,
+    }
+
+    impl Write for SoonFull {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            if self.left < bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.left -= bytes.len();
+            self.to.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for SoonFull {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.to.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_becomes_full_fails_the_run_and_leaves_a_recording_up_to_there() {
+        for left in [1_200_000, 2_000_000, 3 << 20] {
+            let to = RecordedBytes::default();
+            let mut recorder = Recorder::new(SoonFull { to: to.clone(), left });
+            let error = record_much(&mut recorder, 3 << 20).unwrap_err();
+            assert!(error.to_string().contains(&io::ErrorKind::StorageFull.to_string()), "{error}");
+            // The run may go on to where it looks; it fails there again.
+            let place = Place { port: 0xe9, width: 1 };
+            assert!(recorder.took(place, &[0; 300_000]).is_err());
+            drop(recorder);
+            let written = to.take();
+            let recording = Recording::read_from(&written[..]).unwrap();
+            let read = read(&recording);
+            assert!(recording.end().is_none() && read.len() + 1_000_000 > left.min(written.len()), "{left}");
+            let same = read
+                .iter()
+                .zip(0_u32..)
+                .all(|((_, byte), n)| *byte == (n.wrapping_mul(0x9e37_79b9) >> 24) as u8);
+            assert!(same, "{left}");
+        }
     }
 }

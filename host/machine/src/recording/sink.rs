@@ -1,19 +1,21 @@
 //! The file of a recording while it is written.
 
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::{io, mem};
 
-use super::blocks::{Header, checksum};
+use super::behind::{Block, Target, Writer};
+use super::blocks::Header;
 use crate::FileError::{self, Write as CannotWrite};
 
-/// What a recording is written to.
-pub trait Target: Write + Seek + Send {}
+/// Where a file is so large that its large blocks are written on a thread of their own.
+const LARGE_FILE: u64 = 1 << 20;
 
-impl<T: Write + Seek + Send> Target for T {}
+/// Which blocks these are. A smaller one is written in less time than it takes to wake a thread.
+const LARGE_BLOCK: usize = 32 << 10;
 
 /// Writes the start and the blocks of a recording. After a failure nothing more is written: what it has left of a block
 /// counts as its part only where nothing follows.
 pub struct Sink {
-    to: Box<dyn Target>,
+    to: Writer,
     /// Where the open block begins.
     block_at: u64,
     /// Where the next write goes.
@@ -25,7 +27,7 @@ pub struct Sink {
 
 impl Sink {
     pub fn new(to: Box<dyn Target>) -> Self {
-        Self { to, block_at: 0, at: 0, blocks: 0, failed: None }
+        Self { to: Writer::new(to), block_at: 0, at: 0, blocks: 0, failed: None }
     }
 
     /// Writes what stands before the blocks.
@@ -37,7 +39,7 @@ impl Sink {
                 return Err(error);
             }
         };
-        let written = self.to.rewind().and_then(|()| self.to.write_all(&bytes));
+        let written = self.to.write_first(&bytes);
         self.keep_error(written)?;
         self.block_at = bytes.len() as u64;
         self.at = self.block_at;
@@ -49,26 +51,30 @@ impl Sink {
         self.at == self.block_at
     }
 
-    /// Writes the open block. If it is complete, another one begins. Otherwise it is written again later, and must not be
-    /// shorter then.
+    /// Writes the open block, `heads` before `bytes`. If it is complete, another one begins, and `bytes` may be taken.
+    /// Otherwise it is written again later, and must not be shorter then.
     pub fn write_block(
         &mut self,
         header: Header,
-        stored: [&[u8]; 3],
+        heads: Vec<u8>,
+        bytes: &mut Vec<u8>,
         is_complete: bool,
     ) -> Result<(), FileError> {
         self.check()?;
-        let header = header.to_bytes();
-        let [one, two, three] = stored;
-        let sum = checksum(self.blocks, &[&header, one, two, three]).to_le_bytes();
-        let parts = [&header, one, two, three, &sum];
-        let sought = match self.is_new() {
-            true => Ok(()),
-            false => self.to.seek(SeekFrom::Start(self.block_at)).map(drop),
+        let seek = (!self.is_new()).then_some(self.block_at);
+        let number = self.blocks;
+        let len;
+        let written = if is_complete && bytes.len() >= LARGE_BLOCK && self.block_at >= LARGE_FILE {
+            let block = Block { seek, number, header, stored: [heads, mem::take(bytes)] };
+            len = block.len();
+            self.to.write_soon(block).map(|free| *bytes = free)
+        } else {
+            let block = Block { seek, number, header, stored: [&heads[..], bytes] };
+            len = block.len();
+            self.to.write(&block)
         };
-        let written = sought.and_then(|()| write_all(&mut self.to, parts));
         self.keep_error(written)?;
-        self.at = self.block_at + parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        self.at = self.block_at + len;
         if is_complete {
             self.block_at = self.at;
             self.blocks += 1;
@@ -102,20 +108,4 @@ fn same_error(error: &io::Error) -> io::Error {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
     }
-}
-
-/// Writes all of the parts, with few calls.
-fn write_all(to: &mut dyn Write, parts: [&[u8]; 5]) -> io::Result<()> {
-    let mut slices = parts.map(IoSlice::new);
-    let mut left = &mut slices[..];
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match to.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut left, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
