@@ -324,6 +324,11 @@ impl Blocks {
         core::mem::replace(&mut self.sink, sink)
     }
 
+    /// The sink that sees them.
+    pub fn sink(&mut self) -> Option<&mut dyn BlockSink> {
+        self.sink.as_deref_mut()
+    }
+
     /// Lets the sink see nothing for a while.
     pub fn pause_sink(&mut self, is_paused: bool) {
         self.is_paused = is_paused;

@@ -100,6 +100,10 @@ impl Engine for SoftEngine {
         Ok(self.blocks.set_sink(&mut self.cpu, sink))
     }
 
+    fn block_sink(&mut self) -> Option<&mut dyn BlockSink> {
+        self.blocks.sink()
+    }
+
     fn pause_block_sink(&mut self, is_paused: bool) {
         self.blocks.pause_sink(is_paused);
     }

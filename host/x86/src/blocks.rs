@@ -37,6 +37,12 @@ pub trait BlockSink: Any + fmt::Debug + Send {
 }
 
 impl dyn BlockSink {
+    /// Itself, if it is of this type.
+    pub fn downcast_mut<T: BlockSink>(&mut self) -> Option<&mut T> {
+        let any: &mut dyn Any = self;
+        any.downcast_mut()
+    }
+
     /// The sink itself, if it is of this type.
     pub fn downcast<T: BlockSink>(self: Box<Self>) -> Option<T> {
         let any: Box<dyn Any> = self;

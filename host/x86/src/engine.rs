@@ -93,6 +93,11 @@ pub trait Engine: fmt::Debug {
         }
     }
 
+    /// The sink that sees the blocks.
+    fn block_sink(&mut self) -> Option<&mut dyn BlockSink> {
+        None
+    }
+
     /// Lets the sink see nothing for a while, because this part of the run has been seen before.
     fn pause_block_sink(&mut self, _is_paused: bool) {}
 

@@ -1,6 +1,6 @@
 //! Shows the code that a run executes.
 
-use flatland_x86::BlockSink;
+use flatland_x86::{BlockSink, Engine};
 
 use super::Machine;
 use crate::{EngineKind, MoveError};
@@ -49,12 +49,21 @@ impl Machine {
         before.map(drop).map_err(MoveError::Unsupported)
     }
 
+    /// The sink that sees the blocks, if it is of this type.
+    pub fn block_sink<T: BlockSink>(&mut self) -> Option<&mut T> {
+        self.seen_engine()?.block_sink()?.downcast_mut()
+    }
+
     /// Ends that, and returns the sink if it is of this type.
     pub fn unwatch_blocks<T: BlockSink>(&mut self) -> Option<T> {
-        let engine = match self.engines.kind() {
-            Some(EngineKind::Kvm) => self.engines.parked().ok()?,
-            _ => &mut *self.engines.current,
-        };
-        engine.set_block_sink(None).ok()??.downcast()
+        self.seen_engine()?.set_block_sink(None).ok()??.downcast()
+    }
+
+    /// The engine whose blocks are seen, also while the run is on the other one.
+    fn seen_engine(&mut self) -> Option<&mut (dyn Engine + Send)> {
+        match self.engines.kind() {
+            Some(EngineKind::Kvm) => self.engines.parked().ok(),
+            _ => Some(&mut *self.engines.current),
+        }
     }
 }

@@ -1,0 +1,229 @@
+//! The loop of LibAFL around a guest.
+
+use std::fs;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use libafl::corpus::{Corpus, InMemoryCorpus};
+use libafl::events::{EventFirer, EventReceiver, ProgressReporter, SendExiting};
+use libafl::feedbacks::MaxMapFeedback;
+use libafl::fuzzer::{Evaluator, Fuzzer, StdFuzzer};
+use libafl::generators::RandBytesGenerator;
+use libafl::inputs::{BytesInput, HasMutatorBytes};
+use libafl::mutators::token_mutations::I2SRandReplaceBinonly;
+use libafl::mutators::{HavocScheduledMutator, I2SRandReplace, Tokens, havoc_mutations, tokens_mutations};
+use libafl::observers::cmp::CmpValuesMetadata;
+use libafl::schedulers::{IndexesLenTimeMinimizerScheduler, QueueScheduler};
+use libafl::stages::{Restartable, Stage, StdMutationalStage};
+use libafl::state::{HasCorpus, HasCurrentTestcase, HasExecutions, HasMaxSize, HasSolutions, StdState};
+use libafl::{HasMetadata, feedback_and_fast};
+use libafl_bolts::rands::StdRand;
+use libafl_bolts::tuples::{Merge, tuple_list};
+
+use crate::comparisons::{self, Sites};
+use crate::executor::GuestExecutor;
+use crate::feedback::{EndedWell, NewFinding};
+use crate::target::{Settings, Target};
+use crate::{Result, screen};
+
+/// What is known of the inputs so far.
+pub type State = StdState<InMemoryCorpus<BytesInput>, BytesInput, StdRand, InMemoryCorpus<BytesInput>>;
+
+/// How to fuzz, and how long.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    pub settings: Settings,
+    /// Where inputs are read from at the start, and the interesting ones are kept.
+    pub corpus: PathBuf,
+    /// Further folders or files to begin with.
+    pub seeds: Vec<PathBuf>,
+    pub findings: PathBuf,
+    /// AFL's format: a line for each token, `name="value"`.
+    pub dictionary: Option<PathBuf>,
+    pub seed: u64,
+    pub max_len: usize,
+    pub runs: Option<u64>,
+    pub time: Option<Duration>,
+}
+
+/// What a campaign came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    pub runs: u64,
+    pub time: Duration,
+    pub edges: usize,
+    pub corpus: usize,
+    pub findings: usize,
+}
+
+/// Whether somebody wants it to end.
+pub static IS_STOPPED: AtomicBool = AtomicBool::new(false);
+
+impl Campaign {
+    /// Fuzzes until a limit is reached, or [`IS_STOPPED`].
+    pub fn run<EM>(&self, manager: &mut EM) -> Result<Summary>
+    where
+        EM: EventFirer<BytesInput, State>
+            + EventReceiver<BytesInput, State>
+            + ProgressReporter<State>
+            + SendExiting,
+    {
+        let start = Instant::now();
+        let mut executor = GuestExecutor::new(Target::open(&self.settings)?, self.findings.clone())?;
+        let seen = executor.seen();
+        let mut tracer = Target::open(&self.settings)?;
+        tracer.watch(Sites::default())?;
+
+        let map = executor.map();
+        let edges = MaxMapFeedback::new(map);
+        let ended_well = EndedWell { seen: seen.clone(), corpus: self.corpus.clone() };
+        let mut feedback = feedback_and_fast!(ended_well, edges);
+        let mut objective = NewFinding(seen.clone());
+        let scheduler = IndexesLenTimeMinimizerScheduler::new(map, QueueScheduler::new());
+        let mut state = StdState::new(
+            StdRand::with_seed(self.seed),
+            InMemoryCorpus::new(),
+            InMemoryCorpus::new(),
+            &mut feedback,
+            &mut objective,
+        )
+        .map_err(said)?;
+        state.set_max_size(self.max_len);
+        if let Some(path) = &self.dictionary {
+            let tokens = Tokens::from_file(path)
+                .map_err(|error| format!("`{}` is no dictionary: {error}", path.display()))?;
+            state.add_metadata(tokens);
+        }
+        let mut fuzzer = StdFuzzer::new(scheduler, feedback, objective);
+        self.load(&mut fuzzer, &mut executor, &mut state, manager)?;
+
+        let compared = HavocScheduledMutator::with_max_stack_pow(
+            tuple_list!(I2SRandReplace::new(), I2SRandReplaceBinonly::new()),
+            2,
+        );
+        let changed = HavocScheduledMutator::new(havoc_mutations().merge(tokens_mutations()));
+        let mut stages = tuple_list!(
+            Compare { target: tracer },
+            StdMutationalStage::new(compared),
+            StdMutationalStage::new(changed)
+        );
+        while !IS_STOPPED.load(Ordering::Relaxed)
+            && self.runs.is_none_or(|runs| *state.executions() < runs)
+            && self.time.is_none_or(|time| start.elapsed() < time)
+        {
+            manager.maybe_report_progress(&mut state, Duration::from_secs(1)).map_err(said)?;
+            fuzzer.fuzz_one(&mut stages, &mut executor, &mut state, manager).map_err(said)?;
+            seen.borrow_mut().said.drain(..).for_each(|line| screen::say(&line));
+        }
+        manager.report_progress(&mut state).map_err(said)?;
+        let edges = seen.borrow().edges;
+        Ok(Summary {
+            runs: *state.executions(),
+            time: start.elapsed(),
+            edges,
+            corpus: state.corpus().count(),
+            findings: state.solutions().count(),
+        })
+    }
+
+    /// Runs what there is to begin with.
+    fn load<EM, Z>(
+        &self,
+        fuzzer: &mut Z,
+        executor: &mut GuestExecutor,
+        state: &mut State,
+        manager: &mut EM,
+    ) -> Result<()>
+    where
+        Z: Evaluator<GuestExecutor, EM, BytesInput, State>,
+        EM: EventFirer<BytesInput, State>,
+    {
+        for path in std::iter::once(&self.corpus).chain(&self.seeds) {
+            for input in inputs(path, self.max_len)? {
+                fuzzer.evaluate_input(state, executor, manager, &BytesInput::new(input)).map_err(said)?;
+            }
+        }
+        if state.corpus().count() == 0 {
+            let most = NonZero::new(self.max_len.min(32)).unwrap_or(NonZero::<usize>::MIN);
+            state
+                .generate_initial_inputs(fuzzer, executor, &mut RandBytesGenerator::new(most), manager, 16)
+                .map_err(said)?;
+        }
+        if state.corpus().count() == 0 {
+            return Err(
+                "the guest ended badly on each input at the start: name one that it takes with --seeds"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The inputs in a folder and in its folders, or in a file, sorted by their paths. A folder that is not there has none. What is
+/// too long is cut.
+pub fn inputs(path: &Path, max_len: usize) -> Result<Vec<Vec<u8>>> {
+    let cannot_read = |error| format!("cannot read `{}` ({error}): name another one", path.display());
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(cannot_read(error)),
+    };
+    if metadata.is_file() {
+        let mut input = fs::read(path).map_err(cannot_read)?;
+        input.truncate(max_len);
+        return Ok(vec![input]);
+    }
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(path).map_err(cannot_read)? {
+        let entry = entry.map_err(cannot_read)?;
+        // Other fuzzers keep what is theirs under such names.
+        if !entry.file_name().to_string_lossy().starts_with('.') {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    let mut all = Vec::new();
+    for path in paths {
+        all.extend(inputs(&path, max_len)?);
+    }
+    Ok(all)
+}
+
+fn said(error: libafl::Error) -> String {
+    error.to_string()
+}
+
+/// Looks what the guest compares, for the mutators that put one operand in place of the other.
+struct Compare {
+    target: Target,
+}
+
+impl<E, EM, Z> Stage<E, EM, State, Z> for Compare {
+    fn perform(&mut self, _: &mut Z, _: &mut E, state: &mut State, _: &mut EM) -> Result<(), libafl::Error> {
+        // The first time that an input is worked on, the second, the fourth, and so on: it takes longer than a run.
+        let is_due = {
+            let testcase = state.current_testcase()?;
+            (testcase.scheduled_count() + 1).is_power_of_two()
+        };
+        let list = if is_due {
+            let input = state.current_input_cloned()?;
+            comparisons::of(&mut self.target, input.mutator_bytes()).map_err(libafl::Error::runtime)?
+        } else {
+            Vec::new()
+        };
+        state.add_metadata(CmpValuesMetadata { list });
+        Ok(())
+    }
+}
+
+impl Restartable<State> for Compare {
+    fn should_restart(&mut self, _: &mut State) -> Result<bool, libafl::Error> {
+        Ok(true)
+    }
+
+    fn clear_progress(&mut self, _: &mut State) -> Result<(), libafl::Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! `flatland-fuzz`: fuzzes a guest with LibAFL, on the soft engine. `cargo xtask fuzz` builds and starts it.
+//!
+//! This is a crate of its own so that LibAFL is compiled only for those who fuzz.
+
+mod comparisons;
+mod edges;
+mod executor;
+mod feedback;
+mod findings;
+mod fuzzing;
+mod options;
+mod screen;
+mod target;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use flatland::words::shell_word;
+use flatland_contract::status;
+use fuzzing::{Campaign, IS_STOPPED, Summary};
+use libafl::events::SimpleEventManager;
+use options::{Command, Mode};
+use screen::Screen;
+
+/// The error is a sentence that ends with what to do.
+type Result<T, E = String> = std::result::Result<T, E>;
+
+fn main() -> ExitCode {
+    let command = match options::parse(std::env::args_os().skip(1)) {
+        Ok(command) => command,
+        Err(message) => return fail(&message, status::USAGE),
+    };
+    match run(&command) {
+        Ok(exit) => exit,
+        Err(message) => fail(&message, status::HOST),
+    }
+}
+
+fn fail(message: &str, status: u8) -> ExitCode {
+    eprintln!("flatland-fuzz: {message}");
+    status.into()
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    let Command { campaign, mode, name } = command;
+    for folder in [&campaign.corpus, &campaign.findings] {
+        fs::create_dir_all(folder)
+            .map_err(|error| format!("cannot make `{}` ({error}): name another folder", folder.display()))?;
+    }
+    match mode {
+        Mode::Fuzz => {
+            // Where there is no Ctrl-C, there are the limits.
+            let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
+            let mut manager = SimpleEventManager::new(Screen::new());
+            let summary = campaign.run(&mut manager)?;
+            tell(&summary, campaign, name);
+            Ok(if summary.findings > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+/// Says what it came to, and what to do next.
+fn tell(summary: &Summary, campaign: &Campaign, name: &str) {
+    let Summary { runs, time, edges, corpus, findings } = summary;
+    let folder = |folder: &Path| shell_word(folder.as_os_str());
+    screen::say(&format!(
+        "{runs} runs in {}, {} a second: {edges} edges, {corpus} inputs in {}, {findings} findings in {}",
+        screen::duration(*time),
+        (*runs as f64 / time.as_secs_f64().max(0.001)) as u64,
+        folder(&campaign.corpus),
+        folder(&campaign.findings),
+    ));
+    screen::say(&format!(
+        "`cargo xtask fuzz {name}` goes on from there, and `cargo xtask fuzz {name} --coverage` shows what the inputs execute"
+    ));
+}

@@ -1,0 +1,94 @@
+//! What is shown while it fuzzes: a line that changes on a terminal, and a line now and then elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use libafl::Error;
+use libafl::monitors::Monitor;
+use libafl::monitors::stats::{ClientStatsManager, UserStatsValue};
+use libafl_bolts::ClientId;
+
+/// How often the line on a terminal changes.
+const ON_TERMINAL: Duration = Duration::from_millis(500);
+
+/// How often there is a line elsewhere.
+const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// Shows how it goes.
+#[derive(Clone, Debug)]
+pub struct Screen {
+    start: Instant,
+    is_terminal: bool,
+    shown: Option<Instant>,
+    /// The edges and inputs that were known when there was something new, and when that was.
+    newest: (u64, u64),
+    since: Instant,
+}
+
+impl Screen {
+    pub fn new() -> Self {
+        let now = Instant::now();
+        Self { start: now, is_terminal: io::stdout().is_terminal(), shown: None, newest: (0, 0), since: now }
+    }
+}
+
+impl Monitor for Screen {
+    fn display(&mut self, stats: &mut ClientStatsManager, _: &str, _: ClientId) -> Result<(), Error> {
+        let edges = stats.client_stats().values().filter_map(|client| {
+            match client.get_user_stats("edges")?.value() {
+                UserStatsValue::Ratio(taken, _) => Some(*taken),
+                UserStatsValue::Number(taken) => Some(*taken),
+                _ => None,
+            }
+        });
+        let edges = edges.max().unwrap_or_default();
+        let total = stats.global_stats();
+        let now = Instant::now();
+        if (edges, total.corpus_size) != self.newest {
+            self.newest = (edges, total.corpus_size);
+            self.since = now;
+        }
+        let pause = if self.is_terminal { ON_TERMINAL } else { ELSEWHERE };
+        if self.shown.is_some_and(|shown| now - shown < pause) {
+            return Ok(());
+        }
+        self.shown = Some(now);
+        let elapsed = now - self.start;
+        let line = format!(
+            "{}: {} runs, {} a second; {edges} edges, {} inputs, {} findings; last new one {} ago",
+            duration(elapsed),
+            total.total_execs,
+            (total.total_execs as f64 / elapsed.as_secs_f64().max(0.001)) as u64,
+            total.corpus_size,
+            total.objective_size,
+            duration(now - self.since),
+        );
+        match self.is_terminal {
+            // The next line begins in the same place.
+            true => print(&format!("\r\x1b[K{line}")),
+            false => print(&format!("{line}\n")),
+        }
+        Ok(())
+    }
+}
+
+/// A time for people.
+pub fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Prints a line of its own.
+pub fn say(line: &str) {
+    let clear = if io::stdout().is_terminal() { "\r\x1b[K" } else { "" };
+    print(&format!("{clear}{line}\n"));
+}
+
+/// What cannot be shown does not end a campaign.
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
