@@ -1,7 +1,7 @@
 //! What a fuzzer has found: told apart by what happened and where, and kept so that it can be worked on.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ use flatland::program::{Function, Symbols};
 use flatland::report::{Calls, Paint};
 use flatland::words::shell_word;
 use flatland::x86::FaultKind;
-use flatland::{Event, Outcome, Recorder, Stop, Wants};
+use flatland::{Event, Outcome, Stop, Wants};
 
-use crate::Result;
+use crate::{Result, kept};
 use crate::target::{Bad, Target};
 
 /// Names the bad ends of runs.
@@ -178,9 +178,7 @@ impl Findings {
         let minimized = minimize(name, input, target, names)?;
         write("minimized", &minimized)?;
         let recording = folder.join("run.rec");
-        let file = File::create(&recording).map_err(|error| cannot_write(&recording, &error))?;
-        let program = target.program().elf().and_then(Path::to_str).unwrap_or_default().to_owned();
-        let outcome = target.record(&minimized, Recorder::new(file).program(&program))?;
+        let outcome = kept::record(target, &minimized, &recording)?;
         let report = target.report(&outcome);
         let said = String::from_utf8_lossy(target.machine().streams().diagnostics.bytes()).into_owned();
         let message = report.message().unwrap_or_else(|| headline(&outcome, &said));
@@ -233,6 +231,20 @@ fn minimize(name: &str, input: &[u8], target: &mut Target, names: &mut Names) ->
     Ok(best)
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> String {
+/// The folders of the findings, sorted.
+pub fn folders(findings: &Path) -> Result<Vec<PathBuf>> {
+    let cannot_read = |error| format!("cannot read `{}` ({error}): name another folder", findings.display());
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(findings).map_err(cannot_read)? {
+        let path = entry.map_err(cannot_read)?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+pub fn cannot_write(path: &Path, error: &std::io::Error) -> String {
     format!("cannot write `{}` ({error}): name another folder with --findings", path.display())
 }

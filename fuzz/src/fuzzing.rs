@@ -141,7 +141,10 @@ impl Campaign {
         EM: EventFirer<BytesInput, State>,
     {
         for path in std::iter::once(&self.corpus).chain(&self.seeds) {
-            for input in inputs(path, self.max_len)? {
+            for file in files(path)? {
+                let mut input = fs::read(&file)
+                    .map_err(|error| format!("cannot read `{}` ({error}): remove it", file.display()))?;
+                input.truncate(self.max_len);
                 fuzzer.evaluate_input(state, executor, manager, &BytesInput::new(input)).map_err(said)?;
             }
         }
@@ -161,19 +164,14 @@ impl Campaign {
     }
 }
 
-/// The inputs in a folder and in its folders, or in a file, sorted by their paths. A folder that is not there has none. What is
-/// too long is cut.
-pub fn inputs(path: &Path, max_len: usize) -> Result<Vec<Vec<u8>>> {
+/// The files in a folder and in its folders, or the file itself, sorted by their paths. What is not there has none.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     let cannot_read = |error| format!("cannot read `{}` ({error}): name another one", path.display());
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Ok(vec![path.to_owned()]),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot_read(error)),
-    };
-    if metadata.is_file() {
-        let mut input = fs::read(path).map_err(cannot_read)?;
-        input.truncate(max_len);
-        return Ok(vec![input]);
     }
     let mut paths = Vec::new();
     for entry in fs::read_dir(path).map_err(cannot_read)? {
@@ -186,7 +184,7 @@ pub fn inputs(path: &Path, max_len: usize) -> Result<Vec<Vec<u8>>> {
     paths.sort();
     let mut all = Vec::new();
     for path in paths {
-        all.extend(inputs(&path, max_len)?);
+        all.extend(files(&path)?);
     }
     Ok(all)
 }

@@ -8,6 +8,7 @@ mod executor;
 mod feedback;
 mod findings;
 mod fuzzing;
+mod kept;
 mod options;
 mod screen;
 mod target;
@@ -58,6 +59,15 @@ fn run(command: &Command) -> Result<ExitCode> {
             tell(&summary, campaign, name);
             Ok(if summary.findings > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
+        Mode::Regress => {
+            let still = kept::regress(campaign, name)?;
+            Ok(if still > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+        Mode::Minimize => kept::minimize(campaign).map(|()| ExitCode::SUCCESS),
+        Mode::Coverage(request) => Ok(match kept::coverage(campaign, request)? {
+            None => ExitCode::SUCCESS,
+            Some(message) => fail(&message, status::COVERAGE),
+        }),
     }
 }
 

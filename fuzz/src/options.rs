@@ -1,11 +1,12 @@
-//! The command line.
+//! The command line. xtask describes the options: xtask/src/options/commands.rs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use flatland::MemorySize;
-use lexopt::Arg::{Long, Short, Value};
+use flatland::coverage::{Request, Scope};
+use lexopt::Arg::{Long, Value};
 use lexopt::ValueExt;
 
 use crate::Result;
@@ -22,37 +23,23 @@ pub struct Command {
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Mode {
     /// Look for inputs that it ends badly on.
     Fuzz,
+    /// Run the findings again.
+    Regress,
+    /// Make the corpus smaller.
+    Minimize,
+    /// Say what the corpus executes.
+    Coverage(Request),
 }
-
-pub const HELP: &str = "\
-Usage: cargo xtask fuzz NAME [OPTIONS] [-- ARGUMENT...]
-
-Runs a guest program on inputs that LibAFL makes, on the soft engine: from where it first asks for input, again and again. Keeps
-inputs that execute new code, and those on which it panics, faults or hangs.
-
-      --seconds N           end after this time; without a limit, Ctrl-C ends it
-      --runs N              end after this many runs
-      --seed N              the seed of the mutators; one seed does the same each time (0)
-      --max-len BYTES       the longest input (4096)
-      --max-instructions N  a run that executes more of them after its set-up hangs (1000000)
-      --memory SIZE         the guest's RAM, such as 64M
-      --stack SIZE          its stack
-      --seeds PATH          a folder or a file to begin with, beside the corpus; may be repeated
-      --corpus FOLDER       where interesting inputs are kept (target/fuzz/NAME/corpus)
-      --findings FOLDER     where what it found is kept (target/fuzz/NAME/findings)
-      --dictionary FILE     tokens in AFL's format
-
-The status is 1 if something was found.
-";
 
 /// Parses the command line.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut program, mut name) = (None, None);
+    let (mut modes, mut coverage) = (Vec::new(), Request::default());
     let mut campaign = Campaign {
         settings: Settings {
             program: PathBuf::new(),
@@ -95,16 +82,24 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
             Long("corpus") => campaign.corpus = parser.value().map_err(said)?.into(),
             Long("findings") => campaign.findings = parser.value().map_err(said)?.into(),
             Long("dictionary") => campaign.dictionary = Some(parser.value().map_err(said)?.into()),
-            Short('h') | Long("help") => {
-                print!("{HELP}");
-                std::process::exit(0);
+            Long("regress") => modes.push(Mode::Regress),
+            Long("minimize") => modes.push(Mode::Minimize),
+            Long("coverage") => {
+                coverage.is_made = true;
+                coverage.to = parser.optional_value().map(PathBuf::from);
+            }
+            Long("coverage-all") => coverage.scope = Scope::All,
+            Long("coverage-min") => {
+                let value = parser.value().map_err(said)?;
+                let least = value.to_string_lossy().parse();
+                coverage.least = Some(least.map_err(|error| format!("--coverage-min: {error}"))?);
             }
             Value(value) if program.is_none() => {
                 program = Some(PathBuf::from(value));
                 let rest = parser.raw_args().map_err(said)?;
                 campaign.settings.arguments = rest.map(|argument| argument.into_encoded_bytes()).collect();
             }
-            other => return Err(format!("{}: see --help", other.unexpected())),
+            other => return Err(format!("{}: `cargo xtask fuzz --help` lists what there is", other.unexpected())),
         }
     }
     campaign.settings.program = program.ok_or("a program is missing: name an ELF file or a flat image")?;
@@ -114,7 +109,17 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
             *folder = PathBuf::from(format!("target/fuzz/{name}/{what}"));
         }
     }
-    Ok(Command { campaign, mode: Mode::Fuzz, name })
+    if let Some(message) = coverage.contradiction() {
+        return Err(message);
+    }
+    if coverage.is_made {
+        modes.push(Mode::Coverage(coverage));
+    }
+    match modes.len() {
+        0 => Ok(Command { campaign, mode: Mode::Fuzz, name }),
+        1 => Ok(Command { campaign, mode: modes.remove(0), name }),
+        _ => Err("--regress, --minimize and --coverage are done one after the other: give one of them".into()),
+    }
 }
 
 fn number<T: std::str::FromStr>(parser: &mut lexopt::Parser, option: &str) -> Result<T> {
@@ -129,5 +134,5 @@ fn size(parser: &mut lexopt::Parser) -> Result<MemorySize> {
 }
 
 fn said(error: lexopt::Error) -> String {
-    format!("{error}: see --help")
+    format!("{error}: `cargo xtask fuzz --help` lists what there is")
 }

@@ -100,6 +100,11 @@ impl Target {
         self.machine.watch_blocks(sink).map_err(|error| error.to_string())
     }
 
+    /// Ends that, and returns the sink.
+    pub fn unwatch<T: BlockSink>(&mut self) -> T {
+        self.machine.unwatch_blocks().expect("it was given to `watch`")
+    }
+
     /// The sink that sees them.
     pub fn sink<T: BlockSink>(&mut self) -> &mut T {
         self.machine.block_sink().expect("it was given to `watch`")
@@ -108,6 +113,12 @@ impl Target {
     /// Runs the guest on an input.
     pub fn run(&mut self, input: &[u8]) -> Result<Outcome> {
         self.put_back(input)?;
+        self.machine.run().map_err(|error| error.to_string())
+    }
+
+    /// Runs the guest on an input from its beginning, with its set-up.
+    pub fn run_from_begin(&mut self, input: &[u8]) -> Result<Outcome> {
+        self.machine.restore(&self.begin, streams(input)).map_err(|error| error.to_string())?;
         self.machine.run().map_err(|error| error.to_string())
     }
 

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod cargo;
 mod check;
+mod fuzz;
 mod gdb;
 mod guest;
 mod guest_tests;
@@ -77,6 +78,7 @@ fn check_name(workspace: &Workspace, command: &Command) -> Result<()> {
         | Command::Build { name: Some(name), .. }
         | Command::Disassemble { name, .. }
         | Command::Size { name, .. } => programs::find(workspace, name).map(|_| ()),
+        Command::Fuzz { name, .. } if !fuzz::is_file(name) => programs::find(workspace, name).map(|_| ()),
         Command::New { name, .. } => new::check_name(name),
         _ => Ok(()),
     }
@@ -124,6 +126,9 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Differential { with } => check::differential(workspace, with),
         Command::Bench { options } => bench::bench(workspace, &options),
         Command::Pictures => check::pictures(workspace),
+        Command::Fuzz { name, profile, options, arguments } => {
+            fuzz::fuzz(workspace, &name, profile, &options, &arguments)
+        }
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),

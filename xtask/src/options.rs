@@ -58,6 +58,8 @@ pub enum Command {
     Bench { options: Vec<OsString> },
     /// Make the pictures of the documentation anew.
     Pictures,
+    /// Fuzz a guest program, or a file, with these options of flatland-fuzz and arguments of the guest's.
+    Fuzz { name: String, profile: Profile, options: Vec<OsString>, arguments: Vec<OsString> },
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -196,6 +198,17 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
         }
         "bench" => Command::Bench { options: words.again(&["--quick", "--json", "--against"]) },
         "pictures" => Command::Pictures,
+        "fuzz" => {
+            if profile == Profile::Dev && words.has("--coverage") {
+                profile = Profile::Coverage;
+            }
+            Command::Fuzz {
+                name: words.required_name("planted")?,
+                profile,
+                options: words.again_but("--release"),
+                arguments: words.take_rest(),
+            }
+        }
         "lint" => Command::Lint,
         "portability" => Command::Portability,
         _ => Command::List,

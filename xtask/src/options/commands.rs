@@ -37,6 +37,13 @@ Names are those of the program's ELF file, where that is still what it was; othe
 `cargo xtask gdb --replay FILE` opens it in gdb.
 ";
 
+const FOR_FUZZ: &str = "\
+NAME is a guest program that reads its standard input, such as one with `flatland_guest::fuzz!`, or the path of a flat image or an
+ELF file. It runs on the soft engine, again and again from where it first asks for input. A panic, a fault and a hang are
+findings. For each one there is a folder with the input, a short one that does the same, the report, and a recording of the
+run. The status is 1 if something was found.
+";
+
 pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "run [NAME] [OPTIONS] [-- ARGS]",
@@ -164,6 +171,31 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         options: &[],
         passed_to: None,
         more: "",
+    },
+    Doc {
+        usage: "fuzz NAME [OPTIONS] [-- ARGS]",
+        about: "run a guest program on inputs that LibAFL makes, and keep those that it ends badly on",
+        options: &[
+            ("--release", "build the guest program optimized for size, without overflow checks"),
+            ("--seconds N", "end after this time; without a limit, Ctrl-C ends it"),
+            ("--runs N", "end after this many runs"),
+            ("--seed N", "the seed of the mutators: one seed does the same each time (default: 0)"),
+            ("--max-len BYTES", "the longest input (default: 4096)"),
+            ("--max-instructions N", "a run that executes more of them on an input hangs (default: 1000000)"),
+            ("--memory SIZE", "the guest's RAM (default: 16M)"),
+            ("--stack SIZE", "how much of it is the stack's (default: an eighth)"),
+            ("--seeds PATH", "a file or a folder with inputs to begin with, beside the corpus"),
+            ("--dictionary FILE", "tokens for inputs, in AFL's format"),
+            ("--corpus FOLDER", "the inputs that execute new code (default: target/fuzz/NAME/corpus)"),
+            ("--findings FOLDER", "what it found (default: target/fuzz/NAME/findings)"),
+            ("--regress", "instead, run the findings again: status 1 if one still ends badly"),
+            ("--minimize", "instead, remove inputs that execute nothing but what smaller ones execute"),
+            ("--coverage[=FILE]", "instead, say which lines the corpus executes, and write it to FILE"),
+            ("--coverage-all", "also of libraries and the standard library"),
+            ("--coverage-min PERCENT", "fail with status 123 if fewer of the lines were executed"),
+        ],
+        passed_to: None,
+        more: FOR_FUZZ,
     },
     Doc {
         usage: "lint",

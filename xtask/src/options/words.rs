@@ -100,6 +100,12 @@ impl Words {
         words.flatten().collect()
     }
 
+    /// All options but this one with their values, as they were given.
+    pub fn again_but(&self, left_out: &str) -> Vec<OsString> {
+        let names = self.options.iter().map(|(name, _)| *name).filter(|name| *name != left_out);
+        self.again(&names.collect::<Vec<_>>())
+    }
+
     /// The first word, if it is no option.
     pub fn name(&mut self) -> Result<Option<String>, String> {
         match self.rest.first() {
