@@ -9,6 +9,7 @@ mod feedback;
 mod findings;
 mod fuzzing;
 mod kept;
+mod many;
 mod options;
 mod screen;
 mod target;
@@ -55,9 +56,12 @@ fn run(command: &Command) -> Result<ExitCode> {
             // Where there is no Ctrl-C, there are the limits.
             let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
             let mut manager = SimpleEventManager::new(Screen::new());
-            let summary = campaign.run(&mut manager)?;
-            tell(&summary, campaign, name);
-            Ok(if summary.findings > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            Ok(tell(&campaign.run(&mut manager)?, campaign, name))
+        }
+        Mode::Jobs(jobs) => Ok(tell(&many::run(jobs)?, campaign, name)),
+        Mode::Client(port) => {
+            let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
+            many::run_as_client(campaign, *port).map(|()| ExitCode::SUCCESS)
         }
         Mode::Regress => {
             let still = kept::regress(campaign, name)?;
@@ -71,8 +75,8 @@ fn run(command: &Command) -> Result<ExitCode> {
     }
 }
 
-/// Says what it came to, and what to do next.
-fn tell(summary: &Summary, campaign: &Campaign, name: &str) {
+/// Says what it came to, and what to do next. The status says whether something was found.
+fn tell(summary: &Summary, campaign: &Campaign, name: &str) -> ExitCode {
     let Summary { runs, time, edges, corpus, findings } = summary;
     let folder = |folder: &Path| shell_word(folder.as_os_str());
     screen::say(&format!(
@@ -85,4 +89,5 @@ fn tell(summary: &Summary, campaign: &Campaign, name: &str) {
     screen::say(&format!(
         "`cargo xtask fuzz {name}` goes on from there, and `cargo xtask fuzz {name} --coverage` shows what the inputs execute"
     ));
+    if *findings > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

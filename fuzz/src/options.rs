@@ -1,6 +1,7 @@
 //! The command line. xtask describes the options: xtask/src/options/commands.rs.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use lexopt::ValueExt;
 
 use crate::Result;
 use crate::fuzzing::Campaign;
+use crate::many::Jobs;
 use crate::target::Settings;
 
 /// What to do with a guest.
@@ -27,6 +29,10 @@ pub struct Command {
 pub enum Mode {
     /// Look for inputs that it ends badly on.
     Fuzz,
+    /// The same, by several jobs.
+    Jobs(Jobs),
+    /// Be a job of the broker at this port.
+    Client(u16),
     /// Run the findings again.
     Regress,
     /// Make the corpus smaller.
@@ -35,10 +41,14 @@ pub enum Mode {
     Coverage(Request),
 }
 
+/// For this program itself: `--client=PORT:NUMBER`, a job of the broker at this port.
+pub const CLIENT: &str = "--client";
+
 /// Parses the command line.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let (mut program, mut name) = (None, None);
+    let (mut jobs, mut listen, mut connect, mut client) = (None, None, None, None);
     let (mut modes, mut coverage) = (Vec::new(), Request::default());
     let mut campaign = Campaign {
         settings: Settings {
@@ -82,6 +92,16 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
             Long("corpus") => campaign.corpus = parser.value().map_err(said)?.into(),
             Long("findings") => campaign.findings = parser.value().map_err(said)?.into(),
             Long("dictionary") => campaign.dictionary = Some(parser.value().map_err(said)?.into()),
+            Long("jobs") => jobs = Some(number(&mut parser, "--jobs")?),
+            Long("listen") => listen = Some(number(&mut parser, "--listen")?),
+            Long("connect") => connect = Some(parser.value().and_then(|value| value.string()).map_err(said)?),
+            Long("client") => {
+                let value = parser.value().and_then(|value| value.string()).map_err(said)?;
+                let numbers = value.split_once(':').and_then(|(port, number)| {
+                    Some((port.parse::<u16>().ok()?, number.parse::<u64>().ok()?))
+                });
+                client = Some(numbers.ok_or("--client is for this program itself: leave it out")?);
+            }
             Long("regress") => modes.push(Mode::Regress),
             Long("minimize") => modes.push(Mode::Minimize),
             Long("coverage") => {
@@ -115,10 +135,20 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
     if coverage.is_made {
         modes.push(Mode::Coverage(coverage));
     }
+    let many = jobs.is_some() || listen.is_some() || connect.is_some();
+    let count = jobs.unwrap_or(NonZero::<usize>::MIN);
+    if let (Some((port, number)), true) = (client, many) {
+        // One seed for each, and each its part of the runs.
+        campaign.seed = campaign.seed.wrapping_add(number);
+        campaign.runs = campaign.runs.map(|runs| runs.div_ceil(count.get() as u64));
+        modes.push(Mode::Client(port));
+    } else if many {
+        modes.push(Mode::Jobs(Jobs { count, listen, connect }));
+    }
     match modes.len() {
         0 => Ok(Command { campaign, mode: Mode::Fuzz, name }),
         1 => Ok(Command { campaign, mode: modes.remove(0), name }),
-        _ => Err("--regress, --minimize and --coverage are done one after the other: give one of them".into()),
+        _ => Err("--regress, --minimize, --coverage and --jobs are done one after the other: give one of them".into()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is shown while it fuzzes: a line that changes on a terminal, and a line now and then elsewhere.
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use libafl::Error;
@@ -8,15 +10,18 @@ use libafl::monitors::Monitor;
 use libafl::monitors::stats::{ClientStatsManager, UserStatsValue};
 use libafl_bolts::ClientId;
 
+use crate::fuzzing::Summary;
+
 /// How often the line on a terminal changes.
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 
 /// How often there is a line elsewhere.
 const ELSEWHERE: Duration = Duration::from_secs(10);
 
-/// Shows how it goes.
+/// Shows how it goes. A clone shares the summary.
 #[derive(Clone, Debug)]
 pub struct Screen {
+    summary: Rc<Cell<Summary>>,
     start: Instant,
     is_terminal: bool,
     shown: Option<Instant>,
@@ -28,7 +33,14 @@ pub struct Screen {
 impl Screen {
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { start: now, is_terminal: io::stdout().is_terminal(), shown: None, newest: (0, 0), since: now }
+        Self { summary: Rc::default(), start: now, is_terminal: io::stdout().is_terminal(), shown: None, newest: (0, 0), since: now }
+    }
+}
+
+impl Screen {
+    /// What it came to so far.
+    pub fn summary(&self) -> Summary {
+        self.summary.get()
     }
 }
 
@@ -48,6 +60,13 @@ impl Monitor for Screen {
             self.newest = (edges, total.corpus_size);
             self.since = now;
         }
+        self.summary.set(Summary {
+            runs: total.total_execs,
+            time: now - self.start,
+            edges: edges as usize,
+            corpus: total.corpus_size as usize,
+            findings: total.objective_size as usize,
+        });
         let pause = if self.is_terminal { ON_TERMINAL } else { ELSEWHERE };
         if self.shown.is_some_and(|shown| now - shown < pause) {
             return Ok(());

@@ -1,0 +1,93 @@
+//! Several jobs on this machine, and brokers on many: LibAFL's own way to share inputs (LLMP).
+//!
+//! This process is the broker, which hands each new input on. Each job is a process of its own.
+
+use std::env;
+use std::net::{Ipv4Addr, TcpListener};
+use std::num::NonZero;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use libafl::events::{
+    EventConfig, LlmpEventManagerBuilder, SendExiting, ShouldSaveState, StdLlmpEventHook,
+};
+use libafl::inputs::BytesInput;
+use libafl_bolts::llmp::{Broker, LlmpBroker};
+use libafl_bolts::shmem::{ShMemProvider, StdShMemProvider};
+use libafl_bolts::tuples::tuple_list;
+
+use crate::Result;
+use crate::fuzzing::{Campaign, State, Summary};
+use crate::options::CLIENT;
+use crate::screen::Screen;
+
+/// How many jobs, and with whom they share what is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jobs {
+    pub count: NonZero<usize>,
+    /// The port of this broker. If there is none, one that is free.
+    pub listen: Option<u16>,
+    /// Another broker, `HOST:PORT`.
+    pub connect: Option<String>,
+}
+
+/// Runs jobs with these arguments of this program until all have ended.
+pub fn run(jobs: &Jobs) -> Result<Summary> {
+    let port = match jobs.listen {
+        Some(port) => port,
+        None => free_port()?,
+    };
+    let screen = Screen::new();
+    let cannot = |error: libafl::Error| format!("the jobs cannot be told of each other ({error}): try without --jobs");
+    let hook = StdLlmpEventHook::<BytesInput, _>::new(screen.clone()).map_err(cannot)?;
+    let memory = StdShMemProvider::new().map_err(|error| cannot(error.into()))?;
+    let mut broker = LlmpBroker::create_attach_to_tcp(memory, tuple_list!(hook), port)
+        .map_err(|error| format!("port {port} cannot be listened at ({error}): give another one with --listen"))?;
+    if let Some(address) = &jobs.connect {
+        broker
+            .inner_mut()
+            .connect_b2b(address)
+            .map_err(|error| format!("there is no broker at {address} ({error}): start it with --listen PORT"))?;
+    }
+    broker.set_exit_after(jobs.count);
+    let mut children = Vec::new();
+    for number in 0..jobs.count.get() {
+        children.push(start(port, number)?);
+    }
+    broker.loop_with_timeouts(Duration::from_secs(30), Some(Duration::from_millis(5)));
+    for mut child in children {
+        let status = child.wait().map_err(|error| format!("a job is lost ({error}): start again"))?;
+        if !status.success() {
+            return Err(format!("a job has failed ({status}): its message stands above"));
+        }
+    }
+    Ok(screen.summary())
+}
+
+/// Starts a job of this broker.
+fn start(port: u16, number: usize) -> Result<Child> {
+    let cannot = |error| format!("a job cannot be started ({error}): try with fewer --jobs");
+    let mut command = Command::new(env::current_exe().map_err(cannot)?);
+    command.arg(format!("{CLIENT}={port}:{number}")).args(env::args_os().skip(1));
+    command.spawn().map_err(cannot)
+}
+
+/// A port of this machine's own that nobody listens at.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let port = listener.and_then(|listener| Ok(listener.local_addr()?.port()));
+    port.map_err(|error| format!("no port is free ({error}): try without --jobs"))
+}
+
+/// Is a job of the broker at this port.
+pub fn run_as_client(campaign: &Campaign, port: u16) -> Result<()> {
+    let said = |error: libafl::Error| error.to_string();
+    let memory = StdShMemProvider::new().map_err(|error| error.to_string())?;
+    let mut manager = LlmpEventManagerBuilder::new()
+        .save_state(ShouldSaveState::Never)
+        .build_on_port::<BytesInput, State, _, _>(memory, port, EventConfig::AlwaysUnique)
+        .map_err(said)?;
+    let ended = campaign.run(&mut manager);
+    manager.send_exiting().map_err(said)?;
+    ended.map(drop)
+}
