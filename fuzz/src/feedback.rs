@@ -74,8 +74,7 @@ impl<EM, OT, S> Feedback<EM, BytesInput, OT, S> for EndedWell {
         _: &OT,
         testcase: &mut Testcase<BytesInput>,
     ) -> Result<(), Error> {
-        // The scheduler prefers quick runs. An instruction takes the place of a millisecond, so that it prefers the same ones
-        // each time.
+        // An instruction takes the place of a millisecond: the scheduler prefers the same inputs each time.
         testcase.set_exec_time(Duration::from_millis(self.seen.borrow().instructions));
         let Some(input) = testcase.input() else { return Ok(()) };
         keep(&self.corpus, input.mutator_bytes()).map_err(Error::runtime)

@@ -12,8 +12,8 @@ use flatland::words::shell_word;
 use flatland::x86::FaultKind;
 use flatland::{Event, Outcome, Stop, Wants};
 
-use crate::{Result, kept};
 use crate::target::{Bad, Target};
+use crate::{Result, kept};
 
 /// Names the bad ends of runs.
 pub struct Names {

@@ -15,7 +15,6 @@ use libafl::inputs::{BytesInput, HasMutatorBytes};
 use libafl::mutators::token_mutations::I2SRandReplaceBinonly;
 use libafl::mutators::{HavocScheduledMutator, I2SRandReplace, Tokens, havoc_mutations, tokens_mutations};
 use libafl::observers::cmp::CmpValuesMetadata;
-use libafl::schedulers::{IndexesLenTimeMinimizerScheduler, QueueScheduler};
 use libafl::stages::{Restartable, Stage, StdMutationalStage};
 use libafl::state::{HasCorpus, HasCurrentTestcase, HasExecutions, HasMaxSize, HasSolutions, StdState};
 use libafl::{HasMetadata, feedback_and_fast};
@@ -25,6 +24,7 @@ use libafl_bolts::tuples::{Merge, tuple_list};
 use crate::comparisons::{self, Sites};
 use crate::executor::GuestExecutor;
 use crate::feedback::{EndedWell, NewFinding};
+use crate::scheduler::Favored;
 use crate::target::{Settings, Target};
 use crate::{Result, screen};
 
@@ -76,12 +76,10 @@ impl Campaign {
         let mut tracer = Target::open(&self.settings)?;
         tracer.watch(Sites::default())?;
 
-        let map = executor.map();
-        let edges = MaxMapFeedback::new(map);
+        let edges = MaxMapFeedback::new(executor.map());
         let ended_well = EndedWell { seen: seen.clone(), corpus: self.corpus.clone() };
         let mut feedback = feedback_and_fast!(ended_well, edges);
         let mut objective = NewFinding(seen.clone());
-        let scheduler = IndexesLenTimeMinimizerScheduler::new(map, QueueScheduler::new());
         let mut state = StdState::new(
             StdRand::with_seed(self.seed),
             InMemoryCorpus::new(),
@@ -96,7 +94,7 @@ impl Campaign {
                 .map_err(|error| format!("`{}` is no dictionary: {error}", path.display()))?;
             state.add_metadata(tokens);
         }
-        let mut fuzzer = StdFuzzer::new(scheduler, feedback, objective);
+        let mut fuzzer = StdFuzzer::new(Favored::new(), feedback, objective);
         self.load(&mut fuzzer, &mut executor, &mut state, manager)?;
 
         let compared = HavocScheduledMutator::with_max_stack_pow(

@@ -48,7 +48,9 @@ pub fn regress(campaign: &Campaign, name: &str) -> Result<usize> {
     }
     let advice = match (still, gone) {
         (0, 0) => format!("there is nothing to run again: `cargo xtask fuzz {name}` searches"),
-        (0, _) => format!("remove the folders of those that are mended, or keep them: `cargo xtask fuzz {name} --regress` tells when one comes back"),
+        (0, _) => format!(
+            "remove the folders of those that are mended, or keep them: `cargo xtask fuzz {name} --regress` tells when one comes back"
+        ),
         _ => format!("report.txt in its folder in {} says what each is", campaign.findings.display()),
     };
     screen::say(&format!("{gone} findings are mended, {still} are not; {advice}"));

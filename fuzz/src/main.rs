@@ -11,6 +11,7 @@ mod fuzzing;
 mod kept;
 mod many;
 mod options;
+mod scheduler;
 mod screen;
 mod target;
 

@@ -8,9 +8,7 @@ use std::num::NonZero;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use libafl::events::{
-    EventConfig, LlmpEventManagerBuilder, SendExiting, ShouldSaveState, StdLlmpEventHook,
-};
+use libafl::events::{EventConfig, LlmpEventManagerBuilder, SendExiting, ShouldSaveState, StdLlmpEventHook};
 use libafl::inputs::BytesInput;
 use libafl_bolts::llmp::{Broker, LlmpBroker};
 use libafl_bolts::shmem::{ShMemProvider, StdShMemProvider};
@@ -38,16 +36,17 @@ pub fn run(jobs: &Jobs) -> Result<Summary> {
         None => free_port()?,
     };
     let screen = Screen::new();
-    let cannot = |error: libafl::Error| format!("the jobs cannot be told of each other ({error}): try without --jobs");
+    let cannot =
+        |error: libafl::Error| format!("the jobs cannot be told of each other ({error}): try without --jobs");
     let hook = StdLlmpEventHook::<BytesInput, _>::new(screen.clone()).map_err(cannot)?;
     let memory = StdShMemProvider::new().map_err(|error| cannot(error.into()))?;
-    let mut broker = LlmpBroker::create_attach_to_tcp(memory, tuple_list!(hook), port)
-        .map_err(|error| format!("port {port} cannot be listened at ({error}): give another one with --listen"))?;
+    let mut broker = LlmpBroker::create_attach_to_tcp(memory, tuple_list!(hook), port).map_err(|error| {
+        format!("port {port} cannot be listened at ({error}): give another one with --listen")
+    })?;
     if let Some(address) = &jobs.connect {
-        broker
-            .inner_mut()
-            .connect_b2b(address)
-            .map_err(|error| format!("there is no broker at {address} ({error}): start it with --listen PORT"))?;
+        broker.inner_mut().connect_b2b(address).map_err(|error| {
+            format!("there is no broker at {address} ({error}): start it with --listen PORT")
+        })?;
     }
     broker.set_exit_after(jobs.count);
     let mut children = Vec::new();

@@ -119,7 +119,9 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
                 let rest = parser.raw_args().map_err(said)?;
                 campaign.settings.arguments = rest.map(|argument| argument.into_encoded_bytes()).collect();
             }
-            other => return Err(format!("{}: `cargo xtask fuzz --help` lists what there is", other.unexpected())),
+            other => {
+                return Err(format!("{}: `cargo xtask fuzz --help` lists what there is", other.unexpected()));
+            }
         }
     }
     campaign.settings.program = program.ok_or("a program is missing: name an ELF file or a flat image")?;
@@ -148,7 +150,10 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
     match modes.len() {
         0 => Ok(Command { campaign, mode: Mode::Fuzz, name }),
         1 => Ok(Command { campaign, mode: modes.remove(0), name }),
-        _ => Err("--regress, --minimize, --coverage and --jobs are done one after the other: give one of them".into()),
+        _ => {
+            Err("--regress, --minimize, --coverage and --jobs are done one after the other: give one of them"
+                .into())
+        }
     }
 }
 

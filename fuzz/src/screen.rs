@@ -33,7 +33,14 @@ pub struct Screen {
 impl Screen {
     pub fn new() -> Self {
         let now = Instant::now();
-        Self { summary: Rc::default(), start: now, is_terminal: io::stdout().is_terminal(), shown: None, newest: (0, 0), since: now }
+        Self {
+            summary: Rc::default(),
+            start: now,
+            is_terminal: io::stdout().is_terminal(),
+            shown: None,
+            newest: (0, 0),
+            since: now,
+        }
     }
 }
 

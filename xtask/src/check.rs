@@ -205,8 +205,17 @@ const FEATURES: [&str; 9] =
 pub fn portability(workspace: &Workspace) -> Result<()> {
     // Excludes the packages that need Linux or KVM. The rest of the workspace is the host's library and its
     // dependencies.
-    const HOST: [&str; 7] =
-        ["--workspace", "--exclude", "xtask", "--exclude", "flatland-test", "--exclude", "flatland-bench"];
+    const HOST: [&str; 9] = [
+        "--workspace",
+        "--exclude",
+        "xtask",
+        "--exclude",
+        "flatland-test",
+        "--exclude",
+        "flatland-bench",
+        "--exclude",
+        "flatland-fuzz",
+    ];
     const WITHOUT_KVM: [&str; 5] = ["--no-default-features", "--all-targets", "--", "-D", "warnings"];
     const TARGETS: [&str; 3] =
         ["aarch64-apple-darwin", "x86_64-pc-windows-msvc", "aarch64-unknown-linux-gnu"];
