@@ -112,7 +112,7 @@ fn compared(instruction: &Instruction, registers: &Registers, read: Read) -> Opt
         let len = count.saturating_mul(size).min(32);
         let text = |address| {
             let mut bytes = [0; 32];
-            (len > 0 && read(address, &mut bytes[..len]) == len).then(|| (bytes, len as u8))
+            (len > 0 && read(address, &mut bytes[..len]) == len).then_some((bytes, len as u8))
         };
         let (one, two) = (text(registers.esi)?, text(registers.edi)?);
         let [one, two] = [one, two].map(|(bytes, len)| CmplogBytes::from_buf_and_len(bytes, len));

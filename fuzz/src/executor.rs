@@ -70,7 +70,7 @@ impl GuestExecutor {
     fn run(&mut self, input: &[u8]) -> Result<ExitKind> {
         let outcome = self.target.run(input)?;
         let edges = self.target.sink::<Edges>();
-        edges.take(&mut self.observers.0.as_mut());
+        edges.take(self.observers.0.as_mut());
         let mut seen = self.seen.borrow_mut();
         seen.edges = edges.known();
         seen.is_new = false;

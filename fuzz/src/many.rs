@@ -39,7 +39,7 @@ pub fn run(jobs: &Jobs) -> Result<Summary> {
     let cannot =
         |error: libafl::Error| format!("the jobs cannot be told of each other ({error}): try without --jobs");
     let hook = StdLlmpEventHook::<BytesInput, _>::new(screen.clone()).map_err(cannot)?;
-    let memory = StdShMemProvider::new().map_err(|error| cannot(error.into()))?;
+    let memory = StdShMemProvider::new().map_err(cannot)?;
     let mut broker = LlmpBroker::create_attach_to_tcp(memory, tuple_list!(hook), port).map_err(|error| {
         format!("port {port} cannot be listened at ({error}): give another one with --listen")
     })?;
