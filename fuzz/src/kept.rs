@@ -114,9 +114,12 @@ pub fn coverage(campaign: &Campaign, request: &Request) -> Result<Option<String>
     let program = target.program();
     let read = |address: u32, bytes: &mut [u8]| program.image().read(address, bytes);
     let coverage = Coverage::new(&counter, &map, &read, request.scope);
-    request.write(&coverage).map_err(|error| error.to_string())?;
-    screen::say(&format!("{}of {} inputs", coverage.table(), paths.len()));
-    Ok(request.too_low(&coverage))
+    let covered = request.write(&coverage).map_err(|error| error.to_string())?;
+    screen::say(&format!("{}by {} inputs", covered.table, paths.len()));
+    if let Some(written) = covered.written {
+        screen::say(&written);
+    }
+    Ok(covered.too_low)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
