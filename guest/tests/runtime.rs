@@ -9,7 +9,7 @@ use core::hint::black_box;
 use flatland_guest::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use flatland_guest::prelude::*;
 use flatland_guest::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use flatland_guest::{env, random, test};
+use flatland_guest::{env, random, span, test};
 
 #[test]
 fn input_ends_where_there_is_none() -> io::Result<()> {
@@ -188,6 +188,18 @@ fn time_goes_forward() {
     let since = SystemTime::now().duration_since(then).expect("the clock is right");
     let error = then.duration_since(then + since).unwrap_err();
     assert_eq!(error.duration(), since);
+}
+
+#[test]
+fn spans_are_guards_and_expressions() -> Result<(), core::num::ParseIntError> {
+    let outer = span!("outer");
+    let number: u32 = span!("parse", "42".parse())?;
+    assert_eq!(span!("double", { 2 * number }), 84);
+    let _inner = span!("inner");
+    drop(outer);
+    let names = [1, 2].map(|number| span!("in a closure", number));
+    assert_eq!(names, [1, 2]);
+    Ok(())
 }
 
 #[test]

@@ -437,6 +437,16 @@ fn mistakes_are_explained() {
             "async fn main() {}",
             ["`main` and tests return nothing, an `ExitCode`, a `Result` or `!`", "src/bin/later.rs"],
         ),
+        (
+            "nameless",
+            "fn main() { let _span = flatland_guest::span!(\"\"); }",
+            ["give a span a name of 1 to 64 bytes, none of them zero", "src/bin/nameless.rs"],
+        ),
+        (
+            "dropped",
+            "#[deny(unused_must_use)] fn main() { flatland_guest::span!(\"a\"); }",
+            ["a span ends where it is dropped: `let _span = span!(...)`", "src/bin/dropped.rs"],
+        ),
     ] {
         with_program(name, &format!("{HEAD}{main}\n"), |message| {
             for explanation in explanations {

@@ -62,6 +62,26 @@ fn traces_are_the_same_on_every_engine() {
     assert!(lines > 50_000, "{lines}");
 }
 
+#[test]
+fn the_runtime_names_the_phases_of_wasm() {
+    for engine in super::engines().iter().map(|on| if *on == super::On::Soft { "soft" } else { "kvm" }) {
+        let arguments = &["add", "1", "2"];
+        let traced = trace(engine, "spans", "100", "wasm", arguments, WASM);
+        let places: Vec<_> =
+            traced.lines().map(|line| line.rsplit_once(':').map_or(line, |(place, _)| place)).collect();
+        let begin = |name: &str| format!("[ {name}  in wasm::run (src/bin/wasm/main.rs");
+        let expected = [&begin("load"), "] load", &begin("link"), "] link", &begin("call"), "] call", "end"];
+        assert_eq!(places, expected, "{engine}");
+        // Nobody listens: it asks once.
+        let traced = trace(engine, "io", "100", "wasm", arguments, WASM);
+        let asked: Vec<_> = traced.lines().filter(|line| line[4..].starts_with("span ")).collect();
+        assert!(
+            matches!(&asked[..], [line] if line.starts_with("in  span        \"\\x00\" 00  at ")),
+            "{traced}"
+        );
+    }
+}
+
 /// [`RUNS`] has all programs.
 #[test]
 fn every_program_is_traced() {
