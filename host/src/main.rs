@@ -47,7 +47,8 @@ fn main() -> ExitCode {
             }
         },
         Err(message) => {
-            say(&format!("{message}; `flatland --help` lists what there is"));
+            let hint = if message.ends_with('?') { "" } else { "; `flatland --help` lists what there is" };
+            say(&format!("{message}{hint}"));
             return status::USAGE.into();
         }
     };

@@ -177,12 +177,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     let mut parser = Parser::from_args(args);
     let mut options = Options::default();
     let mut words = Vec::new();
+    // The argument that is parsed, as it was given.
+    let mut given = OsString::new();
     loop {
-        if let Some(raw) = parser.try_raw_args()
-            && raw.peek().is_some_and(|arg| arg == "--")
-        {
-            options.arguments = raw.skip(1).collect();
-            break;
+        if let Some(raw) = parser.try_raw_args() {
+            given = raw.peek().unwrap_or_default().into();
+            if given == "--" {
+                options.arguments = raw.skip(1).collect();
+                break;
+            }
         }
         let Some(arg) = parser.next().map_err(|error| error.to_string())? else { break };
         match arg {
@@ -318,8 +321,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 })?);
             }
             Arg::Value(word) => words.push(word),
-            Arg::Short(letter) => return Err(format!("there is no option `-{letter}`")),
-            Arg::Long(name) => return Err(format!("there is no option `--{name}`")),
+            Arg::Short(_) | Arg::Long(_) => return Err(no_option(&given.to_string_lossy())),
         }
     }
     let mut words = words.into_iter().peekable();
@@ -347,6 +349,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
     })?;
     check(&options)?;
     Ok(Command::Run(options.into()))
+}
+
+/// Says that there is no such option, and which one may be meant.
+fn no_option(given: &str) -> String {
+    let name = given.split('=').next().unwrap_or_default();
+    let word = format!("--{}", name.trim_start_matches('-'));
+    let lines = HELP.lines().filter(|line| line.starts_with("  -"));
+    let known = lines.filter_map(|line| line[line.find("--")?..].split([' ', '[']).next());
+    let distances = known.map(|known| (strsim::osa_distance(&word, known), known));
+    // A third of the letters may be wrong.
+    match distances.min().filter(|(distance, _)| *distance <= word.len() / 3) {
+        Some((_, meant)) => format!("there is no option `{name}`: did you mean `{meant}`?"),
+        None => format!("there is no option `{name}`"),
+    }
 }
 
 /// Checks that there is no word more on the command line than those up to this one.

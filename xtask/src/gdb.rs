@@ -6,11 +6,11 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
-use std::{env, process, thread};
+use std::time::{Duration, Instant};
+use std::{env, io, process, thread};
 
 use crate::guest::{self, Profile};
-use crate::{Result, Workspace, programs, run};
+use crate::{Result, Workspace, programs, run, signals};
 
 /// The options of `cargo xtask gdb`.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Options {
     pub input: Option<PathBuf>,
     /// The file or terminal for the guest's output; target/guest/NAME.output if `None`.
     pub output: Option<PathBuf>,
-    /// gdb's own options: `--batch` and `-x FILE`.
+    /// gdb's own options: `--batch`, `-x FILE` and `-ex COMMAND`.
     pub gdb: Vec<OsString>,
     /// Options of `flatland`.
     pub flatland: Vec<OsString>,
@@ -34,14 +34,14 @@ pub struct ReplayOptions {
     pub elf: Option<PathBuf>,
     /// The file or terminal for the guest's output; target/guest/replay.output if `None`.
     pub output: Option<PathBuf>,
-    /// gdb's own options: `--batch` and `-x FILE`.
+    /// gdb's own options: `--batch`, `-x FILE` and `-ex COMMAND`.
     pub gdb: Vec<OsString>,
     /// Options of `flatland`.
     pub flatland: Vec<OsString>,
 }
 
-/// Builds a guest program and flatland, starts flatland, and replaces this process by gdb, which stops at the
-/// program's `main`.
+/// Builds a guest program and flatland, and starts both flatland and gdb, which stops at the program's `main`. Ends this
+/// process when both have ended, with gdb's status.
 pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options: &Options) -> Result<()> {
     let debugger = find_gdb()?;
     // In guest/, the programs have the optimized profile of the runtime (guest/Cargo.toml). For gdb they are built
@@ -66,7 +66,8 @@ pub fn gdb(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     session.attach(&debugger, Some(&built.elf), &commands, &options.gdb)
 }
 
-/// Builds flatland, starts the replay of a recording, and replaces this process by gdb, which goes to its end.
+/// Builds flatland, and starts both the replay of a recording and gdb, which goes to its end. Ends this process when both
+/// have ended, with gdb's status.
 pub fn gdb_replay(workspace: &Workspace, options: &ReplayOptions) -> Result<()> {
     let debugger = find_gdb()?;
     let flatland = run::build_host(workspace)?;
@@ -203,7 +204,7 @@ impl Session {
         Ok(Self { machine, socket, folder: folder.into() })
     }
 
-    /// Replaces this process by gdb, with the names of an ELF file. After these commands the guest runs.
+    /// Runs gdb with the names of an ELF file, waits for both, and ends this process. After these commands the guest runs.
     fn attach(
         mut self,
         debugger: &Path,
@@ -228,14 +229,25 @@ impl Session {
             };
         }
         let end = ["continue", "set breakpoint pending auto", "set pagination on"].map(String::from);
-        // gdb removes the socket's folder, because it replaces this process.
+        // Nobody is to connect when gdb is gone.
         let clean_up = format!("shell rm -r '{}'", self.socket.folder().display());
         for line in [&clean_up].into_iter().chain(&end) {
             command.args(["-ex", line]);
         }
-        let error = command.args(options).args(elf).exec();
-        let _ = self.machine.kill();
-        Err(format!("cannot run {} ({error}): install gdb again", debugger.display()))
+        let gone = |error| format!("cannot run {} ({error}): install gdb again", debugger.display());
+        let mut gdb = match command.args(options).args(elf).spawn() {
+            Ok(gdb) => gdb,
+            Err(error) => {
+                let _ = self.machine.kill();
+                return Err(gone(error));
+            }
+        };
+        signals::pass_to(&gdb, true);
+        let status = gdb.wait().map_err(gone)?;
+        drop(self.socket);
+        signals::pass_to(&self.machine, false);
+        wait_for_end(&mut self.machine)?;
+        process::exit(code(status))
     }
 }
 
@@ -298,6 +310,21 @@ impl Drop for Socket {
     }
 }
 
+/// Waits until flatland has written its last line.
+fn wait_for_end(machine: &mut Child) -> Result<()> {
+    const SOON: Duration = Duration::from_secs(1);
+    let lost = |error| format!("flatland is lost ({error}): try again");
+    let start = Instant::now();
+    while machine.try_wait().map_err(lost)?.is_none() {
+        if start.elapsed() >= SOON {
+            eprintln!("xtask: the guest goes on without gdb: Ctrl-C ends it");
+            return machine.wait().map(drop).map_err(lost);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
 /// Waits until flatland listens on the socket. Returns its exit status if it ends instead.
 fn wait_for(socket: &Path, machine: &mut Child) -> Result<Option<ExitStatus>> {
     loop {
@@ -314,8 +341,13 @@ fn wait_for(socket: &Path, machine: &mut Child) -> Result<Option<ExitStatus>> {
 
 fn input(folder: &Path, path: Option<&Path>) -> Result<Stdio> {
     let Some(path) = path else { return Ok(Stdio::null()) };
-    let file = File::open(folder.join(path));
-    file.map(Stdio::from)
+    let open = || -> io::Result<File> {
+        let file = File::open(folder.join(path))?;
+        // A folder can be opened, too, but not read.
+        if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
+    };
+    open()
+        .map(Stdio::from)
         .map_err(|error| format!("cannot read --input `{}` ({error}): check the path", path.display()))
 }
 

@@ -17,10 +17,12 @@ mod options;
 mod programs;
 mod run;
 mod rust_source;
+mod signals;
 mod spelling;
 mod workspace;
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -53,6 +55,10 @@ fn main() -> ExitCode {
         Ok(workspace) => workspace,
         Err(message) => return fail(&message, failure),
     };
+    let command = match options::in_workspace(command, workspace.is_elsewhere()) {
+        Ok(command) => command,
+        Err(message) => return fail(&message, status::USAGE),
+    };
     if let Err(message) = check_name(&workspace, &command) {
         return fail(&message, status::USAGE);
     }
@@ -80,6 +86,17 @@ fn check_name(workspace: &Workspace, command: &Command) -> Result<()> {
         | Command::Size { name, .. } => programs::find(workspace, name).map(|_| ()),
         Command::Fuzz { name, .. } if !fuzz::is_file(name) => programs::find(workspace, name).map(|_| ()),
         Command::New { name, .. } => new::check_name(name),
+        Command::GdbReplay { options } => {
+            let elf = options.elf.as_ref().map(|elf| elf.as_os_str());
+            run::check_no_name_in_replay(workspace, options.recording.as_os_str(), elf)
+        }
+        Command::Replay { arguments } => {
+            // Behind an option there may be its value.
+            let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+            let pairs = arguments.windows(2).take_while(|pair| pair[1] != "--");
+            let words = pairs.filter(|pair| !is_option(&pair[0])).map(|pair| pair[1].as_os_str());
+            run::check_no_name_in_replay(workspace, &arguments[0], words)
+        }
         _ => Ok(()),
     }
 }
@@ -108,10 +125,6 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::GdbReplay { options } => gdb::gdb_replay(workspace, &options),
         Command::Replay { arguments } => run::replay(workspace, &arguments),
         Command::Flatland { arguments } => run::flatland(workspace, &arguments),
-        // A crate elsewhere has only guest tests.
-        Command::Test { arguments, .. } if workspace.is_elsewhere() => {
-            guest_tests::run(workspace, &options::parse_test_guest(arguments)?)
-        }
         Command::Test { quick, arguments } => check::test(workspace, quick, &arguments),
         Command::Disassemble { name, profile, function } => {
             inspect::disassemble(workspace, &name, profile, function.as_deref())

@@ -141,21 +141,23 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
             if let Some(option) = ["--input", "--release"].into_iter().find(|option| words.has(option)) {
                 return Err(format!("a replay has the program and the input of its run: leave out {option}"));
             }
+            words.check_gdbs_own()?;
             let options = gdb::ReplayOptions {
                 recording: words.value("--replay").unwrap_or_default().into(),
                 elf: words.path().map(Into::into),
                 output: words.value("--output").map(Into::into),
-                gdb: words.again(&["-x", "--batch"]),
+                gdb: words.again(&["-x", "-ex", "--batch"]),
                 flatland: words.take_rest(),
             };
             Command::GdbReplay { options }
         }
         "gdb" => {
             let name = words.name()?;
+            words.check_gdbs_own()?;
             let options = gdb::Options {
                 input: words.value("--input").map(Into::into),
                 output: words.value("--output").map(Into::into),
-                gdb: words.again(&["-x", "--batch"]),
+                gdb: words.again(&["-x", "-ex", "--batch"]),
                 flatland: words.take_rest(),
             };
             Command::Gdb { name, profile, options }
@@ -217,10 +219,28 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
     Ok(command)
 }
 
+/// The command as it is meant in a crate elsewhere, which has only guest tests, or here.
+pub fn in_workspace(command: Command, is_elsewhere: bool) -> Result<Command, String> {
+    let Command::Test { arguments, quick } = command else { return Ok(command) };
+    if is_elsewhere {
+        return parse_test_guest(arguments).map(Command::TestGuest);
+    }
+    let names = arguments[..dashes(&arguments)].iter().filter_map(|word| word.to_str()?.split('=').next());
+    let of_guest = test_guest().option_names();
+    match of_guest.into_iter().find(|option| names.clone().any(|name| name == *option)) {
+        Some(option) => Err(format!("{option} is of the guest's tests: give --guest, too")),
+        None => Ok(Command::Test { arguments, quick }),
+    }
+}
+
+/// The form of `cargo xtask test` for the guest's tests.
+fn test_guest() -> &'static Doc {
+    COMMANDS.iter().find(|doc| doc.usage.starts_with("test --guest")).expect("it is there")
+}
+
 /// The arguments of `cargo xtask test --guest`; in a crate elsewhere, those of `cargo xtask test`.
-pub fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
-    let doc = COMMANDS.iter().find(|doc| doc.usage.starts_with("test --guest")).expect("it is there");
-    let mut words = Words::of(doc, args)?;
+fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
+    let mut words = Words::of(test_guest(), args)?;
     let filter = words.name()?;
     let machine =
         words.again(&["--engine", "--memory", "--stack", "--coverage", "--coverage-all", "--coverage-min"]);
@@ -245,9 +265,11 @@ impl GuestTests {
 }
 
 fn no_command(name: &str, hint: &str) -> String {
-    match nearest(name, COMMANDS.iter().map(Doc::name), tolerance(name)) {
-        Some(meant) => format!("there is no command `{name}`: did you mean `{meant}`?"),
-        None => format!("there is no command `{name}`; {hint}"),
+    let what = if name.starts_with('-') { "option" } else { "command" };
+    let known = COMMANDS.iter().map(Doc::name).chain(["--help", "--offline", "--version"]);
+    match nearest(name, known, tolerance(name)) {
+        Some(meant) => format!("there is no {what} `{name}`: did you mean `{meant}`?"),
+        None => format!("there is no {what} `{name}`; {hint}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask run`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -101,6 +101,31 @@ fn has_static_libc() -> bool {
     const FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"];
     let is_there = |folder: &&str| Path::new(folder).join("libc.a").exists();
     cfg!(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")) && FOLDERS.iter().any(is_there)
+}
+
+/// Rejects a program's name where a replay takes the path of a recording, or that of an ELF file.
+pub fn check_no_name_in_replay<'a>(
+    workspace: &Workspace,
+    recording: &OsStr,
+    elves: impl IntoIterator<Item = &'a OsStr>,
+) -> Result<()> {
+    let programs = programs::all(workspace).unwrap_or_default();
+    let name = |word: &OsStr| {
+        let program = programs.iter().find(|program| *program.name == *word)?;
+        (!workspace.callers_folder().join(word).exists()).then_some(&*program.name)
+    };
+    if let Some(name) = name(recording) {
+        return Err(format!(
+            "a replay needs a recording, and `{name}` is a program: `cargo xtask run {name} --record FILE` records it"
+        ));
+    }
+    elves.into_iter().find_map(name).map_or(Ok(()), |name| {
+        Err(format!(
+            "a replay has the program of its run, and `{name}` would be the path of its ELF file: leave it out, or give such \
+             a path, as {}",
+            workspace.show(&workspace.elf(name))
+        ))
+    })
 }
 
 /// Rejects a program's name after options. It would be taken for the value of an option, and `flatland` would run

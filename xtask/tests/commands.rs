@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
-use common::{file, lock, root, run, target};
+use common::{file, lock, root, run, target, text};
 
 /// Runs xtask with this input.
 fn xtask(line: &str, input: &[u8]) -> Output {
@@ -326,6 +326,48 @@ fn wrong_command_lines_say_what_there_is() {
     assert_ended(&xtask("", b""), 2, b"", &format!("xtask: no command is given; {hint}"));
     let first = "xtask: the program's name stands first: try `cargo xtask run panic --timeout 3`\n";
     assert_ended(&xtask("run --timeout 3 panic", b""), 2, b"", first);
+    let own = "`-tui` is no option of flatland, and of gdb's own there are -x FILE, -ex COMMAND and --batch: give a command \
+               instead, such as -ex 'tui enable'";
+    let elf = "a replay has the program of its run, and `answer` would be the path of its ELF file: leave it out, or give such \
+               a path, as target/guest/answer.elf";
+    let recording = "a replay needs a recording, and `answer` is a program: `cargo xtask run answer --record FILE` records it";
+    for (line, message) in [
+        ("test --gest", "`cargo xtask test` does not know `--gest`: did you mean `--guest`?"),
+        ("test --coverage", "--coverage is of the guest's tests: give --guest, too"),
+        ("--offlin run", "there is no option `--offlin`: did you mean `--offline`?"),
+        ("run answer --ofline", "`cargo xtask run` does not know `--ofline`: did you mean `--offline`?"),
+        ("gdb answer -tui", own),
+        ("gdb --replay a.rec -tui", own),
+        ("gdb answer --replay a.rec", elf),
+        ("replay a.rec answer", elf),
+        ("replay --trace io a.rec answer", elf),
+        ("gdb --replay answer", recording),
+        ("replay answer", recording),
+    ] {
+        assert_ended(&xtask(line, b""), 2, b"", &format!("xtask: {message}\n"));
+    }
+    let misspelled = "flatland: there is no option `--stat`: did you mean `--stats`?\n";
+    assert_ended(&xtask("run answer --stat", b""), 2, b"", misspelled);
+}
+
+/// Each option of a run says what to do where there are many.
+#[test]
+fn options_that_tests_do_not_have_say_what_to_do() {
+    let _lock = lock();
+    let help = text(&xtask("flatland --help", b"").stdout);
+    let mut refused = vec!["--release"];
+    refused.extend(help.lines().filter_map(|line| line.strip_prefix("  --")?.split([' ', '[']).next()));
+    refused
+        .retain(|option| !["engine", "memory", "stack"].contains(option) && !option.starts_with("coverage"));
+    assert!(refused.len() > 15, "{help}");
+    for option in refused.iter().map(|option| format!("--{}", option.trim_start_matches('-'))) {
+        let output = xtask(&format!("test --guest {option}=a"), b"");
+        let (said, begin) = (text(&output.stderr), format!("xtask: {option} is "));
+        assert_eq!((output.status.code(), said.starts_with(&begin)), (Some(2), true), "{said}");
+    }
+    let message = "xtask: --profile is of one run: give it to `cargo xtask run NAME`, or to `cargo xtask replay FILE`, with the \
+                   recording that a failed test leaves\n";
+    assert_ended(&xtask("test --guest --profile a.svg", b""), 2, b"", message);
 }
 
 #[test]

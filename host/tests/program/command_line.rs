@@ -9,6 +9,7 @@ fn wrong_command_lines() {
         (&[][..], "no program is given"),
         (&["a.bin", "b.bin"], "`b.bin` is one argument too many, after the program `a.bin`"),
         (&["--fast", "a.bin"], "there is no option `--fast`"),
+        (&["-ex", "a.bin"], "there is no option `-ex`"),
         (&["--memory", "0", "a.bin"], "--memory `0` is too little: give at least 4K"),
         (
             &["--memory", "much", "a.bin"],
@@ -25,6 +26,22 @@ fn wrong_command_lines() {
     ] {
         let output = flatland("soft").args(args).output().unwrap();
         assert_ended(output, 2, "", &format!("flatland: {message}{hint}\n"));
+    }
+}
+
+#[test]
+fn misspelled_options_are_understood() {
+    for (given, meant) in [
+        ("--stat", "--stats"),
+        ("--max-instruction=3", "--max-instructions"),
+        ("--tiemout", "--timeout"),
+        ("-stats", "--stats"),
+        ("--hlep", "--help"),
+    ] {
+        let output = flatland("soft").args([given, "a.bin"]).output().unwrap();
+        let name = given.split('=').next().unwrap();
+        let message = format!("flatland: there is no option `{name}`: did you mean `{meant}`?\n");
+        assert_ended(output, 2, "", &message);
     }
 }
 

@@ -30,6 +30,38 @@ With --replay, NAME is an ELF file. It is needed only where the program's own is
 recorded. The run is at its end then; `goto start` goes to its beginning.
 ";
 
+/// Options of a run that `test --guest` does not have, and what to do instead.
+pub const NOT_OF_TESTS: &[(&[&str], &str)] = &[
+    (
+        &[
+            "--backtrace",
+            "--max-instructions",
+            "--profile",
+            "--report",
+            "--save-snapshot",
+            "--stats",
+            "--symbols",
+            "--trace",
+            "--trace-file",
+            "--trace-filter",
+            "--trace-limit",
+            "--track-origins",
+        ],
+        "is of one run: give it to `cargo xtask run NAME`, or to `cargo xtask replay FILE`, with the recording that a failed test \
+         leaves",
+    ),
+    (&["--gdb"], "is of one run: a failed test leaves a recording, and says how to open it in gdb"),
+    (
+        &["--record", "--record-on-failure", "--record-without-program"],
+        "is not needed: a failed test leaves a recording, and says where",
+    ),
+    (&["--timeout"], "is of one run: for a limit other than 10 s, write `#[timeout(SECONDS)]` above a test"),
+    (
+        &["--clock", "--from-snapshot", "--release", "--seed"],
+        "is of a run and not of tests: give it to `cargo xtask run NAME`",
+    ),
+];
+
 const FOR_REPLAY: &str = "\
 The options go to flatland: --trace KIND, --max-instructions COUNT and whatever else `cargo xtask flatland --help` lists.
 Names are those of the program's ELF file, where that is still what it was; otherwise ELF gives them.
@@ -60,6 +92,7 @@ pub const COMMANDS: &[Doc] = &[
             ("--input FILE", "where the guest's input comes from (default: /dev/null)"),
             ("--output FILE", "where its output goes: a file, or another terminal (default: target/guest/NAME.output)"),
             ("-x FILE", "gdb's own: commands to begin with"),
+            ("-ex COMMAND", "gdb's own: one of them"),
             ("--batch", "gdb's own: end when these are through"),
             ("--replay FILE", "a recorded run in place of a program, at its end: from there gdb goes back"),
         ],
@@ -236,6 +269,11 @@ where tests fail in the guest. A wrong command line is 2, such as a program that
 impl Doc {
     pub fn name(&self) -> &'static str {
         self.usage.split(' ').next().unwrap_or_default()
+    }
+
+    /// The names of its own options.
+    pub fn option_names(&self) -> impl Iterator<Item = &'static str> {
+        self.options.iter().filter_map(|(option, _)| option.split([' ', '[']).next())
     }
 
     pub fn help(&self) -> String {

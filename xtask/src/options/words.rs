@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::commands::Doc;
+use super::commands::{COMMANDS, Doc, NOT_OF_TESTS};
 use crate::spelling::{nearest, tolerance};
 
 /// The arguments of a command.
@@ -35,8 +35,7 @@ impl Words {
                 Some((name, value)) => (name, Some(OsString::from(value))),
                 None => (text, None),
             };
-            let names = || doc.options.iter().filter_map(|(option, _)| option.split([' ', '[']).next());
-            match names().position(|known| known == name) {
+            match doc.option_names().position(|known| known == name) {
                 Some(index) => {
                     let (option, _) = doc.options[index];
                     let value = match (option.split_once(' '), value) {
@@ -48,13 +47,19 @@ impl Words {
                             Some(args.next().ok_or(format!("{name} needs a value: `{option}`"))?)
                         }
                     };
-                    words.options.push((names().nth(index).expect("it was just found"), value));
+                    words.options.push((doc.option_names().nth(index).expect("it was just found"), value));
                 }
                 None if text.starts_with('-') && text != "-" => {
+                    let not_of_tests = NOT_OF_TESTS.iter().find(|(names, _)| names.contains(&name));
+                    if let (true, Some((_, advice))) = (words.is_of_guests_tests(), not_of_tests) {
+                        return Err(format!("{name} {advice}"));
+                    }
                     // The other program's options are not known here, so accept only one wrong letter as a
                     // misspelling.
                     let most = if doc.passed_to.is_some() { 1 } else { tolerance(name) };
-                    let long = names().filter(|name| name.starts_with("--"));
+                    let forms = COMMANDS.iter().filter(|form| form.name() == doc.name());
+                    let long = forms.flat_map(Doc::option_names).chain(["--offline"]);
+                    let long = long.filter(|known| known.starts_with("--") && *known != name);
                     if let Some(meant) = nearest(name, long, most) {
                         let command = doc.name();
                         return Err(format!(
@@ -129,6 +134,19 @@ impl Words {
         })
     }
 
+    /// Rejects options of gdb that are not taken. flatland's begin with two dashes.
+    pub fn check_gdbs_own(&self) -> Result<(), String> {
+        let is_one = |text: &&str| text.len() > 1 && text.starts_with('-') && !text.starts_with("--");
+        let before_dashes = self.rest.iter().take_while(|word| *word != "--");
+        match before_dashes.filter_map(|word| word.to_str()).find(is_one) {
+            None => Ok(()),
+            Some(own) => Err(format!(
+                "`{own}` is no option of flatland, and of gdb's own there are -x FILE, -ex COMMAND and --batch: give a command \
+                 instead, such as -ex 'tui enable'"
+            )),
+        }
+    }
+
     pub fn take_rest(&mut self) -> Vec<OsString> {
         std::mem::take(&mut self.rest)
     }
@@ -137,9 +155,13 @@ impl Words {
         self.rest.first().map_or(Ok(()), |arg| Err(self.unknown(&arg.to_string_lossy())))
     }
 
+    fn is_of_guests_tests(&self) -> bool {
+        self.doc.usage.contains("--guest")
+    }
+
     fn unknown(&self, arg: &str) -> String {
         let command = self.doc.name();
-        if self.doc.usage.contains("--guest") {
+        if self.is_of_guests_tests() {
             return format!("options of libtest stand behind a `--`: `cargo xtask test --guest -- {arg}`");
         }
         format!(

@@ -69,6 +69,16 @@ fn run(command: &mut Command) -> Session {
     Session { status: output.status.code(), stdout, stderr }
 }
 
+/// A pipe without data, as long as the file is there.
+fn fifo() -> (PathBuf, fs::File) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fifo");
+    // Remove the pipe of an earlier run.
+    let _ = fs::remove_file(&path);
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo (coreutils) starts").success());
+    let open = fs::File::options().read(true).write(true).open(&path).expect("it was just made");
+    (path, open)
+}
+
 /// Removes what depends on the checkout and the compiler: addresses, and folders of the standard library.
 fn normalized(output: &str) -> String {
     let mut text = String::new();
@@ -87,19 +97,11 @@ fn normalized(output: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Waits until the file of the guest's output has these contents. The guest may run on after gdb ends.
+/// The file of the guest's output has these contents, also if the guest has run on after gdb ended.
 #[track_caller]
 fn assert_output(program: &str, expected: &str) {
-    let path = target().join(format!("guest/{program}.output"));
-    let start = Instant::now();
-    loop {
-        let output = fs::read_to_string(&path).expect("there is a file");
-        if output == expected {
-            return;
-        }
-        assert!(start.elapsed() < Duration::from_secs(10), "{output:?} is not {expected:?}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    let output = fs::read_to_string(target().join(format!("guest/{program}.output")));
+    assert_eq!(output.expect("there is a file"), expected);
 }
 
 /// The number of the first line of a program that contains this text.
@@ -286,11 +288,7 @@ fn functions_that_were_dropped_are_nowhere() {
 fn ctrl_c_at_a_terminal_is_for_the_guest() {
     let _lock = lock();
     // gdb reads its commands from a terminal, and one of them is Ctrl-C. The guest's input is a pipe without data.
-    let fifo = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fifo");
-    // Remove the pipe of an earlier run.
-    let _ = fs::remove_file(&fifo);
-    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo (coreutils) starts").success());
-    let open = fs::File::options().read(true).write(true).open(&fifo).expect("it was just made");
+    let (fifo, open) = fifo();
     let keys = "(sleep 3; echo continue; sleep 1; printf '\\003'; sleep 1; echo 'print 6 * 7'; sleep 1; echo kill; echo y; \
                 sleep 1; echo quit; sleep 1)";
     let session =
@@ -302,6 +300,38 @@ fn ctrl_c_at_a_terminal_is_for_the_guest() {
         assert!(stdout.contains(part), "{part}: {stdout}{stderr}");
     }
     drop(open);
+}
+
+/// It ends when all has been written. A guest that gdb has left alone may take long.
+#[test]
+fn a_guest_that_goes_on_without_gdb_is_waited_for() {
+    let _lock = lock();
+    let fifo = fifo();
+    let said = file("said", b"");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command
+        .args(["gdb", "answer", "--batch", "-ex", "detach", "--backtrace", "never", "--input"])
+        .arg(&fifo.0);
+    command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut session = command.stderr(fs::File::create(&said).unwrap()).spawn().expect("it starts");
+    let message = "xtask: the guest goes on without gdb: Ctrl-C ends it\n";
+    let text = || fs::read_to_string(&said).unwrap();
+    let start = Instant::now();
+    while !text().ends_with(message) {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", text());
+        assert_eq!(session.try_wait().unwrap(), None, "{}", text());
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &session.id().to_string()]).status().unwrap().success());
+    assert_eq!(session.wait().unwrap().code(), Some(0));
+    let text = text();
+    let end = text.split_once(message).expect("it is there").1;
+    let place = " in flatland_guest::port::read_byte, called in answer::main (src/bin/answer.rs:15): --timeout SECONDS ends a \
+                 run by itself\n";
+    assert!(
+        end.starts_with("flatland: interrupted by Ctrl-C, the guest at 0x") && end.ends_with(place),
+        "{end}"
+    );
 }
 
 #[test]
@@ -322,6 +352,11 @@ fn what_is_missing_is_said() {
     assert!(
         stderr.contains("xtask: cannot read --input `/nowhere/input` (No such file or directory"),
         "{stderr}"
+    );
+    let Session { status, stderr, .. } = run(&mut xtask(&["gdb", "answer", "--input", "/"]));
+    assert_eq!(
+        (status, &*stderr),
+        (Some(125), "xtask: cannot read --input `/` (is a directory): check the path\n")
     );
     // flatland reports its own errors, and gdb is not started.
     let Session { status, stdout, stderr } = run(&mut xtask(&["gdb", "answer", "--engine", "fast"]));
