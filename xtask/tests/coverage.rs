@@ -228,11 +228,6 @@ fn pages_are_complete() {
         covered(&["run", "list"], &folder, NAMES);
     }
     let index = fs::read_to_string(folder.join("index.html")).expect("there is a page of all files");
-    let links: Vec<_> = index.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert!(links.len() > 3);
-    for link in links.iter().filter(|link| !link.starts_with("data:")) {
-        assert!(folder.join(link).is_file(), "{link}");
-    }
     let at = index.find(">src/bin/list.rs<").expect("it is listed");
     let page = index[..at].rsplit('"').nth(1).expect("it is a link");
     let page = fs::read_to_string(folder.join(page)).expect("it is there");
