@@ -130,9 +130,9 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
             inspect::disassemble(workspace, &name, profile, function.as_deref())
         }
         Command::Size { name, profile, options } => inspect::sizes(workspace, &name, profile, &options),
-        Command::New { name, path: None } => print(&new::program(workspace, &name)?),
-        Command::New { name, path: Some(path) } => {
-            print(&new::package(workspace, &workspace.callers_folder().join(path), &name)?)
+        Command::New { name, kind, path: None } => print(&new::program(workspace, &name, kind)?),
+        Command::New { name, kind, path: Some(path) } => {
+            print(&new::package(workspace, &workspace.callers_folder().join(path), &name, kind)?)
         }
         Command::TestGuest(asked) => guest_tests::run(workspace, &asked),
         Command::Exec { built, arguments } => guest_tests::exec(workspace, &built, &arguments),

@@ -7,8 +7,17 @@ use std::path::Path;
 use crate::cargo::quote;
 use crate::{Result, Workspace, programs};
 
+/// What a new program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Says hello.
+    Hello,
+    /// Is a fuzz target.
+    Fuzz,
+}
+
 /// Makes a guest program with this name. Returns the message to print.
-pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
+pub fn program(workspace: &Workspace, name: &str, kind: Kind) -> Result<String> {
     let same = |other: &str| other.replace('-', "_") == name.replace('-', "_");
     if let Some(taken) = programs::all(workspace)?.into_iter().find(|program| same(&program.name)) {
         return Err(format!(
@@ -18,13 +27,13 @@ pub fn program(workspace: &Workspace, name: &str) -> Result<String> {
         ));
     }
     let path = workspace.guest().join("src/bin").join(name).with_added_extension("rs");
-    write_new(&path, &fill(PROGRAM, "", name))?;
-    Ok(format!("made {}; now:\n{}", workspace.show(&path), next_commands(name)))
+    write_new(&path, &fill(kind.source(), "", name))?;
+    Ok(format!("made {}; now:\n{}", workspace.show(&path), kind.next_commands(name)))
 }
 
 /// Makes a crate in this folder that depends on the runtime and has a program with this name. Returns the message to
 /// print.
-pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<String> {
+pub fn package(workspace: &Workspace, folder: &Path, name: &str, kind: Kind) -> Result<String> {
     // Refuse a folder inside this checkout: cargo would apply the settings of the folders above to the new crate.
     let parents = folder.ancestors().find_map(|folder| fs::canonicalize(folder).ok());
     if parents.is_some_and(|folder| folder.starts_with(workspace.root())) {
@@ -51,16 +60,14 @@ pub fn package(workspace: &Workspace, folder: &Path, name: &str) -> Result<Strin
         (".vscode/settings.json", include_str!("new/settings.json.template")),
         (".gitignore", "/target\n"),
         ("rust-toolchain.toml", include_str!("../../rust-toolchain.toml")),
-        (&program, PROGRAM),
+        (&program, kind.source()),
     ] {
         write_new(&folder.join(path), &fill(template, root, name))?;
     }
     let shown = fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
     let quoted = quote(shown.as_os_str());
-    Ok(format!("made {}; now:\n  cd {quoted}\n{}", shown.display(), next_commands(name)))
+    Ok(format!("made {}; now:\n  cd {quoted}\n{}", shown.display(), kind.next_commands(name)))
 }
-
-const PROGRAM: &str = include_str!("new/program.rs.template");
 
 /// Replaces `@ROOT@` and `@NAME@` in a template. A single pass, because a path may contain either.
 fn fill(template: &str, root: &str, name: &str) -> String {
@@ -72,14 +79,32 @@ fn fill(template: &str, root: &str, name: &str) -> String {
     pieces.collect()
 }
 
-fn next_commands(name: &str) -> String {
-    let commands = [
-        (format!("run {name}"), "builds it and runs it"),
-        (format!("test --guest {name}"), "runs its tests"),
-        (format!("build --release {name}"), "makes it small, as target/guest/NAME.bin"),
-    ];
-    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
-    commands.map(|(command, what)| format!("  cargo xtask {command:width$}  # {what}\n")).concat()
+impl Kind {
+    /// The template of its source.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Hello => include_str!("new/program.rs.template"),
+            Self::Fuzz => include_str!("new/fuzz.rs.template"),
+        }
+    }
+
+    fn next_commands(self, name: &str) -> String {
+        let tests = (format!("test --guest {name}"), "runs its tests");
+        let commands = match self {
+            Self::Hello => [
+                (format!("run {name}"), "builds it and runs it"),
+                tests,
+                (format!("build --release {name}"), "makes it small, as target/guest/NAME.bin"),
+            ],
+            Self::Fuzz => [
+                (format!("fuzz {name}"), "looks for input with which it fails"),
+                (format!("run {name} < FILE"), "runs it once, with this input"),
+                tests,
+            ],
+        };
+        let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+        commands.map(|(command, what)| format!("  cargo xtask {command:width$}  # {what}\n")).concat()
+    }
 }
 
 /// Checks that cargo accepts this name for a program. rustc accepts any name, including keywords.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::gdb;
 use crate::guest::Profile;
+use crate::new;
 use crate::spelling::{nearest, tolerance};
 use commands::{COMMANDS, Doc, help, overview};
 use words::Words;
@@ -41,7 +42,7 @@ pub enum Command {
     /// Run a recorded run again in gdb.
     GdbReplay { options: gdb::ReplayOptions },
     /// Make a guest program, here or in a crate of its own in this folder.
-    New { name: String, path: Option<PathBuf> },
+    New { name: String, kind: new::Kind, path: Option<PathBuf> },
     /// Run a recorded run again, with these arguments of `flatland replay`.
     Replay { arguments: Vec<OsString> },
     /// Run `flatland` with these arguments.
@@ -182,6 +183,7 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
         }
         "new" => Command::New {
             name: words.required_name("my-kernel")?,
+            kind: if words.has("--fuzz") { new::Kind::Fuzz } else { new::Kind::Hello },
             path: words.value("--path").map(Into::into),
         },
         "test" => Command::Test { quick: words.has("--quick"), arguments: words.take_rest() },
@@ -394,12 +396,14 @@ mod tests {
 
     #[test]
     fn what_to_make() {
-        let new = |name: &str, path: Option<&str>| {
-            Ok(Command::New { name: name.into(), path: path.map(PathBuf::from) })
+        use new::Kind::{Fuzz, Hello};
+        let new = |name: &str, kind, path: Option<&str>| {
+            Ok(Command::New { name: name.into(), kind, path: path.map(PathBuf::from) })
         };
-        assert_eq!(parse_words("new a"), new("a", None));
-        assert_eq!(parse_words("new --path ../b a"), new("a", Some("../b")));
-        assert_eq!(parse_words("new a --path=../b"), new("a", Some("../b")));
+        assert_eq!(parse_words("new a"), new("a", Hello, None));
+        assert_eq!(parse_words("new --fuzz a"), new("a", Fuzz, None));
+        assert_eq!(parse_words("new --path ../b a"), new("a", Hello, Some("../b")));
+        assert_eq!(parse_words("new a --path=../b --fuzz"), new("a", Fuzz, Some("../b")));
         assert_eq!(parse_words("new a --path"), Err("--path needs a value: `--path FOLDER`".into()));
         let message = "`cargo xtask new` needs a program, such as `cargo xtask new my-kernel`";
         assert_eq!(parse_words("new"), Err(message.into()));

@@ -141,7 +141,10 @@ pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "new NAME",
         about: "make a guest program, guest/src/bin/NAME.rs; with --path, in a crate of its own elsewhere",
-        options: &[("--path FOLDER", "make a crate there; these commands work inside it, and are about its programs")],
+        options: &[
+            ("--path FOLDER", "make a crate there; these commands work inside it, and are about its programs"),
+            ("--fuzz", "make a fuzz target, which is called with all of its input"),
+        ],
         passed_to: None,
         more: "",
     },

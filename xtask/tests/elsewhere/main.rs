@@ -73,6 +73,7 @@ fn a_crate_elsewhere() {
     the_other_commands_are_about_it();
     no_unstable_setting_reaches_xtask();
     programs_are_added();
+    a_fuzz_target_is_added();
     names_are_checked();
     a_persons_flags_reach_guests();
     it_runs_without_any_optimization();
@@ -146,6 +147,35 @@ fn programs_are_added() {
     let message = "xtask: which program? Choose one of kernel, second-one\n";
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(2), message.into()));
     fs::remove_file(ELSEWHERE.join("src/bin/second-one.rs")).unwrap();
+}
+
+/// A fuzz target runs with the input that it is given, and its tests are tests as others.
+fn a_fuzz_target_is_added() {
+    let made = "made src/bin/numbers.rs; now:\n  \
+                  cargo xtask fuzz numbers          # looks for input with which it fails\n  \
+                  cargo xtask run numbers < FILE    # runs it once, with this input\n  \
+                  cargo xtask test --guest numbers  # runs its tests\n";
+    assert_eq!(text(&xtask("new numbers --fuzz").stdout), made);
+    let input = ELSEWHERE.join("target/input");
+    for (number, status, message) in [
+        ("2011", 0, ""),
+        ("HAL", 0, ""),
+        (
+            "99999999999",
+            101,
+            "guest panicked at src/bin/numbers.rs:19:41:\nattempt to multiply with overflow\n",
+        ),
+    ] {
+        fs::write(&input, number).unwrap();
+        let mut command = command("--offline run numbers --engine soft");
+        let output = command.stdin(fs::File::open(&input).unwrap()).output().expect("the command starts");
+        let stderr = text(&output.stderr);
+        assert_eq!((output.status.code(), stderr.contains(message)), (Some(status), true), "{stderr}");
+    }
+    let output = xtask("test --guest numbers");
+    let expected = "\nrunning 1 test\ntest numbers::tests::numbers_are_read ... ok\n";
+    assert!(text(&output.stdout).starts_with(expected), "{output:?}");
+    fs::remove_file(ELSEWHERE.join("src/bin/numbers.rs")).unwrap();
 }
 
 fn names_are_checked() {
