@@ -16,7 +16,7 @@ use page::{PAGE, Ran, commands, files_of, made_for_a_browser, ran};
 use serde_json::Value;
 
 /// What commands with this in them say, on either stream.
-const SAID: [(&str, &[&str]); 6] = [
+const SAID: [(&str, &[&str]); 8] = [
     ("--coverage", &["lines", "functions", "branches", "\nall files ", "\nnot called: "]),
     (
         "run calc --coverage",
@@ -37,6 +37,8 @@ const SAID: [(&str, &[&str]); 6] = [
         &["  .text\n", "  by crate\n", "  by function and variable\n", "  nbody::energy\n"],
     ),
     ("--against ", &["      +0  bytes: "]),
+    ("--trace spans --", &["\ntrace: ] load\n", "\ntrace: [ call  in wasm::run (src/bin/wasm/main.rs:"]),
+    ("--coverage=target/coverage", &["target/coverage"]),
 ];
 
 #[test]
