@@ -7,7 +7,7 @@ use std::process::Command;
 
 use flatland_contract::memory::{DEFAULT_RAM_SIZE, Layout, MAX_RAM_SIZE, default_stack_size};
 use flatland_contract::test::SECTION;
-use flatland_elf::{Elf, ElfError, remove_dropped};
+use flatland_elf::{Elf, ElfError, note_command, remove_dropped};
 
 use crate::cargo::{self, cargo};
 use crate::{Result, Workspace, programs, rust_source};
@@ -30,6 +30,16 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// A command that builds with this profile.
+    fn command(self) -> &'static str {
+        match self {
+            Profile::Dev => "cargo xtask build",
+            Profile::Debugger => "cargo xtask gdb",
+            Profile::Coverage => "cargo xtask run --coverage",
+            Profile::Release => "cargo xtask build --release",
+        }
+    }
+
     /// The name of cargo's folder for this profile.
     fn folder(self) -> &'static str {
         match self {
@@ -148,7 +158,7 @@ pub fn test_image(workspace: &Workspace, built: &Path, profile: Profile) -> Resu
 }
 
 /// Makes the flat image of an ELF file, and a copy of the ELF file without debug information of discarded functions,
-/// except for coverage, which counts them. Returns the end of the RAM that the program takes.
+/// except for coverage, which counts them. The copy says how it was built. Returns the end of the RAM that the program takes.
 pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path, profile: Profile) -> Result<u64> {
     let mut elf =
         fs::read(built).map_err(|error| format!("cannot read {} ({error}): build again", built.display()))?;
@@ -158,6 +168,7 @@ pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path, profile: Pr
     if profile != Profile::Coverage {
         remove_dropped(&mut elf);
     }
+    note_command(&mut elf, profile.command());
     write_if_changed(elf_path, &elf)?;
     write_if_changed(image_path, &flat)?;
     Ok(end)

@@ -41,15 +41,17 @@ pub fn exec(workspace: &Workspace, built: &Path, arguments: &[OsString]) -> Resu
     let built = &workspace.callers_folder().join(built);
     // cargo builds test programs in the folder `deps`.
     let is_test = built.parent().is_some_and(|folder| folder.ends_with("deps"));
+    let is_release = built.ancestors().skip(1).take(2).any(|folder| folder.ends_with("release"));
+    let profile = if is_release { Profile::Release } else { Profile::Dev };
     if is_test {
-        let elf = guest::test_image(workspace, built, Profile::Dev)?;
+        let elf = guest::test_image(workspace, built, profile)?;
         let mut command = Command::new(build_runner(workspace)?);
         leave_recordings(workspace, &mut command);
         command.arg(elf).arg("--").args(arguments);
         become_it(command)
     } else {
         let name = built.file_name().and_then(|name| name.to_str()).unwrap_or("program");
-        guest::write_image(built, &workspace.elf(name), &workspace.image(name), Profile::Dev)?;
+        guest::write_image(built, &workspace.elf(name), &workspace.image(name), profile)?;
         let mut command = Command::new(run::build_host(workspace)?);
         command
             .arg("--symbols")

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::SystemTime;
 
-use common::{file, lock, root, run, target, text};
+use common::{file, lock, root, run, run_with_gdb, target, text};
 
 /// Runs xtask with this input.
 fn xtask(line: &str, input: &[u8]) -> Output {
@@ -471,6 +471,24 @@ fn what_takes_the_room_is_drawn_and_compared() {
     fs::copy(elf, &before).expect("it was just built");
     let same = xtask(&format!("size answer --release --against {}", before.display()), b"");
     assert_ended(&same, 0, b"      +0  bytes: 68 now, 68 before\n", "");
+    // What another profile makes of it is not the source's doing.
+    for (line, command) in [
+        ("build answer", "build"),
+        ("run answer --coverage", "run --coverage"),
+        ("gdb answer --batch -ex kill", "gdb"),
+    ] {
+        let output = run_with_gdb(&mut common::xtask(line.split(' ')), b"");
+        assert_eq!(output.status, Some(0), "{output:?}");
+        fs::copy(root().join("target/guest/answer.elf"), &before).expect("it was just built");
+        let output = xtask(&format!("size answer --release --against {}", before.display()), b"");
+        let note = format!(
+            "flatland: not all of the difference is the source's, because `cargo xtask {command}` built one and `cargo xtask \
+             build --release` the other: build both by the same command\n"
+        );
+        assert_eq!((output.status.code(), common::text(&output.stderr)), (Some(0), note));
+    }
+    xtask("build answer --release", b"");
+    fs::copy(root().join("target/guest/answer.elf"), &before).expect("it was just built");
     let larger = xtask(&format!("size hello --release --against {}", before.display()), b"");
     let text = String::from_utf8_lossy(&larger.stdout);
     let first = text.lines().next().unwrap().trim_start();

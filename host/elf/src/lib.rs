@@ -4,6 +4,7 @@
 //! with this crate, and `flatland-program` opens ELF files with it. Every build compiles this crate, so it has few
 //! dependencies.
 
+mod built_by;
 mod dropped;
 mod error;
 
@@ -15,6 +16,7 @@ use object::read::SectionIndex;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
 use object::{LittleEndian, ReadRef};
 
+pub use built_by::{command_of, note_command};
 pub use dropped::{NOWHERE, remove_dropped};
 pub use error::ElfError;
 

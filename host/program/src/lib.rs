@@ -14,7 +14,7 @@ mod symbols;
 #[cfg(feature = "elf")]
 pub use elf::AddElfError;
 #[cfg(feature = "elf")]
-pub use flatland_elf::{ElfError, Section, Symbol};
+pub use flatland_elf::{ElfError, Section, Symbol, command_of};
 pub use image::{Image, ImageError};
 #[cfg(feature = "symbols")]
 pub use place::{Function, Place, Source, own};

@@ -26,16 +26,7 @@ fn main() -> ExitCode {
             Err(format!("cannot write --svg `{to}`: give a file that ends in .svg"))
         }
         ["size", elf, "--svg", to] => draw(elf, to).map(|()| String::new()),
-        ["size", elf, "--against", before] => {
-            let advice = "give the ELF file of an earlier build, such as a copy of target/guest/NAME.elf";
-            open(before)
-                .ok()
-                .filter(|before| before.elf().is_some())
-                .ok_or_else(|| {
-                    format!("cannot compare with --against `{before}`, which is no ELF file: {advice}")
-                })
-                .and_then(|before| list(elf, |program| listing::difference(program, &before)))
-        }
+        ["size", elf, "--against", before] => compare(elf, before),
         _ => {
             eprintln!("{USAGE}");
             return status::USAGE.into();
@@ -51,6 +42,20 @@ fn main() -> ExitCode {
 
 fn list(elf: &str, listing: impl FnOnce(&Program) -> Result<String, ListingError>) -> Result<String, String> {
     listing(&open(elf)?).map_err(|error| error.to_string())
+}
+
+fn compare(elf: &str, before: &str) -> Result<String, String> {
+    let advice = "give the ELF file of an earlier build, such as a copy of target/guest/NAME.elf";
+    let before_path = before;
+    let before = open(before).ok().filter(|before| before.elf().is_some()).ok_or_else(|| {
+        format!("cannot compare with --against `{before_path}`, which is no ELF file: {advice}")
+    })?;
+    let program = open(elf)?;
+    let text = listing::difference(&program, &before).map_err(|error| error.to_string())?;
+    if let Some(note) = listing::other_build(&program, &before) {
+        say(&note);
+    }
+    Ok(text)
 }
 
 fn draw(elf: &str, to: &str) -> Result<(), String> {

@@ -10,7 +10,7 @@ use std::fmt;
 
 use flatland_program::{Program, Symbol, Symbols, SymbolsError, demangle};
 
-pub use difference::difference;
+pub use difference::{difference, other_build};
 pub use disassembly::disassembly;
 pub use sizes::sizes;
 pub use treemap::treemap;

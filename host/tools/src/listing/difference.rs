@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
 
-use flatland_program::Program;
+use flatland_program::{Program, command_of};
 
 use super::sizes::{is_constant, parts};
 use super::{ListingError, names};
@@ -41,6 +42,22 @@ pub fn difference(program: &Program, before: &Program) -> Result<String, Listing
         let _ = writeln!(text, "{:>+8}  {name} ({what})", signed(before, now));
     }
     Ok(text)
+}
+
+/// That the two were built by different commands of `cargo xtask`, in a sentence, if they were: then not all of the
+/// difference is the source's.
+pub fn other_build(program: &Program, before: &Program) -> Option<String> {
+    let command = |program: &Program| {
+        let elf = fs::read(program.elf()?).ok()?;
+        command_of(&elf).map(str::to_owned)
+    };
+    let (now, then) = (command(program)?, command(before)?);
+    (now != then).then(|| {
+        format!(
+            "not all of the difference is the source's, because `{then}` built one and `{now}` the other: build both by the \
+             same command"
+        )
+    })
 }
 
 /// The compiler numbers constants without a name, and another build has other numbers.
