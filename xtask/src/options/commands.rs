@@ -70,10 +70,10 @@ Names are those of the program's ELF file, where that is still what it was; othe
 ";
 
 const FOR_FUZZ: &str = "\
-NAME is a guest program that reads its standard input, such as one with `flatland_guest::fuzz!`, or the path of a flat image or an
-ELF file. It runs on the soft engine, again and again from where it first asks for input. A panic, a fault and a hang are
-findings. For each one there is a folder with the input, a short one that does the same, the report, and a recording of the
-run. The status is 1 if something was found.
+NAME is a guest program that reads its standard input, such as one with `flatland_guest::fuzz!`, or the path of a flat
+image or an ELF file. It runs on the soft engine, again and again from where it first asks for input. A panic, a fault and
+a hang are findings. For each one there is a folder with the input, a short one that does the same, the report, and a
+recording of the run. The status is 1 if something was found.
 ";
 
 pub const COMMANDS: &[Doc] = &[
