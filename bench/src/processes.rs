@@ -25,6 +25,14 @@ pub fn succeed(command: &mut Command) -> Result<()> {
     Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
+/// Checks that this other flatland runs at all.
+pub fn check_other(flatland: &Path) -> Result<()> {
+    succeed(Command::new(flatland).arg("--version")).map_err(|_| {
+        let name = flatland.display();
+        format!("--against `{name}` does not run: give the program of another build, such as target/release/flatland").into()
+    })
+}
+
 /// The time from before the start of a process until after its end, in seconds.
 pub fn time(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
@@ -100,4 +108,19 @@ pub fn system_calls(program: &Path, image: &Path, input: &[u8], log: &Path) -> R
     let summary = fs::read_to_string(log)?;
     let total = summary.lines().find_map(|line| line.trim().strip_suffix(" total"));
     Ok(total.ok_or("strace gives no total")?.parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_flatland_has_to_run() {
+        for wrong in ["/", "/no/such/flatland", "/bin/false"] {
+            let message = format!(
+                "--against `{wrong}` does not run: give the program of another build, such as target/release/flatland"
+            );
+            assert_eq!(check_other(Path::new(wrong)).unwrap_err().to_string(), message);
+        }
+    }
 }

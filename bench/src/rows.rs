@@ -8,7 +8,9 @@ use std::process::{Command, Stdio};
 
 use crate::cargo::{self, cargo};
 use crate::figures::{Demand, Row};
-use crate::processes::{compile, resident, system_calls, time, time_to_answer, time_to_first_byte};
+use crate::processes::{
+    check_other, compile, resident, system_calls, time, time_to_answer, time_to_first_byte,
+};
 use crate::{Options, Result, images, machines};
 use flatland::EngineChoice;
 
@@ -134,6 +136,8 @@ pub fn measure_all(options: &Options, elsewhere: &Path) -> Result<Vec<Row>> {
 
 impl<'a> Bench<'a> {
     fn prepare(options: &'a Options) -> Result<Self> {
+        // Later it would only not be measured, as a monitor without KVM.
+        options.against.iter().try_for_each(|other| check_other(other))?;
         let folder = options.root.join("target/bench");
         fs::create_dir_all(&folder)?;
         let (plain, best) = (folder.join("plain"), folder.join("best"));
