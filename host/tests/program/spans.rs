@@ -197,8 +197,10 @@ fn a_recording_has_the_spans_whoever_looks_on(engine: &str) {
 }
 
 fn a_saved_run_has_its_spans_when_it_goes_on(engine: &str) {
-    // in al, 0xe9; mov al, 'b'; out dx, al; mov al, 0; out dx, al; out dx, al; out dx, al; hlt. Here input ends.
-    let code = sends(&[b"a\0"], b"\xe4\xe9\xb0b\xee\xb0\0\xee\xee\xee\xf4");
+    // mov dx, 0xf6; in al, dx; mov bl, al; in al, 0xe9; test bl, bl; jz HLT. Here input ends, and the answer is known.
+    let asks = b"\x66\xba\xf6\0\xec\x88\xc3\xe4\xe9\x84\xdb\x74\x08";
+    // mov al, 'b'; out dx, al; mov al, 0; out dx, al; out dx, al; out dx, al; hlt. It ends one more than has begun.
+    let code = [&asks[..], b"\xb0b\xee\xb0\0\xee\xee\xee\xf4"].concat();
     let snapshot = image("spans", b"").with_extension("snap");
     spans(engine, &code, &["--save-snapshot", snapshot.to_str().expect("it is text")]);
     let mut child = spawn(flatland(engine).args(["--trace", "spans", "--from-snapshot"]).arg(snapshot));
