@@ -78,8 +78,10 @@ macro_rules! span {
         const NAME: &[u8] = $crate::__private::span_name(::core::concat!($name, "\0"));
         $crate::__private::begin_span(NAME)
     }};
-    ($name:literal, $value:expr $(,)?) => {{
-        let _span = $crate::span!($name);
-        $value
-    }};
+    ($name:literal, $value:expr $(,)?) => {
+        // Not `let`: rustc would ask to remove the braces of a value that is a block.
+        match $crate::span!($name) {
+            _span => $value,
+        }
+    };
 }
