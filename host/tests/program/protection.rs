@@ -211,13 +211,9 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
         );
         assert_ended(run(&symbols), 0, "", &message);
     }
-    for path in ["/dev/null", env!("CARGO_TARGET_TMPDIR")] {
-        let message = format!(
-            "flatland: memory is not protected and names are left out, because {path} is no ELF file: give the ELF file that the \
-             image was made of as --symbols\n"
-        );
-        assert_ended(run(Path::new(path)), 0, "", &message);
-    }
+    let message = "flatland: memory is not protected and names are left out, because /dev/null is no ELF file: give the ELF file \
+                   that the image was made of as --symbols\n";
+    assert_ended(run(Path::new("/dev/null")), 0, "", message);
 }
 
 /// Segments of an ELF file that extend beyond the last address are reported like others.
