@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::env;
 use std::thread;
 
+use flatland_contract::Port;
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
 /// Counts what this thread has allocated.
@@ -218,5 +219,5 @@ pub fn number(variable: &str, default: u64) -> u64 {
 pub const DEVICES_LEN: usize = {
     let arguments = 4;
     let clock = 8;
-    4 + 9 * 12 + arguments + clock
+    4 + Port::ALL.len() * 12 + arguments + clock
 };

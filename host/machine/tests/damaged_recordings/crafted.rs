@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use flatland_contract::Port;
 use flatland_machine::{EngineChoice, FileError, Machine, MemorySize, Outcome, Program, Recorder, Recording};
 
 use crate::checks::{MIB, MOST_MEMORY_OF_REPLAY, check_message, most_memory, most_memory_of_start, read};
@@ -132,7 +133,7 @@ fn an_input_without_an_end_is_read_no_further() {
     let body = body(&file.take(), HEAD);
     // Behind the devices: the number of transfers, the number of pages, and the first page.
     let devices_at = body.len() - 4096 - 12 - DEVICES_LEN;
-    assert_eq!(body[devices_at..devices_at + 4], 9_u32.to_le_bytes());
+    assert_eq!(body[devices_at..devices_at + 4], (Port::ALL.len() as u32).to_le_bytes());
     let mut long = body[..devices_at].to_vec();
     long.extend([1_u32, 0x40, 0x41, 16 << 20].map(u32::to_le_bytes).concat());
     long.resize(long.len() + (16 << 20), 1);
