@@ -26,7 +26,7 @@ const INPUTS: &[(&str, &[&[u8]])] = &[
     ("list", &[b"Ada\nGrace\n", b"Ada\nGrace Hopper\nBarbara\n", b""]),
     ("panic", &[b"\0", b"*", b""]),
     ("nested", &[b"HAL*"]),
-    ("planted", &[b"", b"\x01FLAT\x01", b"\x01FLAT\x03", b"\x04\x30\x04\x30\x02\x30\0"]),
+    ("planted", &[b"", b"\x01FLAT\x01", b"\x01FLAT\x03", b"\x04B\x06C\x04P\x02L\0"]),
     ("sha256", &[b"abc", b""]),
     ("shout", &[b"Do not panic"]),
     // (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
