@@ -45,11 +45,6 @@ impl Edges {
         }
     }
 
-    /// How many edges have been taken in any run.
-    pub fn known(&self) -> usize {
-        self.numbers.len()
-    }
-
     /// Adds what the run has taken to a map that is all 0, and forgets it. Counts that are nearly the same become the same, as
     /// AFL does it: 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127, more.
     pub fn take(&mut self, map: &mut [u8]) {
@@ -149,7 +144,7 @@ mod tests {
         decode(&mut edges, &[20, 10]);
         assert_eq!(taken(&mut edges, &[1, 0, 1, 0, 0]), [(0, 1), (1, 2), (2, 1), (3, 1)]);
         assert_eq!(taken(&mut edges, &[0; 100]), [(3, 64), (8, 1)]);
-        assert_eq!(edges.known(), 9);
+        assert_eq!(edges.numbers.len(), 9);
     }
 
     #[test]

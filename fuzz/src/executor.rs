@@ -35,8 +35,6 @@ pub struct GuestExecutor {
 pub struct Seen {
     /// Whether it ended as no run before.
     pub is_new: bool,
-    /// How many edges are known.
-    pub edges: usize,
     /// How many instructions the run had.
     pub instructions: u64,
     /// What is to be said of the findings, in order.
@@ -69,10 +67,8 @@ impl GuestExecutor {
 
     fn run(&mut self, input: &[u8]) -> Result<ExitKind> {
         let outcome = self.target.run(input)?;
-        let edges = self.target.sink::<Edges>();
-        edges.take(self.observers.0.as_mut());
+        self.target.sink::<Edges>().take(self.observers.0.as_mut());
         let mut seen = self.seen.borrow_mut();
-        seen.edges = edges.known();
         seen.is_new = false;
         seen.instructions = self.target.machine().instructions().unwrap_or_default();
         let Some(bad) = Bad::of(&outcome) else { return Ok(ExitKind::Ok) };

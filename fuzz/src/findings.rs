@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use flatland::backtrace::{Backtrace, Start};
 use flatland::program::{Function, Symbols};
-use flatland::report::{Calls, Paint};
+use flatland::report::{Call, Calls, Paint, Report};
 use flatland::words::shell_word;
 use flatland::x86::FaultKind;
 use flatland::{Event, Outcome, Stop, Wants};
@@ -83,8 +83,11 @@ impl Names {
         let mut backtrace = Backtrace::default();
         backtrace.addresses = addresses.to_vec();
         let calls = Calls::new(&backtrace, self.symbols.as_ref()).short();
+        // What a function of the standard library was called for says more than its name.
+        let own = |call: &&Call| !call.function.is_of_the_standard_library();
+        let is_own = calls.calls.iter().any(|call| own(&call));
         let mut names = Vec::new();
-        for call in &calls.calls {
+        for call in calls.calls.iter().filter(|call| !is_own || own(call)) {
             let Function { name, .. } = &call.function;
             let name = name.clone().unwrap_or_else(|| format!("{:#010x}", self.start(call.address)));
             // A recursion counts once, however deep it is.
@@ -181,7 +184,7 @@ impl Findings {
         let outcome = kept::record(target, &minimized, &recording)?;
         let report = target.report(&outcome);
         let said = String::from_utf8_lossy(target.machine().streams().diagnostics.bytes()).into_owned();
-        let message = report.message().unwrap_or_else(|| headline(&outcome, &said));
+        let message = headline(&report, &said);
         let text = format!("{message}\n{said}{}", report.body(Paint::PLAIN));
         write("report.txt", text.as_bytes())?;
         Ok(Some(format!(
@@ -193,15 +196,17 @@ impl Findings {
     }
 }
 
-/// What happened, where the report has no sentence of its own.
-fn headline(outcome: &Outcome, said: &str) -> String {
-    let panic = said.lines().skip_while(|line| !line.contains("panicked at")).nth(1);
-    match (outcome, panic) {
-        (Outcome::Exited(_), Some(panic)) => panic.to_owned(),
-        (Outcome::Stopped(Stop::InstructionLimit(_), _), _) => {
-            "it executes instruction after instruction".into()
+/// What happened, in a sentence.
+fn headline(report: &Report, said: &str) -> String {
+    // The runtime's message is `guest panicked at PLACE:` and a line of text.
+    let panic =
+        said.lines().skip_while(|line| !line.contains("panicked at")).take(2).collect::<Vec<_>>().join(" ");
+    match &report.outcome {
+        Outcome::Exited(_) if !panic.is_empty() => panic,
+        Outcome::Stopped(Stop::InstructionLimit(limit), _) => {
+            format!("it does not end within {limit} instructions, and is{}", report.names.place)
         }
-        _ => "it ended badly".into(),
+        _ => report.message().unwrap_or_else(|| "it ended badly".into()),
     }
 }
 

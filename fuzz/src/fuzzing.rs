@@ -11,17 +11,15 @@ use libafl::events::{EventFirer, EventReceiver, ProgressReporter, SendExiting};
 use libafl::feedbacks::MaxMapFeedback;
 use libafl::fuzzer::{Evaluator, Fuzzer, StdFuzzer};
 use libafl::generators::RandBytesGenerator;
-use libafl::inputs::{BytesInput, HasMutatorBytes};
-use libafl::mutators::token_mutations::I2SRandReplaceBinonly;
-use libafl::mutators::{HavocScheduledMutator, I2SRandReplace, Tokens, havoc_mutations, tokens_mutations};
-use libafl::observers::cmp::CmpValuesMetadata;
-use libafl::stages::{Restartable, Stage, StdMutationalStage};
-use libafl::state::{HasCorpus, HasCurrentTestcase, HasExecutions, HasMaxSize, HasSolutions, StdState};
+use libafl::inputs::BytesInput;
+use libafl::mutators::{HavocScheduledMutator, Tokens, havoc_mutations, tokens_mutations};
+use libafl::stages::StdMutationalStage;
+use libafl::state::{HasCorpus, HasExecutions, HasMaxSize, StdState};
 use libafl::{HasMetadata, feedback_and_fast};
 use libafl_bolts::rands::StdRand;
 use libafl_bolts::tuples::{Merge, tuple_list};
 
-use crate::comparisons::{self, Sites};
+use crate::compare::Compare;
 use crate::executor::GuestExecutor;
 use crate::feedback::{EndedWell, NewFinding};
 use crate::scheduler::Favored;
@@ -63,7 +61,7 @@ pub static IS_STOPPED: AtomicBool = AtomicBool::new(false);
 
 impl Campaign {
     /// Fuzzes until a limit is reached, or [`IS_STOPPED`].
-    pub fn run<EM>(&self, manager: &mut EM) -> Result<Summary>
+    pub fn run<EM>(&self, manager: &mut EM) -> Result<()>
     where
         EM: EventFirer<BytesInput, State>
             + EventReceiver<BytesInput, State>
@@ -73,8 +71,6 @@ impl Campaign {
         let start = Instant::now();
         let mut executor = GuestExecutor::new(Target::open(&self.settings)?, self.findings.clone())?;
         let seen = executor.seen();
-        let mut tracer = Target::open(&self.settings)?;
-        tracer.watch(Sites::default())?;
 
         let edges = MaxMapFeedback::new(executor.map());
         let ended_well = EndedWell { seen: seen.clone(), corpus: self.corpus.clone() };
@@ -97,16 +93,9 @@ impl Campaign {
         let mut fuzzer = StdFuzzer::new(Favored::new(), feedback, objective);
         self.load(&mut fuzzer, &mut executor, &mut state, manager)?;
 
-        let compared = HavocScheduledMutator::with_max_stack_pow(
-            tuple_list!(I2SRandReplace::new(), I2SRandReplaceBinonly::new()),
-            2,
-        );
-        let changed = HavocScheduledMutator::new(havoc_mutations().merge(tokens_mutations()));
-        let mut stages = tuple_list!(
-            Compare { target: tracer },
-            StdMutationalStage::new(compared),
-            StdMutationalStage::new(changed)
-        );
+        let changes = || HavocScheduledMutator::new(havoc_mutations().merge(tokens_mutations()));
+        let compare = Compare::new(Target::open(&self.settings)?, changes())?;
+        let mut stages = tuple_list!(compare, StdMutationalStage::new(changes()));
         while !IS_STOPPED.load(Ordering::Relaxed)
             && self.runs.is_none_or(|runs| *state.executions() < runs)
             && self.time.is_none_or(|time| start.elapsed() < time)
@@ -115,15 +104,7 @@ impl Campaign {
             fuzzer.fuzz_one(&mut stages, &mut executor, &mut state, manager).map_err(said)?;
             seen.borrow_mut().said.drain(..).for_each(|line| screen::say(&line));
         }
-        manager.report_progress(&mut state).map_err(said)?;
-        let edges = seen.borrow().edges;
-        Ok(Summary {
-            runs: *state.executions(),
-            time: start.elapsed(),
-            edges,
-            corpus: state.corpus().count(),
-            findings: state.solutions().count(),
-        })
+        manager.report_progress(&mut state).map_err(said)
     }
 
     /// Runs what there is to begin with.
@@ -189,37 +170,4 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 
 fn said(error: libafl::Error) -> String {
     error.to_string()
-}
-
-/// Looks what the guest compares, for the mutators that put one operand in place of the other.
-struct Compare {
-    target: Target,
-}
-
-impl<E, EM, Z> Stage<E, EM, State, Z> for Compare {
-    fn perform(&mut self, _: &mut Z, _: &mut E, state: &mut State, _: &mut EM) -> Result<(), libafl::Error> {
-        // The first time that an input is worked on, the second, the fourth, and so on: it takes longer than a run.
-        let is_due = {
-            let testcase = state.current_testcase()?;
-            (testcase.scheduled_count() + 1).is_power_of_two()
-        };
-        let list = if is_due {
-            let input = state.current_input_cloned()?;
-            comparisons::of(&mut self.target, input.mutator_bytes()).map_err(libafl::Error::runtime)?
-        } else {
-            Vec::new()
-        };
-        state.add_metadata(CmpValuesMetadata { list });
-        Ok(())
-    }
-}
-
-impl Restartable<State> for Compare {
-    fn should_restart(&mut self, _: &mut State) -> Result<bool, libafl::Error> {
-        Ok(true)
-    }
-
-    fn clear_progress(&mut self, _: &mut State) -> Result<(), libafl::Error> {
-        Ok(())
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! This is a crate of its own so that LibAFL is compiled only for those who fuzz.
 
+mod compare;
 mod comparisons;
 mod edges;
 mod executor;
@@ -56,8 +57,9 @@ fn run(command: &Command) -> Result<ExitCode> {
         Mode::Fuzz => {
             // Where there is no Ctrl-C, there are the limits.
             let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
-            let mut manager = SimpleEventManager::new(Screen::new());
-            Ok(tell(&campaign.run(&mut manager)?, campaign, name))
+            let screen = Screen::new();
+            campaign.run(&mut SimpleEventManager::new(screen.clone()))?;
+            Ok(tell(&screen.summary(), campaign, name))
         }
         Mode::Jobs(jobs) => Ok(tell(&many::run(jobs)?, campaign, name)),
         Mode::Client(port) => {

@@ -88,5 +88,5 @@ pub fn run_as_client(campaign: &Campaign, port: u16) -> Result<()> {
         .map_err(said)?;
     let ended = campaign.run(&mut manager);
     manager.send_exiting().map_err(said)?;
-    ended.map(drop)
+    ended
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use super::event::{Break, Event, EventKind, Problem, Request, Step};
 use super::flags::{self, Flags};
+use super::instructions::Comparisons;
 use super::int::Int;
 use super::memory::Memory;
 use super::segment::{self, Descriptor, Segment, number};
@@ -89,6 +90,8 @@ pub struct Cpu {
     pub request: Option<Request>,
     /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
     pub stack_segment_loaded: bool,
+    /// What has been compared, if somebody wants to know. Blocks are decoded in another way for that.
+    pub comparisons: Option<Box<Comparisons>>,
     kept: Kept,
 }
 
@@ -129,6 +132,7 @@ impl Cpu {
             problem: Problem::Unsupported,
             request: None,
             stack_segment_loaded: false,
+            comparisons: None,
             kept: Kept::default(),
         };
         cpu.set_state(&state);

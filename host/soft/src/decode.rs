@@ -76,6 +76,9 @@ pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) ->
         if is_elsewhere { unsupported as Handler } else { invalid_opcode }
     });
     ops.extend(address_ahead);
+    if let (Some(_), Some(handler)) = (&cpu.comparisons, instructions::select_comparison(&instruction)) {
+        ops.push(Op { handler, ..op });
+    }
     ops.push(op);
     Decoded {
         ends_block: selected.is_none() || instructions::ends_block(&instruction),

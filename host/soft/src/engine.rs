@@ -2,10 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use flatland_x86::{
-    BlockSink, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, PendingException,
-    Position, Processor, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters, Unsupported,
+    BlockSink, Comparison, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap,
+    PendingException, Position, Processor, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters,
+    Unsupported,
 };
 
 use super::event::OutData;
@@ -91,6 +93,16 @@ impl Engine for SoftEngine {
         self.blocks.set_breakpoints(&mut self.cpu, &stops.breakpoints);
         self.stops = stops.clone();
         Ok(())
+    }
+
+    fn watch_comparisons(&mut self, on: bool) -> Result<(), Unsupported> {
+        self.blocks.clear(&mut self.cpu);
+        self.cpu.comparisons = on.then(Box::default);
+        Ok(())
+    }
+
+    fn take_comparisons(&mut self) -> Vec<Comparison> {
+        self.cpu.comparisons.as_mut().map(|comparisons| comparisons.take()).unwrap_or_default()
     }
 
     fn set_block_sink(

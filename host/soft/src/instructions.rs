@@ -2,6 +2,7 @@
 
 mod arithmetic;
 mod bit;
+mod comparison;
 mod control;
 mod data_transfer;
 mod decimal;
@@ -24,6 +25,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::operation::{Handler, Op};
 
+pub use comparison::{Comparisons, select as select_comparison};
 pub use far_control::{Transfer, code_segment};
 pub use io::complete as complete_input;
 

@@ -8,8 +8,15 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    BlockSink, DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops, SystemRegisters,
-    Unsupported,
+    BlockSink, Comparison, DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops,
+    SystemRegisters, Unsupported,
+};
+
+/// What an engine answers that shows nothing of what it executes.
+const SHOWS_NOTHING: Unsupported = Unsupported {
+    engine: "this engine",
+    what: "show the blocks that it executes",
+    advice: "run it with the soft engine (--engine soft)",
 };
 
 /// Runs the processor of one machine.
@@ -78,6 +85,20 @@ pub trait Engine: fmt::Debug {
     /// Turns on or off the shortcuts that save exits for bulk input and output. A guest cannot tell the difference.
     fn set_fast_transfers(&mut self, _on: bool) {}
 
+    /// Keeps what is compared from now on, or no more.
+    fn watch_comparisons(&mut self, on: bool) -> Result<(), Unsupported> {
+        match on {
+            false => Ok(()),
+            true => Err(Unsupported { what: "show what it compares", ..SHOWS_NOTHING }),
+        }
+    }
+
+    /// What has been compared since the last call, in order: of each instruction the first
+    /// [`Comparison::OF_EACH`] times.
+    fn take_comparisons(&mut self) -> Vec<Comparison> {
+        Vec::new()
+    }
+
     /// Lets a sink see the blocks that are executed from now on. Returns the one that has seen them so far.
     fn set_block_sink(
         &mut self,
@@ -85,11 +106,7 @@ pub trait Engine: fmt::Debug {
     ) -> Result<Option<Box<dyn BlockSink>>, Unsupported> {
         match sink {
             None => Ok(None),
-            Some(_) => Err(Unsupported {
-                engine: "this engine",
-                what: "show the blocks that it executes",
-                advice: "run it with the soft engine (--engine soft)",
-            }),
+            Some(_) => Err(SHOWS_NOTHING),
         }
     }
 

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod blocks;
+mod comparison;
 pub mod cpuid;
 mod engine;
 pub mod entry;
@@ -22,6 +23,7 @@ pub mod segment;
 mod stops;
 
 pub use blocks::{BlockCode, BlockSink};
+pub use comparison::{Comparison, Operands};
 pub use engine::{End, Engine, EngineError, Exit, Interrupt, Position, Sent, Settled, Speed};
 pub use fault::{Access, CodeBytes, Fault, FaultKind, Location};
 pub use memory_map::{MemoryMap, MemoryMapError, Part, Segment};

@@ -1,6 +1,6 @@
 //! Shows the code that a run executes.
 
-use flatland_x86::{BlockSink, Engine};
+use flatland_x86::{BlockSink, Comparison, Engine};
 
 use super::Machine;
 use crate::{EngineKind, MoveError};
@@ -57,6 +57,33 @@ impl Machine {
     /// Ends that, and returns the sink if it is of this type.
     pub fn unwatch_blocks<T: BlockSink>(&mut self) -> Option<T> {
         self.seen_engine()?.set_block_sink(None).ok()??.downcast()
+    }
+
+    /// Keeps what the guest compares from here on, or no more. As with [`Self::watch_blocks`], the run moves to the soft
+    /// engine.
+    ///
+    /// ```
+    /// use flatland_machine::{EngineChoice, Machine, Program};
+    /// use flatland_x86::{Comparison, Operands};
+    ///
+    /// // in al, 0xe9; 2: cmp al, 42; hlt
+    /// let program = Program::from_bytes(vec![0xe4, 0xe9, 0x3c, 42, 0xf4])?;
+    /// let mut machine = Machine::builder().engine(EngineChoice::Soft).input([7]).build(&program)?;
+    /// machine.watch_comparisons(true)?;
+    /// machine.run()?;
+    /// let operands = Operands::Numbers { width: 1, first: 7, second: 42, is_constant: true };
+    /// assert_eq!(machine.take_comparisons(), [Comparison { address: 2, operands }]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn watch_comparisons(&mut self, on: bool) -> Result<(), MoveError> {
+        self.move_to(EngineKind::Soft)?;
+        self.moving.stay(&self.engines);
+        self.engines.current.watch_comparisons(on).map_err(MoveError::Unsupported)
+    }
+
+    /// What has been compared since the last call, in order; of each instruction the first [`Comparison::OF_EACH`] times.
+    pub fn take_comparisons(&mut self) -> Vec<Comparison> {
+        self.seen_engine().map(|engine| engine.take_comparisons()).unwrap_or_default()
     }
 
     /// The engine whose blocks are seen, also while the run is on the other one.

@@ -35,6 +35,7 @@ impl Cpu {
             problem: _,
             request: _,
             stack_segment_loaded,
+            comparisons: _,
             kept: Kept { ref fpu, ref msrs },
         } = *self;
         Processor {
