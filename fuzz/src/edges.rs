@@ -1,11 +1,13 @@
-//! The edges between blocks of code that a run takes, for LibAFL.
+//! The edges between blocks of code that a run takes, and how deep its calls are, for LibAFL.
 
 use std::collections::HashMap;
 use std::mem;
 
 use flatland::x86::{BlockCode, BlockSink};
+use iced_x86::{Decoder, DecoderOptions, FlowControl};
 
-/// Counts how often each edge between two blocks is taken.
+/// Counts how often each edge between two blocks is taken, and how deep calls are: a recursion takes the same edges however deep
+/// it is.
 ///
 /// An edge gets the next number when it is taken first. So the map is as small as the program, which matters because it is
 /// looked at after each run, and no two edges share a counter.
@@ -19,11 +21,17 @@ pub struct Edges {
     counts: Vec<u8>,
     /// The edges that were taken since the last [`Self::take`].
     taken: Vec<u32>,
+    /// How many more calls than returns there were, and the most.
+    depth: i32,
+    deepest: i32,
 }
 
 #[derive(Debug)]
 struct Block {
     address: u32,
+    instructions: u32,
+    /// Its last instruction calls (1), returns (-1) or does neither.
+    deeper: i8,
     /// The last two blocks that led to it, and the numbers of these edges.
     ways: [(u32, u32); 2],
 }
@@ -33,7 +41,13 @@ const NONE: u32 = u32::MAX;
 
 impl Edges {
     /// The most edges. All that come later share the last number.
-    pub const MOST: usize = 1 << 14;
+    const MOST: usize = (1 << 14) - Self::DEPTHS;
+
+    /// How many depths of calls are told apart. They stand behind the edges.
+    const DEPTHS: usize = 128;
+
+    /// The size of a map.
+    pub const MAP: usize = Self::MOST + Self::DEPTHS;
 
     pub fn new() -> Self {
         Self {
@@ -42,7 +56,14 @@ impl Edges {
             numbers: HashMap::new(),
             counts: vec![0; Self::MOST],
             taken: Vec::new(),
+            depth: 0,
+            deepest: 0,
         }
+    }
+
+    /// How many edges have been taken in any run.
+    pub fn known(&self) -> usize {
+        self.numbers.len()
     }
 
     /// Adds what the run has taken to a map that is all 0, and forgets it. Counts that are nearly the same become the same, as
@@ -60,7 +81,8 @@ impl Edges {
                 128.. => 128,
             };
         }
-        self.last = NONE;
+        map[Self::MOST + (self.deepest as usize).min(Self::DEPTHS - 1)] = 1;
+        self.begin();
     }
 
     /// Forgets what the run has taken.
@@ -68,7 +90,13 @@ impl Edges {
         for edge in self.taken.drain(..) {
             self.counts[edge as usize] = 0;
         }
+        self.begin();
+    }
+
+    /// The next block is the first one of a run.
+    fn begin(&mut self) {
         self.last = NONE;
+        (self.depth, self.deepest) = (0, 0);
     }
 
     #[cold]
@@ -82,12 +110,23 @@ impl Edges {
 
 impl BlockSink for Edges {
     fn decoded(&mut self, _: u32, code: &BlockCode) {
-        self.blocks.push(Block { address: code.address, ways: [(NONE - 1, 0); 2] });
+        let decoder = Decoder::with_ip(32, code.bytes, code.address.into(), DecoderOptions::NONE);
+        let deeper = match decoder.into_iter().last().map(|last| last.flow_control()) {
+            Some(FlowControl::Call | FlowControl::IndirectCall) => 1,
+            Some(FlowControl::Return) => -1,
+            _ => 0,
+        };
+        let (address, instructions) = (code.address, code.instructions);
+        self.blocks.push(Block { address, instructions, deeper, ways: [(NONE - 1, 0); 2] });
     }
 
-    fn executed(&mut self, block: u32, _: u32) {
+    fn executed(&mut self, block: u32, instructions: u32) {
         let last = mem::replace(&mut self.last, block);
-        let [first, second] = self.blocks[block as usize].ways;
+        let Block { ways: [first, second], deeper, instructions: all, .. } = self.blocks[block as usize];
+        if deeper != 0 && instructions == all {
+            self.depth += i32::from(deeper);
+            self.deepest = self.deepest.max(self.depth);
+        }
         let edge = if first.0 == last {
             first.1
         } else if second.0 == last {
@@ -127,8 +166,9 @@ mod tests {
     fn taken(edges: &mut Edges, path: &[u32]) -> Vec<(usize, u8)> {
         edges.jumped();
         path.iter().for_each(|block| edges.executed(*block, 1));
-        let mut map = vec![0; Edges::MOST];
+        let mut map = vec![0; Edges::MAP];
         edges.take(&mut map);
+        map.truncate(Edges::MOST);
         map.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
     }
 
@@ -144,7 +184,7 @@ mod tests {
         decode(&mut edges, &[20, 10]);
         assert_eq!(taken(&mut edges, &[1, 0, 1, 0, 0]), [(0, 1), (1, 2), (2, 1), (3, 1)]);
         assert_eq!(taken(&mut edges, &[0; 100]), [(3, 64), (8, 1)]);
-        assert_eq!(edges.numbers.len(), 9);
+        assert_eq!(edges.known(), 9);
     }
 
     #[test]
@@ -154,5 +194,26 @@ mod tests {
         decode(&mut edges, &addresses);
         let seen = taken(&mut edges, &addresses);
         assert_eq!((seen.len(), seen.last()), (Edges::MOST, Some(&(Edges::MOST - 1, 16))));
+    }
+
+    #[test]
+    fn each_depth_of_calls_is_an_element_of_the_map() {
+        let mut edges = Edges::new();
+        // call +0; ret; nop
+        for (number, bytes) in [&[0xe8, 0, 0, 0, 0][..], &[0xc3], &[0x90]].into_iter().enumerate() {
+            let code = BlockCode { address: 16 * number as u32, bytes, instructions: 1 };
+            edges.decoded(number as u32, &code);
+        }
+        let mut depth = |path: &[u32]| {
+            path.iter().for_each(|block| edges.executed(*block, 1));
+            let mut map = vec![0; Edges::MAP];
+            edges.take(&mut map);
+            map[Edges::MOST..].iter().position(|is_there| *is_there == 1)
+        };
+        assert_eq!(depth(&[2]), Some(0));
+        assert_eq!(depth(&[0, 1, 0, 0, 2, 1, 1, 0]), Some(2));
+        // More returns than calls are no depth.
+        assert_eq!(depth(&[1, 1, 1, 0]), Some(0));
+        assert_eq!(depth(&[0; 1000]), Some(Edges::DEPTHS - 1));
     }
 }

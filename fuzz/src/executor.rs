@@ -35,6 +35,8 @@ pub struct GuestExecutor {
 pub struct Seen {
     /// Whether it ended as no run before.
     pub is_new: bool,
+    /// How many edges are known.
+    pub edges: usize,
     /// How many instructions the run had.
     pub instructions: u64,
     /// What is to be said of the findings, in order.
@@ -45,7 +47,7 @@ impl GuestExecutor {
     pub fn new(mut target: Target, findings: PathBuf) -> Result<Self> {
         target.watch(Edges::new())?;
         let symbols = target.program().symbols().map_err(|error| error.to_string())?;
-        let map = StdMapObserver::owned("edges", vec![0; Edges::MOST]).track_indices();
+        let map = StdMapObserver::owned("edges and depths", vec![0; Edges::MAP]).track_indices();
         Ok(Self {
             target,
             observers: (map, ()),
@@ -67,8 +69,10 @@ impl GuestExecutor {
 
     fn run(&mut self, input: &[u8]) -> Result<ExitKind> {
         let outcome = self.target.run(input)?;
-        self.target.sink::<Edges>().take(self.observers.0.as_mut());
+        let edges = self.target.sink::<Edges>();
+        edges.take(self.observers.0.as_mut());
         let mut seen = self.seen.borrow_mut();
+        seen.edges = edges.known();
         seen.is_new = false;
         seen.instructions = self.target.machine().instructions().unwrap_or_default();
         let Some(bad) = Bad::of(&outcome) else { return Ok(ExitKind::Ok) };

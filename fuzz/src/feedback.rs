@@ -4,15 +4,19 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs;
 use std::hash::Hasher;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use libafl::Error;
 use libafl::corpus::Testcase;
+use libafl::events::{Event, EventFirer, EventWithStats};
 use libafl::executors::ExitKind;
 use libafl::feedbacks::{Feedback, StateInitializer};
 use libafl::inputs::{BytesInput, HasMutatorBytes};
+use libafl::monitors::stats::{AggregatorOps, UserStats, UserStatsValue};
+use libafl::state::HasExecutions;
 use libafl_bolts::Named;
 
 use crate::executor::Seen;
@@ -55,7 +59,7 @@ impl Named for EndedWell {
 
 impl<S> StateInitializer<S> for EndedWell {}
 
-impl<EM, OT, S> Feedback<EM, BytesInput, OT, S> for EndedWell {
+impl<EM: EventFirer<BytesInput, S>, OT, S: HasExecutions> Feedback<EM, BytesInput, OT, S> for EndedWell {
     fn is_interesting(
         &mut self,
         _: &mut S,
@@ -69,13 +73,17 @@ impl<EM, OT, S> Feedback<EM, BytesInput, OT, S> for EndedWell {
 
     fn append_metadata(
         &mut self,
-        _: &mut S,
-        _: &mut EM,
+        state: &mut S,
+        manager: &mut EM,
         _: &OT,
         testcase: &mut Testcase<BytesInput>,
     ) -> Result<(), Error> {
         // An instruction takes the place of a millisecond: the scheduler prefers the same inputs each time.
         testcase.set_exec_time(Duration::from_millis(self.seen.borrow().instructions));
+        let edges =
+            UserStats::new(UserStatsValue::Number(self.seen.borrow().edges as u64), AggregatorOps::Max);
+        let event = Event::UpdateUserStats { name: "edges".into(), value: edges, phantom: PhantomData };
+        manager.fire(state, EventWithStats::with_current_time(event, *state.executions()))?;
         let Some(input) = testcase.input() else { return Ok(()) };
         keep(&self.corpus, input.mutator_bytes()).map_err(Error::runtime)
     }

@@ -55,7 +55,6 @@ impl Monitor for Screen {
     fn display(&mut self, stats: &mut ClientStatsManager, _: &str, _: ClientId) -> Result<(), Error> {
         let edges = stats.client_stats().values().filter_map(|client| {
             match client.get_user_stats("edges")?.value() {
-                UserStatsValue::Ratio(taken, _) => Some(*taken),
                 UserStatsValue::Number(taken) => Some(*taken),
                 _ => None,
             }
