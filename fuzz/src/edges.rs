@@ -1,4 +1,4 @@
-//! The edges between blocks of code that a run takes, and how deep its calls are, for LibAFL.
+//! The edges between blocks of code that a run takes, and how deep it recurses, for LibAFL.
 
 use std::collections::HashMap;
 use std::mem;
@@ -6,8 +6,8 @@ use std::mem;
 use flatland::x86::{BlockCode, BlockSink};
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 
-/// Counts how often each edge between two blocks is taken, and how deep calls are: a recursion takes the same edges however deep
-/// it is.
+/// Counts how often each edge between two blocks is taken. Each depth that a function calls itself to counts as an edge, too:
+/// a recursion takes the same edges however deep it is.
 ///
 /// An edge gets the next number when it is taken first. So the map is as small as the program, which matters because it is
 /// looked at after each run, and no two edges share a counter.
@@ -21,9 +21,12 @@ pub struct Edges {
     counts: Vec<u8>,
     /// The edges that were taken since the last [`Self::take`].
     taken: Vec<u32>,
-    /// How many more calls than returns there were, and the most.
-    depth: i32,
-    deepest: i32,
+    /// How many of the numbers are of depths.
+    depths: usize,
+    /// The blocks that calls led to which have not returned.
+    calls: Vec<u32>,
+    /// The last block ended in a call.
+    is_call: bool,
 }
 
 #[derive(Debug)]
@@ -32,6 +35,8 @@ struct Block {
     instructions: u32,
     /// Its last instruction calls (1), returns (-1) or does neither.
     deeper: i8,
+    /// How many calls to it have not returned.
+    active: u32,
     /// The last two blocks that led to it, and the numbers of these edges.
     ways: [(u32, u32); 2],
 }
@@ -41,13 +46,13 @@ const NONE: u32 = u32::MAX;
 
 impl Edges {
     /// The most edges. All that come later share the last number.
-    const MOST: usize = (1 << 14) - Self::DEPTHS;
+    pub const MOST: usize = 1 << 14;
 
-    /// How many depths of calls are told apart. They stand behind the edges.
-    const DEPTHS: usize = 128;
+    /// Deeper ones are not told apart.
+    const DEEPEST: u32 = 64;
 
-    /// The size of a map.
-    pub const MAP: usize = Self::MOST + Self::DEPTHS;
+    /// No block begins here: an instruction would not fit. Further down are the depths.
+    const NOWHERE: u32 = u32::MAX;
 
     pub fn new() -> Self {
         Self {
@@ -56,14 +61,15 @@ impl Edges {
             numbers: HashMap::new(),
             counts: vec![0; Self::MOST],
             taken: Vec::new(),
-            depth: 0,
-            deepest: 0,
+            depths: 0,
+            calls: Vec::new(),
+            is_call: false,
         }
     }
 
     /// How many edges have been taken in any run.
     pub fn known(&self) -> usize {
-        self.numbers.len()
+        self.numbers.len() - self.depths
     }
 
     /// Adds what the run has taken to a map that is all 0, and forgets it. Counts that are nearly the same become the same, as
@@ -81,7 +87,6 @@ impl Edges {
                 128.. => 128,
             };
         }
-        map[Self::MOST + (self.deepest as usize).min(Self::DEPTHS - 1)] = 1;
         self.begin();
     }
 
@@ -96,15 +101,48 @@ impl Edges {
     /// The next block is the first one of a run.
     fn begin(&mut self) {
         self.last = NONE;
-        (self.depth, self.deepest) = (0, 0);
+        self.is_call = false;
+        for block in self.calls.drain(..) {
+            self.blocks[block as usize].active = 0;
+        }
     }
 
     #[cold]
     fn number(&mut self, from: u32, to: u32) -> u32 {
-        // No block begins at the last address: an instruction there would not fit.
-        let from = self.blocks.get(from as usize).map_or(NONE, |block| block.address);
+        let from = self.blocks.get(from as usize).map_or(Self::NOWHERE, |block| block.address);
         let next = self.numbers.len().min(Self::MOST - 1) as u32;
         *self.numbers.entry((from, self.blocks[to as usize].address)).or_insert(next)
+    }
+
+    /// A call has led to this block.
+    fn enter(&mut self, block: u32) {
+        self.calls.push(block);
+        let Block { address, active, .. } = &mut self.blocks[block as usize];
+        *active += 1;
+        if *active > 1 {
+            let depth = (*active).min(Self::DEEPEST);
+            let next = self.numbers.len().min(Self::MOST - 1) as u32;
+            let number = *self.numbers.entry((Self::NOWHERE - depth, *address)).or_insert_with(|| {
+                self.depths += 1;
+                next
+            });
+            self.count(number, 1);
+        }
+    }
+
+    /// A call has returned.
+    fn leave(&mut self) {
+        if let Some(block) = self.calls.pop() {
+            self.blocks[block as usize].active -= 1;
+        }
+    }
+
+    fn count(&mut self, edge: u32, most: u8) {
+        let count = &mut self.counts[edge as usize];
+        if *count == 0 {
+            self.taken.push(edge);
+        }
+        *count = count.saturating_add(1).min(most);
     }
 }
 
@@ -117,16 +155,13 @@ impl BlockSink for Edges {
             _ => 0,
         };
         let (address, instructions) = (code.address, code.instructions);
-        self.blocks.push(Block { address, instructions, deeper, ways: [(NONE - 1, 0); 2] });
+        let ways = [(NONE - 1, 0); 2];
+        self.blocks.push(Block { address, instructions, deeper, active: 0, ways });
     }
 
     fn executed(&mut self, block: u32, instructions: u32) {
         let last = mem::replace(&mut self.last, block);
         let Block { ways: [first, second], deeper, instructions: all, .. } = self.blocks[block as usize];
-        if deeper != 0 && instructions == all {
-            self.depth += i32::from(deeper);
-            self.deepest = self.deepest.max(self.depth);
-        }
         let edge = if first.0 == last {
             first.1
         } else if second.0 == last {
@@ -136,18 +171,25 @@ impl BlockSink for Edges {
             self.blocks[block as usize].ways = [(last, edge), first];
             edge
         };
-        let count = &mut self.counts[edge as usize];
-        if *count == 0 {
-            self.taken.push(edge);
+        self.count(edge, u8::MAX);
+        if mem::take(&mut self.is_call) {
+            self.enter(block);
         }
-        *count = count.saturating_add(1);
+        if instructions == all {
+            match deeper {
+                1 => self.is_call = true,
+                -1 => self.leave(),
+                _ => {}
+            }
+        }
     }
 
     fn jumped(&mut self) {
-        self.last = NONE;
+        self.begin();
     }
 
     fn cleared(&mut self) {
+        self.begin();
         self.blocks.clear();
         self.last = NONE;
     }
@@ -166,7 +208,7 @@ mod tests {
     fn taken(edges: &mut Edges, path: &[u32]) -> Vec<(usize, u8)> {
         edges.jumped();
         path.iter().for_each(|block| edges.executed(*block, 1));
-        let mut map = vec![0; Edges::MAP];
+        let mut map = vec![0; Edges::MOST];
         edges.take(&mut map);
         map.truncate(Edges::MOST);
         map.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
@@ -197,23 +239,28 @@ mod tests {
     }
 
     #[test]
-    fn each_depth_of_calls_is_an_element_of_the_map() {
+    fn each_depth_of_a_recursion_is_new_and_no_other_call() {
         let mut edges = Edges::new();
-        // call +0; ret; nop
-        for (number, bytes) in [&[0xe8, 0, 0, 0, 0][..], &[0xc3], &[0x90]].into_iter().enumerate() {
+        // Two functions, which call themselves and each other: call +0; ret
+        for (number, bytes) in
+            [&[0xe8, 0, 0, 0, 0][..], &[0xc3], &[0xe8, 0, 0, 0, 0], &[0xc3]].iter().enumerate()
+        {
             let code = BlockCode { address: 16 * number as u32, bytes, instructions: 1 };
             edges.decoded(number as u32, &code);
         }
-        let mut depth = |path: &[u32]| {
+        let mut depths = |path: &[u32]| {
             path.iter().for_each(|block| edges.executed(*block, 1));
-            let mut map = vec![0; Edges::MAP];
-            edges.take(&mut map);
-            map[Edges::MOST..].iter().position(|is_there| *is_there == 1)
+            edges.take(&mut vec![0; Edges::MOST]);
+            edges.depths
         };
-        assert_eq!(depth(&[2]), Some(0));
-        assert_eq!(depth(&[0, 1, 0, 0, 2, 1, 1, 0]), Some(2));
-        // More returns than calls are no depth.
-        assert_eq!(depth(&[1, 1, 1, 0]), Some(0));
-        assert_eq!(depth(&[0; 1000]), Some(Edges::DEPTHS - 1));
+        // In each other, but not in themselves.
+        assert_eq!(depths(&[0, 2, 1, 3, 0, 2, 3, 1]), 0);
+        assert_eq!(depths(&[2, 0, 0, 0, 1, 1, 1, 3]), 2);
+        assert_eq!(depths(&[2, 0, 0, 0, 1, 1, 1, 3]), 2);
+        assert_eq!(depths(&[0, 2, 2]), 3);
+        // More returns than calls, and more calls than are told apart.
+        assert_eq!(depths(&[1, 1, 1, 0]), 3);
+        assert_eq!(depths(&[0; 1000]), 3 + 64 - 3);
+        assert_eq!(edges.known(), edges.numbers.len() - 64);
     }
 }

@@ -47,7 +47,7 @@ impl GuestExecutor {
     pub fn new(mut target: Target, findings: PathBuf) -> Result<Self> {
         target.watch(Edges::new())?;
         let symbols = target.program().symbols().map_err(|error| error.to_string())?;
-        let map = StdMapObserver::owned("edges and depths", vec![0; Edges::MAP]).track_indices();
+        let map = StdMapObserver::owned("edges and depths", vec![0; Edges::MOST]).track_indices();
         Ok(Self {
             target,
             observers: (map, ()),

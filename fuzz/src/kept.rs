@@ -64,7 +64,7 @@ pub fn minimize(campaign: &Campaign) -> Result<()> {
     // Of each edge, with its count, the smallest input; the path decides between two.
     let mut best = BTreeMap::<(usize, u8), (usize, PathBuf)>::new();
     let paths = files(&campaign.corpus)?;
-    let mut map = vec![0; Edges::MAP];
+    let mut map = vec![0; Edges::MOST];
     for path in &paths {
         let input = read(path)?;
         let outcome = target.run(&input)?;
