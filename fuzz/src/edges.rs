@@ -45,21 +45,19 @@ struct Block {
 const NONE: u32 = u32::MAX;
 
 impl Edges {
-    /// The most edges. All that come later share the last number.
-    pub const MOST: usize = 1 << 14;
-
     /// Deeper ones are not told apart.
     const DEEPEST: u32 = 64;
 
     /// No block begins here: an instruction would not fit. Further down are the depths.
     const NOWHERE: u32 = u32::MAX;
 
-    pub fn new() -> Self {
+    /// Has room for this many edges. All that come later share the last number.
+    pub fn new(most: usize) -> Self {
         Self {
             blocks: Vec::new(),
             last: NONE,
             numbers: HashMap::new(),
-            counts: vec![0; Self::MOST],
+            counts: vec![0; most],
             taken: Vec::new(),
             depths: 0,
             calls: Vec::new(),
@@ -110,7 +108,7 @@ impl Edges {
     #[cold]
     fn number(&mut self, from: u32, to: u32) -> u32 {
         let from = self.blocks.get(from as usize).map_or(Self::NOWHERE, |block| block.address);
-        let next = self.numbers.len().min(Self::MOST - 1) as u32;
+        let next = self.numbers.len().min(self.counts.len() - 1) as u32;
         *self.numbers.entry((from, self.blocks[to as usize].address)).or_insert(next)
     }
 
@@ -121,7 +119,7 @@ impl Edges {
         *active += 1;
         if *active > 1 {
             let depth = (*active).min(Self::DEEPEST);
-            let next = self.numbers.len().min(Self::MOST - 1) as u32;
+            let next = self.numbers.len().min(self.counts.len() - 1) as u32;
             let number = *self.numbers.entry((Self::NOWHERE - depth, *address)).or_insert_with(|| {
                 self.depths += 1;
                 next
@@ -199,6 +197,8 @@ impl BlockSink for Edges {
 mod tests {
     use super::*;
 
+    const MOST: usize = 1024;
+
     fn decode(edges: &mut Edges, addresses: &[u32]) {
         for (number, address) in (0..).zip(addresses) {
             edges.decoded(number, &BlockCode { address: *address, bytes: &[0x90], instructions: 1 });
@@ -208,15 +208,15 @@ mod tests {
     fn taken(edges: &mut Edges, path: &[u32]) -> Vec<(usize, u8)> {
         edges.jumped();
         path.iter().for_each(|block| edges.executed(*block, 1));
-        let mut map = vec![0; Edges::MOST];
+        let mut map = vec![0; MOST];
         edges.take(&mut map);
-        map.truncate(Edges::MOST);
+        map.truncate(MOST);
         map.into_iter().enumerate().filter(|(_, count)| *count > 0).collect()
     }
 
     #[test]
     fn edges_have_numbers_that_stay_and_counts_in_classes() {
-        let mut edges = Edges::new();
+        let mut edges = Edges::new(MOST);
         decode(&mut edges, &[10, 20, 30, 40]);
         assert_eq!(taken(&mut edges, &[0, 1, 0, 1, 1]), [(0, 1), (1, 2), (2, 1), (3, 1)]);
         // More ways than are at hand.
@@ -231,16 +231,16 @@ mod tests {
 
     #[test]
     fn what_comes_too_late_shares_the_last_number() {
-        let mut edges = Edges::new();
-        let addresses: Vec<u32> = (0..Edges::MOST as u32 + 10).collect();
+        let mut edges = Edges::new(MOST);
+        let addresses: Vec<u32> = (0..MOST as u32 + 10).collect();
         decode(&mut edges, &addresses);
         let seen = taken(&mut edges, &addresses);
-        assert_eq!((seen.len(), seen.last()), (Edges::MOST, Some(&(Edges::MOST - 1, 16))));
+        assert_eq!((seen.len(), seen.last()), (MOST, Some(&(MOST - 1, 16))));
     }
 
     #[test]
     fn each_depth_of_a_recursion_is_new_and_no_other_call() {
-        let mut edges = Edges::new();
+        let mut edges = Edges::new(MOST);
         // Two functions, which call themselves and each other: call +0; ret
         for (number, bytes) in
             [&[0xe8, 0, 0, 0, 0][..], &[0xc3], &[0xe8, 0, 0, 0, 0], &[0xc3]].iter().enumerate()
@@ -250,7 +250,7 @@ mod tests {
         }
         let mut depths = |path: &[u32]| {
             path.iter().for_each(|block| edges.executed(*block, 1));
-            edges.take(&mut vec![0; Edges::MOST]);
+            edges.take(&mut vec![0; MOST]);
             edges.depths
         };
         // In each other, but not in themselves.

@@ -45,9 +45,10 @@ pub struct Seen {
 
 impl GuestExecutor {
     pub fn new(mut target: Target, findings: PathBuf) -> Result<Self> {
-        target.watch(Edges::new())?;
+        let size = target.map_size();
+        target.watch(Edges::new(size))?;
         let symbols = target.program().symbols().map_err(|error| error.to_string())?;
-        let map = StdMapObserver::owned("edges and depths", vec![0; Edges::MOST]).track_indices();
+        let map = StdMapObserver::owned("edges and depths", vec![0; size]).track_indices();
         Ok(Self {
             target,
             observers: (map, ()),

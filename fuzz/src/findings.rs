@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use flatland::backtrace::{Backtrace, Start};
 use flatland::program::{Function, Symbols};
 use flatland::report::{Call, Calls, Paint, Report};
-use flatland::words::shell_word;
 use flatland::x86::FaultKind;
 use flatland::{Event, Outcome, Stop, Wants};
 
 use crate::target::{Bad, Target};
-use crate::{Result, kept};
+use crate::{Result, kept, screen};
 
 /// Names the bad ends of runs.
 pub struct Names {
@@ -188,10 +187,9 @@ impl Findings {
         let text = format!("{message}\n{said}{}", report.body(Paint::PLAIN));
         write("report.txt", text.as_bytes())?;
         Ok(Some(format!(
-            "found {name}: {message}\n  {} bytes in {}, which `cargo xtask gdb --replay {}` opens at the failure",
+            "found {name}: {message}\n  {} bytes; `cargo xtask gdb --replay {}` opens it in gdb at the failure",
             minimized.len(),
-            folder.display(),
-            shell_word(recording.as_os_str()),
+            screen::path(&recording),
         )))
     }
 }

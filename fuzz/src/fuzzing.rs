@@ -135,7 +135,7 @@ impl Campaign {
         }
         if state.corpus().count() == 0 {
             return Err(
-                "the guest ended badly on each input at the start: name one that it takes with --seeds"
+                "the guest ended badly on each input at the start: give one that it takes with --seeds"
                     .into(),
             );
         }

@@ -51,7 +51,7 @@ pub fn regress(campaign: &Campaign, name: &str) -> Result<usize> {
         (0, _) => format!(
             "remove the folders of those that are mended, or keep them: `cargo xtask fuzz {name} --regress` tells when one comes back"
         ),
-        _ => format!("report.txt in its folder in {} says what each is", campaign.findings.display()),
+        _ => format!("report.txt in its folder in {} says what each is", screen::path(&campaign.findings)),
     };
     screen::say(&format!("{gone} findings are mended, {still} are not; {advice}"));
     Ok(still)
@@ -60,11 +60,11 @@ pub fn regress(campaign: &Campaign, name: &str) -> Result<usize> {
 /// Removes the inputs of the corpus that execute nothing but what smaller ones execute.
 pub fn minimize(campaign: &Campaign) -> Result<()> {
     let mut target = Target::open(&campaign.settings)?;
-    target.watch(Edges::new())?;
+    let mut map = vec![0; target.map_size()];
+    target.watch(Edges::new(map.len()))?;
     // Of each edge, with its count, the smallest input; the path decides between two.
     let mut best = BTreeMap::<(usize, u8), (usize, PathBuf)>::new();
     let paths = files(&campaign.corpus)?;
-    let mut map = vec![0; Edges::MOST];
     for path in &paths {
         let input = read(path)?;
         let outcome = target.run(&input)?;
@@ -90,7 +90,7 @@ pub fn minimize(campaign: &Campaign) -> Result<()> {
         "{} of {} inputs are left in {}, and execute the same",
         kept.len(),
         paths.len(),
-        campaign.corpus.display()
+        screen::path(&campaign.corpus)
     ));
     Ok(())
 }

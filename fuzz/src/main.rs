@@ -17,11 +17,9 @@ mod screen;
 mod target;
 
 use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-use flatland::words::shell_word;
 use flatland_contract::status;
 use fuzzing::{Campaign, IS_STOPPED, Summary};
 use libafl::events::SimpleEventManager;
@@ -81,13 +79,12 @@ fn run(command: &Command) -> Result<ExitCode> {
 /// Says what it came to, and what to do next. The status says whether something was found.
 fn tell(summary: &Summary, campaign: &Campaign, name: &str) -> ExitCode {
     let Summary { runs, time, edges, corpus, findings } = summary;
-    let folder = |folder: &Path| shell_word(folder.as_os_str());
     screen::say(&format!(
         "{runs} runs in {}, {} a second: {edges} edges, {corpus} inputs in {}, {findings} findings in {}",
         screen::duration(*time),
         (*runs as f64 / time.as_secs_f64().max(0.001)) as u64,
-        folder(&campaign.corpus),
-        folder(&campaign.findings),
+        screen::path(&campaign.corpus),
+        screen::path(&campaign.findings),
     ));
     screen::say(&format!(
         "`cargo xtask fuzz {name}` goes on from there, and `cargo xtask fuzz {name} --coverage` shows what the inputs execute"

@@ -2,9 +2,11 @@
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use flatland::words::shell_word;
 use libafl::Error;
 use libafl::monitors::Monitor;
 use libafl::monitors::stats::{ClientStatsManager, UserStatsValue};
@@ -24,7 +26,7 @@ pub struct Screen {
     summary: Rc<Cell<Summary>>,
     start: Instant,
     is_terminal: bool,
-    shown: Option<Instant>,
+    shown: Instant,
     /// The edges and inputs that were known when there was something new, and when that was.
     newest: (u64, u64),
     since: Instant,
@@ -37,7 +39,7 @@ impl Screen {
             summary: Rc::default(),
             start: now,
             is_terminal: io::stdout().is_terminal(),
-            shown: None,
+            shown: now,
             newest: (0, 0),
             since: now,
         }
@@ -74,10 +76,10 @@ impl Monitor for Screen {
             findings: total.objective_size as usize,
         });
         let pause = if self.is_terminal { ON_TERMINAL } else { ELSEWHERE };
-        if self.shown.is_some_and(|shown| now - shown < pause) {
+        if now - self.shown < pause {
             return Ok(());
         }
-        self.shown = Some(now);
+        self.shown = now;
         let elapsed = now - self.start;
         let line = format!(
             "{}: {} runs, {} a second; {edges} edges, {} inputs, {} findings; last new one {} ago",
@@ -104,6 +106,12 @@ pub fn duration(time: Duration) -> String {
         seconds @ 60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         seconds => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
     }
+}
+
+/// A path as it is typed: relative to the current folder, if it is inside.
+pub fn path(path: &Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    shell_word(path.strip_prefix(current).unwrap_or(path).as_os_str())
 }
 
 /// Prints a line of its own.

@@ -155,6 +155,18 @@ impl Target {
         &self.program
     }
 
+    /// How many edges a map of this program has room for: an edge for every few bytes of code. It is looked at after each run,
+    /// so a short one matters.
+    pub fn map_size(&self) -> usize {
+        const BYTES_OF_EACH: usize = 8;
+        let code = self.program.segments().map(|segments| {
+            let constant = segments.iter().filter(|segment| !segment.writable);
+            constant.map(|segment| segment.end.saturating_sub(segment.start.into()) as usize).sum()
+        });
+        let code: usize = code.unwrap_or_else(|| self.program.image().bytes().len());
+        (code / BYTES_OF_EACH).next_power_of_two().clamp(1 << 10, 1 << 16)
+    }
+
     /// Examines the end of the run.
     pub fn report(&mut self, outcome: &Outcome) -> Report {
         Report::new(outcome, self.machine.engine(), self.program.elf(), Backtraces::Always)
