@@ -53,17 +53,13 @@ fn run(command: &Command) -> Result<ExitCode> {
     }
     match mode {
         Mode::Fuzz => {
-            // Where there is no Ctrl-C, there are the limits.
-            let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
+            stop_at_interrupt();
             let screen = Screen::new();
             campaign.run(&mut SimpleEventManager::new(screen.clone()))?;
             Ok(tell(&screen.summary(), campaign, name))
         }
         Mode::Jobs(jobs) => Ok(tell(&many::run(jobs)?, campaign, name)),
-        Mode::Client(port) => {
-            let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
-            many::run_as_client(campaign, *port).map(|()| ExitCode::SUCCESS)
-        }
+        Mode::Client(port) => many::run_as_client(campaign, *port).map(|()| ExitCode::SUCCESS),
         Mode::Regress => {
             let still = kept::regress(campaign, name)?;
             Ok(if still > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -74,6 +70,12 @@ fn run(command: &Command) -> Result<ExitCode> {
             Some(message) => fail(&message, status::COVERAGE),
         }),
     }
+}
+
+/// Ctrl-C ends a campaign in good order.
+fn stop_at_interrupt() {
+    // Where there is no Ctrl-C, there are the limits.
+    let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
 }
 
 /// Says what it came to, and what to do next. The status says whether something was found.

@@ -5,8 +5,10 @@
 use std::env;
 use std::net::{Ipv4Addr, TcpListener};
 use std::num::NonZero;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::{io, thread};
 
 use libafl::events::{EventConfig, LlmpEventManagerBuilder, SendExiting, ShouldSaveState, StdLlmpEventHook};
 use libafl::inputs::BytesInput;
@@ -14,10 +16,10 @@ use libafl_bolts::llmp::{Broker, LlmpBroker};
 use libafl_bolts::shmem::{ShMemProvider, StdShMemProvider};
 use libafl_bolts::tuples::tuple_list;
 
-use crate::Result;
-use crate::fuzzing::{Campaign, State, Summary};
+use crate::fuzzing::{Campaign, IS_STOPPED, State, Summary};
 use crate::options::CLIENT;
 use crate::screen::Screen;
+use crate::{Result, stop_at_interrupt};
 
 /// How many jobs, and with whom they share what is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,32 +45,52 @@ pub fn run(jobs: &Jobs) -> Result<Summary> {
     let mut broker = LlmpBroker::create_attach_to_tcp(memory, tuple_list!(hook), port).map_err(|error| {
         format!("port {port} cannot be listened at ({error}): give another one with --listen")
     })?;
-    if let Some(address) = &jobs.connect {
-        broker.inner_mut().connect_b2b(address).map_err(|error| {
-            format!("there is no broker at {address} ({error}): start it with --listen PORT")
-        })?;
-    }
-    broker.set_exit_after(jobs.count);
+    stop_at_interrupt();
     let mut children = Vec::new();
     for number in 0..jobs.count.get() {
         children.push(start(port, number)?);
     }
-    broker.loop_with_timeouts(Duration::from_secs(30), Some(Duration::from_millis(5)));
-    for mut child in children {
-        let status = child.wait().map_err(|error| format!("a job is lost ({error}): start again"))?;
-        if !status.success() {
-            return Err(format!("a job has failed ({status}): its message stands above"));
+    // LibAFL's own loop does not end while another broker is connected.
+    let mut are_running = true;
+    let mut connect = jobs.connect.as_deref();
+    while broker.broker_once().map_err(cannot)? || are_running {
+        are_running = false;
+        for child in &mut children {
+            if IS_STOPPED.load(Ordering::Relaxed) {
+                drop(child.stdin.take());
+            }
+            match child.try_wait() {
+                Ok(None) => are_running = true,
+                Ok(Some(status)) if status.success() => {}
+                Ok(Some(status)) => {
+                    return Err(format!("a job has failed ({status}): its message stands above"));
+                }
+                Err(error) => return Err(format!("a job is lost ({error}): start again")),
+            }
         }
+        // Only when all jobs have numbers: LibAFL gives the next one, which is the connection's, to a job that comes later.
+        if broker.num_clients_seen() - broker.nb_listeners() >= jobs.count.get()
+            && let Some(address) = connect.take()
+        {
+            broker.inner_mut().connect_b2b(address).map_err(|error| {
+                format!("there is no broker at {address} ({error}): start it with --listen PORT")
+            })?;
+        }
+        thread::sleep(PAUSE);
     }
     Ok(screen.summary())
 }
+
+/// How long the broker waits when it has handed on all that there is.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Starts a job of this broker.
 fn start(port: u16, number: usize) -> Result<Child> {
     let cannot = |error| format!("a job cannot be started ({error}): try with fewer --jobs");
     let mut command = Command::new(env::current_exe().map_err(cannot)?);
     command.arg(format!("{CLIENT}={port}:{number}")).args(env::args_os().skip(1));
-    command.spawn().map_err(cannot)
+    // A job ends when this is closed: also if this process is killed.
+    command.stdin(Stdio::piped()).spawn().map_err(cannot)
 }
 
 /// A port of this machine's own that nobody listens at.
@@ -80,6 +102,11 @@ fn free_port() -> Result<u16> {
 
 /// Is a job of the broker at this port.
 pub fn run_as_client(campaign: &Campaign, port: u16) -> Result<()> {
+    stop_at_interrupt();
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        IS_STOPPED.store(true, Ordering::Relaxed);
+    });
     let said = |error: libafl::Error| error.to_string();
     let memory = StdShMemProvider::new().map_err(|error| error.to_string())?;
     let mut manager = LlmpEventManagerBuilder::new()
