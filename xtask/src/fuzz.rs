@@ -4,12 +4,52 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::cargo::{self, host_cargo};
 use crate::guest::{self, Profile};
 use crate::{Result, Workspace, programs, run};
 
 /// Whether this names a file and not a guest program.
 pub fn is_file(name: &str) -> bool {
     name.contains(['/', '.'])
+}
+
+/// The compiler's flags for flatland-fuzz-parsers and all that it is made of: a counter for each edge of the control flow
+/// ("SanitizerCoverage" in Clang's manual), and the checks that a debug build has.
+const COVERAGE: [&str; 5] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=3",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cdebug-assertions=on",
+    "-Coverflow-checks=on",
+];
+
+/// Builds the host's parsers with coverage, in a folder of their own, and replaces this process by what fuzzes them.
+pub fn parsers(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+    const NAME: &str = "flatland-fuzz-parsers";
+    if workspace.is_elsewhere() {
+        return Err("the parsers are Flatland's own: call this in its checkout".into());
+    }
+    // An ELF file to begin with.
+    guest::build(workspace, &["hello"], Profile::Release)?;
+    // Without a target the flags would be those of build scripts, too, which have nobody to count for.
+    let mut build =
+        host_cargo(workspace, ["build", "--release", "--package", "flatland-fuzz", "--bin", NAME]);
+    build.args(["--target", "host-tuple", "--message-format", "json-render-diagnostics"]);
+    build
+        .env("CARGO_TARGET_DIR", workspace.target().join("parsers"))
+        .env("CARGO_ENCODED_RUSTFLAGS", COVERAGE.join("\x1f"));
+    let program = cargo::build(build)?
+        .pop()
+        .ok_or_else(|| format!("cargo does not say where it has built {NAME}: report it"))?;
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir(workspace.callers_folder());
+    command
+        .arg("--folder")
+        .arg(workspace.target().join("fuzz/parsers"))
+        .arg("--elf")
+        .arg(workspace.elf("hello"));
+    let error = command.exec();
+    Err(format!("cannot run {} ({error}): remove it and build again", program.display()))
 }
 
 /// Builds the program, unless it is a file, and replaces this process by flatland-fuzz.

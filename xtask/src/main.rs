@@ -142,6 +142,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
         Command::Fuzz { name, profile, options, arguments } => {
             fuzz::fuzz(workspace, &name, profile, &options, &arguments)
         }
+        Command::FuzzParsers { arguments } => fuzz::parsers(workspace, &arguments),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),

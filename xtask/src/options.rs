@@ -61,6 +61,8 @@ pub enum Command {
     Pictures,
     /// Fuzz a guest program, or a file, with these options of flatland-fuzz and arguments of the guest's.
     Fuzz { name: String, profile: Profile, options: Vec<OsString>, arguments: Vec<OsString> },
+    /// Fuzz the host's parsers, with these arguments of flatland-fuzz-parsers.
+    FuzzParsers { arguments: Vec<OsString> },
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -126,6 +128,11 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
     }
     if name == "test" && args[..dashes(&args)].iter().any(|arg| arg == "--guest") {
         return parse_test_guest(args).map(Command::TestGuest);
+    }
+    if name == "fuzz" && args[..dashes(&args)].iter().any(|arg| arg == "--parsers") {
+        let mut words = Words::of(form("fuzz --parsers"), args)?;
+        let arguments = [words.again_but("--parsers"), words.take_rest()].concat();
+        return Ok(Command::FuzzParsers { arguments });
     }
     let mut words = Words::of(doc, args)?;
     let mut profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
@@ -235,9 +242,14 @@ pub fn in_workspace(command: Command, is_elsewhere: bool) -> Result<Command, Str
     }
 }
 
+/// The form of a command that begins with these words.
+fn form(words: &str) -> &'static Doc {
+    COMMANDS.iter().find(|doc| doc.usage.starts_with(words)).expect("it is there")
+}
+
 /// The form of `cargo xtask test` for the guest's tests.
 fn test_guest() -> &'static Doc {
-    COMMANDS.iter().find(|doc| doc.usage.starts_with("test --guest")).expect("it is there")
+    form("test --guest")
 }
 
 /// The arguments of `cargo xtask test --guest`; in a crate elsewhere, those of `cargo xtask test`.

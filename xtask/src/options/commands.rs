@@ -76,6 +76,12 @@ a hang are findings. For each one there is a folder with the input, a short one 
 recording of the run. The status is 1 if something was found.
 ";
 
+const FOR_PARSERS: &str = "\
+They are built with the compiler's coverage (two minutes, once). A panic, more memory than is promised, and more than 10
+seconds are findings. Each is an input in target/fuzz/parsers/PARSER, and the command that gives it to the parser again is
+printed. Interesting inputs are kept there, too, for the next time. The status is 1 if something was found.
+";
+
 pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "run [NAME] [OPTIONS] [-- ARGS]",
@@ -235,6 +241,17 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         ],
         passed_to: None,
         more: FOR_FUZZ,
+    },
+    Doc {
+        usage: "fuzz --parsers [PARSER [FILES]]",
+        about: "fuzz what the host reads from outside: each parser, or one; or give it these files again",
+        options: &[
+            ("--parsers", "elf, recording, snapshot, gdb and decoding, one after the other"),
+            ("--seconds N", "how long for each (default: 30)"),
+            ("--seed N", "the seed of the mutators (default: 0)"),
+        ],
+        passed_to: None,
+        more: FOR_PARSERS,
     },
     Doc {
         usage: "lint",
