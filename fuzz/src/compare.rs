@@ -13,7 +13,7 @@ use libafl::{Error, HasMetadata};
 use libafl_bolts::tuples::{tuple_list, tuple_list_type};
 
 use crate::comparisons;
-use crate::fuzzing::State;
+use crate::state::State;
 use crate::target::Target;
 
 type Operands = HavocScheduledMutator<tuple_list_type!(I2SRandReplace, I2SRandReplaceBinonly)>;

@@ -1,7 +1,7 @@
 //! What a fuzzer has found: told apart by what happened and where, and kept so that it can be worked on.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use flatland::backtrace::{Backtrace, Start};
 use flatland::program::{Function, Symbols};
 use flatland::report::{Call, Calls, Paint, Report};
 use flatland::x86::FaultKind;
-use flatland::{Event, Outcome, Stop, Wants};
+use flatland::{Event, Outcome, Recorder, Stop, Wants};
 
 use crate::target::{Bad, Target};
-use crate::{Result, kept, screen};
+use crate::{Result, screen};
 
 /// Names the bad ends of runs.
 pub struct Names {
@@ -20,6 +20,9 @@ pub struct Names {
     /// The name by the addresses of the calls: reading debug information takes long.
     known: HashMap<(Bad, Vec<u32>), String>,
 }
+
+/// How many names are known at once. Recursions make more and more.
+const MOST_KNOWN: usize = 4096;
 
 /// How often a run that hangs is looked at, and how many instructions apart, to see which of its calls do not end.
 const LOOKS: u32 = 40;
@@ -40,6 +43,9 @@ impl Names {
         let key = (bad, addresses);
         if let Some(name) = self.known.get(&key) {
             return Ok(name.clone());
+        }
+        if self.known.len() >= MOST_KNOWN {
+            self.known.clear();
         }
         let name = self.name(bad, outcome, &key.1);
         self.known.insert(key, name.clone());
@@ -180,7 +186,7 @@ impl Findings {
         let minimized = minimize(name, input, target, names)?;
         write("minimized", &minimized)?;
         let recording = folder.join("run.rec");
-        let outcome = kept::record(target, &minimized, &recording)?;
+        let outcome = record(target, &minimized, &recording)?;
         let report = target.report(&outcome);
         let said = String::from_utf8_lossy(target.machine().streams().diagnostics.bytes()).into_owned();
         let message = headline(&report, &said);
@@ -192,6 +198,13 @@ impl Findings {
             screen::path(&recording),
         )))
     }
+}
+
+/// Records the run of an input from the beginning to a file.
+fn record(target: &mut Target, input: &[u8], to: &Path) -> Result<Outcome> {
+    let file = File::create(to).map_err(|error| cannot_write(to, &error))?;
+    let program = target.program().elf().and_then(Path::to_str).unwrap_or_default().to_owned();
+    target.record(input, Recorder::new(file).program(&program))
 }
 
 /// What happened, in a sentence.

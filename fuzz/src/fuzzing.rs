@@ -23,11 +23,9 @@ use crate::compare::Compare;
 use crate::executor::GuestExecutor;
 use crate::feedback::{EndedWell, NewFinding};
 use crate::scheduler::Favored;
+use crate::state::State;
 use crate::target::{Settings, Target};
 use crate::{Result, screen};
-
-/// What is known of the inputs so far.
-pub type State = StdState<InMemoryCorpus<BytesInput>, BytesInput, StdRand, InMemoryCorpus<BytesInput>>;
 
 /// How to fuzz, and how long.
 #[derive(Clone, Debug)]
@@ -46,18 +44,14 @@ pub struct Campaign {
     pub time: Option<Duration>,
 }
 
-/// What a campaign came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
-    pub runs: u64,
-    pub time: Duration,
-    pub edges: usize,
-    pub corpus: usize,
-    pub findings: usize,
-}
-
 /// Whether somebody wants it to end.
 pub static IS_STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Ctrl-C ends a campaign in good order.
+pub fn stop_at_interrupt() {
+    // Where there is no Ctrl-C, there are the limits.
+    let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
+}
 
 impl Campaign {
     /// Fuzzes until a limit is reached, or [`IS_STOPPED`].

@@ -1,10 +1,9 @@
 //! What is done with what a fuzzer has kept.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use flatland::Recorder;
 use flatland::coverage::{Counter, Coverage, Request};
 use flatland::program::source_map::SourceMap;
 
@@ -124,11 +123,4 @@ pub fn coverage(campaign: &Campaign, request: &Request) -> Result<Option<String>
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| format!("cannot read `{}` ({error}): remove it", path.display()))
-}
-
-/// Records the run of an input from the beginning to a file.
-pub fn record(target: &mut Target, input: &[u8], to: &Path) -> Result<flatland::Outcome> {
-    let file = File::create(to).map_err(|error| findings::cannot_write(to, &error))?;
-    let program = target.program().elf().and_then(Path::to_str).unwrap_or_default().to_owned();
-    target.record(input, Recorder::new(file).program(&program))
 }

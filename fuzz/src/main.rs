@@ -14,17 +14,17 @@ mod many;
 mod options;
 mod scheduler;
 mod screen;
+mod state;
 mod target;
 
 use std::fs;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 
 use flatland_contract::status;
-use fuzzing::{Campaign, IS_STOPPED, Summary};
+use fuzzing::{Campaign, stop_at_interrupt};
 use libafl::events::SimpleEventManager;
 use options::{Command, Mode};
-use screen::Screen;
+use screen::{Screen, Summary};
 
 /// The error is a sentence that ends with what to do.
 type Result<T, E = String> = std::result::Result<T, E>;
@@ -70,12 +70,6 @@ fn run(command: &Command) -> Result<ExitCode> {
             Some(message) => fail(&message, status::COVERAGE),
         }),
     }
-}
-
-/// Ctrl-C ends a campaign in good order.
-fn stop_at_interrupt() {
-    // Where there is no Ctrl-C, there are the limits.
-    let _ = ctrlc::set_handler(|| IS_STOPPED.store(true, Ordering::Relaxed));
 }
 
 /// Says what it came to, and what to do next. The status says whether something was found.

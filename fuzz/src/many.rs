@@ -16,10 +16,13 @@ use libafl_bolts::llmp::{Broker, LlmpBroker};
 use libafl_bolts::shmem::{ShMemProvider, StdShMemProvider};
 use libafl_bolts::tuples::tuple_list;
 
-use crate::fuzzing::{Campaign, IS_STOPPED, State, Summary};
-use crate::options::CLIENT;
-use crate::screen::Screen;
-use crate::{Result, stop_at_interrupt};
+use crate::Result;
+use crate::fuzzing::{Campaign, IS_STOPPED, stop_at_interrupt};
+use crate::screen::{Screen, Summary};
+use crate::state::State;
+
+/// For this program itself: `--client=PORT:NUMBER`, a job of the broker at this port.
+pub const CLIENT: &str = "--client";
 
 /// How many jobs, and with whom they share what is new.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,9 +41,6 @@ pub enum Mode {
     Coverage(Request),
 }
 
-/// For this program itself: `--client=PORT:NUMBER`, a job of the broker at this port.
-pub const CLIENT: &str = "--client";
-
 /// Parses the command line.
 pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
     let mut parser = lexopt::Parser::from_args(arguments);

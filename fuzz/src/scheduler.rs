@@ -10,7 +10,7 @@ use libafl::schedulers::{QueueScheduler, Scheduler};
 use libafl::state::{HasCorpus, HasRand};
 use libafl_bolts::rands::Rand;
 
-use crate::fuzzing::State;
+use crate::state::State;
 
 /// A queue that mostly leaves out the inputs whose edges others take that are shorter and quicker.
 ///

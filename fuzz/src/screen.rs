@@ -12,13 +12,21 @@ use libafl::monitors::Monitor;
 use libafl::monitors::stats::{ClientStatsManager, UserStatsValue};
 use libafl_bolts::ClientId;
 
-use crate::fuzzing::Summary;
-
 /// How often the line on a terminal changes.
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 
 /// How often there is a line elsewhere.
 const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// What a campaign came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    pub runs: u64,
+    pub time: Duration,
+    pub edges: usize,
+    pub corpus: usize,
+    pub findings: usize,
+}
 
 /// Shows how it goes. A clone shares the summary.
 #[derive(Clone, Debug)]

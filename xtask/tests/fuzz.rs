@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use common::{file, lock, root, run, text, xtask};
 
@@ -185,6 +187,30 @@ fn jobs_and_brokers_share_what_is_new() {
     let nobody = fuzz("calc --connect 127.0.0.1:1 --seconds 1", &folder.join("third"));
     assert_eq!(nobody.status.code(), Some(125));
     assert!(text(&nobody.stderr).contains("there is no broker at 127.0.0.1:1"), "{}", text(&nobody.stderr));
+}
+
+#[test]
+fn a_million_runs_take_no_more_memory_than_a_quarter_of_them() {
+    let _lock = lock();
+    let folder = folder("memory");
+    let mut command = command("planted --runs 1000000", &folder);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let about = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", child.id())).ok();
+    let mut resident = Vec::new();
+    while about("statm").is_some_and(|pages| !pages.starts_with("0 ")) {
+        // xtask becomes the fuzzer when all is built. The number is in pages, and gone at the end.
+        if about("comm").is_some_and(|name| name.starts_with("flatland-fuzz")) {
+            let pages = about("statm").and_then(|pages| pages.split(' ').nth(1)?.parse::<u64>().ok());
+            resident.extend(pages.filter(|pages| *pages > 0));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let quarter = resident[..resident.len() / 4].iter().max().copied().unwrap();
+    let all = resident.iter().max().copied().unwrap();
+    const PAGES_OF_A_MEGABYTE: u64 = 256;
+    assert!(resident.len() > 20, "{} samples", resident.len());
+    assert!(all < quarter + 2 * PAGES_OF_A_MEGABYTE, "{quarter} pages in the first quarter, then {all}");
 }
 
 /// Sends SIGINT to a process, or with a `-` to all of its group.
