@@ -89,19 +89,20 @@ impl Monitor for Screen {
         }
         self.shown = now;
         let elapsed = now - self.start;
-        let line = format!(
-            "{}: {} runs, {} a second; {edges} edges, {} inputs, {} findings; last new one {} ago",
-            duration(elapsed),
-            total.total_execs,
-            (total.total_execs as f64 / elapsed.as_secs_f64().max(0.001)) as u64,
-            total.corpus_size,
-            total.objective_size,
-            duration(now - self.since),
-        );
+        let time = duration(elapsed);
+        let runs = total.total_execs;
+        let rate = (runs as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+        let (inputs, findings) = (total.corpus_size, total.objective_size);
+        let ago = duration(now - self.since);
         match self.is_terminal {
-            // The next line begins in the same place.
-            true => print(&format!("\r\x1b[K{line}")),
-            false => print(&format!("{line}\n")),
+            // The next line begins in the same place, so this one must not be longer than a terminal is wide.
+            true => print(&format!(
+                "\r\x1b[K{time}: {rate} runs/s, {edges} edges, {inputs} inputs, {findings} findings; new {ago} ago"
+            )),
+            false => print(&format!(
+                "{time}: {runs} runs, {rate} a second; {edges} edges, {inputs} inputs, {findings} findings; last new one \
+                 {ago} ago\n"
+            )),
         }
         Ok(())
     }
