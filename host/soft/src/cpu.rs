@@ -5,9 +5,9 @@ mod state;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::comparisons::Comparisons;
 use super::event::{Break, Event, EventKind, Problem, Request, Step};
 use super::flags::{self, Flags};
-use super::instructions::Comparisons;
 use super::int::Int;
 use super::memory::Memory;
 use super::segment::{self, Descriptor, Segment, number};

@@ -25,7 +25,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::operation::{Handler, Op};
 
-pub use comparison::{Comparisons, select as select_comparison};
+pub use comparison::select as select_comparison;
 pub use far_control::{Transfer, code_segment};
 pub use io::complete as complete_input;
 

@@ -32,6 +32,7 @@
 extern crate alloc;
 
 mod block;
+mod comparisons;
 mod cpu;
 mod decode;
 mod engine;

@@ -1,9 +1,6 @@
 //! Shows what is compared, before the instruction itself is executed.
 
-use alloc::vec::Vec;
-
 use flatland_x86::{Comparison, Operands};
-use hashbrown::HashMap;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::super::cpu::{Cpu, register};
@@ -13,29 +10,6 @@ use super::super::operand::{by_place, by_source};
 use super::super::operation::{Handler, Immediate, Op, Source};
 use super::super::segment::number;
 use super::string::has_16_bit_addresses;
-
-/// What has been compared.
-#[derive(Debug, Default)]
-pub struct Comparisons {
-    list: Vec<Comparison>,
-    /// How often each instruction was seen.
-    times: HashMap<u32, u8>,
-}
-
-impl Comparisons {
-    /// What has been compared since the last call.
-    pub fn take(&mut self) -> Vec<Comparison> {
-        self.times.clear();
-        core::mem::take(&mut self.list)
-    }
-
-    /// Whether one more of this instruction is wanted.
-    fn wants(&mut self, address: u32) -> bool {
-        let times = self.times.entry(address).or_default();
-        *times = times.saturating_add(1);
-        *times <= Comparison::OF_EACH && self.list.len() < Comparison::AT_MOST
-    }
-}
 
 /// The operation that shows what this instruction is about to compare, if it compares anything. It comes before the
 /// instruction's own.
@@ -74,7 +48,7 @@ fn numbers<T: Int, P: Source<T>, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
         let is_constant = core::any::TypeId::of::<S>() == core::any::TypeId::of::<Immediate>();
         let (first, second) = (first.zero_extend(), second.zero_extend());
         let operands = Operands::Numbers { width: T::BYTES as u8, first, second, is_constant };
-        comparisons.list.push(Comparison { address: op.eip, operands });
+        comparisons.push(Comparison { address: op.eip, operands });
     }
     Ok(())
 }
@@ -96,7 +70,7 @@ fn bytes<T: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let texts = (read(op.segment, register::ESI), read(number::ES, register::EDI));
     if let ((Some(first), Some(second)), Some(comparisons)) = (texts, &mut cpu.comparisons) {
         let operands = Operands::Bytes { len: len as u8, first, second };
-        comparisons.list.push(Comparison { address: op.eip, operands });
+        comparisons.push(Comparison { address: op.eip, operands });
     }
     Ok(())
 }
