@@ -54,11 +54,11 @@ fn run(command: &Command) -> Result<ExitCode> {
     match mode {
         Mode::Fuzz => {
             stop_at_interrupt();
-            let screen = Screen::new();
+            let screen = Screen::new(&campaign.corpus, &campaign.findings);
             campaign.run(&mut SimpleEventManager::new(screen.clone()))?;
             Ok(tell(&screen.summary(), campaign, name))
         }
-        Mode::Jobs(jobs) => Ok(tell(&many::run(jobs)?, campaign, name)),
+        Mode::Jobs(jobs) => Ok(tell(&many::run(jobs, campaign)?, campaign, name)),
         Mode::Client(port) => many::run_as_client(campaign, *port).map(|()| ExitCode::SUCCESS),
         Mode::Regress => {
             let still = kept::regress(campaign, name)?;
@@ -74,7 +74,7 @@ fn run(command: &Command) -> Result<ExitCode> {
 
 /// Says what it came to, and what to do next. The status says whether something was found.
 fn tell(summary: &Summary, campaign: &Campaign, name: &str) -> ExitCode {
-    let Summary { runs, time, edges, corpus, findings } = summary;
+    let Summary { runs, time, edges, corpus, findings, has_found } = summary;
     screen::say(&format!(
         "{runs} runs in {}, {} a second: {edges} edges, {corpus} inputs in {}, {findings} findings in {}",
         screen::duration(*time),
@@ -85,5 +85,5 @@ fn tell(summary: &Summary, campaign: &Campaign, name: &str) -> ExitCode {
     screen::say(&format!(
         "`cargo xtask fuzz {name}` goes on from there, and `cargo xtask fuzz {name} --coverage` shows what the inputs execute"
     ));
-    if *findings > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if *has_found { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -35,12 +35,12 @@ pub struct Jobs {
 }
 
 /// Runs jobs with these arguments of this program until all have ended.
-pub fn run(jobs: &Jobs) -> Result<Summary> {
+pub fn run(jobs: &Jobs, campaign: &Campaign) -> Result<Summary> {
     let port = match jobs.listen {
         Some(port) => port,
         None => free_port()?,
     };
-    let screen = Screen::new();
+    let screen = Screen::new(&campaign.corpus, &campaign.findings);
     let cannot =
         |error: libafl::Error| format!("the jobs cannot be told of each other ({error}): try without --jobs");
     let hook = StdLlmpEventHook::<BytesInput, _>::new(screen.clone()).map_err(cannot)?;

@@ -1,8 +1,9 @@
 //! What is shown while it fuzzes: a line that changes on a terminal, and a line now and then elsewhere.
 
 use std::cell::Cell;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,13 +26,18 @@ pub struct Summary {
     pub time: Duration,
     pub edges: usize,
     pub corpus: usize,
+    /// Those that are kept, of this and of earlier campaigns.
     pub findings: usize,
+    /// Whether this one met any.
+    pub has_found: bool,
 }
 
 /// Shows how it goes. A clone shares the summary.
 #[derive(Clone, Debug)]
 pub struct Screen {
     summary: Rc<Cell<Summary>>,
+    corpus: PathBuf,
+    findings: PathBuf,
     start: Instant,
     is_terminal: bool,
     shown: Instant,
@@ -41,10 +47,13 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn new() -> Self {
+    /// Counts what is in these folders: jobs share them.
+    pub fn new(corpus: &Path, findings: &Path) -> Self {
         let now = Instant::now();
         Self {
             summary: Rc::default(),
+            corpus: corpus.into(),
+            findings: findings.into(),
             start: now,
             is_terminal: io::stdout().is_terminal(),
             shown: now,
@@ -57,7 +66,8 @@ impl Screen {
 impl Screen {
     /// What it came to so far.
     pub fn summary(&self) -> Summary {
-        self.summary.get()
+        let (corpus, findings) = (entries(&self.corpus), entries(&self.findings));
+        Summary { corpus, findings, ..self.summary.get() }
     }
 }
 
@@ -80,8 +90,8 @@ impl Monitor for Screen {
             runs: total.total_execs,
             time: now - self.start,
             edges: edges as usize,
-            corpus: total.corpus_size as usize,
-            findings: total.objective_size as usize,
+            has_found: total.objective_size > 0,
+            ..Summary::default()
         });
         let pause = if self.is_terminal { ON_TERMINAL } else { ELSEWHERE };
         if now - self.shown < pause {
@@ -92,7 +102,7 @@ impl Monitor for Screen {
         let time = duration(elapsed);
         let runs = total.total_execs;
         let rate = (runs as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
-        let (inputs, findings) = (total.corpus_size, total.objective_size);
+        let (inputs, findings) = (entries(&self.corpus), entries(&self.findings));
         let ago = duration(now - self.since);
         match self.is_terminal {
             // The next line begins in the same place, so this one must not be longer than a terminal is wide.
@@ -106,6 +116,12 @@ impl Monitor for Screen {
         }
         Ok(())
     }
+}
+
+/// How many entries a folder has. What is being written does not count.
+fn entries(folder: &Path) -> usize {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).count()
 }
 
 /// A time for people.
