@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hasher;
 use std::path::{Path, PathBuf};
 
 use flatland::backtrace::{Backtrace, Start};
@@ -11,14 +11,16 @@ use flatland::report::{Call, Calls, Paint, Report};
 use flatland::x86::FaultKind;
 use flatland::{Event, Outcome, Recorder, Stop, Wants};
 
+use twox_hash::XxHash3_64;
+
 use crate::target::{Bad, Target};
 use crate::{Result, screen};
 
 /// Names the bad ends of runs.
 pub struct Names {
     symbols: Option<Symbols>,
-    /// The name by the addresses of the calls: reading debug information takes long.
-    known: HashMap<(Bad, Vec<u32>), String>,
+    /// The name by what has happened and the addresses of the calls: reading debug information takes long.
+    known: HashMap<(&'static str, Vec<u32>), String>,
 }
 
 /// How many names are known at once. Recursions make more and more.
@@ -40,14 +42,14 @@ impl Names {
         if bad == Bad::Hang {
             addresses = self.endless(addresses, target)?;
         }
-        let key = (bad, addresses);
+        let key = (kind(bad, outcome), addresses);
         if let Some(name) = self.known.get(&key) {
             return Ok(name.clone());
         }
         if self.known.len() >= MOST_KNOWN {
             self.known.clear();
         }
-        let name = self.name(bad, outcome, &key.1);
+        let name = self.name(key.0, &key.1);
         self.known.insert(key, name.clone());
         Ok(name)
     }
@@ -66,7 +68,8 @@ impl Names {
         let mut endless: Vec<u32> = functions(addresses).collect();
         target.set_limit(None)?;
         for _ in 0..LOOKS {
-            let wants = Wants { instructions: Some(APART), ..Wants::default() };
+            let until = target.machine().instructions().map(|executed| executed + APART);
+            let wants = Wants { instructions: until, ..Wants::default() };
             if let Event::Ended(_) = target.resume(&wants)? {
                 break;
             }
@@ -84,7 +87,7 @@ impl Names {
         self.symbols.as_ref().and_then(|symbols| symbols.function_start(address)).unwrap_or(address)
     }
 
-    fn name(&self, bad: Bad, outcome: &Outcome, addresses: &[u32]) -> String {
+    fn name(&self, kind: &str, addresses: &[u32]) -> String {
         let mut backtrace = Backtrace::default();
         backtrace.addresses = addresses.to_vec();
         let calls = Calls::new(&backtrace, self.symbols.as_ref()).short();
@@ -100,30 +103,34 @@ impl Names {
                 names.push(name);
             }
         }
-        let what = match outcome {
-            Outcome::Fault(fault) => fault_name(&fault.kind),
-            _ if bad == Bad::Panic => "panic".into(),
-            _ => "hang".into(),
-        };
-        let mut hasher = DefaultHasher::new();
-        (&what, &names).hash(&mut hasher);
+        let mut sum = XxHash3_64::with_seed(0);
+        names.iter().for_each(|name| sum.write(name.as_bytes()));
         let place = names.first().map_or_else(|| "somewhere".into(), |name| in_file_names(name));
-        format!("{what}-in-{place}-{:04x}", hasher.finish() & 0xffff)
+        format!("{kind}-in-{place}-{:04x}", sum.finish() & 0xffff)
     }
 }
 
-/// A short name of the kind of fault.
-fn fault_name(kind: &FaultKind) -> String {
-    match kind {
-        FaultKind::Exception { vector, .. } => format!("exception-{vector}"),
-        FaultKind::TripleFault => "triple-fault".into(),
-        FaultKind::OutsideRam { .. } => "outside-ram".into(),
-        FaultKind::ReadOnly { .. } => "read-only".into(),
-        FaultKind::StackOverflow { .. } => "stack-overflow".into(),
-        FaultKind::Guard { .. } => "guard".into(),
-        FaultKind::Port { .. } => "port".into(),
-        FaultKind::Unsupported { .. } => "unsupported".into(),
-        _ => "fault".into(),
+/// A short name of what has happened.
+fn kind(bad: Bad, outcome: &Outcome) -> &'static str {
+    match (bad, outcome) {
+        (Bad::Panic, _) => "panic",
+        (Bad::Hang, _) => "hang",
+        (Bad::Fault, Outcome::Fault(fault)) => match fault.kind {
+            FaultKind::Exception { vector: 0, .. } => "divide-error",
+            FaultKind::Exception { vector: 3, .. } => "breakpoint",
+            FaultKind::Exception { vector: 6, .. } => "invalid-opcode",
+            FaultKind::Exception { vector: 13, .. } => "general-protection",
+            FaultKind::Exception { .. } => "exception",
+            FaultKind::TripleFault => "triple-fault",
+            FaultKind::OutsideRam { .. } => "outside-ram",
+            FaultKind::ReadOnly { .. } => "read-only",
+            FaultKind::StackOverflow { .. } => "stack-overflow",
+            FaultKind::Guard { .. } => "guard",
+            FaultKind::Port { .. } => "port",
+            FaultKind::Unsupported { .. } => "unsupported",
+            _ => "fault",
+        },
+        (Bad::Fault, _) => "fault",
     }
 }
 

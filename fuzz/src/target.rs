@@ -178,7 +178,7 @@ fn streams(input: &[u8]) -> Streams {
 }
 
 /// How a run ended that is to be found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bad {
     /// The guest panicked.
     Panic,
