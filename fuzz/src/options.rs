@@ -51,6 +51,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
         settings: Settings {
             program: PathBuf::new(),
             arguments: Vec::new(),
+            prefix: Vec::new(),
             memory: MemorySize::default(),
             stack: None,
             max_instructions: 1_000_000,
@@ -99,6 +100,8 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
                 });
                 client = Some(numbers.ok_or("--client is for this program itself: leave it out")?);
             }
+            // For flatland-fuzz-compare, which looks for one planted bug at a time.
+            Long("first-byte") => campaign.settings.prefix = vec![number(&mut parser, "--first-byte")?],
             Long("regress") => modes.push(Mode::Regress),
             Long("minimize") => modes.push(Mode::Minimize),
             Long("coverage") => {

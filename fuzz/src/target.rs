@@ -21,6 +21,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// What the guest is told, as behind `--` of a run.
     pub arguments: Vec<Vec<u8>>,
+    /// What the guest reads before each input.
+    pub prefix: Vec<u8>,
     pub memory: MemorySize,
     pub stack: Option<MemorySize>,
     /// A run that executes more instructions than these after its set-up hangs.
@@ -37,6 +39,8 @@ pub struct Target {
     /// The most instructions of a run, with those before it asks.
     limit: u64,
     program: Program,
+    /// What it reads before each input.
+    prefix: Vec<u8>,
 }
 
 impl std::fmt::Debug for Target {
@@ -77,7 +81,7 @@ impl Target {
         let asking = machine.snapshot().map_err(|error| error.to_string())?;
         let before = machine.instructions().unwrap_or_default();
         let limit = before.saturating_add(settings.max_instructions);
-        let mut target = Self { machine, begin, asking, limit, program };
+        let mut target = Self { machine, begin, asking, limit, program, prefix: settings.prefix.clone() };
         target.set_limit(Some(limit))?;
         Ok(target)
     }
@@ -118,13 +122,17 @@ impl Target {
 
     /// Runs the guest on an input from its beginning, with its set-up.
     pub fn run_from_begin(&mut self, input: &[u8]) -> Result<Outcome> {
-        self.machine.restore(&self.begin, streams(input)).map_err(|error| error.to_string())?;
+        self.machine.restore(&self.begin, self.streams(input)).map_err(|error| error.to_string())?;
         self.machine.run().map_err(|error| error.to_string())
     }
 
     /// Puts the guest to where it asks for this input.
     pub fn put_back(&mut self, input: &[u8]) -> Result<()> {
-        self.machine.restore(&self.asking, streams(input)).map_err(|error| error.to_string())
+        self.machine.restore(&self.asking, self.streams(input)).map_err(|error| error.to_string())
+    }
+
+    fn streams(&self, input: &[u8]) -> Streams {
+        Streams { input: Input::from_bytes([&self.prefix, input].concat()), ..Streams::none() }
     }
 
     /// Runs the guest to the next of these events.
@@ -134,7 +142,7 @@ impl Target {
 
     /// Runs the guest on an input from its beginning, and records that.
     pub fn record(&mut self, input: &[u8], recorder: Recorder) -> Result<Outcome> {
-        self.machine.restore(&self.begin, streams(input)).map_err(|error| error.to_string())?;
+        self.machine.restore(&self.begin, self.streams(input)).map_err(|error| error.to_string())?;
         let record = || -> Result<Outcome, RunError> {
             self.machine.record_from(&self.begin, recorder)?;
             let outcome = self.machine.run()?;
@@ -171,10 +179,6 @@ impl Target {
     pub fn report(&mut self, outcome: &Outcome) -> Report {
         Report::new(outcome, self.machine.engine(), self.program.elf(), Backtraces::Always)
     }
-}
-
-fn streams(input: &[u8]) -> Streams {
-    Streams { input: Input::from(input), ..Streams::none() }
 }
 
 /// How a run ended that is to be found.

@@ -263,6 +263,7 @@ pub fn lint(workspace: &Workspace) -> Result<()> {
         run(host_cargo(workspace, clippy))?;
         run(host_cargo(workspace, ["doc", "--workspace", "--no-deps"]))?;
         run(cargo(workspace.guest(), ["fmt", "--all", "--check"]))?;
+        run(cargo(&workspace.root().join("fuzz/libfuzzer"), ["fmt", "--check"]))?;
     }
     guest("clippy", &[&["--all-targets", "--all-features"][..], &NO_WARNINGS].concat())?;
     guest("doc", &["--no-deps", "--all-features"])

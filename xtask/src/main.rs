@@ -143,6 +143,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result<()> {
             fuzz::fuzz(workspace, &name, profile, &options, &arguments)
         }
         Command::FuzzParsers { arguments } => fuzz::parsers(workspace, &arguments),
+        Command::CompareFuzzers { options } => fuzz::compare(workspace, &options),
         Command::Lint => check::lint(workspace),
         Command::Portability => check::portability(workspace),
         Command::List => print(&programs::list(workspace)?),

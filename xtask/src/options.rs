@@ -63,6 +63,8 @@ pub enum Command {
     Fuzz { name: String, profile: Profile, options: Vec<OsString>, arguments: Vec<OsString> },
     /// Fuzz the host's parsers, with these arguments of flatland-fuzz-parsers.
     FuzzParsers { arguments: Vec<OsString> },
+    /// Compare flatland-fuzz with libFuzzer, with these options of flatland-fuzz-compare.
+    CompareFuzzers { options: Vec<OsString> },
     /// Check what CI checks besides the tests.
     Lint,
     /// Check that the host builds for other systems.
@@ -133,6 +135,11 @@ fn parse_command(mut args: Vec<OsString>) -> Result<Command, String> {
         let mut words = Words::of(form("fuzz --parsers"), args)?;
         let arguments = [words.again_but("--parsers"), words.take_rest()].concat();
         return Ok(Command::FuzzParsers { arguments });
+    }
+    if name == "fuzz" && args[..dashes(&args)].iter().any(|arg| arg == "--compare") {
+        let words = Words::of(form("fuzz --compare"), args)?;
+        words.end()?;
+        return Ok(Command::CompareFuzzers { options: words.again_but("--compare") });
     }
     let mut words = Words::of(doc, args)?;
     let mut profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
@@ -487,6 +494,27 @@ mod tests {
         for text in COMMANDS.iter().map(Doc::help).chain([overview()]) {
             assert!(text.lines().all(|line| line.len() <= 124), "{text}");
         }
+    }
+
+    #[test]
+    fn fuzz_has_three_forms() {
+        let options = words("--seconds 3");
+        let fuzz = Command::Fuzz {
+            name: "planted".into(),
+            profile: Profile::Dev,
+            options: options.clone(),
+            arguments: Vec::new(),
+        };
+        assert_eq!(parse_words("fuzz planted --seconds 3"), Ok(fuzz));
+        let arguments = words("--seconds 3 elf a.elf");
+        assert_eq!(
+            parse_words("fuzz --parsers elf a.elf --seconds 3"),
+            Ok(Command::FuzzParsers { arguments })
+        );
+        assert_eq!(parse_words("fuzz --seconds 3 --compare"), Ok(Command::CompareFuzzers { options }));
+        let message =
+            "`cargo xtask fuzz` does not know `planted`; `cargo xtask fuzz --help` lists what there is";
+        assert_eq!(parse_words("fuzz planted --compare"), Err(message.into()));
     }
 
     #[test]

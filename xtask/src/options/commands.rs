@@ -76,6 +76,11 @@ a hang are findings. For each one there is a folder with the input, a short one 
 recording of the run. The status is 1 if something was found.
 ";
 
+const FOR_COMPARE: &str = "\
+libFuzzer runs the same source natively, without and with AddressSanitizer; a C++ compiler builds it, once. Each bug is
+looked for alone, in runs with seeds of their own. What is printed is a table in Markdown.
+";
+
 const FOR_PARSERS: &str = "\
 They are built with the compiler's coverage (two minutes, once). A panic, more memory than is promised, and more than 10
 seconds are findings. Each is an input in target/fuzz/parsers/PARSER, and the command that gives it to the parser again is
@@ -252,6 +257,18 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         ],
         passed_to: None,
         more: FOR_PARSERS,
+    },
+    Doc {
+        usage: "fuzz --compare",
+        about: "compare how long this fuzzer and libFuzzer take to find each bug of planted (up to hours)",
+        options: &[
+            ("--compare", "for each bug, five runs of each fuzzer"),
+            ("--rounds N", "instead of five"),
+            ("--seconds N", "the longest run (default: 600)"),
+            ("--bug NAME", "only this bug, or several"),
+        ],
+        passed_to: None,
+        more: FOR_COMPARE,
     },
     Doc {
         usage: "lint",
