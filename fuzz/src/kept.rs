@@ -96,7 +96,7 @@ pub fn minimize(campaign: &Campaign) -> Result<()> {
 
 /// Says which lines the inputs of the corpus execute. Returns why that is too little, if it is.
 pub fn coverage(campaign: &Campaign, request: &Request) -> Result<Option<String>> {
-    request.create().map_err(|error| error.to_string())?;
+    let request = request.prepare().map_err(|error| error.to_string())?;
     let mut target = Target::open(&campaign.settings)?;
     let elf = target.program().elf().map(Path::to_owned).ok_or(
         "coverage needs the program's ELF file, which names its lines: fuzz that in place of the flat image",
@@ -112,8 +112,8 @@ pub fn coverage(campaign: &Campaign, request: &Request) -> Result<Option<String>
     let map = SourceMap::open(&elf).map_err(|error| error.to_string())?;
     let program = target.program();
     let read = |address: u32, bytes: &mut [u8]| program.image().read(address, bytes);
-    let coverage = Coverage::new(&counter, &map, &read, request.scope);
-    let covered = request.write(&coverage).map_err(|error| error.to_string())?;
+    let coverage = Coverage::new(&counter, &map, &read, request.scope());
+    let covered = request.write(coverage).map_err(|error| error.to_string())?;
     screen::say(&format!("{}by {} inputs", covered.table, paths.len()));
     if let Some(written) = covered.written {
         screen::say(&written);

@@ -109,6 +109,7 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
                 coverage.to = parser.optional_value().map(PathBuf::from);
             }
             Long("coverage-all") => coverage.scope = Scope::All,
+            Long("coverage-add") => coverage.added.push(parser.value().map_err(said)?.into()),
             Long("coverage-min") => {
                 let value = parser.value().map_err(said)?;
                 let least = value.to_string_lossy().parse();

@@ -135,6 +135,9 @@ impl Command {
                     failures = Some(arguments.next().ok_or("--failures needs a folder")?.into());
                 }
                 Some("--coverage-all") => coverage.scope = Scope::All,
+                Some("--coverage-add") => {
+                    coverage.added.push(arguments.next().ok_or("--coverage-add needs a file")?.into());
+                }
                 Some("--coverage-min") => {
                     coverage.least = Some(value("--coverage-min", arguments.next())?);
                 }

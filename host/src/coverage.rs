@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use flatland::coverage::{Counter, Coverage, Covered, Request};
+use flatland::coverage::{Counter, Coverage, Covered, Prepared, Request};
 use flatland::program::source_map::SourceMap;
 use flatland::{Machine, Outcome};
 
 /// The coverage of a run that goes on.
 pub struct Cover<'a> {
-    request: &'a Request,
+    request: Prepared,
     symbols: &'a Path,
 }
 
 impl<'a> Cover<'a> {
     /// Counts the run of this machine from here on, if that is asked for.
     pub fn begin(
-        request: &'a Request,
+        request: &Request,
         machine: &mut Machine,
         symbols: Option<&'a Path>,
     ) -> Result<Option<Self>, String> {
@@ -27,7 +27,7 @@ impl<'a> Cover<'a> {
                 "--coverage needs the lines of the program's ELF file: give that as the program or as --symbols, and for a \
                  replay as `flatland replay FILE ELF`",
             )?;
-        request.create().map_err(|error| error.to_string())?;
+        let request = request.prepare().map_err(|error| error.to_string())?;
         machine.watch_blocks(Counter::default()).map_err(|error| error.to_string())?;
         Ok(Some(Self { request, symbols }))
     }
@@ -39,11 +39,11 @@ impl<'a> Cover<'a> {
         };
         let map = SourceMap::open(self.symbols).map_err(|error| error.to_string())?;
         let read = |address: u32, bytes: &mut [u8]| machine.read_ram(address, bytes);
-        let mut coverage = Coverage::new(&counter, &map, &read, self.request.scope);
+        let mut coverage = Coverage::new(&counter, &map, &read, self.request.scope());
         if let Some(Outcome::Fault(fault)) = ended {
             // It was not executed to its end, but reached.
-            coverage.reach(&map, fault.location.inside(), self.request.scope);
+            coverage.reach(&map, fault.location.inside(), self.request.scope());
         }
-        self.request.write(&coverage).map_err(|error| error.to_string())
+        self.request.write(coverage).map_err(|error| error.to_string())
     }
 }

@@ -61,6 +61,7 @@ Options:
   --coverage[=FILE]         say which lines, functions and branches were executed (on the soft engine): a table, and in
                             FILE LCOV (.info, .lcov), JSON (.json) or else a folder of HTML
   --coverage-all            also of libraries and the standard library
+  --coverage-add FILE       add what an earlier --coverage=FILE.json has counted; may be repeated
   --coverage-min PERCENT    end with status 123 if fewer of the lines were executed
   --track-origins           say of a fault where the values come from that it fell over: who wrote them, and when (on
                             the soft engine)
@@ -273,6 +274,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 options.coverage.to = parser.optional_value().map(Into::into);
             }
             Arg::Long("coverage-all") => options.coverage.scope = Scope::All,
+            Arg::Long("coverage-add") => {
+                options.coverage.added.push(value(&mut parser, "--coverage-add")?.into());
+            }
             Arg::Long("coverage-min") => {
                 let text = text(&mut parser, "--coverage-min")?;
                 let least = text.parse().map_err(|error| format!("--coverage-min `{text}` is {error}"))?;

@@ -263,8 +263,7 @@ fn test_guest() -> &'static Doc {
 fn parse_test_guest(args: Vec<OsString>) -> Result<GuestTests, String> {
     let mut words = Words::of(test_guest(), args)?;
     let filter = words.name()?;
-    let machine =
-        words.again(&["--engine", "--memory", "--stack", "--coverage", "--coverage-all", "--coverage-min"]);
+    let machine = words.again_but("--guest");
     let mut libtest = words.take_rest();
     if libtest.first().is_some_and(|arg| arg == "--") {
         libtest.remove(0);

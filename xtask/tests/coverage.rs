@@ -219,6 +219,96 @@ fn tests_in_the_guest_are_covered_together() {
     assert!(files.iter().all(|file| !file["file"].as_str().expect("a name").starts_with("tests/")));
 }
 
+/// The counts of lines, calls, and both ways of branches of a file of the guest's crate.
+fn all_counts(coverage: &Value, name: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for (rows, name_of_count) in
+        [("lines", "count"), ("functions", "calls"), ("branches", "taken"), ("branches", "not_taken")]
+    {
+        for row in file_of(coverage, name)[rows].as_array().expect("there are rows") {
+            let number = row[name_of_count].as_u64().expect("it is a number");
+            *counts.entry(format!("{rows} {} {name_of_count}", row["line"])).or_default() += number;
+        }
+    }
+    counts
+}
+
+#[test]
+fn what_earlier_runs_have_executed_is_added() {
+    let (sums, signs) = (&b"1 + 2 * 3\n"[..], &b"-(4 - 1)\n6 / 2\n"[..]);
+    let [one, other, both, added, all] =
+        ["one", "other", "both", "added", "all"].map(|name| file(&format!("added-{name}.json")));
+    covered(&["run", "calc"], &one, sums);
+    covered(&["run", "calc"], &other, signs);
+    covered(&["run", "calc"], &both, &[sums, signs].concat());
+    let add = |path: &Path| format!("--coverage-add={}", path.display());
+    covered(&["run", "calc", &add(&one)], &added, signs);
+    let [one_json, other_json, both_json, added_json] = [&one, &other, &both, &added].map(|path| json(path));
+    // Counts are sums. What is executed once for each line of input is the same as in one run.
+    for name in ["src/bin/calc/main.rs", "src/bin/calc/expression.rs", "src/io/read.rs"] {
+        let mut sums = all_counts(&one_json, name);
+        for (what, count) in all_counts(&other_json, name) {
+            *sums.entry(what).or_default() += count;
+        }
+        assert_eq!(all_counts(&added_json, name), sums);
+    }
+    let parser = "src/bin/calc/expression.rs";
+    assert_eq!(counts(&added_json, parser), counts(&both_json, parser));
+    let all_lines = |coverage: &Value| coverage["lines"]["covered"].as_u64().expect("it is a number");
+    assert!(all_lines(&added_json) > all_lines(&one_json).max(all_lines(&other_json)));
+
+    // Several at once, and to one of the files that are added. The demand is made of all together.
+    fs::copy(&one, &all).expect("it was written");
+    let least = format!("--coverage-min={}", 0.999 * added_json["lines"]["percent"].as_f64().unwrap());
+    let words = ["run", "calc", &add(&all), &add(&other), &least];
+    assert_eq!(xtask(&[&words[..2], &["--coverage", &least]].concat(), sums).status.code(), Some(123));
+    covered(&words, &all, sums);
+    let three = json(&all);
+    let main = "src/bin/calc/main.rs";
+    let line = line_of(main, "fn main");
+    assert_eq!((counts(&one_json, main)[&line], counts(&three, main)[&line]), (1, 3));
+
+    // Tests and runs together have the files of both.
+    covered(&["test", "--guest", "heap", &add(&added)], &all, b"");
+    let together = json(&all);
+    assert_eq!(counts(&together, parser), counts(&added_json, parser));
+    assert!(counts(&together, "src/heap.rs").values().any(|count| *count > 0));
+}
+
+#[test]
+fn what_cannot_be_added_is_said() {
+    let (bad, to) = (file("bad.json"), file("not-written.json"));
+    let _ = fs::remove_file(&to);
+    let said = |contents: &[u8], why: &str, advice: &str| {
+        fs::write(&bad, contents).expect("the folder for tests can be written");
+        for words in [&["run", "list"][..], &["test", "--guest", "heap"]] {
+            let options = [&format!("--coverage={}", to.display()), "--coverage-add", bad.to_str().unwrap()];
+            let output = xtask(&[words, &options].concat(), NAMES);
+            let last = text(&output.stderr).lines().last().unwrap_or_default().to_owned();
+            let shown = bad.display();
+            let expected = format!("flatland: cannot read --coverage-add `{shown}` ({why}): {advice}");
+            assert_eq!((output.status.code(), last), (Some(125), expected));
+            assert_eq!(text(&output.stdout), "", "nothing is run");
+        }
+        assert!(!to.exists());
+    };
+    let json = "give a FILE.json that --coverage=FILE.json wrote";
+    said(b"TN:\nSF:/a.rs\n", "it is no coverage as JSON: `{` is missing in line 1", json);
+    said(b"{\"version\": 1,\n\"files\": [7", "it is no coverage as JSON: `{` is missing in line 2", json);
+    let again = "write it again with this one";
+    said(b"{\"version\": 2}", "its format has version 2, and this flatland reads 1", again);
+    said(&vec![b' '; (32 << 20) + 1], "it is larger than 32M", json);
+    fs::remove_file(&bad).expect("it was written");
+    let output = xtask(&["run", "list", "--coverage", "--coverage-add=/nowhere/a.json"], b"");
+    let message = "flatland: cannot read --coverage-add `/nowhere/a.json` (No such file or directory (os error 2)): \
+                   give a FILE.json that --coverage=FILE.json wrote\n";
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(125), message));
+    let output = xtask(&["run", "list", "--coverage", "--coverage-add", "/dev/zero"], b"");
+    let message = "flatland: cannot read --coverage-add `/dev/zero` (it is larger than 32M): give a FILE.json that \
+                   --coverage=FILE.json wrote\n";
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(125), message));
+}
+
 #[test]
 fn pages_are_complete() {
     let folder = file("pages");
@@ -246,10 +336,14 @@ fn what_cannot_be_covered_is_said() {
         "flatland: KVM does not show what it executes: leave out --engine kvm, or record the run with --record FILE, and \
          then `flatland replay --coverage FILE`; `flatland --help` lists what there is"
     );
-    assert_eq!(
-        said(&["run", "list", "--coverage-min", "3"], 2),
-        "flatland: --coverage-min is of --coverage: give that, too; `flatland --help` lists what there is"
-    );
+    for option in ["--coverage-min", "--coverage-add"] {
+        assert_eq!(
+            said(&["run", "list", option, "3"], 2),
+            format!(
+                "flatland: {option} is of --coverage: give that, too; `flatland --help` lists what there is"
+            )
+        );
+    }
     assert_eq!(
         said(&["run", "list", "--coverage=a.txt"], 2),
         "flatland: --coverage `a.txt` is no coverage by its name: end it with .info or .lcov (LCOV) or .json, or give a \

@@ -260,6 +260,11 @@ fn what_cannot_be_fuzzed_is_said() {
         ("planted --seeds nowhere", 2, "there is no `nowhere`"),
         ("planted --regress --minimize", 2, "give one of them"),
         ("planted --coverage-min 80", 2, "--coverage-min is of --coverage"),
+        (
+            "planted --coverage --coverage-add Cargo.toml",
+            125,
+            "cannot read --coverage-add `Cargo.toml` (it is no coverage as JSON",
+        ),
         ("planted --dictionary Cargo.toml --runs 1", 125, "`Cargo.toml` is no dictionary"),
         ("plantd", 2, "did you mean `planted`?"),
         ("./nothing.bin --runs 1", 125, "nothing.bin`"),

@@ -37,6 +37,7 @@ fn options_in_any_order_and_both_spellings() {
             is_made: true,
             to: Some("a.info".into()),
             scope: Scope::All,
+            added: vec!["b.json".into(), "c.json".into()],
             least: Some("80".parse().unwrap()),
         },
         tracks_origins: false,
@@ -54,9 +55,9 @@ fn options_in_any_order_and_both_spellings() {
     let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
                 --save-snapshot a.snap --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
                 --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 --record a.rec \
-                --record-without-program --coverage=a.info --coverage-all --coverage-min 80 a.bin";
+                --record-without-program --coverage=a.info --coverage-all --coverage-add b.json --coverage-add c.json --coverage-min 80 a.bin";
     assert_eq!(options(line), all);
-    let line = "a.bin --coverage-min=80 --coverage-all --coverage=a.info --record-without-program --record=a.rec --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
+    let line = "a.bin --coverage-min=80 --coverage-add=b.json --coverage-add=c.json --coverage-all --coverage=a.info --record-without-program --record=a.rec --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
                 --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --stats --engine=soft \
                 --stack=8K --memory=64K --symbols=a.elf";
     assert_eq!(options(line), all);

@@ -6,18 +6,21 @@ mod json;
 mod lcov;
 mod panics;
 mod request;
+mod scanner;
 mod text;
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use flatland_program::source_map::{Owner, Row, SourceFile, SourceMap};
 use flatland_program::without_types;
 use flatland_x86::instruction::Read;
 
+use crate::report::read_source;
 pub use counter::{Counter, Jump};
+pub use json::NoCoverage;
 use panics::Panics;
-pub use request::{CannotWrite, Covered, NoPercent, Percent, Request};
+pub use request::{CannotUse, Covered, NoPercent, Percent, Prepared, Request};
 
 /// Whose code is looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,7 +147,7 @@ impl Coverage {
             let SourceFile { path, shown, .. } = &map.files[file as usize];
             covered.path.clone_from(path);
             covered.leave_out_derived();
-            coverage.merge_file(shown, &covered);
+            coverage.merge_file(shown, covered);
         }
         coverage
     }
@@ -162,32 +165,28 @@ impl Coverage {
         }
     }
 
-    /// Adds the coverage of other programs, which may have the same files.
+    /// Adds the coverage of other programs or runs. Files are told apart by their paths at compile time: a file that
+    /// would be printed like another one is printed with its path.
     pub fn merge(&mut self, other: &Self) {
+        let names = self.files.iter().map(|(shown, file)| (path_of(file), shown.clone()));
+        let mut names = names.collect();
         for (shown, file) in &other.files {
-            self.merge_file(shown, file);
+            self.merge_by_path(&mut names, shown, file.clone());
         }
     }
 
-    fn merge_file(&mut self, shown: &str, other: &FileCoverage) {
-        let file = self.files.entry(shown.into()).or_default();
-        file.path.clone_from(&other.path);
-        for (line, count) in &other.lines {
-            *file.lines.entry(*line).or_default() += count;
-        }
-        for (line, FunctionCoverage { name, calls }) in &other.functions {
-            let function = file.functions.entry(*line).or_default();
-            function.name.clone_from(name);
-            function.calls += calls;
-        }
-        for (line, branches) in &other.branches {
-            let own = file.branches.entry(*line).or_default();
-            // The copies of a function in other programs have their own jumps: the n-th is the n-th.
-            own.resize(own.len().max(branches.len()), Branch::default());
-            for (own, other) in own.iter_mut().zip(branches) {
-                own.taken += other.taken;
-                own.not_taken += other.not_taken;
-            }
+    /// The same for one file. `names` has how the files are printed, by their paths.
+    fn merge_by_path(&mut self, names: &mut HashMap<String, String>, shown: &str, file: FileCoverage) {
+        let name = names.entry(path_of(&file)).or_insert_with_key(|path| {
+            if self.files.contains_key(shown) { path.clone() } else { shown.into() }
+        });
+        self.merge_file(name, file);
+    }
+
+    fn merge_file(&mut self, shown: &str, other: FileCoverage) {
+        match self.files.entry(shown.into()) {
+            Entry::Vacant(new) => drop(new.insert(other)),
+            Entry::Occupied(file) => file.into_mut().merge(other),
         }
     }
 
@@ -208,11 +207,32 @@ impl Coverage {
 }
 
 impl FileCoverage {
+    fn merge(&mut self, other: Self) {
+        for (line, count) in other.lines {
+            add(self.lines.entry(line).or_default(), count);
+        }
+        for (line, FunctionCoverage { name, calls }) in other.functions {
+            let function = self.functions.entry(line).or_default();
+            if function.name.is_empty() {
+                function.name = name;
+            }
+            add(&mut function.calls, calls);
+        }
+        for (line, branches) in other.branches {
+            let own = self.branches.entry(line).or_default();
+            // The copies of a function in other programs have their own jumps: the n-th is the n-th.
+            own.resize(own.len().max(branches.len()), Branch::default());
+            for (own, other) in own.iter_mut().zip(branches) {
+                add(&mut own.taken, other.taken);
+                add(&mut own.not_taken, other.not_taken);
+            }
+        }
+    }
+
     /// Leaves out functions that the attribute `derive` has made: nobody has written them. They are declared at the line
     /// of the attribute. If the source is not there any more, they stay.
     fn leave_out_derived(&mut self) {
-        let source = fs::read(&self.path).unwrap_or_default();
-        let source = String::from_utf8_lossy(&source);
+        let source = read_source(&self.path).unwrap_or_default();
         for (line, text) in (1..).zip(source.lines()) {
             if text.trim_start().starts_with("#[derive(") {
                 self.functions.remove(&line);
@@ -237,6 +257,16 @@ impl FileCoverage {
         let ways = |branch: &Branch| [branch.taken, branch.not_taken];
         Ratio::of(self.branches.values().flatten().flat_map(ways))
     }
+}
+
+/// The path of a file as it is written to another one.
+fn path_of(file: &FileCoverage) -> String {
+    file.path.to_string_lossy().into_owned()
+}
+
+/// Adds to a count. What a file says may be any number.
+fn add(to: &mut u64, count: u64) {
+    *to = to.saturating_add(count);
 }
 
 /// A line of a function, or of a copy of it: its file, its number, and the instance's.

@@ -32,6 +32,7 @@ pub use calls::{Call, Calls};
 pub use json::Run;
 pub use paint::Paint;
 pub use source::Snippet;
+pub(crate) use source::read_source;
 
 /// When to show the calls that led to the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,12 +16,13 @@ use page::{PAGE, Ran, commands, files_of, made_for_a_browser, ran};
 use serde_json::Value;
 
 /// What commands with this in them say, on either stream.
-const SAID: [(&str, &[&str]); 8] = [
+const SAID: [(&str, &[&str]); 9] = [
     ("--coverage", &["lines", "functions", "branches", "\nall files ", "\nnot called: "]),
     (
-        "run calc --coverage",
+        "(4 - 1) * 2\\n' | cargo xtask run calc --coverage",
         &["7\n6\n", "\nsrc/bin/calc/expression.rs ", "::divide (src/bin/calc/expression.rs:"],
     ),
+    ("--coverage-add ", &["3\n", "\nsrc/bin/calc/expression.rs ", "\nsrc/heap.rs "]),
     ("test --guest --coverage", &["test result: ok. ", "\nsrc/heap.rs "]),
     (
         "--profile ",

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::{Branch, Coverage, FileCoverage, Ratio};
 use crate::markup::escaped;
+use crate::report::read_source;
 
 /// The style of all pages. What was not executed is told by a mark and by a colour that the colour-blind can tell.
 const STYLE: &str = include_str!("coverage.css");
@@ -19,8 +20,8 @@ impl Coverage {
         fs::write(folder.join("style.css"), STYLE)?;
         fs::write(folder.join(INDEX), self.index())?;
         for (number, (name, file)) in self.files.iter().enumerate() {
-            let source = fs::read(&file.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            fs::write(folder.join(page_name(number)), page(name, file, source.ok().as_deref()))?;
+            let source = read_source(&file.path);
+            fs::write(folder.join(page_name(number)), page(name, file, source.as_deref()))?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Source excerpts.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::Read;
+use std::path::Path;
 
 use flatland_program::{Function, Source};
 
@@ -17,23 +18,28 @@ pub struct Snippet {
     pub lines: Vec<String>,
 }
 
+/// The size limit of a source file, in bytes.
+const LARGEST: u64 = 4 << 20;
+
+/// A source file, if it can be read, up to a limit. Whoever made the program chose its path.
+pub fn read_source(path: &Path) -> Option<String> {
+    // A device or a pipe might never end, and opening a pipe waits for its writer.
+    fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(LARGEST).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
 impl Snippet {
     /// The most lines that are shown.
     const LINES: usize = 3;
-    /// The size limit of a source file, in bytes.
-    const LARGEST: u64 = 4 << 20;
     /// Longer lines are cut off here, in characters.
     const WIDEST: usize = 140;
 
     /// Reads the source at a function's location, if it can be read.
     pub fn read(function: &Function, is_called: bool) -> Option<Self> {
         let source = function.source.as_ref()?;
-        let file = File::open(&source.path).ok()?;
-        // A device or a pipe might never end.
-        file.metadata().ok().filter(|metadata| metadata.is_file())?;
-        let mut text = Vec::new();
-        file.take(Self::LARGEST).read_to_end(&mut text).ok()?;
-        Self::from_text(source, is_called, &String::from_utf8_lossy(&text))
+        Self::from_text(source, is_called, &read_source(&source.path)?)
     }
 
     fn from_text(source: &Source, is_called: bool, text: &str) -> Option<Self> {
