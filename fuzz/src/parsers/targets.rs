@@ -18,7 +18,7 @@ use flatland::{
 };
 use iced_x86::FlowControl;
 
-use crate::common::measured;
+use crate::common::damage::measured;
 use crate::guests::{self, limited};
 use crate::seeds;
 

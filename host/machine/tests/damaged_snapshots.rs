@@ -13,7 +13,8 @@ use std::env;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use common::{Case, DEVICES_LEN, HEAD, Random, blocks, body, measured, number, with_body};
+use common::damage::{Case, Random, measured, number};
+use common::{DEVICES_LEN, HEAD, blocks, body, with_body};
 use flatland_machine::{
     BuildError, Builder, EngineChoice, FileError, Machine, MemorySize, Outcome, Output, Program, Snapshot,
     Wants, devices,

@@ -1,11 +1,11 @@
 //! What the tests of damaged snapshots and recordings share: the blocks of a file with their checksums made right again.
 
-mod damage;
+pub mod damage;
 
 use flatland_contract::Port;
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
-pub use damage::{Case, Random, measured, number};
+use damage::Random;
 
 impl Random {
     /// Changes compressed data and lengths, and makes the checksums right again.

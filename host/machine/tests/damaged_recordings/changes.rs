@@ -1,6 +1,7 @@
 //! The random changes: which files are changed, and what comes of each case.
 
-use crate::common::{HEAD, Random, blocks, body, with_body};
+use crate::common::damage::Random;
+use crate::common::{HEAD, blocks, body, with_body};
 use crate::guests::{How, programs, recorded};
 use crate::parts::{BLOCK, Block, END, INPUT, PACKED, Parts, Places};
 

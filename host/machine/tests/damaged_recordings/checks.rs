@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flatland_machine::{FileError, Recording};
 
-use crate::common::measured;
+use crate::common::damage::measured;
 
 /// Reads a file. Also returns how much memory that took at most.
 pub fn read(from: impl Read) -> (Result<Recording, FileError>, usize) {

@@ -6,7 +6,8 @@ use flatland_contract::Port;
 use flatland_machine::{EngineChoice, FileError, Machine, MemorySize, Outcome, Program, Recorder, Recording};
 
 use crate::checks::{MIB, MOST_MEMORY_OF_REPLAY, check_message, most_memory, most_memory_of_start, read};
-use crate::common::{DEVICES_LEN, HEAD, body, compress, decompress, measured, with_body};
+use crate::common::damage::measured;
+use crate::common::{DEVICES_LEN, HEAD, body, compress, decompress, with_body};
 use crate::guests::{Counter, How, builder, limited, programs, recorded, run};
 use crate::parts::{BLOCK, BLOCK_HEADER, Block, INPUT, PACKED, Parts, Places, Run};
 

@@ -26,7 +26,7 @@ use flatland_machine::{BuildError, FileError, Outcome, Program, Recording, Wants
 
 use changes::{changed, files};
 use checks::{MOST_MEMORY_OF_REPLAY, check_message, most_memory, read};
-use common::{Case, measured, number};
+use common::damage::{Case, measured, number};
 use guests::{LIMIT, builder, limited, programs, run};
 use parts::{PACKED, Parts};
 
