@@ -25,7 +25,7 @@ pub struct Counters {
 
 impl Counters {
     /// The size of the map. All edges that come too late share its last place.
-    pub const MOST: usize = 1 << 14;
+    pub const MOST: usize = 24 << 10;
 
     /// `None` if the program was built without counters.
     pub fn of_program() -> Option<Self> {
