@@ -130,6 +130,9 @@ fn snapshot(bytes: &[u8]) {
     let _ = Report::new(&outcome, machine.engine(), None, Backtraces::Always).message();
 }
 
+/// How many instructions a debugger may let the guest execute.
+const MOST_OF_DEBUGGED: u64 = 10_000;
+
 /// What a debugger sends. Each line is a packet, and a line that begins with a tab is sent as it is.
 fn gdb(bytes: &[u8]) {
     let sent: Vec<u8> = bytes
@@ -144,7 +147,7 @@ fn gdb(bytes: &[u8]) {
     // Written memory may turn the code into a loop without end, and the debugger may resume it.
     let builder =
         guests::builder().memory("64K".parse().expect("it is a size")).input(b"some input".to_vec());
-    let builder = builder.time_limit(Duration::from_millis(100));
+    let builder = builder.instruction_limit(MOST_OF_DEBUGGED);
     let mut machine = builder.build(&guests::programs()[0]).expect("it fits");
     let debugger = Debugger::listen(&Address::Unix(path.clone()), |_| {}).expect("the folder can be written");
     let mut stream = UnixStream::connect(&path).expect("it listens");
