@@ -1,5 +1,6 @@
 //! Inputs to begin with, and how an input becomes a file with right checksums: a fuzzer would not get past them.
 
+use flatland::coverage::{Branch, Coverage, FileCoverage, FunctionCoverage};
 use flatland::{Machine, Program, Wants};
 
 use crate::changes;
@@ -164,3 +165,15 @@ pub fn packet(body: &[u8]) -> Vec<u8> {
 
 /// The hash of nothing sent.
 const SENT_NOTHING: u64 = 0x2d06_8005_38d3_94c2;
+
+/// Coverage as JSON.
+pub fn coverage() -> Vec<Vec<u8>> {
+    let file = FileCoverage {
+        path: "/a\"b\\.rs".into(),
+        lines: [(1, 2), (3, 0)].into(),
+        functions: [(1, FunctionCoverage { name: "a::<b>::c".into(), calls: 2 })].into(),
+        branches: [(3, vec![Branch { taken: 1, not_taken: 0 }; 2])].into(),
+    };
+    let coverage = Coverage { files: [("a.rs".into(), file)].into() };
+    vec![coverage.json().into()]
+}

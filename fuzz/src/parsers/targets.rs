@@ -34,11 +34,12 @@ pub struct Parser {
     pub most: usize,
 }
 
-pub const PARSERS: [Parser; 5] = [
+pub const PARSERS: [Parser; 6] = [
     Parser { name: "elf", run: elf, seeds: |elves| elves, most: 64 << 10 },
     Parser { name: "recording", run: recording, seeds: |_| seeds::recordings(), most: 64 << 10 },
     Parser { name: "snapshot", run: snapshot, seeds: |_| seeds::snapshots(), most: 16 << 10 },
     Parser { name: "gdb", run: gdb, seeds: |_| seeds::packets(), most: 1 << 10 },
+    Parser { name: "coverage", run: coverage, seeds: |_| seeds::coverage(), most: 16 << 10 },
     Parser { name: "decoding", run: decoding, seeds: |_| seeds::code(), most: 256 },
 ];
 
@@ -83,6 +84,22 @@ fn elf(bytes: &[u8]) {
     });
     let most = 64 * MIB + 1000 * bytes.len();
     assert!(memory <= most, "{memory} bytes of memory are more than {most}");
+}
+
+/// Coverage as JSON, added to itself and written again.
+fn coverage(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (read, memory) = measured(|| Coverage::from_json(&text));
+    let most = 16 * text.len() + 10_000;
+    assert!(memory <= most, "{memory} bytes of memory are more than {most}");
+    let read = match read {
+        Ok(read) => read,
+        Err(error) => return drop(error.to_string()),
+    };
+    let mut sum = read.clone();
+    sum.merge(&read);
+    let _ = (sum.table(), sum.lcov());
+    assert_eq!(Coverage::from_json(&sum.json()), Ok(sum), "what is written is not what is read");
 }
 
 /// A recording, made of the input, read and replayed.

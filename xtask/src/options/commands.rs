@@ -253,7 +253,7 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         usage: "fuzz --parsers [PARSER [FILES]]",
         about: "fuzz what the host reads from outside: each parser, or one; or give it these files again",
         options: &[
-            ("--parsers", "elf, recording, snapshot, gdb and decoding, one after the other"),
+            ("--parsers", "elf, recording, snapshot, gdb, coverage and decoding, one after the other"),
             ("--seconds N", "how long for each (default: 30)"),
             ("--seed N", "the seed of the mutators (default: 0)"),
         ],
