@@ -46,6 +46,7 @@ impl Key {
     /// The key of a block that was removed: none.
     const REMOVED: Self = Self(u64::MAX);
 
+    #[inline(always)]
     fn new(eip: u32, single: bool) -> Self {
         Self(u64::from(eip) | if single { Self::SINGLE } else { 0 })
     }

@@ -21,7 +21,7 @@ pub trait Int: Copy + Eq + 'static {
     fn sign_extend(self) -> u32;
     /// From [`Self::BYTES`] bytes in little-endian order. `None` if `bytes` has another length.
     fn from_bytes(bytes: &[u8]) -> Option<Self>;
-    /// To [`Self::BYTES`] bytes in little-endian order.
+    /// To [`Self::BYTES`] bytes in little-endian order. `bytes` must have that length.
     fn to_bytes(self, bytes: &mut [u8]);
 }
 
@@ -52,7 +52,8 @@ macro_rules! int {
 
             #[inline(always)]
             fn to_bytes(self, bytes: &mut [u8]) {
-                bytes.copy_from_slice(&self.to_le_bytes());
+                // Not `copy_from_slice`, which would be a call for each store.
+                *<&mut [u8; _]>::try_from(bytes).expect("it has this size") = self.to_le_bytes();
             }
         }
     };
