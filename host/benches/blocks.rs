@@ -2,7 +2,7 @@
 //! that for one without. All sinks run in turn, and the shortest time of each counts. The figures are this machine's; it
 //! asserts nothing: a timing is not a test.
 //!
-//! `cargo bench --package flatland --bench blocks`. If `cargo xtask build --release bench` has built its image, a
+//! `cargo bench --package flatland-vmm --bench blocks`. If `cargo xtask build --release bench` has built its image, a
 //! compiled program that sorts, hashes and sieves is also measured.
 
 use std::error::Error;

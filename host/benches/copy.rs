@@ -1,7 +1,7 @@
 //! Compares `cat` with loops that copy byte by byte: what `rep insb` and `rep outsb` save, on each engine.
 //!
 //! `cargo xtask build --release cat` and `cargo xtask build --release bench` build the images;
-//! `cargo bench --package flatland --bench copy` runs them in turn, so that a machine whose speed drifts slows all of
+//! `cargo bench --package flatland-vmm --bench copy` runs them in turn, so that a machine whose speed drifts slows all of
 //! them, and prints ratios; the times are this machine's. It checks that the output is the input, and asserts nothing
 //! else: a timing is not a test.
 

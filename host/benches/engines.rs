@@ -2,7 +2,7 @@
 //! the first byte. The figures are this machine's; compare the ratios of one run. It asserts nothing: a timing is not
 //! a test.
 //!
-//! `cargo bench --package flatland --bench engines`. If `cargo xtask build --release bench` has built its image, a
+//! `cargo bench --package flatland-vmm --bench engines`. If `cargo xtask build --release bench` has built its image, a
 //! compiled program that sorts, hashes and sieves is also measured. If Debian's libunicorn2 is installed, QEMU's
 //! translator also runs the counted loop.
 

@@ -1,7 +1,7 @@
 //! Measures what going back in time costs: a run of 1,000,000,000 instructions on the soft engine, with its past kept
 //! and without, one step back, and the search for a write half-way back.
 //!
-//! `cargo bench --package flatland --bench past`. It checks that it comes to the right places, and asserts nothing
+//! `cargo bench --package flatland-vmm --bench past`. It checks that it comes to the right places, and asserts nothing
 //! else: a timing is not a test.
 
 use std::collections::VecDeque;

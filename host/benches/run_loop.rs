@@ -1,7 +1,7 @@
 //! Measures what a machine adds to its engine: compares `Machine::run` with the shortest loop over `Engine::run` that
 //! makes the same transfers.
 //!
-//! `cargo bench --package flatland --bench run_loop`. Both run in turn, so that a machine whose speed drifts slows
+//! `cargo bench --package flatland-vmm --bench run_loop`. Both run in turn, so that a machine whose speed drifts slows
 //! both, and the shortest time of each counts. It checks that both send the same, and asserts nothing else: a timing
 //! is not a test.
 

@@ -1,6 +1,6 @@
 //! A loop over events: counts the bytes that a guest sends, and stops it at a breakpoint.
 //!
-//! `cargo run --package flatland --example events`
+//! `cargo run --package flatland-vmm --example events`
 
 use std::error::Error;
 

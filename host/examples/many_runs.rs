@@ -1,7 +1,7 @@
 //! Runs a guest 10,000 times on different inputs from one snapshot, without a new machine for each: as a fuzzer or a
 //! test runner does it.
 //!
-//! `cargo run --release --package flatland --example many_runs [RUNS] [ENGINE]`
+//! `cargo run --release --package flatland-vmm --example many_runs [RUNS] [ENGINE]`
 
 use std::error::Error;
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! The smallest machine monitor that does something: about a hundred lines on the kernel's own interface.
 //!
-//! `echo -n abc | cargo run --package flatland --example tiny`
+//! `echo -n abc | cargo run --package flatland-vmm --example tiny`
 //!
 //! It starts a guest at address 0 in 32-bit protected mode with paging off. All that the guest can do is compute,
 //! read a byte from a port and write a byte to it. This one sends each byte of standard input back, plus one, until

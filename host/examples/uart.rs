@@ -1,6 +1,6 @@
 //! A custom device: a UART at COM1, with as much of a 16550 as an early kernel needs to print.
 //!
-//! `cargo run --package flatland --example uart`
+//! `cargo run --package flatland-vmm --example uart`
 
 use std::error::Error;
 

@@ -195,11 +195,11 @@ fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
     }
 }
 
-/// The features of the crate `flatland`, which host/Cargo.toml describes: none, each alone, and all.
+/// The features of the crate `flatland-vmm`, which host/Cargo.toml describes: none, each alone, and all.
 const FEATURES: [&str; 9] =
     ["", "cli", "elf", "gdb", "kvm", "report", "symbols", "trace", "cli,elf,gdb,kvm,report,symbols,trace"];
 
-/// Checks that the crate `flatland` builds without warnings with each combination of [`FEATURES`]. Checks that the
+/// Checks that the crate `flatland-vmm` builds without warnings with each combination of [`FEATURES`]. Checks that the
 /// host needs neither KVM nor Linux: builds it without its feature `kvm`, and for other systems. The standard library
 /// of these is built from source like the guest's. Nothing is linked, so no other tools are needed.
 pub fn portability(workspace: &Workspace) -> Result<()> {
@@ -223,7 +223,7 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
     command.args(HOST).args(WITHOUT_KVM);
     show_and_run(command)?;
     for features in FEATURES {
-        let mut command = host_cargo(workspace, ["clippy", "--package", "flatland", "--lib", "--bins"]);
+        let mut command = host_cargo(workspace, ["clippy", "--package", "flatland-vmm", "--lib", "--bins"]);
         command.args(["--no-default-features", "--features", features, "--", "-D", "warnings"]);
         show_and_run(command)?;
     }

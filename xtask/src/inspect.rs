@@ -29,7 +29,7 @@ pub fn sizes(workspace: &Workspace, name: &str, profile: Profile, options: &[OsS
 fn inspect(workspace: &Workspace, name: &str, profile: Profile) -> Result<Command> {
     let program = programs::find(workspace, name)?;
     guest::build(workspace, &[&program.name], profile)?;
-    let mut command = Command::new(run::build_program(workspace, "flatland", "flatland-inspect")?);
+    let mut command = Command::new(run::build_program(workspace, "flatland-vmm", "flatland-inspect")?);
     command.current_dir(workspace.callers_folder());
     Ok(command)
 }

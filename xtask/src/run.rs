@@ -71,7 +71,7 @@ pub fn build(workspace: &Workspace, name: Option<&str>, profile: Profile) -> Res
 
 /// Builds flatland, and returns its path.
 pub fn build_host(workspace: &Workspace) -> Result<PathBuf> {
-    build_program(workspace, "flatland", "flatland")
+    build_program(workspace, "flatland-vmm", "flatland")
 }
 
 /// Builds the program of this name in a package of the host's workspace, and returns its path.

@@ -105,7 +105,7 @@ fn a_file_with_other_bytes() {
 #[test]
 fn a_file_of_another_program() {
     let [panic, answer] = ["panic", "answer"].map(program);
-    let line = ["build", "--quiet", "--package", "flatland", "--bin", "flatland"];
+    let line = ["build", "--quiet", "--package", "flatland-vmm", "--bin", "flatland"];
     succeed(Command::new("cargo").args(line).current_dir(root()));
     let flatland = target().join("debug/flatland");
     let mut child = Command::new(flatland);
