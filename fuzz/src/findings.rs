@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use flatland::backtrace::{Backtrace, Start};
 use flatland::program::{Function, Symbols};
 use flatland::report::{Call, Calls, Paint, Report};
+use flatland::words;
 use flatland::x86::FaultKind;
 use flatland::{Event, Outcome, Recorder, Stop, Wants};
 
@@ -200,8 +201,9 @@ impl Findings {
         let text = format!("{message}\n{said}{}", report.body(Paint::PLAIN));
         write("report.txt", text.as_bytes())?;
         Ok(Some(format!(
-            "found {name}: {message}\n  {} bytes; `cargo xtask gdb --replay {}` opens it in gdb at the failure",
+            "found {name}: {message}\n  {} bytes; `{} gdb --replay {}` opens it in gdb at the failure",
             minimized.len(),
+            words::cargo(),
             screen::path(&recording),
         )))
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flatland::coverage::{Counter, Coverage, Request};
 use flatland::program::source_map::SourceMap;
+use flatland::words;
 
 use crate::edges::Edges;
 use crate::findings::{self, Names};
@@ -45,10 +46,11 @@ pub fn regress(campaign: &Campaign, name: &str) -> Result<usize> {
             }
         }
     }
+    let cargo = words::cargo();
     let advice = match (still, gone) {
-        (0, 0) => format!("there is nothing to run again: `cargo xtask fuzz {name}` searches"),
+        (0, 0) => format!("there is nothing to run again: `{cargo} fuzz {name}` searches"),
         (0, _) => format!(
-            "remove the folders of those that are mended, or keep them: `cargo xtask fuzz {name} --regress` tells when one comes back"
+            "remove the folders of those that are mended, or keep them: `{cargo} fuzz {name} --regress` tells when one comes back"
         ),
         _ => format!("report.txt in its folder in {} says what each is", screen::path(&campaign.findings)),
     };

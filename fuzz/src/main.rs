@@ -20,6 +20,7 @@ mod target;
 use std::fs;
 use std::process::ExitCode;
 
+use flatland::words;
 use flatland_contract::status;
 use fuzzing::{Campaign, stop_at_interrupt};
 use libafl::events::SimpleEventManager;
@@ -82,8 +83,9 @@ fn tell(summary: &Summary, campaign: &Campaign, name: &str) -> ExitCode {
         screen::path(&campaign.corpus),
         screen::path(&campaign.findings),
     ));
+    let cargo = words::cargo();
     screen::say(&format!(
-        "`cargo xtask fuzz {name}` goes on from there, and `cargo xtask fuzz {name} --coverage` shows what the inputs execute"
+        "`{cargo} fuzz {name}` goes on from there, and `{cargo} fuzz {name} --coverage` shows what the inputs execute"
     ));
     if *has_found { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flatland::MemorySize;
 use flatland::coverage::{Request, Scope};
+use flatland::words;
 use lexopt::Arg::{Long, Value};
 use lexopt::ValueExt;
 
@@ -121,7 +122,11 @@ pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
                 campaign.settings.arguments = rest.map(|argument| argument.into_encoded_bytes()).collect();
             }
             other => {
-                return Err(format!("{}: `cargo xtask fuzz --help` lists what there is", other.unexpected()));
+                return Err(format!(
+                    "{}: `{} fuzz --help` lists what there is",
+                    other.unexpected(),
+                    words::cargo()
+                ));
             }
         }
     }
@@ -170,5 +175,5 @@ fn size(parser: &mut lexopt::Parser) -> Result<MemorySize> {
 }
 
 fn said(error: lexopt::Error) -> String {
-    format!("{error}: `cargo xtask fuzz --help` lists what there is")
+    format!("{error}: `{} fuzz --help` lists what there is", words::cargo())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flatland::Recorder;
-use flatland::words::shell_word;
+use flatland::words::{self, shell_word};
 
 /// The folder of the recordings: a file for each test that has failed when it ran last.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Recorded {
         match &lock(&self.file).error {
             None => {
                 let word = shell_word(self.path.as_os_str());
-                format!("recorded: `cargo xtask gdb --replay {word}` opens it in gdb at the failure")
+                format!("recorded: `{} gdb --replay {word}` opens it in gdb at the failure", words::cargo())
             }
             Some(error) => format!(
                 "not recorded, because `{}` cannot be written ({error}): make room, or remove what is there",

@@ -92,7 +92,7 @@ pub enum SuiteError {
     Memory(#[from] MemoryMapError),
     /// The records do not have the contract's format.
     #[error(
-        "the tests in `{0}` are not of this version's form: build it again with `cargo xtask test --guest`"
+        "the tests in `{0}` are not of this version's form: build it again with the flatland-guest of this version"
     )]
     Records(PathBuf),
 }

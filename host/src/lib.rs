@@ -38,7 +38,10 @@
 //! | `gdb` | a debugger for a run | yes |
 //! | `trace` | a log of what a guest does | yes |
 //! | `report` | how a run ended, as text and as JSON | yes |
-//! | `cli` | what only the program `flatland` needs: a library leaves it out | yes |
+//! | `cli` | the programs `flatland` and `flatland-inspect`: a library leaves it out | yes |
+
+#[cfg(feature = "cli")]
+pub mod cli;
 
 #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
 pub use flatland_kvm as kvm;

@@ -22,6 +22,7 @@ pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
     let tests = tests?;
     let runner = runner.map_err(|_| "xtask itself failed: report it")??;
     let mut command = Command::new(runner);
+    command.env(run::CARGO, "cargo xtask");
     leave_recordings(workspace, &mut command);
     command.args(&asked.machine).args(tests).arg("--").args(&asked.filter).args(&asked.libtest);
     Ok(command)
@@ -31,7 +32,7 @@ pub fn prepare(workspace: &Workspace, asked: &GuestTests) -> Result<Command> {
 pub fn run(workspace: &Workspace, asked: &GuestTests) -> Result<()> {
     let mut asked = asked.clone();
     // A filter that matches no test is an error.
-    asked.machine.push("--some".into());
+    asked.machine.extend(["--some".into(), "cargo xtask test --guest".into()]);
     become_it(prepare(workspace, &asked)?)
 }
 

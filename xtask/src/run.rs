@@ -12,7 +12,7 @@ use crate::{Result, Workspace, programs};
 
 /// The variable with the command that opens a recording in gdb, if its path follows. flatland names it where it leaves a
 /// recording of a failure.
-const GDB_COMMAND: &str = "FLATLAND_GDB";
+pub const CARGO: &str = "FLATLAND_CARGO";
 
 /// The files for a run.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub fn run(workspace: &Workspace, name: Option<&str>, profile: Profile, options:
     let Built { image, elf, flatland, .. } = build(workspace, name, profile)?;
     let mut command = Command::new(&flatland);
     command.current_dir(workspace.callers_folder());
-    command.env(GDB_COMMAND, "cargo xtask gdb --replay");
+    command.env(CARGO, "cargo xtask");
     let error = command.arg("--symbols").arg(elf).arg(image).args(options).exec();
     Err(format!("cannot run {} ({error}): remove it and build again", flatland.display()))
 }

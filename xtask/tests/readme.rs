@@ -145,7 +145,7 @@ fn options_of(help: &str) -> Vec<String> {
 
 #[test]
 fn the_options_of_flatland_are_there() {
-    let source = include_str!("../../host/src/options.rs");
+    let source = include_str!("../../host/src/cli/options.rs");
     let help = source.split("pub const HELP: &str = \"").nth(1).and_then(|rest| rest.split("\";\n").next());
     let options = options_of(help.expect("there is a help"));
     assert!(options.len() >= 15, "{options:?}");

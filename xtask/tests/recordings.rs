@@ -17,7 +17,7 @@ fn folder() -> &'static Path {
 fn xtask(here: &Path, line: &str, input: &[u8]) -> Ended {
     let mut command = Command::new("timeout");
     command.arg("300").arg(env!("CARGO_BIN_EXE_xtask")).args(line.split_whitespace());
-    run_with_gdb(command.current_dir(here).env_remove("GDB").env_remove("FLATLAND_GDB"), input)
+    run_with_gdb(command.current_dir(here).env_remove("GDB").env_remove("FLATLAND_CARGO"), input)
 }
 
 /// A file for gdb's commands.

@@ -104,16 +104,16 @@ fn only_failures_are_kept(engine: &str) {
         let image = image("failure", code);
         let run = || {
             let mut command = flatland(engine);
-            command.args(options).args(more).arg(&image).env_remove("FLATLAND_GDB");
+            command.args(options).args(more).arg(&image).env_remove("FLATLAND_CARGO");
             command
         };
         assert_ended(run().output().unwrap(), status, stdout, &format!("{stderr}{open}"));
         assert_eq!(info(&to).status.code(), Some(0));
         let open = format!(
-            "flatland: recorded in `{0}`: `open it {0}` opens it in gdb at the failure\n",
+            "flatland: recorded in `{0}`: `open it gdb --replay {0}` opens it in gdb at the failure\n",
             to.display()
         );
-        let output = run().env("FLATLAND_GDB", "open it").output().unwrap();
+        let output = run().env("FLATLAND_CARGO", "open it").output().unwrap();
         assert_ended(output, status, stdout, &format!("{stderr}{open}"));
         if status != 124 {
             assert_ended(replay(&to, &[]), status, stdout, stderr);
@@ -159,7 +159,7 @@ fn a_folder_gets_a_file_for_each_failure() {
     let program = image("some program", SAY_AND_FAULT);
     for count in 1..3 {
         let mut command = flatland("soft");
-        command.arg("--record-on-failure").arg(&folder).arg(&program).env_remove("FLATLAND_GDB");
+        command.arg("--record-on-failure").arg(&folder).arg(&program).env_remove("FLATLAND_CARGO");
         let child = spawn(&mut command);
         let name = format!("{}-{}.rec", program.file_stem().unwrap().display(), child.id());
         let to = folder.join(name);

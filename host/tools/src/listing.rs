@@ -10,6 +10,8 @@ use std::fmt;
 
 use flatland_program::{Program, Symbol, Symbols, SymbolsError, demangle};
 
+use crate::words;
+
 pub use difference::{difference, other_build};
 pub use disassembly::disassembly;
 pub use sizes::sizes;
@@ -34,7 +36,8 @@ impl fmt::Display for ListingError {
             Self::NoElf => f.write_str("a flat image has no names: give the program's ELF file"),
             Self::NoFunction(name) => write!(
                 f,
-                "no function of the program has `{name}` in its name: `cargo xtask size NAME` lists them"
+                "no function of the program has `{name}` in its name: `{} size NAME` lists them",
+                words::cargo()
             ),
         }
     }

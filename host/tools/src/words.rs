@@ -1,5 +1,6 @@
 //! Faults and outcomes in words. All sentences on the end of a run are made here.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
@@ -95,6 +96,15 @@ pub fn shell_word(word: &OsStr) -> String {
         true => text.into_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
+}
+
+/// The variable that says how the commands for guests are called: `cargo xtask` and `cargo flatland` set it for the
+/// programs that they start.
+pub const CARGO: &str = "FLATLAND_CARGO";
+
+/// How the commands for guests are called, for messages that name one of them.
+pub fn cargo() -> String {
+    env::var(CARGO).unwrap_or_else(|_| "cargo flatland".into())
 }
 
 /// A fault in words, without its location: `divide error (#DE)`.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use flatland::Machine;
-use flatland::program::{Symbols, SymbolsError};
+use crate::Machine;
+use crate::program::{Symbols, SymbolsError};
 
 /// The symbols of the program in this machine's memory, from this ELF file.
 pub fn open(path: &Path, machine: &Machine) -> Result<Symbols, SymbolsError> {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use flatland::words;
+use crate::words;
 
-use crate::messages::one_line;
-use crate::recordings;
+use super::messages::one_line;
+use super::recordings;
 
 /// One line for each thing.
 pub fn info(path: &Path) -> Result<String, String> {

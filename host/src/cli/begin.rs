@@ -4,19 +4,19 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use flatland::program::Symbols;
-use flatland::x86::Unsupported;
-use flatland::{
+use crate::program::Symbols;
+use crate::x86::Unsupported;
+use crate::{
     BuildError, Builder, ChoiceError, EngineChoice, FileError, FileKind, Machine, Program, ProgramError,
     Recording, Snapshot, StreamError, Streams, devices,
 };
 
-use crate::messages::say;
-use crate::options::Options;
-use crate::profiles::ProfileTo;
-use crate::recordings::{self, RecordTo};
-use crate::save::SaveFile;
-use crate::{closed_output, files, signals};
+use super::messages::say;
+use super::options::Options;
+use super::profiles::ProfileTo;
+use super::recordings::{self, RecordTo};
+use super::save::SaveFile;
+use super::{closed_output, files, signals};
 
 /// The files of the command line that could be opened.
 pub struct Given<'a> {
@@ -176,7 +176,7 @@ fn open_program(options: &Options) -> Result<Program, String> {
     let path = options.program.as_deref().unwrap_or(Path::new(""));
     let mut program = Program::open_for(path, options.memory.unwrap_or_default()).map_err(|error| {
         let hint = match &error {
-            ProgramError::Image(flatland::ImageError::TooLarge { .. }) => " with --memory SIZE",
+            ProgramError::Image(crate::ImageError::TooLarge { .. }) => " with --memory SIZE",
             _ => "",
         };
         program_message(options, &error, hint)
@@ -259,7 +259,7 @@ fn build_message(error: &BuildError, options: &Options) -> String {
 fn engine_message(error: &ChoiceError) -> String {
     match error {
         #[cfg(all(feature = "kvm", target_os = "linux", target_arch = "x86_64"))]
-        ChoiceError::Kvm(error @ flatland::kvm::KvmError::NoMemory(_)) => {
+        ChoiceError::Kvm(error @ crate::kvm::KvmError::NoMemory(_)) => {
             format!("{error} with --memory SIZE")
         }
         error => error.to_string(),

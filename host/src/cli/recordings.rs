@@ -5,18 +5,15 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
-use flatland::program::Symbols;
-use flatland::words::shell_word;
-use flatland::{
+use crate::program::Symbols;
+use crate::words::{self, shell_word};
+use crate::{
     BuildError, EngineChoice, FileError, FileKind, Machine, Outcome, Program, Recorder, Recording, RunError,
 };
 
-use crate::files;
-use crate::messages::{one_line, say, this_program};
-use crate::options::Options;
-
-/// The variable with the command that opens a recording in gdb, if its path follows. `cargo xtask` sets it.
-const GDB_COMMAND: &str = "FLATLAND_GDB";
+use super::files;
+use super::messages::{one_line, say, this_program};
+use super::options::Options;
 
 /// Where a run is recorded.
 #[derive(Debug)]
@@ -91,8 +88,10 @@ impl RecordTo {
 
     fn how_to_open(&self) -> String {
         let (path, word) = (self.path.display(), shell_word(self.path.as_os_str()));
-        match env::var(GDB_COMMAND) {
-            Ok(command) => format!("recorded in `{path}`: `{command} {word}` opens it in gdb at the failure"),
+        match env::var(words::CARGO) {
+            Ok(cargo) => {
+                format!("recorded in `{path}`: `{cargo} gdb --replay {word}` opens it in gdb at the failure")
+            }
             Err(_) => format!(
                 "recorded in `{path}`: `{} replay {word} --gdb` waits for gdb, where `continue` goes to the failure",
                 this_program()

@@ -1,6 +1,6 @@
 //! The signals that end a program: they interrupt the run, so that its output and its report are written.
 
-use flatland::{InterruptHandle, Signal};
+use crate::{InterruptHandle, Signal};
 
 #[cfg(target_os = "linux")]
 pub use linux::{listen, received};

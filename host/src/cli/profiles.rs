@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use flatland::profile::{CallPaths, Format, Profile, Sampler, number};
-use flatland::program::Symbols;
-use flatland::{EngineChoice, Machine, words};
+use crate::profile::{CallPaths, Format, Profile, Sampler, number};
+use crate::program::Symbols;
+use crate::{EngineChoice, Machine, words};
 
-use crate::messages::one_line;
-use crate::options::Options;
-use crate::symbols;
+use super::messages::one_line;
+use super::options::Options;
+use super::symbols;
 
 /// Where to write a profile, and how.
 pub struct ProfileTo<'a> {

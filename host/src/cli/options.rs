@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flatland::coverage::{Request, Scope};
-use flatland::gdb::Address;
-use flatland::profile::Format;
-use flatland::report::Backtraces;
-use flatland::trace::{self, Filter};
-use flatland::{EngineChoice, MemorySize};
+use crate::coverage::{Request, Scope};
+use crate::gdb::Address;
+use crate::profile::Format;
+use crate::report::Backtraces;
+use crate::trace::{self, Filter};
+use crate::{EngineChoice, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 
 /// What `--help` prints.

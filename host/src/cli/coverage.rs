@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use flatland::coverage::{Counter, Coverage, Covered, Prepared, Request};
-use flatland::program::source_map::SourceMap;
-use flatland::{Machine, Outcome};
+use crate::coverage::{Counter, Coverage, Covered, Prepared, Request};
+use crate::program::source_map::SourceMap;
+use crate::{Machine, Outcome};
 
 /// The coverage of a run that goes on.
 pub struct Cover<'a> {

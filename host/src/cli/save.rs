@@ -4,9 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use flatland::{FileError, Snapshot};
+use crate::{FileError, Snapshot};
 
-use crate::files;
+use super::files;
 
 /// The file that a snapshot will be saved to. It is made before the run, so that a wrong path is an error at once.
 ///

@@ -3,8 +3,8 @@
 use std::env;
 use std::io::{self, Write};
 
-use flatland::report::Paint;
-use flatland::words::shell_word;
+use crate::report::Paint;
+use crate::words::shell_word;
 
 /// Writes a message of the host to standard error, marked to distinguish it from the guest's. A failure cannot be
 /// reported.

@@ -1,0 +1,275 @@
+//! The program `flatland-test`, as a function of its arguments: runs the tests in guest programs, each in a machine in its
+//! initial state.
+//!
+//! The command line has options of the machine, a list of ELF files, and after a `--` the options of libtest, as with
+//! `cargo test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
+
+mod cover;
+mod failures;
+mod suite;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cover::Cover;
+use failures::Failures;
+use flatland::coverage::{Request, Scope};
+use flatland::report::Paint;
+use flatland::x86::Stops;
+use flatland::{EngineChoice, EngineKind, MemoryMap, MemorySize};
+use flatland_contract::status;
+use libtest_mimic::{Arguments, Failed, Trial};
+use suite::{Report, Suite, Test, TestMachine};
+
+/// The program. `arguments` are those behind its name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Command { engine, ram, some, failures, coverage, elves, libtest } =
+        match Command::parse(arguments.into_iter()) {
+            Ok(command) => command,
+            Err(message) => {
+                say(&message);
+                return status::USAGE.into();
+            }
+        };
+    let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    // The names of tests have underscores where a program's name has hyphens.
+    for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
+        *name = name.replace('-', "_");
+    }
+    // Said once, and not for each test.
+    if let Err(error) = engine.open_for_many_runs(MemorySize::default(), &Stops::default()) {
+        say(&error.to_string());
+        return status::HOST.into();
+    }
+    let cover = match Cover::begin(coverage) {
+        Ok(cover) => cover,
+        Err(message) => {
+            say(&message);
+            return status::HOST.into();
+        }
+    };
+    let no_capture = arguments.nocapture;
+    let settings = Arc::new(Settings { engine, no_capture, failures: failures.map(Failures::new), cover });
+    let mut trials = Vec::new();
+    for elf in &elves {
+        match Suite::open(elf, &ram) {
+            Ok(suite) => trials.extend(trials_of(&Arc::new(suite), &settings)),
+            Err(error) => {
+                say(&error.to_string());
+                return status::HOST.into();
+            }
+        }
+    }
+    if let (Some(list), Some(filter)) = (some, &arguments.filter) {
+        let is_meant = |trial: &Trial| match arguments.exact {
+            true => trial.name() == filter,
+            false => trial.name().contains(filter.as_str()),
+        };
+        if !trials.iter().any(is_meant) {
+            say(&format!("no test in the guest has `{filter}` in its name: `{list} -- --list` lists them"));
+            return status::USAGE.into();
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(cover) = &settings.cover
+        && !arguments.list
+    {
+        match cover.end() {
+            Ok(covered) => {
+                if let Some(message) = &covered.written {
+                    say(message);
+                }
+                // A write error cannot be reported anywhere.
+                let _ = io::stderr().write_all(covered.table.as_bytes());
+                if let Some(why) = covered.too_low.filter(|_| !conclusion.has_failed()) {
+                    say(&why);
+                    return status::COVERAGE.into();
+                }
+            }
+            Err(message) => {
+                say(&message);
+                return status::HOST.into();
+            }
+        }
+    }
+    if let Some(where_they_ran) = where_they_ran(settings.cover.is_some()) {
+        say(&where_they_ran);
+    }
+    conclusion.exit_code()
+}
+
+/// The command line.
+struct Command {
+    engine: EngineChoice,
+    /// The RAM of the machines.
+    ram: MemoryMap,
+    /// The command that lists all tests, if a filter that matches none is an error.
+    some: Option<String>,
+    /// The folder for recordings of tests that fail.
+    failures: Option<PathBuf>,
+    /// What to say of coverage.
+    coverage: Request,
+    elves: Vec<PathBuf>,
+    libtest: Vec<OsString>,
+}
+
+impl Command {
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let (mut engine, mut memory, mut stack) = (EngineChoice::Auto, MemorySize::default(), None);
+        let (mut some, mut failures, mut elves) = (None, None, Vec::new());
+        let mut coverage = Request::default();
+        while let Some(argument) = arguments.next() {
+            match argument.to_str() {
+                Some("--") => break,
+                Some("--some") => some = Some(value("--some", arguments.next())?),
+                Some("--engine") => engine = value("--engine", arguments.next())?,
+                Some("--failures") => {
+                    failures = Some(arguments.next().ok_or("--failures needs a folder")?.into());
+                }
+                Some("--coverage-all") => coverage.scope = Scope::All,
+                Some("--coverage-add") => {
+                    coverage.added.push(arguments.next().ok_or("--coverage-add needs a file")?.into());
+                }
+                Some("--coverage-min") => {
+                    coverage.least = Some(value("--coverage-min", arguments.next())?);
+                }
+                Some(option) if option == "--coverage" || option.starts_with("--coverage=") => {
+                    coverage.is_made = true;
+                    coverage.to = option.strip_prefix("--coverage=").map(PathBuf::from);
+                }
+                Some("--memory") => memory = value("--memory", arguments.next())?,
+                Some("--stack") => stack = Some(value("--stack", arguments.next())?),
+                Some(option) if option.starts_with('-') => {
+                    return Err(format!(
+                        "there is no option `{option}`: options of libtest stand behind a `--`"
+                    ));
+                }
+                _ => elves.push(argument.into()),
+            }
+        }
+        if elves.is_empty() {
+            return Err("give the ELF files to test, such as `flatland-test NAME.elf -- --list`".into());
+        }
+        let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
+        let ram = ram.map_err(|error| error.to_string())?;
+        let libtest = arguments.collect();
+        if let Some(why) = coverage.contradiction() {
+            return Err(why);
+        }
+        if coverage.is_made && engine == EngineChoice::Kvm {
+            return Err("KVM does not show what it executes: leave out --engine kvm".into());
+        }
+        Ok(Self { engine, ram, some, failures, coverage, elves, libtest })
+    }
+}
+
+fn value<T: FromStr<Err: Display>>(option: &str, given: Option<OsString>) -> Result<T, String> {
+    let text = given.ok_or_else(|| format!("{option} needs a value"))?;
+    let text = text.to_string_lossy();
+    text.parse().map_err(|error| format!("{option} `{text}` is {error}"))
+}
+
+/// How many tests have ended on each engine: soft and KVM.
+static ENDED_ON: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Which engines the tests have run on, if that was not chosen.
+fn where_they_ran(with_coverage: bool) -> Option<String> {
+    let [soft, kvm] = ENDED_ON.each_ref().map(|count| count.load(Ordering::Relaxed));
+    match (soft, kvm) {
+        (0, 0) => None,
+        (_, 0) if with_coverage => Some(
+            "the tests ran on the soft engine, because --coverage needs it: KVM does not show what it executes".into(),
+        ),
+        (_, 0) => Some("the tests ran on the soft engine".into()),
+        (_, _) => Some(format!("the tests began on the soft engine; {kvm} of {} went on to KVM", soft + kvm)),
+    }
+}
+
+/// How tests are run.
+struct Settings {
+    engine: EngineChoice,
+    no_capture: bool,
+    failures: Option<Failures>,
+    cover: Option<Cover>,
+}
+
+fn trials_of(suite: &Arc<Suite>, settings: &Arc<Settings>) -> Vec<Trial> {
+    let trial = |test: &Test| {
+        let (suite, test, settings) = (suite.clone(), test.clone(), settings.clone());
+        let (name, ignored) = (test.name.clone(), test.ignored.is_some());
+        Trial::test(name, move || run(&suite, &test, &settings)).with_ignored_flag(ignored)
+    };
+    suite.tests().iter().map(trial).collect()
+}
+
+thread_local! {
+    /// The machine that ran this thread's last test, and the suite it belongs to.
+    static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
+}
+
+/// This thread's machine for the suite, or a new one.
+fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
+    match MACHINE.take() {
+        Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
+        _ => {
+            let engines = engine.open_for_many_runs(suite.memory_map().clone(), &Stops::default())?;
+            Ok(suite.machine(engines)?)
+        }
+    }
+}
+
+/// Runs a test, and says why it failed.
+fn run(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<(), Failed> {
+    let Settings { engine, no_capture, failures, cover } = settings;
+    let (engine, no_capture) = (*engine, *no_capture);
+    let mut machine = machine(suite, engine)?;
+    let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
+    let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
+    let Report { failure, details, output, diagnostics } =
+        suite.run(test, &mut machine, recorder, Paint::for_standard_error(), cover.as_ref())?;
+    if engine == EngineChoice::Auto {
+        let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
+        ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);
+    }
+    MACHINE.set(Some((suite.clone(), machine)));
+    if no_capture {
+        // A write error cannot be reported anywhere.
+        let _ = io::stdout().write_all(&output);
+        let _ = io::stderr().write_all(&diagnostics);
+    }
+    let Some(reason) = failure else {
+        if let Some(recorded) = recorded {
+            recorded.remove();
+        }
+        return Ok(());
+    };
+    let mut text = String::new();
+    for bytes in [output, diagnostics] {
+        if !no_capture && !bytes.is_empty() {
+            text += &String::from_utf8_lossy(&bytes);
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+    }
+    let mut text = format!("{text}the test at {}:{} {reason}", test.file, test.line);
+    if !details.is_empty() {
+        text += &format!("\n{}", details.trim_end());
+    }
+    if let Some(recorded) = recorded {
+        text += &format!("\n{}", recorded.keep());
+    }
+    Err(Failed::from(text))
+}
+
+fn say(message: &str) {
+    // A write error cannot be reported anywhere.
+    let _ = writeln!(io::stderr(), "flatland: {message}");
+}
