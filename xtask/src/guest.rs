@@ -200,12 +200,15 @@ fn build_programs(
     }
 }
 
-/// cargo's options for a profile. In guest/, programs and runtime are one package, whose profile is optimized.
+/// cargo's options for a profile. The profile of guest/ is optimized.
 fn settings(workspace: &Workspace, profile: Profile) -> &'static [&'static str] {
     match profile {
-        Profile::Coverage if !workspace.is_elsewhere() => {
-            &["--config", "profile.dev.package.flatland-guest.opt-level=0"]
-        }
+        Profile::Coverage if !workspace.is_elsewhere() => &[
+            "--config",
+            "profile.dev.package.flatland-gallery.opt-level=0",
+            "--config",
+            "profile.dev.package.flatland-guest.opt-level=0",
+        ],
         _ => &[],
     }
 }

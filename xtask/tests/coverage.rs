@@ -245,7 +245,7 @@ fn what_earlier_runs_have_executed_is_added() {
     covered(&["run", "calc", &add(&one)], &added, signs);
     let [one_json, other_json, both_json, added_json] = [&one, &other, &both, &added].map(|path| json(path));
     // Counts are sums. What is executed once for each line of input is the same as in one run.
-    for name in ["src/bin/calc/main.rs", "src/bin/calc/expression.rs", "src/io/read.rs"] {
+    for name in ["src/bin/calc/main.rs", "src/bin/calc/expression.rs", "runtime/src/io/read.rs"] {
         let mut sums = all_counts(&one_json, name);
         for (what, count) in all_counts(&other_json, name) {
             *sums.entry(what).or_default() += count;
@@ -272,7 +272,7 @@ fn what_earlier_runs_have_executed_is_added() {
     covered(&["test", "--guest", "heap", &add(&added)], &all, b"");
     let together = json(&all);
     assert_eq!(counts(&together, parser), counts(&added_json, parser));
-    assert!(counts(&together, "src/heap.rs").values().any(|count| *count > 0));
+    assert!(counts(&together, "runtime/src/heap.rs").values().any(|count| *count > 0));
 }
 
 #[test]

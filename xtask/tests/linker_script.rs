@@ -29,7 +29,7 @@ fn link(test: &str, assembly: &str) -> (Output, PathBuf) {
     let linker = libraries.with_file_name("bin").join("rust-lld");
     let output = Command::new(linker)
         .args(["-flavor", "gnu", "-m", "elf_i386", "-static", "--gc-sections", "-Tflatland.ld", "-L"])
-        .arg(root.join("guest"))
+        .arg(root.join("guest/runtime"))
         .arg("-o")
         .arg(file("elf"))
         .arg(file("o"))

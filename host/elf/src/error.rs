@@ -66,18 +66,18 @@ impl fmt::Display for ElfError {
             Self::NotElf => write!(f, "it is no 32-bit x86 ELF file: build it for i686-bare.json"),
             Self::NotStatic => write!(
                 f,
-                "it is not statically linked at fixed addresses: link it with guest/flatland.ld and without \
+                "it is not statically linked at fixed addresses: link it with flatland-guest's flatland.ld and without \
                  shared libraries"
             ),
             Self::Broken(how) => write!(f, "it is broken ({how}): build it again"),
             Self::Entry(entry) => write!(
                 f,
-                "its entry is {entry:#x} and not {ENTRY:#x}: link it with guest/flatland.ld, and declare \
+                "its entry is {entry:#x} and not {ENTRY:#x}: link it with flatland-guest's flatland.ld, and declare \
                  `entry!(main)` once"
             ),
             Self::NothingAtEntry => write!(
                 f,
-                "it has no code at {ENTRY:#x}: link it with guest/flatland.ld, and declare `entry!(main)` once"
+                "it has no code at {ENTRY:#x}: link it with flatland-guest's flatland.ld, and declare `entry!(main)` once"
             ),
             Self::Overlap(first, second) => write!(
                 f,

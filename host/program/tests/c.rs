@@ -256,11 +256,11 @@ fn what_is_no_program_is_told_in_a_sentence() {
     let error = |elf: PathBuf| Program::open(elf).expect_err("it is no program").to_string();
     assert_eq!(
         error(link_source(SOURCE, "position-independent", &["-fpie", "-static-pie"])),
-        "it is not statically linked at fixed addresses: link it with guest/flatland.ld and without shared libraries"
+        "it is not statically linked at fixed addresses: link it with flatland-guest's flatland.ld and without shared libraries"
     );
     let entry = error(link("entry", &["-Wl,-e0x10"]));
     assert!(
-        entry.starts_with("its entry is 0x10 and not 0x0: link it with guest/flatland.ld, and "),
+        entry.starts_with("its entry is 0x10 and not 0x0: link it with flatland-guest's flatland.ld, and "),
         "{entry}"
     );
     let above = error(link("above", &["-Wl,-Tdata=0xfffff000"]));

@@ -106,12 +106,12 @@ fn assert_output(program: &str, expected: &str) {
 
 /// The number of the first line of a program that contains this text.
 fn line(program: &str, text: &str) -> usize {
-    line_of(&format!("bin/{program}.rs"), text)
+    line_of(&format!("src/bin/{program}.rs"), text)
 }
 
-/// The number of the first line of a file of the runtime that contains this text.
+/// The number of the first line of a file in guest/ that contains this text.
 fn line_of(file: &str, text: &str) -> usize {
-    let source = fs::read_to_string(root().join("guest/src").join(file)).expect("it is there");
+    let source = fs::read_to_string(root().join("guest").join(file)).expect("it is there");
     1 + source.lines().position(|line| line.contains(text)).expect("the line is there")
 }
 
@@ -142,15 +142,15 @@ Temporary breakpoint 1, bench::main () at src/bin/bench.rs:{main}
 {main}\t    let what = console::read_byte();
 {next}\t    let size = console::read_byte();
 $1 = 112
-flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:{byte}
+flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at runtime/src/port.rs:{byte}
 {byte}\t    let mut byte = 0;
-#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at src/port.rs:{byte}
-#1  flatland_guest::console::read_byte () at src/console.rs:{read}
+#0  flatland_guest::port::read_byte (port=flatland_contract::port::Port::Console) at runtime/src/port.rs:{byte}
+#1  flatland_guest::console::read_byte () at runtime/src/console.rs:{read}
 #2  0x? in bench::main () at src/bin/bench.rs:{next}
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
-#4  0x? in flatland_guest::start::run<(), fn()> (main=0x?) at src/start.rs:{run}
-#5  0x? in bench::__flatland_main () at src/start.rs:{entry}
-flatland_guest::console::read_byte () at src/console.rs:{read_end}
+#4  0x? in flatland_guest::start::run<(), fn()> (main=0x?) at runtime/src/start.rs:{run}
+#5  0x? in bench::__flatland_main () at runtime/src/start.rs:{entry}
+flatland_guest::console::read_byte () at runtime/src/console.rs:{read_end}
 {read_end}\t}}
 Breakpoint 2 at 0x?: file src/bin/bench.rs, line {primes}.
 Breakpoint 3 at 0x?: file src/bin/bench.rs, line {last}.
@@ -165,8 +165,8 @@ Breakpoint 2, bench::count_primes (composite=..., round=1) at src/bin/bench.rs:{
 #1  0x? in bench::compute (what=112, count=32) at src/bin/bench.rs:{computes}
 #2  0x? in bench::main () at src/bin/bench.rs:{calls}
 #3  0x? in core::ops::function::FnOnce::call_once<fn(), ()> () at LIBRARY/core/src/ops/function.rs:250
-#4  0x? in flatland_guest::start::run<(), fn()> (main=0x?) at src/start.rs:{run}
-#5  0x? in bench::__flatland_main () at src/start.rs:{entry}
+#4  0x? in flatland_guest::start::run<(), fn()> (main=0x?) at runtime/src/start.rs:{run}
+#5  0x? in bench::__flatland_main () at runtime/src/start.rs:{entry}
 $2 = 1
 $3 = 32
 $4 = 7
@@ -180,11 +180,11 @@ Breakpoint 3, bench::compute (what=112, count=32) at src/bin/bench.rs:{last}
         median = at("let mut state"),
         computes = at("=> count_primes("),
         calls = at("=> compute("),
-        byte = line_of("port.rs", "let mut byte = 0;"),
-        read = line_of("console.rs", "port::read_byte("),
-        read_end = line_of("console.rs", "port::read_byte(") + 1,
-        run = line_of("start.rs", "main().report()"),
-        entry = line_of("start.rs", "__private::run("),
+        byte = line_of("runtime/src/port.rs", "let mut byte = 0;"),
+        read = line_of("runtime/src/console.rs", "port::read_byte("),
+        read_end = line_of("runtime/src/console.rs", "port::read_byte(") + 1,
+        run = line_of("runtime/src/start.rs", "main().report()"),
+        entry = line_of("runtime/src/start.rs", "__private::run("),
     );
     for engine in engines() {
         let Session { stdout, stderr, status } =

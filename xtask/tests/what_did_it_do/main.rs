@@ -22,8 +22,8 @@ const SAID: [(&str, &[&str]); 9] = [
         "(4 - 1) * 2\\n' | cargo xtask run calc --coverage",
         &["7\n6\n", "\nsrc/bin/calc/expression.rs ", "::divide (src/bin/calc/expression.rs:"],
     ),
-    ("--coverage-add ", &["3\n", "\nsrc/bin/calc/expression.rs ", "\nsrc/heap.rs "]),
-    ("test --guest --coverage", &["test result: ok. ", "\nsrc/heap.rs "]),
+    ("--coverage-add ", &["3\n", "\nsrc/bin/calc/expression.rs ", "\nruntime/src/heap.rs "]),
+    ("test --guest --coverage", &["test result: ok. ", "\nruntime/src/heap.rs "]),
     (
         "--profile ",
         &[

@@ -19,7 +19,7 @@ static HEAP: TalcSyncCell<Ram, DefaultBinning> =
     unsafe { TalcSyncCell::new(TalcCell::new(Ram { claimed: false })) };
 
 unsafe extern "C" {
-    /// The end of the program (guest/flatland.ld).
+    /// The end of the program (flatland.ld).
     static mut __heap_start: u8;
 }
 

@@ -76,7 +76,7 @@ pub fn run_test() {
     exit(0);
 }
 
-/// What `_start` calls in a program that has tests and no [`entry!`](crate::entry) (guest/flatland.ld).
+/// What `_start` calls in a program that has tests and no [`entry!`](crate::entry) (flatland.ld).
 #[unsafe(no_mangle)]
 extern "C" fn __flatland_test_main() {
     run_test();
