@@ -1,7 +1,4 @@
-//! The interface between a Flatland guest and its host: addresses, ports and exit statuses.
-//!
-//! The guest's runtime, the machine and the image builder depend on this crate and not on each other. Each number of
-//! the interface is defined here and nowhere else.
+#![doc = include_str!("../README.md")]
 //!
 //! At entry the processor is in 32-bit protected mode with flat 4 GiB segments; paging and interrupts are off. EIP is
 //! [`memory::ENTRY`], ESP is the end of RAM, DF and the other general registers are 0.

@@ -1,8 +1,4 @@
-//! The program `flatland-test`, as a function of its arguments: runs the tests in guest programs, each in a machine in its
-//! initial state.
-//!
-//! The command line has options of the machine, a list of ELF files, and after a `--` the options of libtest, as with
-//! `cargo test`. This is a crate of its own so that its dependencies are compiled only if there are tests to run.
+#![doc = include_str!("../README.md")]
 
 mod cover;
 mod failures;

@@ -100,7 +100,9 @@ fn addresses_in_functions_are_left_out() {
 #[test]
 fn the_program_is_the_one_that_is_there() {
     let program = include_str!("../../guest/src/bin/hello.rs");
-    assert!(include_str!("../../README.md").contains(&format!("```rust\n{program}```\n")), "{program}");
+    for page in [include_str!("../../README.md"), include_str!("../../guest/runtime/README.md")] {
+        assert!(page.contains(&format!("```rust\n{program}```\n")), "{page}");
+    }
 }
 
 #[test]

@@ -1,8 +1,4 @@
-//! ELF files of guest programs: statically linked 32-bit x86 code, made by any linker.
-//!
-//! A flat image holds the loadable segments, each at its address, starting at address 0. `cargo xtask` makes images
-//! with this crate, and `flatland-program` opens ELF files with it. Every build compiles this crate, so it has few
-//! dependencies.
+#![doc = include_str!("../README.md")]
 
 mod built_by;
 mod dropped;

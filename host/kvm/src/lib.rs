@@ -1,11 +1,9 @@
-//! The engine that lets the kernel run the processor: KVM (KVM API, Documentation/virt/kvm/api.rst).
+#![doc = include_str!("../README.md")]
 //!
 //! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With
 //! memory protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an
 //! access without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a
 //! fault, or an [interrupt](Interrupt) from outside.
-//!
-//! On targets other than Linux on x86-64 this crate is empty.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 

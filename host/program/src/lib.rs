@@ -1,4 +1,4 @@
-//! A guest program: its flat image, the segments of its ELF file, and its names and lines.
+#![doc = include_str!("../README.md")]
 
 #[cfg(feature = "elf")]
 mod elf;

@@ -1,24 +1,4 @@
-//! A software processor: an interpreter of the i686 that Flatland's contract describes. It runs on machines without
-//! KVM. Unlike KVM, it can count instructions and watch memory. It is `no_std` and needs an allocator.
-//!
-//! [`SoftEngine`] is the processor with its RAM. It runs until the guest uses a port, halts or faults, and returns
-//! which:
-//!
-//! ```
-//! use flatland_soft::SoftEngine;
-//! use flatland_x86::{Engine, Exit, MemorySize};
-//!
-//! // in al, 0x60; add al, 1; out 0x61, al; hlt
-//! let code = [0xe4, 0x60, 0x04, 0x01, 0xe6, 0x61, 0xf4];
-//! let mut processor = SoftEngine::new(MemorySize::default());
-//! processor.write_ram(0, &code);
-//! let Exit::In { port: 0x60, width: 1, data } = processor.run()? else { panic!() };
-//! data[0] = 41;
-//! assert!(matches!(processor.run()?, Exit::Out { port: 0x61, data: [42], .. }));
-//! assert!(matches!(processor.run()?, Exit::Halt));
-//! assert_eq!(processor.instructions(), Some(4));
-//! # Ok::<(), flatland_x86::EngineError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), which are
 //! then executed. The files in `instructions` are the groups of SDM volume 1, section 5.1.

@@ -1,5 +1,7 @@
-//! Tools that observe a run. Each tool is an [`Observer`] that wants some events. [`observe`] is the loop that
-//! resumes the run and passes each event to all observers.
+#![doc = include_str!("../README.md")]
+//!
+//! Each tool is an [`Observer`] that wants some events. [`observe`] is the loop that resumes the run and passes each event to
+//! all observers.
 
 pub mod backtrace;
 #[cfg(feature = "report")]

@@ -1,8 +1,4 @@
-//! Types that the engines and the machine share: the state of a processor and its RAM, the state at entry, faults,
-//! memory maps, stops, and the trait [`Engine`].
-//!
-//! This crate has no ports and no streams, and needs no operating system.
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 
 extern crate alloc;
