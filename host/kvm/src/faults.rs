@@ -11,6 +11,8 @@ use super::{KvmEngine, LastExit, call, exception_page};
 
 /// KVM_INTERNAL_ERROR_DELIVERY_EV: an exception could not be delivered (linux/kvm.h).
 const SUBERROR_DELIVERY: u32 = 3;
+/// The vector of #GP.
+const GENERAL_PROTECTION: u8 = 13;
 
 impl KvmEngine {
     pub(super) fn read_u32(&self, address: u32) -> Option<u32> {
@@ -78,8 +80,26 @@ impl KvmEngine {
         };
         let mut frame = exception_page::frame(vector, registers, dr6, |address| self.read_u32(address));
         frame.registers.eflags = self.stopping.pushed_flags(frame.registers.eflags);
-        let kind = FaultKind::Exception { vector, error_code: frame.error_code };
+        let kind = match frame.location {
+            Location::At(eip)
+                if vector == GENERAL_PROTECTION && self.refuses_paging(eip, &frame.registers) =>
+            {
+                FaultKind::Unsupported { engine: "KVM", code: self.code_at(eip) }
+            }
+            _ => FaultKind::Exception { vector, error_code: frame.error_code },
+        };
         Ok(self.fault(kind, frame.location, frame.registers))
+    }
+
+    /// Whether the instruction turns on paging in a way that a processor allows. A KVM that emulates has none, and refuses
+    /// it with #GP.
+    fn refuses_paging(&self, eip: u32, registers: &Registers) -> bool {
+        // mov cr0, reg (SDM volume 2, MOV to control registers)
+        let [0x0f, 0x22, operands, ..] = *self.code_at(eip).as_slice() else { return false };
+        let Registers { eax, ecx, edx, ebx, esp, ebp, esi, edi, .. } = *registers;
+        let value = [eax, ecx, edx, ebx, esp, ebp, esi, edi][usize::from(operands & 0b111)];
+        let both = cr0::PG | cr0::PE;
+        operands & 0b11_1000 == 0 && value & both == both && value & (cr0::NW | cr0::CD) != cr0::NW
     }
 
     /// KVM's instruction emulator cannot run the instruction.

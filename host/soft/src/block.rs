@@ -10,10 +10,12 @@ use flatland_x86::{BlockCode, BlockSink};
 use hashbrown::HashMap;
 
 use super::cpu::Cpu;
-use super::decode::{self, decode};
+use super::decode::{self, Code};
 use super::memory;
 use super::operation::Op;
 use super::segment::number::CS;
+use super::tlb::OFFSET;
+use flatland_contract::memory::PAGE_SIZE;
 
 /// The most instructions in a block.
 const MAX_INSTRUCTIONS: usize = 48;
@@ -36,13 +38,19 @@ pub type Id = u32;
 /// No block.
 const NONE: Id = u32::MAX;
 
-/// What a block was decoded for: the address of its first instruction in the code segment, and whether it has only
-/// that one. A change of anything else that decoding depends on ([`Mode`]) empties the cache.
+/// What a block was decoded for: the address of its first instruction in the code segment, whether it has only that one,
+/// and with paging on the physical page of its first byte. A change of anything else that decoding depends on ([`Mode`])
+/// empties the cache; another table of pages does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key(u64);
 
 impl Key {
     const SINGLE: u64 = 1 << 32;
+    /// The instruction continues on the next page, and is the only one of its block.
+    const CROSSES: u64 = 1 << 33;
+    /// No page can be executed there.
+    const NO_PAGE: u64 = 1 << 34;
+    const PAGE_SHIFT: u32 = 35;
     /// The key of a block that was removed: none.
     const REMOVED: Self = Self(u64::MAX);
 
@@ -51,12 +59,27 @@ impl Key {
         Self(u64::from(eip) | if single { Self::SINGLE } else { 0 })
     }
 
+    /// With the physical page that it lies on.
+    #[inline(always)]
+    fn on_page(self, number: Option<u32>) -> Self {
+        Self(self.0 | number.map_or(Self::NO_PAGE, |number| u64::from(number) << Self::PAGE_SHIFT))
+    }
+
+    fn crossing(self) -> Self {
+        Self(self.0 | Self::CROSSES)
+    }
+
     fn eip(self) -> u32 {
         self.0 as u32
     }
 
     fn is_single(self) -> bool {
         self.0 & Self::SINGLE != 0
+    }
+
+    /// The physical page's number, with paging on.
+    fn page(self) -> Option<u32> {
+        (self.0 & Self::NO_PAGE == 0).then_some((self.0 >> Self::PAGE_SHIFT) as u32)
     }
 }
 
@@ -68,10 +91,20 @@ pub struct Block {
     pub ops: Box<[Op]>,
     /// The number of instructions. [`u64::MAX`], more than any limit, if there is a breakpoint at the first one.
     pub cost: u64,
-    /// The linear address of the first byte, and the number of bytes.
+    /// The physical address of the first byte, and the number of bytes there.
     range: (u32, u32),
+    /// The same of the bytes on a second page, if the only instruction continues there. Without bytes if no page can be
+    /// executed there.
+    second: Option<(u32, u32)>,
     /// The two blocks that followed it, if known.
     successors: [Id; 2],
+}
+
+impl Block {
+    /// The ranges of bytes in RAM.
+    fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
+        core::iter::once(self.range).chain(self.second).filter(|(_, len)| *len > 0)
+    }
 }
 
 /// What decoding depends on besides the bytes.
@@ -80,12 +113,18 @@ struct Mode {
     code_base: u32,
     code_limit: u32,
     code_is_32_bit: bool,
+    is_paged: bool,
 }
 
 impl Mode {
     fn of(cpu: &Cpu) -> Self {
         let code = cpu.segment(CS);
-        Self { code_base: code.base, code_limit: code.limit, code_is_32_bit: code.is_32_bit() }
+        Self {
+            code_base: code.base,
+            code_limit: code.limit,
+            code_is_32_bit: code.is_32_bit(),
+            is_paged: cpu.is_paged(),
+        }
     }
 }
 
@@ -154,8 +193,11 @@ impl Blocks {
 
     /// The block at EIP, of several instructions, after another block was left.
     #[inline(always)]
-    pub fn next(&mut self, cpu: &mut Cpu, previous: Id) -> Id {
-        let key = Key::new(cpu.eip, false);
+    pub fn next<const PAGED: bool>(&mut self, cpu: &mut Cpu, previous: Id) -> Id {
+        let mut key = Key::new(cpu.eip, false);
+        if PAGED {
+            key = key.on_page(cpu.code_page(cpu.eip));
+        }
         let [first, second] = self.blocks[previous as usize].successors;
         if self.has_key(first, key) {
             first
@@ -190,18 +232,40 @@ impl Blocks {
             self.clear(cpu);
             self.mode = Some(mode);
         }
-        let key = Key::new(cpu.eip, single);
+        let mut key = Key::new(cpu.eip, single);
+        if mode.is_paged {
+            key = key.on_page(cpu.code_page(cpu.eip));
+        }
         let slot = (cpu.eip as usize ^ usize::from(single)) % TABLE_SIZE;
         let known = self.table[slot];
-        if self.has_key(known, key) {
+        if self.has_key(known, key) || self.has_key(known, key.crossing()) && self.continues(cpu, known) {
             return known;
         }
         let id = match self.by_key.get(&key) {
             Some(&id) => id,
-            None => self.decode(cpu, key),
+            None => match self.by_key.get(&key.crossing()).copied() {
+                Some(id) if self.continues(cpu, id) => id,
+                _ => self.decode(cpu, key),
+            },
         };
         self.table[slot] = id;
         id
+    }
+
+    /// Whether the block of an instruction that continues on the next page is that of the page that is there now. If not,
+    /// it is removed.
+    fn continues(&mut self, cpu: &mut Cpu, id: Id) -> bool {
+        let block = &mut self.blocks[id as usize];
+        let linear = cpu.segment(CS).base.wrapping_add(block.key.eip());
+        let page = cpu.page_of_code((linear | OFFSET).wrapping_add(1)).ok();
+        let is_same =
+            block.second.map(|(address, len)| (len > 0).then_some(address / PAGE_SIZE)) == Some(page);
+        if !is_same {
+            self.by_key.remove(&block.key);
+            block.key = Key::REMOVED;
+            block.ops = Box::default();
+        }
+        is_same
     }
 
     #[cold]
@@ -210,24 +274,80 @@ impl Blocks {
             self.clear(cpu);
             self.mode = Some(Mode::of(cpu));
         }
-        let code = *cpu.segment(CS);
-        let linear = code.base.wrapping_add(key.eip());
+        let segment = *cpu.segment(CS);
+        let linear = segment.base.wrapping_add(key.eip());
+        // Where the page ends, and what is added to a linear address there for the physical one.
+        let (page_end, distance) = match key.page() {
+            _ if !cpu.is_paged() => (None, 0),
+            Some(page) => {
+                (Some(u64::from(linear | OFFSET) + 1), (page * PAGE_SIZE).wrapping_sub(linear & !OFFSET))
+            }
+            None => (Some(0), 0),
+        };
+        let mut block = Block {
+            key,
+            ops: Box::default(),
+            cost: 0,
+            range: (linear.wrapping_add(distance), 0),
+            second: None,
+            successors: [NONE; 2],
+        };
         let mut ops = Vec::new();
-        let mut len = 0;
         let mut instructions = 0;
         let most = self.most_instructions(cpu, key);
+        // The bytes of an instruction on two pages.
+        let mut joined = Vec::new();
         loop {
+            let len = block.range.1;
             let eip = key.eip().wrapping_add(len);
+            let here = linear.wrapping_add(len);
+            if page_end == Some(0) {
+                ops.push(decode::page_fault(eip));
+                instructions = 1;
+                break;
+            }
             let first_op = ops.len();
-            let decoded = decode(cpu, linear.wrapping_add(len), eip, code.room(eip), &mut ops);
-            len += decoded.len;
+            let in_segment = decode::most_bytes(segment.room(eip));
+            let on_page = page_end.map_or(in_segment, |end| in_segment.min((end - u64::from(here)) as u32));
+            let physical = here.wrapping_add(distance);
+            let bytes = cpu.memory.code(physical, on_page);
+            let code = Code { bytes, in_segment, end: physical.wrapping_add(bytes.len() as u32) };
+            let mut decoded = decode::decode(cpu, code, eip, &mut ops);
+            if decoded.is_cut && on_page < in_segment && bytes.len() as u32 == on_page {
+                ops.truncate(first_op);
+                if instructions > 0 {
+                    break;
+                }
+                joined = bytes.to_vec();
+                block.key = key.crossing();
+                decoded.ends_block = true;
+                match cpu.page_of_code((here | OFFSET).wrapping_add(1)) {
+                    Ok(page) => {
+                        let second = page * PAGE_SIZE;
+                        joined.extend_from_slice(cpu.memory.code(second, in_segment - on_page));
+                        let end = second.wrapping_add(joined.len() as u32 - on_page);
+                        let code = Code { bytes: &joined, in_segment, end };
+                        let whole = decode::decode(cpu, code, eip, &mut ops);
+                        // At least one byte, so that a page that is not memory is told from none.
+                        block.second = Some((second, (whole.len.saturating_sub(on_page)).max(1)));
+                        decoded.len = on_page;
+                    }
+                    Err(_) => {
+                        ops.push(decode::page_fault(eip));
+                        block.second = Some((0, 0));
+                        decoded.len = on_page;
+                    }
+                }
+            }
+            block.range.1 += decoded.len;
             instructions += 1;
             let last = ops.len() - 1;
             ops[last].ordinal = instructions as u8;
             ops[first_op..last].iter_mut().for_each(|op| op.ordinal = instructions as u8 - 1);
             let next = ops[last].next;
-            let wraps = linear.checked_add(len).is_none();
-            if decoded.ends_block || instructions >= most || wraps || self.breakpoints.contains(&next) {
+            let here = linear.wrapping_add(block.range.1);
+            let ends = here < linear || page_end.is_some_and(|end| u64::from(here) >= end);
+            if decoded.ends_block || instructions >= most || ends || self.breakpoints.contains(&next) {
                 break;
             }
         }
@@ -236,24 +356,21 @@ impl Blocks {
 
         self.decoded += instructions as u64;
         if let Some(sink) = &mut self.sink {
-            let bytes = cpu.memory.code(linear, len);
+            let (address, len) = block.range;
+            let bytes = if joined.is_empty() { cpu.memory.code(address, len) } else { &joined };
             let block = self.blocks.len() as u32;
             sink.decoded(block, &BlockCode { address: key.eip(), bytes, instructions: instructions as u32 });
         }
         let stops_first = self.breakpoints.contains(&key.eip()) && !key.is_single();
         let id = self.blocks.len() as Id;
-        self.blocks.push(Block {
-            key,
-            ops: ops.into_boxed_slice(),
-            cost: if stops_first { u64::MAX } else { instructions as u64 },
-            range: (linear, len),
-            successors: [NONE; 2],
-        });
-        self.by_key.insert(key, id);
-        for line in memory::lines(linear, len) {
+        block.ops = ops.into_boxed_slice();
+        block.cost = if stops_first { u64::MAX } else { instructions as u64 };
+        self.by_key.insert(block.key, id);
+        for line in block.ranges().flat_map(|(address, len)| memory::lines(address, len)) {
             self.by_line.entry(line).or_default().push(id);
             cpu.memory.set_line_has_code(line, true);
         }
+        self.blocks.push(block);
         id
     }
 
@@ -282,9 +399,10 @@ impl Blocks {
         let by_key = &mut self.by_key;
         ids.retain(|&id| {
             let block = &mut blocks[id as usize];
-            let (start, size) = block.range;
             let end = |start: u32, len: u32| u64::from(start) + u64::from(len);
-            let overlaps = u64::from(start) < end(address, len) && u64::from(address) < end(start, size);
+            let overlaps = block.ranges().any(|(start, size)| {
+                u64::from(start) < end(address, len) && u64::from(address) < end(start, size)
+            });
             if (overlaps || are_many) && block.key != Key::REMOVED {
                 by_key.remove(&block.key);
                 block.key = Key::REMOVED;

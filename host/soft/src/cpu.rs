@@ -1,6 +1,9 @@
 //! The processor's state, and the accesses of instructions to it.
 
+mod access;
 mod state;
+
+pub use access::PAGE_FAULT;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,7 +15,8 @@ use super::int::Int;
 use super::memory::Memory;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
-use flatland_x86::{Access, Fpu, MemoryMap, Processor, Ram, SegmentRegister, entry};
+use super::tlb::CodePage;
+use flatland_x86::{Access, Fpu, MemoryMap, Processor, Ram, SegmentRegister, entry, paging};
 
 /// DR7: the bits that enable breakpoints (SDM volume 3, section 19.2.4).
 pub const DR7_ENABLE: u32 = 0xff;
@@ -58,6 +62,10 @@ pub struct Cpu {
     readable_from: [u32; 8],
     /// The same for stores. Read-only memory and the guard are checked separately, by the marks of lines.
     writable: [u32; 8],
+    /// The segments whose accesses need the page tables and nothing else: [`access::READ`], [`access::WRITE`].
+    translated: [u8; 8],
+    /// The current privilege level: that of SS, except while it changes (SDM volume 3, section 6.5).
+    privilege_level: u8,
     /// Which bits of ESP the stack uses: 0xffff_ffff or 0xffff.
     stack_mask: u32,
     /// The global descriptor table.
@@ -70,6 +78,8 @@ pub struct Cpu {
     pub task: SegmentRegister,
     /// CR0.
     pub cr0: u32,
+    /// The linear address of the page fault of `problem`.
+    pub fault_address: u32,
     /// CR2.
     pub cr2: u32,
     /// CR3.
@@ -116,6 +126,9 @@ impl Cpu {
             readable: [0; 8],
             readable_from: [u32::MAX; 8],
             writable: [0; 8],
+            translated: [0; 8],
+            privilege_level: 0,
+            fault_address: 0,
             stack_mask: u32::MAX,
             gdt: state.gdt,
             idt: state.idt,
@@ -230,31 +243,6 @@ impl Cpu {
         if self.memory.code_changed() { Err(Break::CodeChanged) } else { Ok(()) }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn load_slowly<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
-        let address = self.linear(segment, offset, T::BYTES, Access::Read)?;
-        self.memory.watch.access(address, T::BYTES, Access::Read);
-        Ok(self.memory.read(address).expect("`linear` checked it"))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn store_slowly<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
-        let address = self.linear(segment, offset, T::BYTES, Access::Write)?;
-        self.memory.write(address, value).expect("`linear` checked it");
-        Ok(())
-    }
-
-    /// The linear address of `len` bytes in a segment. Fails if the segment refuses this access to one of them.
-    pub fn linear(&mut self, segment: u8, offset: u32, len: u32, access: Access) -> Result<u32, Break> {
-        match self.segment(segment).linear(offset, len, access) {
-            None if segment == number::SS => Err(self.stack_fault(0)),
-            None => Err(self.general_protection(0)),
-            Some(address) => self.check_memory(address, len, access).map(|()| address),
-        }
-    }
-
     /// The fault of a read whose operand was to be replaced. A segment that cannot be written takes precedence over
     /// `reason`.
     #[cold]
@@ -263,27 +251,16 @@ impl Cpu {
         match self.segment(segment).linear(offset, len, Access::Write) {
             None if segment == number::SS => self.stack_fault(0),
             None => self.general_protection(0),
-            Some(_) => reason,
+            Some(_) => {
+                // What it would have been as a store.
+                if let Problem::Event(Event { vector: PAGE_FAULT, error_code: Some(code), .. }) =
+                    &mut self.problem
+                {
+                    *code |= paging::error_code::WRITE;
+                }
+                reason
+            }
         }
-    }
-
-    /// Fails if memory refuses the access to one of `len` bytes.
-    pub fn check_memory(&mut self, address: u32, len: u32, access: Access) -> Step {
-        match self.memory.map().refuses(access, address, len) {
-            None => Ok(()),
-            Some(refused) => Err(self.fail(Problem::Refused(access, refused))),
-        }
-    }
-
-    /// How many elements of a string, at most `count`, can be accessed from `offset` on without checks in between:
-    /// they lie in the segment and in memory that allows the access, the offset does not wrap, and loads are not
-    /// watched. The segment must be flat.
-    pub fn run_length<T: Int>(&self, segment: u8, offset: u32, count: u32, access: Access) -> u32 {
-        let ends = if access == Access::Write { &self.writable } else { &self.readable };
-        if ends[usize::from(segment & 7)] == 0 {
-            return 0;
-        }
-        count.min((self.memory.map().end_of_run(access, offset) - offset) / T::BYTES)
     }
 
     /// A segment register.
@@ -295,16 +272,25 @@ impl Cpu {
     pub fn set_segment(&mut self, number: u8, segment: Segment) {
         self.segments[usize::from(number) % segment::COUNT] = segment;
         self.update_fast_ends(number);
+        if number == number::CS {
+            self.memory.tlb.code = CodePage::default();
+        }
     }
 
     fn update_fast_ends(&mut self, number: u8) {
         let segment = *self.segment(number);
         let watches_loads = self.memory.watch.watches_loads();
-        let is_fast = |access| segment.is_flat_for(access) && (access == Access::Write || !watches_loads);
+        let checks = self.checks_alignment();
+        let is_fast =
+            |access| segment.is_flat_for(access) && !checks && (access == Access::Write || !watches_loads);
+        let (reads, writes) = (is_fast(Access::Read), is_fast(Access::Write));
         let (size, guard) = (self.memory.size(), self.memory.map().guard());
         let index = usize::from(number) % segment::COUNT;
-        self.writable[index] = if is_fast(Access::Write) { size } else { 0 };
-        (self.readable[index], self.readable_from[index]) = match is_fast(Access::Read) {
+        let is_paged = self.is_paged();
+        let flag = |is_fast, flag| if is_fast && is_paged { flag } else { 0 };
+        self.translated[index] = flag(reads, access::READ) | flag(writes, access::WRITE);
+        self.writable[index] = if writes && !is_paged { size } else { 0 };
+        (self.readable[index], self.readable_from[index]) = match reads && !is_paged {
             false => (0, u32::MAX),
             true if guard.is_empty() => (size, u32::MAX),
             true => (guard.start, guard.end),
@@ -314,10 +300,35 @@ impl Cpu {
         }
     }
 
+    /// What depends on the registers that decide how accesses are made has changed.
+    pub fn update_accesses(&mut self) {
+        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+    }
+
+    /// Sets a control register that page tables are used by: CR0, CR3 or CR4.
+    pub fn set_paging(&mut self, cr0: u32, cr3: u32, cr4: u32) {
+        (self.cr0, self.cr3, self.cr4) = (cr0, cr3, cr4);
+        self.memory.tlb.turn(self.is_paged());
+        self.update_accesses();
+    }
+
+    /// The current privilege level.
+    #[inline(always)]
+    pub fn privilege_level(&self) -> u8 {
+        self.privilege_level
+    }
+
+    /// Sets the current privilege level.
+    pub fn set_privilege_level(&mut self, level: u8) {
+        self.privilege_level = level;
+        self.memory.tlb.set_user(level == 3);
+        self.update_accesses();
+    }
+
     /// Sets the watchpoints.
     pub fn set_watch(&mut self, watch: Watch) {
         self.memory.set_watch(watch);
-        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+        self.update_accesses();
     }
 
     /// Whether the code segment is 32-bit: the default of operand and address size.
@@ -396,21 +407,6 @@ impl Cpu {
         self.set_stack_pointer(self.stack_pointer().wrapping_add(bytes));
     }
 
-    /// An entry of the GDT, LDT or IDT at a linear address.
-    ///
-    /// The tables at entry are not in memory: they have the flat segments and no gates. KVM's engine keeps them in a
-    /// page above RAM.
-    pub fn read_table(&mut self, address: u32) -> Result<Descriptor, Break> {
-        if let Some(offset) = address.checked_sub(entry::GDT.base)
-            && offset <= u32::from(entry::GDT.limit)
-        {
-            return Ok(Descriptor(entry::DESCRIPTORS.get(offset as usize / 8).copied().unwrap_or(0)));
-        }
-        self.check_memory(address, 8, Access::Read)?;
-        let half = |address| u64::from(self.memory.read::<u32>(address).unwrap_or(0));
-        Ok(Descriptor(half(address) | half(address + 4) << 32))
-    }
-
     /// The descriptor that a selector selects in the GDT or LDT, and its linear address. `None` beyond the table's
     /// limit.
     pub fn find_descriptor(&mut self, selector: u16) -> Result<Option<(Descriptor, u32)>, Break> {
@@ -439,10 +435,7 @@ impl Cpu {
     /// Changes the access byte of a descriptor in its table.
     pub fn write_access_byte(&mut self, descriptor: Descriptor, address: u32) -> Step {
         const ACCESS_BYTE: u32 = 5;
-        let address = address.wrapping_add(ACCESS_BYTE);
-        self.check_memory(address, 1, Access::Write)?;
-        let _ = self.memory.write(address, (descriptor.0 >> (8 * ACCESS_BYTE)) as u8);
-        Ok(())
+        self.store_system(address.wrapping_add(ACCESS_BYTE), (descriptor.0 >> (8 * ACCESS_BYTE)) as u8)
     }
 
     /// Whether the guest has loaded an IDT.
@@ -460,7 +453,7 @@ impl Cpu {
         Break::Problem
     }
 
-    fn exception(&mut self, vector: u8, error_code: Option<u32>) -> Break {
+    pub(crate) fn exception(&mut self, vector: u8, error_code: Option<u32>) -> Break {
         self.fail(Problem::Event(Event { vector, error_code, kind: EventKind::Fault }))
     }
 

@@ -8,6 +8,7 @@ use super::event::{Break, Problem, Step};
 use super::instructions;
 use super::operation::{Handler, Op};
 use super::segment::number;
+use super::tlb::OFFSET;
 use flatland_x86::Access;
 use flatland_x86::instruction::is_floating_point_or_vector;
 
@@ -27,38 +28,42 @@ pub struct Decoded {
     pub ends_block: bool,
     /// Its length in bytes; at least one, even if it is invalid.
     pub len: u32,
+    /// Whether it is longer than the bytes that there are.
+    pub is_cut: bool,
 }
 
-/// Decodes the instruction at a linear address, and appends its operations.
+/// The bytes to decode an instruction from.
+#[derive(Clone, Copy)]
+pub struct Code<'a> {
+    /// The bytes that there are, at most as many as one instruction has.
+    pub bytes: &'a [u8],
+    /// How many there are up to the code segment's limit.
+    pub in_segment: u32,
+    /// The physical address behind them, where there is no memory for more, if there are fewer.
+    pub end: u32,
+}
+
+/// How many bytes an instruction can have if so many are left in the segment.
+pub fn most_bytes(room: u64) -> u32 {
+    room.min(MAX_LENGTH as u64) as u32
+}
+
+/// Decodes the instruction at an address in the code segment, and appends its operations.
 ///
-/// `eip` is its address in the code segment, and `room` the number of bytes from there to the segment's limit. An
-/// instruction that cannot be executed becomes an operation that raises the fault.
-pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) -> Decoded {
-    let in_segment = room.min(MAX_LENGTH as u64) as u32;
-    let bytes = cpu.memory.code(linear, in_segment);
+/// An instruction that cannot be executed becomes an operation that raises the fault.
+pub fn decode(cpu: &Cpu, code: Code, eip: u32, ops: &mut Vec<Op>) -> Decoded {
+    let Code { bytes, in_segment, end } = code;
     let bitness = if cpu.code_is_32_bit() { 32 } else { 16 };
     let mut decoder = Decoder::with_ip(bitness, bytes, eip.into(), OPTIONS);
     let mut instruction = Instruction::default();
     decoder.decode_out(&mut instruction);
 
-    let mut op = Op {
-        handler: unsupported,
-        eip,
-        next: eip.wrapping_add(instruction.len() as u32),
-        immediate: 0,
-        displacement: 0,
-        destination: 0,
-        source: 0,
-        base: register::ZERO,
-        index: register::ZERO,
-        scale: 0,
-        segment: number::DS,
-        ordinal: 0,
-    };
+    let mut op = Op { next: eip.wrapping_add(instruction.len() as u32), ..operation(eip) };
     if instruction.is_invalid() {
+        let is_cut = decoder.last_error() == DecoderError::NoMoreBytes && bytes.len() < in_segment as usize;
         op.handler = match decoder.last_error() {
-            DecoderError::NoMoreBytes if bytes.len() < in_segment as usize => {
-                op.immediate = linear.wrapping_add(bytes.len() as u32);
+            _ if is_cut => {
+                op.immediate = end;
                 fetch_refused
             }
             DecoderError::NoMoreBytes => fetch_beyond_limit,
@@ -66,7 +71,7 @@ pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) ->
             _ => invalid_opcode,
         };
         ops.push(op);
-        return Decoded { ends_block: true, len: bytes.len().max(1) as u32 };
+        return Decoded { ends_block: true, len: bytes.len().max(1) as u32, is_cut };
     }
 
     let address_ahead = set_operands(&instruction, &mut op);
@@ -83,6 +88,30 @@ pub fn decode(cpu: &Cpu, linear: u32, eip: u32, room: u64, ops: &mut Vec<Op>) ->
     Decoded {
         ends_block: selected.is_none() || instructions::ends_block(&instruction),
         len: instruction.len() as u32,
+        is_cut: false,
+    }
+}
+
+/// The operation of an instruction that lies on a page without memory: a page fault.
+pub fn page_fault(eip: u32) -> Op {
+    Op { handler: fetch_page_fault, ordinal: 1, ..operation(eip) }
+}
+
+/// An operation without operands.
+fn operation(eip: u32) -> Op {
+    Op {
+        handler: unsupported,
+        eip,
+        next: eip,
+        immediate: 0,
+        displacement: 0,
+        destination: 0,
+        source: 0,
+        base: register::ZERO,
+        index: register::ZERO,
+        scale: 0,
+        segment: number::DS,
+        ordinal: 0,
     }
 }
 
@@ -190,6 +219,14 @@ fn invalid_opcode(cpu: &mut Cpu, _: &Op) -> Step {
 /// An instruction that begins or continues outside memory.
 fn fetch_refused(cpu: &mut Cpu, op: &Op) -> Step {
     Err(cpu.fail(Problem::Refused(Access::Execute, op.immediate)))
+}
+
+/// An instruction that begins or continues on a page that cannot be executed. Its block is found only while that is so.
+fn fetch_page_fault(cpu: &mut Cpu, op: &Op) -> Step {
+    let first = cpu.segment(number::CS).base.wrapping_add(op.eip);
+    cpu.page_of_code(first)?;
+    cpu.page_of_code((first | OFFSET).wrapping_add(1))?;
+    cpu.branch_anew(op.eip)
 }
 
 /// An instruction that crosses the code segment's limit, or is longer than 15 bytes.

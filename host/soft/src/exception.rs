@@ -1,6 +1,6 @@
 //! Exceptions and interrupts through the guest's IDT (SDM volume 3, chapter 7).
 
-use super::cpu::Cpu;
+use super::cpu::{Cpu, PAGE_FAULT};
 use super::event::{Break, Event, EventKind, Problem};
 use super::flags::{IF, NT, RF, TF, VM};
 use super::instructions::{Transfer, code_segment};
@@ -43,11 +43,12 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
         };
         event = match (event.vector, event.kind) {
             (DOUBLE_FAULT, EventKind::Fault) => return Err(Undelivered::TripleFault),
-            (first, EventKind::Fault) if is_contributory(first) && is_contributory(second.vector) => {
+            (first, EventKind::Fault) if is_double_fault(first, second.vector) => {
                 Event { vector: DOUBLE_FAULT, error_code: Some(0), kind: EventKind::Fault }
             }
             _ => second,
         };
+        cpu.note_page_fault(event);
     }
 }
 
@@ -59,9 +60,13 @@ pub fn leave_frame(cpu: &mut Cpu, event: Event, eip: u32, next: u32) {
     cpu.set_stack_pointer(stack_pointer);
 }
 
-/// SDM volume 3, table 7-4. There are no page faults.
-fn is_contributory(vector: u8) -> bool {
-    matches!(vector, 0 | 10..=13)
+/// Whether two exceptions, one in the delivery of the other, are a double fault (SDM volume 3, tables 7-4 and 7-5).
+fn is_double_fault(first: u8, second: u8) -> bool {
+    let is_contributory = |vector| matches!(vector, 0 | 10..=13);
+    match first {
+        PAGE_FAULT => second == PAGE_FAULT || is_contributory(second),
+        _ => is_contributory(first) && is_contributory(second),
+    }
 }
 
 /// Goes through a vector's gate (SDM volume 3, section 7.12.1).

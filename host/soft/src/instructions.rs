@@ -21,7 +21,7 @@ mod system;
 #[cfg(test)]
 mod table;
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::operation::{Handler, Op};
 
@@ -96,5 +96,6 @@ pub fn ends_block(instruction: &Instruction) -> bool {
             | Outsd
             | Popf
             | Popfd
-    )
+            | Lmsw
+    ) || instruction.code() == Code::Mov_cr_r32
 }

@@ -3,7 +3,7 @@
 //! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), which are
 //! then executed. The files in `instructions` are the groups of SDM volume 1, section 5.1.
 //!
-//! It does not have x87, MMX, SSE, paging, privilege levels other than 0, task switches, virtual-8086 mode and breakpoints in
+//! It does not have x87, MMX, SSE, privilege levels other than 0, task switches, virtual-8086 mode and breakpoints in
 //! debug registers. An
 //! instruction that needs one of them is a fault that names it. `cpuid` does not advertise them.
 
@@ -26,6 +26,7 @@ mod operand;
 mod operation;
 mod segment;
 mod stop;
+mod tlb;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -165,9 +166,11 @@ impl SoftEngine {
         self.reported =
             self.reported.filter(|&at| at == self.cpu.eip && self.stops.breakpoints.contains(&at));
         loop {
-            let executed = match self.blocks.are_seen() {
-                true => self.execute_blocks::<true>(interrupted),
-                false => self.execute_blocks::<false>(interrupted),
+            let executed = match (self.blocks.are_seen(), self.cpu.is_paged()) {
+                (false, false) => self.execute_blocks::<false, false>(interrupted),
+                (false, true) => self.execute_blocks::<false, true>(interrupted),
+                (true, false) => self.execute_blocks::<true, false>(interrupted),
+                (true, true) => self.execute_blocks::<true, true>(interrupted),
             };
             let stopped = match executed {
                 None => self.execute_one(),
@@ -222,7 +225,6 @@ impl SoftEngine {
     fn lacks(state: &Processor) -> Option<&'static str> {
         [
             (state.cr0 & cr0::PE == 0, "real mode"),
-            (state.cr0 & cr0::PG != 0, "paging"),
             (state.registers.eflags & flags::VM != 0, "virtual-8086 mode"),
             (state.privilege_level() != 0, "privilege levels other than 0"),
             (state.debug[7] & DR7_ENABLE != 0, "breakpoints in debug registers"),
@@ -237,8 +239,12 @@ impl SoftEngine {
         (self.limit() == 0).then_some(AfterInstruction { eip, trap, complete })
     }
 
-    /// Executes whole blocks. Returns `None` when the next block must be executed one instruction at a time.
-    fn execute_blocks<const ARE_SEEN: bool>(&mut self, interrupted: &Interrupted) -> Option<Stopped> {
+    /// Executes whole blocks. Returns `None` when the next block must be executed one instruction at a time, and when
+    /// paging was turned on or off.
+    fn execute_blocks<const ARE_SEEN: bool, const PAGED: bool>(
+        &mut self,
+        interrupted: &Interrupted,
+    ) -> Option<Stopped> {
         let mut limit = self.limit();
         if limit == 0 && !interrupted.0.load(Ordering::Relaxed) {
             return None;
@@ -264,7 +270,7 @@ impl SoftEngine {
                 if ARE_SEEN {
                     self.blocks.was_seen(id, executed);
                 }
-                id = self.blocks.next(&mut self.cpu, id);
+                id = self.blocks.next::<PAGED>(&mut self.cpu, id);
                 continue;
             }
             let (op, reason) = match (*op, reason) {
@@ -284,17 +290,21 @@ impl SoftEngine {
                 return self.after_instruction(AfterInstruction { eip: op.eip, trap: false, complete });
             }
             limit = self.limit();
+            if self.cpu.is_paged() != PAGED {
+                return None;
+            }
             id = self.blocks.find(&mut self.cpu, false);
         }
     }
 
     /// Continues in a block after a store to decoded code, as long as the block itself is not removed, and the store is
-    /// not watched.
+    /// not watched and changed no page table.
     #[cold]
     fn execute_rest(&mut self, id: Id, mut op: Op) -> (Op, Break) {
         loop {
             self.blocks.remove_changed(&mut self.cpu);
-            if !self.blocks.contains(id) || self.cpu.memory.watch.has_hit() {
+            let is_elsewhere = self.cpu.memory.tlb.take_changed();
+            if is_elsewhere || !self.blocks.contains(id) || self.cpu.memory.watch.has_hit() {
                 return (op, Break::CodeChanged);
             }
             let ops = &self.blocks.get(id).ops;
@@ -412,6 +422,7 @@ impl SoftEngine {
 
     /// Handles an exception or software interrupt of the instruction between two addresses.
     fn on_event(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
+        self.cpu.note_page_fault(event);
         if !self.cpu.has_idt() {
             return self.on_event_without_idt(event, eip, next);
         }
@@ -455,13 +466,24 @@ impl SoftEngine {
     /// Whether the event's frame (SDM volume 3, section 7.12.1) goes into the guard below the stack.
     fn frame_overflows(&self, event: Event) -> Option<FaultKind> {
         let frame = if event.error_code.is_some() { 16 } else { 12 };
-        let kind = self.cpu.memory.map().frame_fault(self.cpu.reg(register::ESP), frame)?;
+        let top = self.cpu.look_up(self.cpu.reg(register::ESP).wrapping_sub(1))?.wrapping_add(1);
+        let kind = self.cpu.memory.map().frame_fault(top, frame)?;
         matches!(kind, FaultKind::StackOverflow { .. }).then_some(kind)
     }
 
     fn unsupported(&self, eip: u32) -> FaultKind {
         let linear = self.cpu.segment(number::CS).base.wrapping_add(eip);
-        FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(self.cpu.memory.code(linear, 15)) }
+        let mut code = Vec::new();
+        while code.len() < CodeBytes::MOST {
+            let at = linear.wrapping_add(code.len() as u32);
+            let in_page = tlb::OFFSET - (at & tlb::OFFSET) + 1;
+            match self.cpu.look_up(at).map(|at| self.cpu.memory.code(at, in_page.min(CodeBytes::MOST as u32)))
+            {
+                None | Some([]) => break,
+                Some(bytes) => code.extend_from_slice(bytes),
+            }
+        }
+        FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(&code) }
     }
 
     fn fault(&mut self, kind: FaultKind, location: Location) -> BlockEnd {

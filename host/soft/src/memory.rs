@@ -1,7 +1,7 @@
-//! RAM, with a set of marks for each line: has decoded code, allows no stores, is unchanged since the snapshot, is watched.
+//! RAM, with a set of marks for each line: has decoded code, allows no stores, is unchanged since the snapshot, is watched,
+//! has entries of page tables.
 //!
-//! Addresses are linear. They are also physical, since there is no paging. Segments are applied before
-//! ([`segment`](super::segment)).
+//! Addresses are physical. Segments and page tables are applied before ([`segment`](super::segment), `cpu::access`).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -11,6 +11,7 @@ use flatland_contract::memory::PAGE_SIZE;
 
 use super::int::Int;
 use super::stop::Watch;
+use super::tlb::Tlb;
 use flatland_x86::{Access, MemoryMap, Page, Ram, RamCopy, WatchKind};
 
 /// A line of RAM is 2^6 bytes. A store checks the marks of its lines.
@@ -26,6 +27,8 @@ const NO_STORES: u8 = 1 << 1;
 const UNTOUCHED: u8 = 1 << 2;
 /// Stores to a part of the line are watched.
 const WATCHED: u8 = 1 << 3;
+/// The translation cache has something from a page table's entry in the line.
+const HAS_TABLE: u8 = 1 << 4;
 
 /// RAM from address 0.
 #[derive(Debug)]
@@ -34,11 +37,13 @@ pub struct Memory {
     map: MemoryMap,
     /// The marks of each line, and of one more line for stores across the end.
     lines: Box<[u8]>,
-    /// The stores to lines with code, and to watched memory, since [`Self::take_changes`]: first byte and number of
-    /// bytes.
+    /// The stores to lines with code, to page tables and to watched memory, since [`Self::take_changes`]: first byte and
+    /// number of bytes.
     changes: Vec<(u32, u32)>,
     /// The watchpoints. Stores are compared with them here; loads by the caller.
     pub watch: Watch,
+    /// What is known of the page tables.
+    pub tlb: Tlb,
     /// The snapshot that was taken or restored last, if there is one.
     base: Option<RamCopy>,
     /// The lines that have been written since: all whose mark [`UNTOUCHED`] is gone. Empty without a base.
@@ -61,6 +66,7 @@ impl Memory {
             lines,
             changes: Vec::new(),
             watch: Watch::default(),
+            tlb: Tlb::default(),
             base: None,
             touched: Vec::new(),
         }
@@ -173,12 +179,28 @@ impl Memory {
         self.note_store(address, len);
     }
 
-    /// The guest has stored here. If that is watched, the block ends after the instruction as if it had changed code.
+    /// The guest has stored here. If that is watched, or changes a page table, the block ends after the instruction as if
+    /// it had changed code.
     fn note_store(&mut self, address: u32, len: u32) {
         let marks = self.note_changes(address, len);
-        if marks & WATCHED != 0 && self.watch.access(address, len, Access::Write) && marks & HAS_CODE == 0 {
+        let is_watched = marks & WATCHED != 0 && self.watch.access(address, len, Access::Write);
+        if (is_watched || marks & HAS_TABLE != 0) && marks & HAS_CODE == 0 {
             self.changes.push((address, len));
         }
+    }
+
+    /// The translation cache has something from the page table's entry at this address.
+    pub fn mark_table(&mut self, entry: u32) {
+        self.lines[(entry >> LINE_SHIFT) as usize] |= HAS_TABLE;
+    }
+
+    /// Sets flags of a page table's entry that say how it was used. That changes no translation.
+    pub fn set_table_entry(&mut self, entry: u32, value: u32) {
+        let line = (entry >> LINE_SHIFT) as usize;
+        let mark = self.lines[line] & HAS_TABLE;
+        self.lines[line] &= !HAS_TABLE;
+        self.write_bytes(entry, &value.to_le_bytes());
+        self.lines[line] |= mark;
     }
 
     /// Returns the marks of all lines there.
@@ -197,6 +219,10 @@ impl Memory {
         }
         if all & HAS_CODE != 0 {
             self.changes.push((address, len));
+        }
+        if all & HAS_TABLE != 0 {
+            lines(address, len).for_each(|line| self.lines[line as usize] &= !HAS_TABLE);
+            self.tlb.table_changed();
         }
         all
     }
@@ -245,6 +271,7 @@ impl Memory {
     /// Restores RAM. If there was a copy before, only written lines are looked at, and the pages that the two copies
     /// do not share.
     pub fn restore(&mut self, copy: &RamCopy) {
+        self.tlb.flush();
         match self.base.take() {
             Some(base) => {
                 let touched = core::mem::take(&mut self.touched);
@@ -272,6 +299,7 @@ impl Memory {
 
     /// Somebody else has written to RAM. The caller removes all decoded code.
     pub fn was_written(&mut self) {
+        self.tlb.flush();
         self.base = None;
         self.touched.clear();
         self.lines.iter_mut().for_each(|marks| *marks &= !UNTOUCHED);

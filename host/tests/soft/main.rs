@@ -1,6 +1,7 @@
 //! The soft engine through its public interface: hand-assembled programs.
 
 mod events;
+mod paging;
 mod stops;
 mod transfers;
 
@@ -121,8 +122,8 @@ fn every_kind_of_fault() {
         (&[0xd9, 0xe8], unsupported(&[0xd9, 0xe8]), At(0)),
         (&[0x0f, 0x28, 0xc1], unsupported(&[0x0f, 0x28, 0xc1]), At(0)),
         (&[0x0f, 0x77], unsupported(&[0x0f, 0x77]), At(0)),
-        // mov eax, 0x80000001; mov cr0, eax: paging
-        (&[0xb8, 1, 0, 0, 0x80, 0x0f, 0x22, 0xc0], unsupported(&[0x0f, 0x22, 0xc0]), At(5)),
+        // xor eax, eax; mov cr0, eax: real mode
+        (&[0x31, 0xc0, 0x0f, 0x22, 0xc0], unsupported(&[0x0f, 0x22, 0xc0]), At(2)),
         // mov eax, [0xfffe]; mov [0x20000], al; push with ESP in a guard
         (&[0xa1, 0xfe, 0xff, 0, 0], outside(Access::Read, 0x1_0000), At(0)),
         (&[0xa2, 0, 0, 2, 0], outside(Access::Write, 0x2_0000), At(0)),

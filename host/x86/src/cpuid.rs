@@ -17,8 +17,12 @@ pub fn answer(leaf: u32) -> Answer {
     const VENDOR: &[u8; 12] = b"FlatlandSoft";
     /// Family 6, model 1: a Pentium Pro.
     const SIGNATURE: u32 = 0x610;
+    /// Pages of 4 MiB.
+    const PSE: u32 = 1 << 3;
     const TSC: u32 = 1 << 4;
     const CX8: u32 = 1 << 8;
+    /// Pages that a load of CR3 does not forget.
+    const PGE: u32 = 1 << 13;
     const CMOV: u32 = 1 << 15;
     let word = |index: usize| {
         let (words, _) = VENDOR.as_chunks();
@@ -28,6 +32,6 @@ pub fn answer(leaf: u32) -> Answer {
         0 => [HIGHEST, word(0), word(2), word(1)],
         EXTENDED => [0; 4],
         // What is above the highest leaf of either kind.
-        _ => [SIGNATURE, 0, 0, TSC | CX8 | CMOV],
+        _ => [SIGNATURE, 0, 0, PSE | TSC | CX8 | PGE | CMOV],
     }
 }

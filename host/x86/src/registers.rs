@@ -87,6 +87,30 @@ pub mod cr0 {
     pub const TS: u32 = 1 << 3;
     /// Extension type: always set since the Pentium.
     pub const ET: u32 = 1 << 4;
+    /// Write protect: read-only pages are read-only for privilege levels 0 to 2, too.
+    pub const WP: u32 = 1 << 16;
+    /// Alignment mask: EFLAGS.AC has its effect.
+    pub const AM: u32 = 1 << 18;
+    /// Not write-through.
+    pub const NW: u32 = 1 << 29;
+    /// Cache disable.
+    pub const CD: u32 = 1 << 30;
     /// Paging.
     pub const PG: u32 = 1 << 31;
+}
+
+/// The bits of CR4 (SDM volume 3, section 2.5).
+pub mod cr4 {
+    /// Virtual-8086 mode extensions.
+    pub const VME: u32 = 1 << 0;
+    /// Protected-mode virtual interrupts.
+    pub const PVI: u32 = 1 << 1;
+    /// Time stamp disable: `rdtsc` needs privilege level 0.
+    pub const TSD: u32 = 1 << 2;
+    /// Debugging extensions: breakpoints on ports, and no DR4 and DR5.
+    pub const DE: u32 = 1 << 3;
+    /// Page size extensions: pages of 4 MiB.
+    pub const PSE: u32 = 1 << 4;
+    /// Page global enable.
+    pub const PGE: u32 = 1 << 7;
 }

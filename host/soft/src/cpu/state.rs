@@ -3,7 +3,7 @@
 use flatland_x86::{Processor, Registers, SegmentRegister, Shadow};
 
 use super::{Cpu, Kept, register};
-use crate::segment::{self, Segment};
+use crate::segment::Segment;
 
 impl Cpu {
     /// The state, while no instruction is being executed.
@@ -19,6 +19,10 @@ impl Cpu {
             readable: _,
             readable_from: _,
             writable: _,
+            translated: _,
+            // That of SS.
+            privilege_level: _,
+            fault_address: _,
             stack_mask: _,
             gdt,
             idt,
@@ -84,13 +88,14 @@ impl Cpu {
         self.set_registers(&registers.as_held());
         self.segments = segments.map(Segment::from);
         (self.gdt, self.idt, self.ldt, self.task, self.debug) = (gdt, idt, ldtr, tr, debug);
-        (self.cr0, self.cr2, self.cr3, self.cr4) = (cr0, cr2, cr3, cr4);
+        self.cr2 = cr2;
         self.stack_segment_loaded = shadow == Shadow::MovSs;
         self.kept.fpu.clone_from(fpu);
         self.kept.msrs.clone_from(msrs);
         (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
         self.time_stamp_base = time_stamp.wrapping_sub(self.instructions);
-        (0..segment::COUNT as u8).for_each(|number| self.update_fast_ends(number));
+        self.set_privilege_level(state.privilege_level());
+        self.set_paging(cr0, cr3, cr4);
     }
 
     /// General registers, EIP and EFLAGS.

@@ -108,9 +108,9 @@ fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let to = cpu.reg_masked(EDI, A::MASK);
     let in_one_run = REPEATS && A::BYTES == 4 && !cpu.direction_down();
     let run =
-        if in_one_run { cpu.run_length::<T>(ES, to, most.min(PORTION / T::BYTES), Access::Write) } else { 0 };
+        if in_one_run { cpu.run::<T>(ES, to, most.min(PORTION / T::BYTES), Access::Write).1 } else { 0 };
     if run == 0 {
-        cpu.linear(ES, to, T::BYTES, Access::Write)?;
+        cpu.place(ES, to, T::BYTES, Access::Write)?;
     }
     cpu.request = Some(Request::In(In {
         port: cpu.reg_part(EDX),
@@ -155,8 +155,9 @@ fn complete_of<T: Int>(cpu: &mut Cpu, input: &In, data: &[u8]) -> bool {
 
 /// Stores all elements at once, if they lie in one run of RAM. Returns whether they do.
 fn store_run<T: Int>(cpu: &mut Cpu, data: &[u8]) -> bool {
-    let (to, count) = (cpu.reg(EDI), data.len() as u32 / T::BYTES);
-    if cpu.direction_down() || cpu.run_length::<T>(ES, to, count, Access::Write) < count {
+    let count = data.len() as u32 / T::BYTES;
+    let (to, run) = cpu.run::<T>(ES, cpu.reg(EDI), count, Access::Write);
+    if cpu.direction_down() || run < count {
         return false;
     }
     cpu.memory.store_bytes(to, data);
@@ -189,7 +190,7 @@ fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let most = most_at_once(cpu, wanted);
     let from = cpu.reg_masked(ESI, A::MASK);
     let in_one_run = A::BYTES == 4 && !cpu.direction_down();
-    let run = if in_one_run { cpu.run_length::<T>(op.segment, from, most, Access::Read) } else { 0 };
+    let (from, run) = if in_one_run { cpu.run::<T>(op.segment, from, most, Access::Read) } else { (0, 0) };
     let data = if run > 0 {
         advance::<T, A>(cpu, ESI, run);
         OutData::Ram(from, run * T::BYTES)

@@ -107,7 +107,7 @@ fn pusha<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
         if let Err(reason) = cpu.store(number::SS, place(number), cpu.reg_part::<T>(number)) {
             // The fault that is reported is still that of the first push.
             for number in register::EAX..=register::EDI {
-                cpu.linear(number::SS, place(number), T::BYTES, flatland_x86::Access::Write)?;
+                cpu.place(number::SS, place(number), T::BYTES, flatland_x86::Access::Write)?;
             }
             return Err(reason);
         }
@@ -172,7 +172,7 @@ fn enter_frame<T: Int>(cpu: &mut Cpu, size: u32, level: u32) -> Step {
     }
     let stack_pointer = cpu.stack_pointer().wrapping_sub(size) & mask;
     // The processor checks that the frame can be written before it sets EBP.
-    cpu.linear(number::SS, stack_pointer, T::BYTES, flatland_x86::Access::Write)?;
+    cpu.place(number::SS, stack_pointer, T::BYTES, flatland_x86::Access::Write)?;
     cpu.set_stack_pointer(stack_pointer);
     cpu.set_reg_part(register::EBP, T::truncate(frame));
     Ok(())

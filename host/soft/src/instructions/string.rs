@@ -150,15 +150,15 @@ fn movs<T: Int, R: Repeat, A: Int>(cpu: &mut Cpu, op: &Op) -> Step {
         let from = cpu.reg_masked(ESI, A::MASK);
         let to = cpu.reg_masked(EDI, A::MASK);
         let mut done = 1;
-        let mut blocks = 0;
+        let (mut source, mut target, mut blocks) = (0, 0, 0);
         if as_block::<R, A>(cpu) {
-            blocks = cpu.run_length::<T>(segment, from, offered, Access::Read);
-            blocks = cpu.run_length::<T>(ES, to, blocks, Access::Write);
+            (source, blocks) = cpu.run::<T>(segment, from, offered, Access::Read);
+            (target, blocks) = cpu.run::<T>(ES, to, blocks, Access::Write);
         }
         // If the ranges overlap, copying elements differs from copying bytes.
-        let overlaps = (1..T::BYTES).contains(&to.wrapping_sub(from));
+        let overlaps = (1..T::BYTES).contains(&target.wrapping_sub(source));
         if blocks > 1 && !overlaps {
-            cpu.memory.copy_forward(from, to, blocks * T::BYTES);
+            cpu.memory.copy_forward(source, target, blocks * T::BYTES);
             done = blocks;
         } else {
             let value: T = cpu.load(segment, from)?;
@@ -175,12 +175,12 @@ fn stos<T: Int, R: Repeat, A: Int>(cpu: &mut Cpu, _: &Op) -> Step {
         let to = cpu.reg_masked(EDI, A::MASK);
         let value: T = cpu.reg_part(EAX);
         let mut done = 1;
-        let mut blocks = 0;
+        let (mut target, mut blocks) = (0, 0);
         if as_block::<R, A>(cpu) {
-            blocks = cpu.run_length::<T>(ES, to, offered, Access::Write);
+            (target, blocks) = cpu.run::<T>(ES, to, offered, Access::Write);
         }
         if blocks > 1 {
-            cpu.memory.fill(to, blocks, value);
+            cpu.memory.fill(target, blocks, value);
             done = blocks;
         } else {
             cpu.store(ES, to, value)?;

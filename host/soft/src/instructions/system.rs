@@ -1,6 +1,6 @@
 //! System instructions (SDM volume 1, section 5.20), at privilege level 0.
 
-use flatland_x86::{SegmentRegister, cr0};
+use flatland_x86::{SegmentRegister, cr0, cr4};
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
 use super::super::cpu::DR7_ENABLE;
@@ -65,7 +65,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
             _ => return None,
         },
         M::Clts => clts,
-        // There is no paging, and there are no caches.
+        // There are no caches, and that of translations is never out of date.
         M::Invlpg | M::Invd | M::Wbinvd => nothing,
         M::Rdmsr | M::Wrmsr | M::Rdpmc => no_such_register,
         M::Int1 => int1,
@@ -208,29 +208,28 @@ fn ltr<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.stored()
 }
 
-/// Sets CR0: bits 0 to 5, 16, 18, 29 and 30. Leaving protected mode and turning on paging are not supported.
-fn set_cr0(cpu: &mut Cpu, value: u32) -> Step {
-    const CD: u32 = 1 << 30;
-    const NW: u32 = 1 << 29;
-    const DEFINED: u32 = 0x3f | 1 << 16 | 1 << 18 | NW | CD | cr0::PG;
-    let value = value & DEFINED | cr0::ET;
+/// Sets CR0: bits 0 to 5, 16, 18, 29, 30 and 31. Leaving protected mode is not supported.
+fn set_cr0(cpu: &mut Cpu, op: &Op, value: u32) -> Step {
+    use cr0::*;
+    const DEFINED: u32 = 0x3f | WP | AM | NW | CD | PG;
+    let value = value & DEFINED | ET;
     // SDM volume 2, MOV to control registers: #GP(0).
-    let invalid = value & (cr0::PG | cr0::PE) == cr0::PG || value & (CD | NW) == NW;
+    let invalid = value & (PG | PE) == PG || value & (CD | NW) == NW;
     if invalid {
         return Err(cpu.general_protection(0));
     }
-    if value & cr0::PE == 0 || value & cr0::PG != 0 {
+    if value & PE == 0 {
         return Err(cpu.fail(Problem::Unsupported));
     }
-    cpu.cr0 = value;
-    Ok(())
+    cpu.set_paging(value, cpu.cr3, cpu.cr4);
+    cpu.branch_anew(op.next)
 }
 
 /// It cannot clear PE (SDM volume 2, LMSW).
 fn lmsw<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     const LOADED: u32 = 0b1111;
     let source = S::read(cpu, op)?.zero_extend() & LOADED;
-    set_cr0(cpu, cpu.cr0 & (!LOADED | cr0::PE) | source)
+    set_cr0(cpu, op, cpu.cr0 & (!LOADED | cr0::PE) | source)
 }
 
 fn clts(cpu: &mut Cpu, _: &Op) -> Step {
@@ -252,26 +251,28 @@ fn mov_from_control(cpu: &mut Cpu, op: &Op) -> Step {
 fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Step {
     let value = cpu.reg(op.source);
     match op.destination {
-        0 => return set_cr0(cpu, value),
-        2 => cpu.cr2 = value,
-        3 => cpu.cr3 = value,
+        0 => return set_cr0(cpu, op, value),
+        2 => {
+            cpu.cr2 = value;
+            return Ok(());
+        }
+        3 => cpu.set_paging(cpu.cr0, value, cpu.cr4),
         _ => {
-            // VME, PVI, TSD and DE: the bits of a processor without paging, machine checks and SSE.
-            const KNOWN: u32 = 0b1111;
+            // The bits of what `cpuid` promises, and of a Pentium's other modes.
+            const KNOWN: u32 = cr4::VME | cr4::PVI | cr4::TSD | cr4::DE | cr4::PSE | cr4::PGE;
             if value & !KNOWN != 0 {
                 return Err(cpu.general_protection(0));
             }
-            cpu.cr4 = value;
+            cpu.set_paging(cpu.cr0, cpu.cr3, value);
         }
     }
-    Ok(())
+    cpu.branch_anew(op.next)
 }
 
 /// DR4 and DR5 are other names of DR6 and DR7 (SDM volume 3, section 19.2.2), unless CR4.DE is set.
 fn debug_register(cpu: &mut Cpu, number: u8) -> Result<usize, Break> {
-    const CR4_DE: u32 = 1 << 3;
     match number {
-        4 | 5 if cpu.cr4 & CR4_DE != 0 => Err(cpu.invalid_opcode()),
+        4 | 5 if cpu.cr4 & cr4::DE != 0 => Err(cpu.invalid_opcode()),
         4 | 5 => Ok(usize::from(number) + 2),
         _ => Ok(usize::from(number & 7)),
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::super::cpu::{Cpu, register};
-use super::super::decode::decode;
+use super::super::decode::{Code, decode};
 use super::super::event::{Break, Event, Problem};
 use flatland_x86::{MemorySize, Ram};
 
@@ -45,7 +45,8 @@ pub fn execute(code: &[u8], (registers, eflags): ([u32; 4], u32)) -> (Cpu, Optio
     }
     cpu.set_eflags(eflags);
     let mut ops = Vec::new();
-    decode(&cpu, CODE, CODE, u64::MAX, &mut ops);
+    let code = Code { bytes: cpu.memory.code(CODE, 15), in_segment: 15, end: 0 };
+    decode(&cpu, code, CODE, &mut ops);
     for op in &ops {
         if (op.handler)(&mut cpu, op) == Err(Break::Problem) {
             let Problem::Event(event) = cpu.problem else { panic!("{:?}", cpu.problem) };
