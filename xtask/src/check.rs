@@ -6,21 +6,23 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 use std::{fmt, fs};
 
+use cargo_flatland::cargo::{cargo, show_and, show_and_run, without_colors};
+use cargo_flatland::guest::{Profile, build_std, guest_cargo};
+use cargo_flatland::options::GuestTests;
+use cargo_flatland::{Context, Result, build, guest_tests};
 use flatland_contract::status;
 
-use crate::cargo::{cargo, host_cargo, show_and, show_and_run, without_colors};
-use crate::guest::{Profile, build_std, guest_cargo};
-use crate::options::{Against, GuestTests};
-use crate::{Result, Workspace, build, guest_tests, run};
+use crate::checkout::Checkout;
+use crate::options::Against;
 
 /// Runs all tests of the project, or the quick ones: the host's, which need the guest programs, and the guest's.
 /// Prints their number at the end.
-pub fn test(workspace: &Workspace, quick: bool, arguments: &[OsString]) -> Result<()> {
+pub fn test(context: &Context, quick: bool, arguments: &[OsString]) -> Result<()> {
     // Unit tests, and the tests of the contract, on which everything else is built.
     const QUICK: [&str; 6] = ["--lib", "--bins", "--test", "contract", "--test", "faults"];
     let start = Instant::now();
     let (mut host, mut guest) = (Tally::default(), Tally::default());
-    let result = test_all(workspace, if quick { &QUICK } else { &[] }, arguments, &mut host, &mut guest);
+    let result = test_all(context, if quick { &QUICK } else { &[] }, arguments, &mut host, &mut guest);
     let seconds = start.elapsed().as_secs();
     let sum = format!("host {host}; guest {guest}; {} min {} s", seconds / 60, seconds % 60);
     match result {
@@ -36,16 +38,16 @@ pub fn test(workspace: &Workspace, quick: bool, arguments: &[OsString]) -> Resul
 }
 
 fn test_all(
-    workspace: &Workspace,
+    context: &Context,
     targets: &[&str],
     arguments: &[OsString],
     host: &mut Tally,
     guest: &mut Tally,
 ) -> Result<()> {
-    build::guests(workspace, None, Profile::Dev)?;
-    let mut command = host_cargo(workspace, ["test", "--workspace"]);
+    build::guests(context, None, Profile::Dev)?;
+    let mut command = Checkout::find()?.cargo(["test", "--workspace"]);
     command.args(targets).args(arguments);
-    let without_kvm = why_no_kvm(workspace)?;
+    let without_kvm = why_no_kvm()?;
     if let Some(why) = &without_kvm {
         eprintln!(
             "xtask: the tests that are about KVM itself are left out, and others use the soft engine: {why}"
@@ -66,7 +68,7 @@ fn test_all(
     let libtest = arguments.iter().filter(|argument| *argument != "--").cloned().collect();
     let machine = without_kvm.iter().flat_map(|_| ["--engine", "soft"]).map(OsString::from).collect();
     eprintln!("$ cargo xtask test --guest");
-    let mut command = guest_tests::prepare(workspace, &GuestTests { filter: None, machine, libtest })?;
+    let mut command = guest_tests::prepare(context, &GuestTests { filter: None, machine, libtest })?;
     match guest.count(&mut command) {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => {
@@ -133,13 +135,14 @@ impl Tally {
 
 /// Runs all differential tests and shows their numbers; [`test()`] runs a quick part. Those
 /// against Unicorn and against the compiler's coverage are run by no other command.
-pub fn differential(workspace: &Workspace, with: Against) -> Result<()> {
+pub fn differential(with: Against) -> Result<()> {
     if with == Against::CompilersCoverage {
         let arguments = ["test", "--release", "--package", "xtask", "--test", "coverage_agrees"];
-        return show_and_run(host_cargo(
-            workspace,
-            arguments.into_iter().chain(["--", "--nocapture", "--ignored"]),
-        ));
+        return show_and_run(Checkout::find()?.cargo(arguments.into_iter().chain([
+            "--",
+            "--nocapture",
+            "--ignored",
+        ])));
     }
     let unicorn = with == Against::Unicorn;
     // Modules of host/tests/differential, and the number of cases of each.
@@ -157,7 +160,7 @@ pub fn differential(workspace: &Workspace, with: Against) -> Result<()> {
             ["test", "--release", "--workspace", "--test", "differential", part, "--", "--nocapture"];
         // The tests against Unicorn are `#[ignore]`d.
         let arguments = arguments.into_iter().chain(unicorn.then_some("--ignored"));
-        let mut command = host_cargo(workspace, arguments);
+        let mut command = Checkout::find()?.cargo(arguments);
         command.env("FLATLAND_CASES", cases);
         show_and_run(command)?;
     }
@@ -165,16 +168,17 @@ pub fn differential(workspace: &Workspace, with: Against) -> Result<()> {
 }
 
 /// Makes the pictures of docs/what-did-it-do.md anew, of what its commands make: that is a part of their test.
-pub fn pictures(workspace: &Workspace) -> Result<()> {
+pub fn pictures() -> Result<()> {
     let arguments = ["test", "--package", "xtask", "--test", "what_did_it_do"];
-    show_and_run(host_cargo(workspace, arguments.into_iter().chain(["--", "--nocapture", "--ignored"])))
+    show_and_run(Checkout::find()?.cargo(arguments.into_iter().chain(["--", "--nocapture", "--ignored"])))
 }
 
 /// Why KVM cannot be used here, if it cannot: flatland's own message when it is to run one `hlt` on KVM.
-fn why_no_kvm(workspace: &Workspace) -> Result<Option<String>> {
+fn why_no_kvm() -> Result<Option<String>> {
     const HLT: [u8; 1] = [0xf4];
-    let flatland = run::build_host(workspace)?;
-    let image = workspace.images().join("halt.probe");
+    let checkout = Checkout::find()?;
+    let flatland = checkout.build("flatland-vmm", "flatland")?;
+    let image = checkout.images().join("halt.probe");
     let output = fs::write(&image, HLT).and_then(|()| {
         Command::new(&flatland).args(["--engine", "kvm"]).arg(&image).stdin(Stdio::null()).output()
     });
@@ -202,7 +206,7 @@ const FEATURES: [&str; 9] =
 /// Checks that the crate `flatland-vmm` builds without warnings with each combination of [`FEATURES`]. Checks that the
 /// host needs neither KVM nor Linux: builds it without its feature `kvm`, and for other systems. The standard library
 /// of these is built from source like the guest's. Nothing is linked, so no other tools are needed.
-pub fn portability(workspace: &Workspace) -> Result<()> {
+pub fn portability(context: &Context) -> Result<()> {
     // Excludes the packages that need Linux or KVM. The rest of the workspace is the host's library and its
     // dependencies.
     const HOST: [&str; 9] = [
@@ -219,52 +223,48 @@ pub fn portability(workspace: &Workspace) -> Result<()> {
     const WITHOUT_KVM: [&str; 5] = ["--no-default-features", "--all-targets", "--", "-D", "warnings"];
     const TARGETS: [&str; 3] =
         ["aarch64-apple-darwin", "x86_64-pc-windows-msvc", "aarch64-unknown-linux-gnu"];
-    let mut command = host_cargo(workspace, ["clippy"]);
+    let mut command = Checkout::find()?.cargo(["clippy"]);
     command.args(HOST).args(WITHOUT_KVM);
     show_and_run(command)?;
     for features in FEATURES {
-        let mut command = host_cargo(workspace, ["clippy", "--package", "flatland-vmm", "--lib", "--bins"]);
+        let mut command = Checkout::find()?.cargo(["clippy", "--package", "flatland-vmm", "--lib", "--bins"]);
         command.args(["--no-default-features", "--features", features, "--", "-D", "warnings"]);
         show_and_run(command)?;
     }
     for target in TARGETS {
-        let mut command = host_cargo(workspace, ["check"]);
+        let mut command = Checkout::find()?.cargo(["check"]);
         command.args(HOST).args(["-Zbuild-std=std,panic_abort", "--target", target]);
-        command.env("CARGO_TARGET_DIR", workspace.target().join("portability"));
-        build_std(workspace, &mut command)?;
+        command.env("CARGO_TARGET_DIR", Checkout::find()?.target().join("portability"));
+        build_std(context, &mut command)?;
         show_and_run(command)?;
     }
     // Builds the software processor alone, without the standard library: for a browser, and for another bare
     // processor. The guest program `nested` runs it on Flatland's.
     for target in ["wasm32-unknown-unknown", "aarch64-unknown-none"] {
-        let mut command = host_cargo(workspace, ["build", "--package", "flatland-soft"]);
+        let mut command = Checkout::find()?.cargo(["build", "--package", "flatland-soft"]);
         command.args(["-Zbuild-std=core,alloc", "--target", target]);
-        command.env("CARGO_TARGET_DIR", workspace.target().join("portability"));
-        build_std(workspace, &mut command)?;
+        command.env("CARGO_TARGET_DIR", Checkout::find()?.target().join("portability"));
+        build_std(context, &mut command)?;
         show_and_run(command)?;
     }
     Ok(())
 }
 
-/// Checks formatting, clippy and documentation of the host's workspace and of the guest's crate. For a crate
-/// elsewhere, checks only that crate.
-pub fn lint(workspace: &Workspace) -> Result<()> {
+/// Checks formatting, clippy and documentation of the host's workspace and of the guest's package.
+pub fn lint(context: &Context) -> Result<()> {
     const NO_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
     let run = |mut command: Command| {
         command.env("RUSTDOCFLAGS", "-D warnings");
         show_and_run(command)
     };
-    let guest = |subcommand: &str, arguments: &[&str]| run(guest_cargo(workspace, subcommand, arguments)?);
-    if workspace.is_elsewhere() {
-        run(cargo(workspace.guest(), ["fmt", "--check"]))?;
-    } else {
-        run(host_cargo(workspace, ["fmt", "--all", "--check"]))?;
-        let clippy = ["clippy", "--workspace", "--all-targets"].into_iter().chain(NO_WARNINGS);
-        run(host_cargo(workspace, clippy))?;
-        run(host_cargo(workspace, ["doc", "--workspace", "--no-deps"]))?;
-        run(cargo(workspace.guest(), ["fmt", "--all", "--check"]))?;
-        run(cargo(&workspace.root().join("fuzz/libfuzzer"), ["fmt", "--check"]))?;
-    }
+    let guest = |subcommand: &str, arguments: &[&str]| run(guest_cargo(context, subcommand, arguments)?);
+    let checkout = Checkout::find()?;
+    run(checkout.cargo(["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--workspace", "--all-targets"].into_iter().chain(NO_WARNINGS);
+    run(checkout.cargo(clippy))?;
+    run(checkout.cargo(["doc", "--workspace", "--no-deps"]))?;
+    run(cargo(&checkout.root().join("guest"), ["fmt", "--all", "--check"]))?;
+    run(cargo(&checkout.root().join("fuzz/libfuzzer"), ["fmt", "--check"]))?;
     guest("clippy", &[&["--all-targets", "--all-features"][..], &NO_WARNINGS].concat())?;
     guest("doc", &["--no-deps", "--all-features"])
 }

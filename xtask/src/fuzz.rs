@@ -1,18 +1,14 @@
-//! `cargo xtask fuzz`: builds a guest and flatland-fuzz, and starts it.
+//! `cargo xtask fuzz --parsers` and `--compare`.
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cargo::{self, host_cargo};
-use crate::guest::{self, Profile};
-use crate::{Result, Workspace, programs, run};
+use cargo_flatland::guest::{self, Profile};
+use cargo_flatland::host::become_it;
+use cargo_flatland::{Context, Result, cargo, programs};
 
-/// Whether this names a file and not a guest program.
-pub fn is_file(name: &str) -> bool {
-    name.contains(['/', '.'])
-}
+use crate::checkout::Checkout;
 
 /// The compiler's flags for flatland-fuzz-parsers and all that it is made of: a counter for each edge of the control flow
 /// ("SanitizerCoverage" in Clang's manual), and the checks that a debug build has.
@@ -25,24 +21,21 @@ const COVERAGE: [&str; 5] = [
 ];
 
 /// Builds the host's parsers with coverage, in a folder of their own, and replaces this process by what fuzzes them.
-pub fn parsers(workspace: &Workspace, arguments: &[OsString]) -> Result<()> {
+pub fn parsers(context: &Context, arguments: &[OsString]) -> Result<()> {
     const NAME: &str = "flatland-fuzz-parsers";
-    if workspace.is_elsewhere() {
-        return Err("the parsers are Flatland's own: call this in its checkout".into());
-    }
+    let checkout = Checkout::find()?;
     // An ELF file to begin with.
-    guest::build(workspace, &["hello"], Profile::Release)?;
-    let build = host_cargo(workspace, ["build", "--package", "flatland-fuzz", "--bin", NAME]);
-    let program = instrumented(build, &workspace.target().join("parsers"), &COVERAGE)?;
+    build_guest(context, "hello", Profile::Release)?;
+    let build = checkout.cargo(["build", "--package", "flatland-fuzz", "--bin", NAME]);
+    let program = instrumented(build, &checkout.target().join("parsers"), &COVERAGE)?;
     let mut command = Command::new(&program);
-    command.args(arguments).current_dir(workspace.callers_folder());
+    command.args(arguments).current_dir(context.callers_folder());
     command
         .arg("--folder")
-        .arg(workspace.target().join("fuzz/parsers"))
+        .arg(checkout.target().join("fuzz/parsers"))
         .arg("--elf")
-        .arg(workspace.elf("hello"));
-    let error = command.exec();
-    Err(format!("cannot run {} ({error}): remove it and build again", program.display()))
+        .arg(checkout.elf("hello"));
+    become_it(command)
 }
 
 /// Builds a program with these flags for all that it is made of, in a folder of its own.
@@ -68,25 +61,23 @@ const LIBFUZZER: [&str; 9] = [
 ];
 
 /// Builds the planted bugs for both fuzzers, and replaces this process by what compares these.
-pub fn compare(workspace: &Workspace, options: &[OsString]) -> Result<()> {
-    if workspace.is_elsewhere() {
-        return Err("the planted bugs are Flatland's own: call this in its checkout".into());
-    }
-    guest::build(workspace, &["planted"], Profile::Dev)?;
+pub fn compare(context: &Context, options: &[OsString]) -> Result<()> {
+    let checkout = Checkout::find()?;
+    build_guest(context, "planted", Profile::Dev)?;
     let libfuzzer = |sanitizer: Option<&str>| {
-        let mut build = cargo::cargo(&workspace.root().join("fuzz/libfuzzer"), ["build"]);
+        let mut build = cargo::cargo(&checkout.root().join("fuzz/libfuzzer"), ["build"]);
         // A sanitizer is a flag that a stable compiler allows for this build alone.
         build.envs(sanitizer.map(|_| ("RUSTC_BOOTSTRAP", "1")));
         let flags: Vec<_> = LIBFUZZER.into_iter().chain(sanitizer).collect();
         let folder = if sanitizer.is_some() { "libfuzzer-asan" } else { "libfuzzer" };
-        instrumented(build, &workspace.target().join(folder), &flags)
+        instrumented(build, &checkout.target().join(folder), &flags)
     };
     let (plain, with_asan) = (libfuzzer(None)?, libfuzzer(Some("-Zsanitizer=address"))?);
-    let fuzz = run::build_program(workspace, "flatland-fuzz", "flatland-fuzz")?;
-    let program = run::build_program(workspace, "flatland-fuzz", "flatland-fuzz-compare")?;
+    let fuzz = checkout.build("flatland-fuzz", "flatland-fuzz")?;
+    let program = checkout.build("flatland-fuzz", "flatland-fuzz-compare")?;
     let mut command = Command::new(&program);
-    command.arg("--planted").arg(workspace.elf("planted"));
-    command.arg("--folder").arg(workspace.target().join("fuzz/compare"));
+    command.arg("--planted").arg(checkout.elf("planted"));
+    command.arg("--folder").arg(checkout.target().join("fuzz/compare"));
     command
         .arg("--flatland-fuzz")
         .arg(fuzz)
@@ -94,34 +85,10 @@ pub fn compare(workspace: &Workspace, options: &[OsString]) -> Result<()> {
         .arg(plain)
         .arg("--libfuzzer-asan")
         .arg(with_asan);
-    let error = command.args(options).exec();
-    Err(format!("cannot run {} ({error}): remove it and build again", program.display()))
+    command.args(options);
+    become_it(command)
 }
 
-/// Builds the program, unless it is a file, and replaces this process by flatland-fuzz.
-pub fn fuzz(
-    workspace: &Workspace,
-    name: &str,
-    profile: Profile,
-    options: &[OsString],
-    arguments: &[OsString],
-) -> Result<()> {
-    let (name, program) = if is_file(name) {
-        let path = workspace.callers_folder().join(name);
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("program").to_owned();
-        (stem, path)
-    } else {
-        let name = programs::find(workspace, name)?.name;
-        guest::build(workspace, &[&name], profile)?;
-        let elf = workspace.elf(&name);
-        (name, elf)
-    };
-    let fuzz = run::build_program(workspace, "flatland-fuzz", "flatland-fuzz")?;
-    let folder = |what: &str| workspace.images().with_file_name("fuzz").join(&name).join(what);
-    let mut command = Command::new(&fuzz);
-    command.arg("--name").arg(&name);
-    command.arg("--corpus").arg(folder("corpus")).arg("--findings").arg(folder("findings"));
-    command.current_dir(workspace.callers_folder()).args(options).arg(program).args(arguments);
-    let error = command.exec();
-    Err(format!("cannot run {} ({error}): remove it and build again", fuzz.display()))
+fn build_guest(context: &Context, name: &str, profile: Profile) -> Result<()> {
+    guest::build(context, &[programs::find(context.package()?, name)?], profile).map(drop)
 }

@@ -1,0 +1,214 @@
+//! Calls cargo from a program that cargo itself started.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, io, thread};
+
+use crate::Result;
+
+static IS_OFFLINE: AtomicBool = AtomicBool::new(false);
+
+/// For messages: how to call a command so that it may download what is missing.
+pub const ONLINE: &str = "without --offline and CARGO_NET_OFFLINE";
+
+/// Forbids downloads from now on.
+pub fn go_offline() {
+    IS_OFFLINE.store(true, Ordering::Relaxed);
+}
+
+/// Whether downloads are forbidden: by cargo's setting `net.offline`, or by the option `--offline`.
+pub fn is_offline() -> bool {
+    IS_OFFLINE.load(Ordering::Relaxed)
+        || env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true")
+}
+
+/// Whether cargo sets this variable for the programs it runs, and only for them (The Cargo Book, "Environment
+/// variables"). If passed on, such variables would be taken for the user's settings, and build scripts that read them
+/// would run again. Variables that users set, such as CARGO_HOME or CARGO_TERM_COLOR, are passed on.
+fn is_cargos_own(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_CRATE_NAME",
+        "CARGO_BIN_NAME",
+        "OUT_DIR",
+        "TARGET",
+    ];
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_BIN_EXE_")
+        || name.starts_with("CARGO_PRIMARY_")
+        || NAMES.contains(&name)
+}
+
+/// Prepares a call of cargo in this folder, without the variables of the cargo that called this program. The toolchain
+/// stays the same: rustup's choice is passed on in RUSTUP_TOOLCHAIN.
+pub fn cargo(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(folder);
+    if is_offline() {
+        command.env("CARGO_NET_OFFLINE", "true");
+    }
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_cargos_own) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a build and passes on cargo's standard error, except for lines without information: a build with nothing to do
+/// is silent. Returns the paths of the programs that were built, if the command asks for messages in JSON.
+pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
+    if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
+        command.env("CARGO_TERM_COLOR", "always");
+    }
+    command.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    let shown = show(&command);
+    command.stdout(Stdio::piped());
+    let failed = |error| format!("cannot run {shown} ({error}): install Rust with rustup");
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(failed)?;
+    let mut messages = child.stdout.take().expect("it is piped");
+    let messages = thread::spawn(move || {
+        let mut text = String::new();
+        messages.read_to_string(&mut text).map(|_| text)
+    });
+    let mut chatter = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut line = Vec::new();
+    let mut is_missing = false;
+    while chatter.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+        let text = String::from_utf8_lossy(&line);
+        is_missing |= is_offline() && text.contains("--offline");
+        if !says_nothing(&text) {
+            // Finish the build even if standard error is closed.
+            let _ = io::stderr().write_all(&line);
+        }
+        line.clear();
+    }
+    let status = child.wait().map_err(failed)?;
+    if !status.success() && is_missing {
+        return Err(format!(
+            "a crate is not on this machine, and nothing may be downloaded: this command gets it {ONLINE}"
+        ));
+    }
+    if !status.success() {
+        return Err("the build failed: correct what its messages above say, and build again".into());
+    }
+    let messages = messages.join().map_err(|_| "this program itself failed: report it")?;
+    Ok(executables(&messages.unwrap_or_default()))
+}
+
+/// Finds the paths of programs in cargo's JSON messages (The Cargo Book, "External tools"). A JSON parser is not worth
+/// its compile time for this one field.
+fn executables(messages: &str) -> Vec<PathBuf> {
+    let paths = messages.split("\"executable\":\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    paths.map(|(path, _)| path.replace("\\\\", "\\").into()).collect()
+}
+
+/// Prints a command and runs it with its output unchanged.
+pub fn show_and_run(command: Command) -> Result<()> {
+    show_and(command, Command::status)
+}
+
+/// Prints a command and runs it by `run`.
+pub fn show_and(
+    mut command: Command,
+    run: impl FnOnce(&mut Command) -> io::Result<ExitStatus>,
+) -> Result<()> {
+    let shown = show(&command);
+    eprintln!("$ {shown}");
+    match run(&mut command) {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("this failed, and its messages stand above: {shown}")),
+        Err(error) => Err(format!("cannot run {shown} ({error}): install Rust with rustup")),
+    }
+}
+
+/// Whether cargo prints this line for every build, or because two builds run at once.
+fn says_nothing(line: &str) -> bool {
+    let plain = without_colors(line);
+    let line = plain.trim_start();
+    line.starts_with("Finished `") || line.starts_with("Blocking waiting for file lock on package cache")
+}
+
+/// Removes the escape sequences that set colors (ECMA-48, SGR).
+pub fn without_colors(line: &str) -> String {
+    let mut pieces = line.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        plain.push_str(piece.split_once('m').map_or(piece, |(_, rest)| rest));
+    }
+    plain
+}
+
+/// Quotes a word so that it can be pasted into a shell.
+pub fn quote(word: &OsStr) -> String {
+    let word = word.to_string_lossy().into_owned();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// The command in a form that can be pasted into a shell.
+fn show(command: &Command) -> String {
+    let mut words = Vec::new();
+    if let Some(folder) = command.get_current_dir() {
+        words.push(format!("cd {} &&", quote(folder.as_os_str())));
+    }
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value
+            && !name.to_string_lossy().starts_with("CARGO_TERM_")
+        {
+            words.push(format!("{}={}", name.to_string_lossy(), quote(value)));
+        }
+    }
+    words.push("cargo".into());
+    words.extend(command.get_args().map(quote));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_every_build_are_kept_back() {
+        assert!(says_nothing("    Finished `release` profile [optimized] target(s) in 0.05s\n"));
+        assert!(says_nothing("\x1b[1m\x1b[92m    Finished\x1b[0m `dev` profile [unoptimized] in 0.05s\n"));
+        assert!(!says_nothing("   Compiling core v0.0.0\n"));
+        assert!(!says_nothing("error[E0425]: cannot find value `x`\n"));
+        assert!(!says_nothing("warning: unused variable: `Finished`\n"));
+    }
+
+    #[test]
+    fn the_programs_that_were_built_are_found_in_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/a b/release/flatland\",\"fresh\":true}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/b\",\"fresh\":true}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executables(messages), ["/a b/release/flatland", "/b"].map(PathBuf::from));
+        assert_eq!(executables(""), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn cargos_own_variables_are_told_from_a_persons() {
+        for own in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR", "OUT_DIR"] {
+            assert!(is_cargos_own(own), "{own}");
+        }
+        for persons in ["CARGO_HOME", "CARGO_TERM_COLOR", "CARGO_NET_OFFLINE", "CARGO", "PATH"] {
+            assert!(!is_cargos_own(persons), "{persons}");
+        }
+    }
+
+    #[test]
+    fn commands_can_be_pasted() {
+        let mut command = Command::new("/somewhere/cargo");
+        command.args(["build", "--config", "a b"]).current_dir("/tmp").env("RUSTC_BOOTSTRAP", "1");
+        assert_eq!(show(&command), "cd /tmp && RUSTC_BOOTSTRAP=1 cargo build --config 'a b'");
+    }
+}
