@@ -68,7 +68,7 @@ impl Machine {
     ///
     /// // in al, 0xe9; 2: cmp al, 42; hlt
     /// let program = Program::from_bytes(vec![0xe4, 0xe9, 0x3c, 42, 0xf4])?;
-    /// let mut machine = Machine::builder().engine(EngineChoice::Soft).input([7]).build(&program)?;
+    /// let mut machine = Machine::builder().engine(EngineChoice::Soft).input(&[7]).build(&program)?;
     /// machine.watch_comparisons(true)?;
     /// machine.run()?;
     /// let operands = Operands::Numbers { width: 1, first: 7, second: 42, is_constant: true };
