@@ -1,9 +1,12 @@
 //! The streams of a machine: the source of the guest's input, and the sinks of its output.
 
 mod any;
-#[cfg(target_os = "linux")]
+#[cfg_attr(all(target_os = "linux", not(portable)), path = "streams/linux.rs")]
+#[cfg_attr(not(all(target_os = "linux", not(portable))), path = "streams/portable.rs")]
 mod file;
 mod input;
+#[cfg(any(test, windows))]
+mod lossy;
 mod output;
 
 use std::error::Error;

@@ -1,9 +1,9 @@
 //! Waits for a stream. A wait can be ended from another thread.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(portable)))]
 pub use linux::Waker;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(portable)))]
 mod linux {
     use std::io;
     use std::os::fd::{AsFd, BorrowedFd};
@@ -66,11 +66,11 @@ mod linux {
 }
 
 /// Does nothing: on other systems a wait polls for interrupts.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(portable))))]
 #[derive(Debug, Default)]
-pub struct Waker;
+pub struct Waker(());
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(portable))))]
 impl Waker {
     pub fn prepare(&self) {}
 

@@ -9,7 +9,7 @@ use flatland_machine::{
     Builder, Device, EngineChoice, EngineKind, Event, Host, Machine, MemorySize, Outcome, Program, RunError,
     Snapshot, Stop, Streams, Unfinished, Wants,
 };
-use flatland_x86::{DebugStop, Engine, Exit, FaultKind, Fpu, Shadow, Stops, WatchKind, Watchpoint, eflags};
+use flatland_x86::{FaultKind, Fpu, Shadow, WatchKind, Watchpoint, eflags};
 
 /// Whether tests of KVM are left out, because there is none.
 fn is_without_kvm() -> bool {
@@ -289,7 +289,10 @@ fn why_a_limit_is_refused_under_auto() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn a_step_behind_the_ring_is_settled() {
+    use flatland_x86::{DebugStop, Engine, Exit, Stops};
+
     if is_without_kvm() {
         return;
     }

@@ -29,8 +29,10 @@ fn machine(engine: EngineChoice, code: &[u8]) -> Machine {
 }
 
 /// The signals that this process catches or ignores. Machines must not change them.
-#[cfg(target_os = "linux")]
 fn signal_handlers() -> Vec<String> {
+    if !cfg!(target_os = "linux") {
+        return Vec::new();
+    }
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
     status
         .lines()
@@ -45,7 +47,6 @@ const COUNT: &[u8] = &[0x40, 0xeb, 0xfd];
 #[test]
 fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
     const TIMES: usize = 1000;
-    #[cfg(target_os = "linux")]
     let handlers = signal_handlers();
     for engine in engines() {
         let (send_handle, handles) = channel::<InterruptHandle>();
@@ -89,7 +90,6 @@ fn two_threads_with_two_machines_each_are_interrupted_a_thousand_times() {
         });
         assert_eq!(answered.load(Ordering::SeqCst), TIMES);
     }
-    #[cfg(target_os = "linux")]
     assert_eq!(signal_handlers(), handlers, "the library has installed a signal handler");
 }
 
@@ -341,14 +341,15 @@ impl Device for Panics {
 }
 
 /// The signals that this thread blocks.
-#[cfg(target_os = "linux")]
 fn blocked_signals() -> String {
+    if !cfg!(target_os = "linux") {
+        return String::new();
+    }
     let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux tells");
     status.lines().find(|line| line.starts_with("SigBlk")).expect("it is there").into()
 }
 
 #[test]
-#[cfg(target_os = "linux")]
 fn a_device_that_panics_leaves_the_thread_as_it_was() {
     for engine in engines() {
         let before = blocked_signals();

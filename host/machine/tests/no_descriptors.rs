@@ -1,4 +1,5 @@
 //! A process without file descriptors: a run goes on where it is. In a program of its own, because other tests need some.
+#![cfg(target_os = "linux")]
 
 use std::env;
 use std::fs::File;

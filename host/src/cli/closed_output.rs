@@ -1,11 +1,11 @@
 //! Whether standard output was closed when the process began. The standard library opens /dev/null in its place
 //! before `main`, and the guest's output would be lost silently; so this checks earlier.
 
-#[cfg(target_os = "linux")]
-pub use linux::is_closed;
+#[cfg(unix)]
+pub use unix::is_closed;
 
-#[cfg(target_os = "linux")]
-mod linux {
+#[cfg(unix)]
+mod unix {
     use std::os::fd::BorrowedFd;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,9 +14,10 @@ mod linux {
     static CLOSED: AtomicBool = AtomicBool::new(false);
 
     // SAFETY: functions listed here are called once, before `main` (System V ABI, "Initialization and Termination
-    // Functions"), and this function needs nothing that is set up later.
+    // Functions"; Mach-O, S_MOD_INIT_FUNC_POINTERS), and this function needs nothing that is set up later.
     #[used]
-    #[unsafe(link_section = ".init_array")]
+    #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+    #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func,mod_init_funcs"))]
     static BEFORE_MAIN: extern "C" fn() = check;
 
     extern "C" fn check() {
@@ -31,8 +32,10 @@ mod linux {
     }
 }
 
-/// Not detected on other systems.
-#[cfg(not(target_os = "linux"))]
+/// A process without standard output has no handle of it.
+#[cfg(windows)]
 pub fn is_closed() -> bool {
-    false
+    use std::os::windows::io::AsRawHandle;
+
+    std::io::stdout().as_raw_handle().is_null()
 }

@@ -1,6 +1,6 @@
 //! Files of the command line.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -34,6 +34,7 @@ pub fn create_alone(path: &Path) -> io::Result<File> {
 /// Whether a file is still at this path: the run that had it before may have renamed or removed it since it was opened.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::fs;
     use std::os::unix::fs::MetadataExt;
 
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());

@@ -2,11 +2,13 @@
 
 use crate::{InterruptHandle, Signal};
 
-#[cfg(target_os = "linux")]
-pub use linux::{listen, received};
+#[cfg(unix)]
+pub use unix::{listen, received};
+#[cfg(windows)]
+pub use windows::{listen, received};
 
-#[cfg(target_os = "linux")]
-mod linux {
+#[cfg(unix)]
+mod unix {
     use std::io;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI32, Ordering};
@@ -58,14 +60,71 @@ mod linux {
     }
 }
 
-/// Does nothing: on other systems a signal ends the process at once.
-#[cfg(not(target_os = "linux"))]
-pub fn listen(_: InterruptHandle) -> std::io::Result<()> {
-    Ok(())
-}
+/// Windows has no signals: it calls a handler of the process's console, in a thread of its own.
+#[cfg(windows)]
+mod windows {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::{io, thread};
 
-/// On other systems signals are not recorded.
-#[cfg(not(target_os = "linux"))]
-pub fn received() -> Option<Signal> {
-    None
+    use super::{InterruptHandle, Signal};
+
+    // What the handler is called for (wincon.h).
+    const CTRL_C_EVENT: u32 = 0;
+    const CTRL_BREAK_EVENT: u32 = 1;
+    const CTRL_CLOSE_EVENT: u32 = 2;
+    const CTRL_LOGOFF_EVENT: u32 = 5;
+    const CTRL_SHUTDOWN_EVENT: u32 = 6;
+
+    static RUN: OnceLock<InterruptHandle> = OnceLock::new();
+
+    /// The number of the signal that has arrived, or 0.
+    static RECEIVED: AtomicU8 = AtomicU8::new(0);
+
+    type Handler = extern "system" fn(u32) -> i32;
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn SetConsoleCtrlHandler(handler: Handler, add: i32) -> i32;
+    }
+
+    extern "system" fn on_event(event: u32) -> i32 {
+        let signal = match event {
+            CTRL_C_EVENT | CTRL_BREAK_EVENT => Signal::Interrupt,
+            CTRL_CLOSE_EVENT => Signal::Hangup,
+            CTRL_LOGOFF_EVENT | CTRL_SHUTDOWN_EVENT => Signal::Terminate,
+            _ => return 0,
+        };
+        let before = RECEIVED.swap(signal.number(), Ordering::Relaxed);
+        if before == signal.number() {
+            // Not handled, so the system ends the process (STATUS_CONTROL_C_EXIT).
+            return 0;
+        }
+        if let Some(run) = RUN.get() {
+            run.interrupt();
+        }
+        if signal != Signal::Interrupt {
+            // The system ends the process when this returns, or some seconds later; the run ends before that.
+            loop {
+                thread::park();
+            }
+        }
+        1
+    }
+
+    /// Makes Ctrl-C, Ctrl-Break, and the end of the console or the session interrupt this run instead of ending the
+    /// process at once. A second Ctrl-C ends the process.
+    pub fn listen(run: InterruptHandle) -> io::Result<()> {
+        RUN.get_or_init(|| run);
+        // SAFETY: the handler lives as long as the process, and may be called in any thread.
+        match unsafe { SetConsoleCtrlHandler(on_event, 1) } {
+            0 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What has arrived, as the signal that it would be elsewhere.
+    pub fn received() -> Option<Signal> {
+        Signal::from_number(RECEIVED.load(Ordering::Relaxed).into())
+    }
 }

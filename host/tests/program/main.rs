@@ -1,4 +1,5 @@
 //! The program `flatland` as the shell sees it: exact standard output, standard error and status, with each engine.
+#![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,16 +1,14 @@
 //! The guest's input.
 
-#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
-#[cfg(target_os = "linux")]
-use std::os::fd::{AsFd, OwnedFd};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 
 use super::StreamError;
 use super::any::AnyReader;
-#[cfg(target_os = "linux")]
-use super::file::InputFile;
+use super::file::{self, InputFile};
 use crate::interrupt::Shared;
 
 /// The guest's input, read in large pieces.
@@ -31,7 +29,6 @@ pub struct Input {
 
 #[derive(Debug)]
 enum Source {
-    #[cfg(target_os = "linux")]
     File(InputFile),
     Any(AnyReader),
 }
@@ -50,12 +47,7 @@ pub(crate) enum Refill {
 impl Input {
     /// The process's standard input.
     pub fn standard() -> Result<Self, StreamError> {
-        #[cfg(target_os = "linux")]
-        return Ok(Self::reading(Source::File(InputFile::new(
-            io::stdin().as_fd().try_clone_to_owned().map_err(StreamError::Input)?,
-        ))));
-        #[cfg(not(target_os = "linux"))]
-        return Ok(Self::from_reader(io::stdin()));
+        file::standard_input().map(|file| Self::reading(Source::File(file))).map_err(StreamError::Input)
     }
 
     /// No input.
@@ -69,9 +61,9 @@ impl Input {
     }
 
     /// A file, pipe, socket or terminal. An interrupt ends a wait for its input at once.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Self {
-        Self::reading(Source::File(InputFile::new(fd.into())))
+        File::from(fd.into()).into()
     }
 
     /// Any reader. A thread reads ahead of the guest, so the reader may block.
@@ -129,7 +121,6 @@ impl Input {
             (self.unread, self.marked) = (0..0, 0);
         }
         let read = match source {
-            #[cfg(target_os = "linux")]
             Source::File(file) => file.read(&mut self.buffer, shared),
             Source::Any(reader) => reader.read(&mut self.buffer, shared),
         };
@@ -175,7 +166,6 @@ impl From<&str> for Input {
 }
 
 /// The process's standard input. std must not have buffered any of it.
-#[cfg(target_os = "linux")]
 impl From<io::Stdin> for Input {
     fn from(stdin: io::Stdin) -> Self {
         // Reads through std if the descriptor cannot be duplicated.
@@ -183,16 +173,14 @@ impl From<io::Stdin> for Input {
     }
 }
 
-#[cfg(target_os = "linux")]
 impl From<File> for Input {
     fn from(file: File) -> Self {
-        Self::from_fd(file)
+        Self::reading(Source::File(InputFile::new(file)))
     }
 }
 
-#[cfg(target_os = "linux")]
 impl From<io::PipeReader> for Input {
     fn from(pipe: io::PipeReader) -> Self {
-        Self::from_fd(pipe)
+        Self::reading(Source::File(InputFile::new(pipe)))
     }
 }

@@ -1,18 +1,16 @@
 //! The guest's output.
 
-#[cfg(target_os = "linux")]
 use std::fs::File;
 use std::io::{self, Write};
-#[cfg(target_os = "linux")]
-use std::os::fd::{AsFd, OwnedFd};
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::StreamError;
 use super::any::AnyWriter;
-#[cfg(target_os = "linux")]
-use super::file::OutputFile;
+use super::file::{self, OutputFile};
 use crate::interrupt::Shared;
 
 /// The guest's output, buffered and written in large pieces.
@@ -47,7 +45,6 @@ struct Sink {
 
 #[derive(Debug)]
 enum Writer {
-    #[cfg(target_os = "linux")]
     File(OutputFile),
     Any(AnyWriter),
 }
@@ -55,15 +52,26 @@ enum Writer {
 impl Writer {
     fn write(&mut self, bytes: &[u8], shared: &Shared) -> io::Result<Option<usize>> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::File(file) => file.write(bytes, shared),
             Self::Any(writer) => writer.write(bytes).map(Some),
         }
     }
 
+    /// Whether bytes that were taken are not written.
+    fn is_writing(&self) -> bool {
+        matches!(self, Self::File(file) if file.is_writing())
+    }
+
+    /// Waits until all that was taken is written. `false` if the wait was interrupted.
+    fn settle(&mut self, shared: &Shared) -> io::Result<bool> {
+        match self {
+            Self::File(file) => file.settle(shared),
+            Self::Any(_) => Ok(true),
+        }
+    }
+
     fn write_within(&mut self, bytes: &[u8], time: Duration) -> io::Result<usize> {
         match self {
-            #[cfg(target_os = "linux")]
             Self::File(file) => file.write_within(bytes, time),
             // May take longer: the time of a call cannot be limited.
             Self::Any(writer) => writer.write(bytes),
@@ -97,36 +105,33 @@ impl Output {
 
     /// The process's standard output.
     pub fn standard_output() -> Result<Self, StreamError> {
-        #[cfg(target_os = "linux")]
-        return Self::standard(io::stdout().as_fd(), "standard output", OnFailure::End);
-        #[cfg(not(target_os = "linux"))]
-        return Ok(Self::named(Writer::Any(AnyWriter::new(io::stdout())), "standard output", OnFailure::End));
+        Self::standard(file::standard_output(), "standard output", OnFailure::End)
     }
 
     /// The process's standard error. If it cannot be written, the run continues.
     pub fn standard_error() -> Result<Self, StreamError> {
-        #[cfg(target_os = "linux")]
-        return Self::standard(io::stderr().as_fd(), "standard error", OnFailure::GoOn);
-        #[cfg(not(target_os = "linux"))]
-        return Ok(Self::named(Writer::Any(AnyWriter::new(io::stderr())), "standard error", OnFailure::GoOn));
+        Self::standard(file::standard_error(), "standard error", OnFailure::GoOn)
     }
 
-    #[cfg(target_os = "linux")]
     fn standard(
-        fd: std::os::fd::BorrowedFd,
+        file: io::Result<OutputFile>,
         name: &'static str,
         on_failure: OnFailure,
     ) -> Result<Self, StreamError> {
-        match fd.try_clone_to_owned() {
-            Ok(fd) => Ok(Self::named(Writer::File(OutputFile::new(fd)), name, on_failure)),
+        match file {
+            Ok(file) => Ok(Self::named(Writer::File(file), name, on_failure)),
             Err(cause) => Err(StreamError::Output { stream: name, cause, lost: 0 }),
         }
     }
 
     /// A file, pipe, socket or terminal. An interrupt ends a wait for its reader at once.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     pub fn from_fd(fd: impl Into<OwnedFd>) -> Self {
-        Self::named(Writer::File(OutputFile::new(fd.into())), "the output", OnFailure::End)
+        Self::from_file(OutputFile::new(File::from(fd.into())))
+    }
+
+    fn from_file(file: OutputFile) -> Self {
+        Self::named(Writer::File(file), "the output", OnFailure::End)
     }
 
     /// Any writer. A call of it that blocks cannot be interrupted.
@@ -166,7 +171,6 @@ impl Output {
     /// from now on.
     pub(crate) fn share_file(&mut self, other: &mut Self) {
         let is_same = match (&self.sink, &other.sink) {
-            #[cfg(target_os = "linux")]
             (
                 Some(Sink { writer: Writer::File(file), .. }),
                 Some(Sink { writer: Writer::File(other), .. }),
@@ -195,7 +199,7 @@ impl Output {
 
     /// Whether bytes are buffered that have not been written.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.written < self.buffer.len()
+        self.written < self.buffer.len() || self.sink.as_ref().is_some_and(|sink| sink.writer.is_writing())
     }
 
     /// Whether buffered bytes may be written now, because they are not held back as an unfinished line.
@@ -266,7 +270,8 @@ impl Output {
         let mut written = 0;
         let result = loop {
             if written == len {
-                break Ok(Flush::Done);
+                let is_settled = sink.writer.settle(shared);
+                break is_settled.map(|done| if done { Flush::Done } else { Flush::Interrupted });
             }
             match sink.writer.write(&self.buffer[written..len], shared) {
                 Ok(Some(0)) => break Err(io::ErrorKind::WriteZero.into()),
@@ -347,17 +352,15 @@ impl From<Vec<u8>> for Output {
     }
 }
 
-#[cfg(target_os = "linux")]
 impl From<File> for Output {
     fn from(file: File) -> Self {
-        Self::from_fd(file)
+        Self::from_file(OutputFile::new(file))
     }
 }
 
-#[cfg(target_os = "linux")]
 impl From<io::PipeWriter> for Output {
     fn from(pipe: io::PipeWriter) -> Self {
-        Self::from_fd(pipe)
+        Self::from_file(OutputFile::new(pipe))
     }
 }
 

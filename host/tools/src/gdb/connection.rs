@@ -1,10 +1,12 @@
 //! The connection to the debugger.
 
+#[cfg(unix)]
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
+#[cfg(unix)]
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -27,9 +29,11 @@ pub enum Listener {
 }
 
 /// The path of a Unix socket, which is removed when this is dropped.
+#[cfg(unix)]
 #[derive(Debug)]
 pub struct SocketPath(PathBuf);
 
+#[cfg(unix)]
 impl Drop for SocketPath {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
@@ -89,7 +93,11 @@ impl Listener {
     /// The next debugger that is connecting, if any.
     pub fn accept(&self) -> io::Result<Option<Connection>> {
         let accepted = match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, _)| Stream::Tcp(stream)),
+            // Packets are small, and the debugger waits for each.
+            Self::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }),
             #[cfg(unix)]
             Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
         };
@@ -146,10 +154,6 @@ impl Connection {
             inner.set_read_timeout(Some(INTERRUPT_CHECK_EVERY))?;
             inner.set_write_timeout(Some(INTERRUPT_CHECK_EVERY))?;
         });
-        if let Stream::Tcp(stream) = &stream {
-            // Packets are small, and the debugger waits for each.
-            stream.set_nodelay(true)?;
-        }
         Ok(Self(stream))
     }
 

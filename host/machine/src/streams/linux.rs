@@ -12,6 +12,21 @@ use nix::poll::PollFlags;
 use crate::interrupt::Shared;
 use crate::waker::Waker;
 
+/// The process's standard input.
+pub fn standard_input() -> io::Result<InputFile> {
+    Ok(InputFile::new(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// The process's standard output.
+pub fn standard_output() -> io::Result<OutputFile> {
+    Ok(OutputFile::new(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// The process's standard error.
+pub fn standard_error() -> io::Result<OutputFile> {
+    Ok(OutputFile::new(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
 /// Waits until the descriptor is ready. `false` if the wait was interrupted.
 fn wait(fd: BorrowedFd, events: PollFlags, shared: &Shared) -> io::Result<bool> {
     let waits_on = match events {
@@ -36,8 +51,8 @@ pub struct InputFile {
 }
 
 impl InputFile {
-    pub fn new(fd: OwnedFd) -> Self {
-        Self { file: fd.into(), has_nowait: true }
+    pub fn new(fd: impl Into<OwnedFd>) -> Self {
+        Self { file: fd.into().into(), has_nowait: true }
     }
 
     /// Waits for input and reads it; 0 bytes mean the end. `None` if the wait was interrupted.
@@ -107,8 +122,8 @@ impl OutputFile {
     /// A pipe that is ready for writing takes this many bytes without blocking (pipe(7), PIPE_BUF).
     const PIPE_BUF: usize = 4096;
 
-    pub fn new(fd: OwnedFd) -> Self {
-        let file = File::from(fd);
+    pub fn new(fd: impl Into<OwnedFd>) -> Self {
+        let file = File::from(fd.into());
         let kind = file.metadata().map(|metadata| metadata.file_type());
         let may_block = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket() || kind.is_char_device());
         Self { file, way: if may_block { Way::Now } else { Way::AtOnce } }
@@ -118,6 +133,16 @@ impl OutputFile {
     pub fn is_same(&self, other: &Self) -> bool {
         let identity = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino())).ok();
         identity(&self.file).is_some_and(|own| identity(&other.file) == Some(own))
+    }
+
+    /// Whether bytes that [`Self::write`] has taken are not written.
+    pub fn is_writing(&self) -> bool {
+        false
+    }
+
+    /// Waits until all that was taken is written: it is.
+    pub fn settle(&mut self, _: &Shared) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// Writes some of the bytes, however long that takes. `None` if the wait was interrupted.
