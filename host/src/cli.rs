@@ -10,6 +10,7 @@ mod messages;
 mod options;
 mod profiles;
 mod recordings;
+mod sandbox;
 mod save;
 mod signals;
 mod symbols;
@@ -26,7 +27,7 @@ use crate::origins::{self, Origin};
 use crate::report::{Paint, Report, Run};
 use crate::timeline::Timeline;
 use crate::trace::{self, Trace};
-use crate::{Machine, Observer, Outcome, RunError, Stop, observe};
+use crate::{Machine, Observer, Outcome, Recorder, RunError, Stop, observe};
 use flatland_contract::status;
 
 use begin::{Given, machine};
@@ -75,9 +76,8 @@ fn run(options: &Options) -> u8 {
             return status::HOST;
         }
     };
-    let trace_file = given.trace_file.take();
-    let symbols = given.symbols.as_deref();
-    let ended = run_to_end(options, &mut machine, symbols, trace_file);
+    let taken = (given.recorder.take(), given.trace_file.take());
+    let ended = run_to_end(options, &mut machine, &given, taken);
     let Ended { outcome: ended, origins, cover, profiler, trace_error } = match ended {
         Ok(ended) => ended,
         Err(message) => {
@@ -86,7 +86,10 @@ fn run(options: &Options) -> u8 {
         }
     };
     let (mut report, failure) = match &ended {
-        Ok(outcome) => (Report::new(outcome, machine.engine(), symbols, options.backtraces), None),
+        Ok(outcome) => {
+            let symbols = given.symbols.as_deref();
+            (Report::new(outcome, machine.engine(), symbols, options.backtraces), None)
+        }
         Err(error) => (Report::without_outcome(), Some(failure_message(error, options, &given))),
     };
     match origins {
@@ -118,7 +121,7 @@ fn run(options: &Options) -> u8 {
         }
     }
     if let Some((file, path)) = &given.report {
-        let (mut file, image) = (file, &given.image);
+        let (mut file, image, symbols) = (file, &given.image, given.symbols.as_deref());
         let run = Run { image, symbols, stats: machine.stats().clone(), total: start.elapsed(), failure };
         if let Err(error) = file.write_all(report.json(&run, machine.engine()).as_bytes()) {
             status = status::HOST;
@@ -202,15 +205,25 @@ struct Ended<'a> {
 fn run_to_end<'a>(
     options: &'a Options,
     machine: &mut Machine,
-    symbols: Option<&'a Path>,
-    trace_file: Option<(File, &Path)>,
+    given: &'a Given,
+    (recorder, trace_file): (Option<Recorder>, Option<(File, &Path)>),
 ) -> Result<Ended<'a>, String> {
+    let symbols = given.symbols.as_deref();
     let cover = Cover::begin(&options.coverage, machine, symbols)?;
-    let mut profiler = profiles::begin(options, machine, symbols)?;
     let mut debugger = match &options.gdb {
         Some(address) => Some(Debugger::listen(address, say).map_err(|error| error.to_string())?),
         None => None,
     };
+    // All files are made, and there is no other thread. One of the first to begin writes the recording.
+    if options.is_sandboxed
+        && let Some(lack) = sandbox::enter(&given.needs(options))?
+    {
+        say(&lack);
+    }
+    if let (Some(recorder), Some(to)) = (recorder, &given.record) {
+        machine.record(recorder).map_err(|error| to.failure(&error))?;
+    }
+    let mut profiler = profiles::begin(options, machine, symbols)?;
     let mut trace = match options.trace.is_empty() {
         true => None,
         false => Some(trace(options, symbols, machine, trace_file)),

@@ -52,6 +52,7 @@ pub const NOT_OF_TESTS: &[(&[&str], &str)] = &[
             "--max-instructions",
             "--profile",
             "--report",
+            "--sandbox",
             "--save-snapshot",
             "--stats",
             "--symbols",

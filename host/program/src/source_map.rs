@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use flatland_elf::{Elf, ElfError, NOWHERE, remove_dropped};
+use flatland_elf::{Elf, NOWHERE, remove_dropped};
 use gimli::{
     AttributeValue, DebugInfoOffset, DebuggingInformationEntry, Dwarf, EndianArcSlice, LineProgramHeader,
     LittleEndian, Unit, UnitOffset, constants,
@@ -12,7 +11,7 @@ use gimli::{
 
 use crate::SymbolsError;
 use crate::place::in_standard_library;
-use crate::symbols::{demangle, working_directories};
+use crate::symbols::{demangle, load, working_directories};
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
@@ -90,6 +89,11 @@ const MOST_REFERENCES: usize = 16;
 const MOST_RANGES: usize = 256;
 /// The most pieces of code of all functions.
 const MOST_EXTENTS: usize = 1 << 20;
+/// The most entries of all lists of files, where no more than the files is asked for.
+const MOST_FILES: usize = 1 << 14;
+/// What the names of source files end in.
+const SOURCE_EXTENSIONS: &[&str] =
+    &["S", "asm", "c", "cc", "cpp", "cxx", "h", "hh", "hpp", "inc", "rs", "s", "zig"];
 
 impl SourceMap {
     /// Reads the debug information of an ELF file. What is broken in it is left out.
@@ -102,11 +106,7 @@ impl SourceMap {
         // What the linker has left out is in the file as it is.
         for (bytes, is_dropped) in [(cleaned, false), (bytes, true)] {
             let Ok(elf) = Elf::parse(&*bytes) else { continue };
-            let dwarf = Dwarf::load(|section| {
-                let bytes = elf.section(section.name())?.unwrap_or_default();
-                Ok::<_, ElfError>(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
-            });
-            let Ok(dwarf) = dwarf else { continue };
+            let Ok(dwarf) = load(&elf) else { continue };
             let directories = working_directories(&dwarf);
             Reader { dwarf: &dwarf, directories, files: &mut files, map: &mut map, is_dropped }.read();
         }
@@ -120,6 +120,25 @@ impl SourceMap {
         let at = self.rows.partition_point(|row| row.start <= address).checked_sub(1)?;
         Some(&self.rows[at]).filter(|row| address < row.end)
     }
+}
+
+/// The source files that the debug information of an ELF file names, up to a limit, if they are there and their extension
+/// is one of source code. Whoever made the program chose their paths.
+pub fn source_files(elf: &Path) -> Vec<PathBuf> {
+    let bytes = crate::symbols::read(elf).unwrap_or_default();
+    let (mut map, mut files) = (SourceMap::default(), HashMap::new());
+    if let Ok(elf) = Elf::parse(&*bytes)
+        && let Ok(dwarf) = load(&elf)
+    {
+        let (map, files) = (&mut map, &mut files);
+        Reader { dwarf: &dwarf, directories: Vec::new(), files, map, is_dropped: false }.read_files();
+    }
+    let paths = map.files.into_iter().map(|file| file.path);
+    let of_source = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| SOURCE_EXTENSIONS.contains(&extension)) && path.is_file()
+    };
+    paths.filter(of_source).collect()
 }
 
 /// Reads one form of a file's debug information.
@@ -162,6 +181,23 @@ impl Reader<'_> {
                 (row.start < end).then_some(instance)
             });
             self.map.rows.push(row);
+        }
+    }
+
+    /// Adds the files that there are, without anything of them.
+    fn read_files(mut self) {
+        let (mut headers, mut left) = (self.dwarf.units(), MOST_FILES);
+        while let Ok(Some(header)) = headers.next()
+            && let Ok(unit) = self.dwarf.unit(header)
+        {
+            let Some(lines) = unit.line_program.as_ref().map(|program| program.header().clone()) else {
+                continue;
+            };
+            // Counted from 1 before DWARF 5, and from 0 in it.
+            for index in (0..=lines.file_names().len() as u64).take(left) {
+                self.file(&unit, &lines, index);
+            }
+            left = left.saturating_sub(lines.file_names().len() + 1);
         }
     }
 

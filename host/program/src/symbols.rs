@@ -76,11 +76,7 @@ impl Symbols {
         if let Some(address) = elf.first_difference(read).map_err(broken)? {
             return Err((format!("it is another image's: they differ at {address:#010x}"), OTHER));
         }
-        let dwarf = Dwarf::load(|section| {
-            let bytes = elf.section(section.name())?.unwrap_or_default();
-            Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
-        });
-        let dwarf = dwarf.map_err(broken)?;
+        let dwarf = load(&elf).map_err(broken)?;
         let directories = working_directories(&dwarf);
         let debug_info = Context::from_dwarf(dwarf).map_err(|error| (error.to_string(), OTHER))?;
         let mut table = elf.symbols().map_err(broken)?;
@@ -186,6 +182,14 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(ElfError::MOST_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The debug information of an ELF file.
+pub(crate) fn load<'a>(elf: &Elf<'a, &'a [u8]>) -> Result<Dwarf<EndianArcSlice<LittleEndian>>, ElfError> {
+    Dwarf::load(|section| {
+        let bytes = elf.section(section.name())?.unwrap_or_default();
+        Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
+    })
 }
 
 /// A symbol's name as in the source.

@@ -4,17 +4,20 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use crate::gdb::Address;
 use crate::program::Symbols;
+use crate::program::source_map::source_files;
 use crate::x86::Unsupported;
 use crate::{
     BuildError, Builder, ChoiceError, EngineChoice, FileError, FileKind, Machine, Program, ProgramError,
-    Recording, Snapshot, StreamError, Streams, devices,
+    Recorder, Recording, Snapshot, StreamError, Streams, devices,
 };
 
 use super::messages::say;
 use super::options::Options;
 use super::profiles::ProfileTo;
 use super::recordings::{self, RecordTo};
+use super::sandbox::Needs;
 use super::save::SaveFile;
 use super::{closed_output, files, signals};
 
@@ -34,6 +37,8 @@ pub struct Given<'a> {
     pub save: Option<(SaveFile, &'a Path)>,
     /// Where the run is recorded.
     pub record: Option<RecordTo>,
+    /// What records it.
+    pub recorder: Option<Recorder>,
     /// The engine that the recorded run began with, if this is a replay.
     pub recorded_on: Option<String>,
 }
@@ -120,21 +125,50 @@ pub fn machine(options: &Options) -> Result<(Machine, Given<'_>), String> {
     signals::listen(machine.interrupt_handle()).map_err(|errno| {
         format!("cannot listen for Ctrl-C ({errno}): report it, with your kernel's version")
     })?;
-    let record = match record {
-        Some((file, to)) => {
-            let recorder = RecordTo::recorder(file, options, symbols.as_deref());
-            machine.record(recorder).map_err(|error| to.failure(&error))?;
-            Some(to)
-        }
-        None => None,
-    };
+    let (record, recorder) =
+        record.map(|(file, to)| (to, RecordTo::recorder(file, options, symbols.as_deref()))).unzip();
     if save.is_some() {
         // A guest asks once, and the run may be looked at when it goes on.
         machine.listen_to_spans();
     }
     let image = [&options.program, &options.from_snapshot, &options.replay];
     let image = image.into_iter().flatten().next().cloned().unwrap_or_default();
-    Ok((machine, Given { image, symbols, report, profile, trace_file, save, record, recorded_on }))
+    Ok((machine, Given { image, symbols, report, profile, trace_file, save, record, recorder, recorded_on }))
+}
+
+impl Given<'_> {
+    /// What the run needs although these files are open.
+    pub fn needs(&self, options: &Options) -> Needs {
+        let mut needs = Needs { is_debugged: options.gdb.is_some(), ..Needs::default() };
+        if let Some(elf) = &self.symbols {
+            // Reports and coverage show lines of source.
+            needs.reads = source_files(elf);
+            needs.reads.push(elf.clone());
+        }
+        if self.record.is_some() || options.replay.is_some() {
+            // It says which pages of RAM are in use.
+            needs.reads.push("/proc/self/pagemap".into());
+        }
+        needs.writes.extend(options.coverage.to.clone());
+        let socket = match &options.gdb {
+            #[cfg(unix)]
+            Some(Address::Unix(path)) => Some(path.as_path()),
+            _ => None,
+        };
+        let saved = self.save.as_ref().and_then(|(file, _)| file.renamed_to());
+        let recorded = self.record.as_ref().and_then(RecordTo::removed);
+        needs.moves.extend([socket, saved, recorded].into_iter().flatten().map(folder_of));
+        needs
+    }
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        None => path.into(),
+        Some(folder) if folder.as_os_str().is_empty() => ".".into(),
+        Some(folder) => folder.into(),
+    }
 }
 
 /// The settings of the machine, without its program.

@@ -55,6 +55,7 @@ Options:
   --record-on-failure FILE  keep that only if the run ends with another status than 0, and say how to open it in gdb;
                             FILE may be a folder, for a file of its own for each run
   --record-without-program  leave the program out of it: `replay FILE PROGRAM` then needs it
+  --sandbox                 let this process do only what the run needs, once all files are open (Linux; SECURITY.md)
   --stats                   say in the end what the run has cost
   --backtrace WHEN          show the calls that led to a fault, a panic or where the guest was stopped: auto (where
                             there are symbols), always (with addresses, and the runtime's own), or never
@@ -129,6 +130,8 @@ pub struct Options {
     pub engine: EngineChoice,
     /// The address where gdb may connect.
     pub gdb: Option<Address>,
+    /// Whether the process gives up what the run does not need.
+    pub is_sandboxed: bool,
     /// Whether to print the cost of the run.
     pub stats: bool,
     /// When to show the calls that led to the end of the run.
@@ -289,6 +292,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                     .map_err(|error| format!("--profile `{}` is {error}", path.display()))?;
                 options.profile = Some((path, format));
             }
+            Arg::Long("sandbox") => options.is_sandboxed = true,
             Arg::Long("stats") => options.stats = true,
             Arg::Long("backtrace") => {
                 let text = text(&mut parser, "--backtrace")?;

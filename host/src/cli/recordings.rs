@@ -46,6 +46,11 @@ impl RecordTo {
         if options.leaves_program_out { recorder.without_image() } else { recorder }
     }
 
+    /// The file that may be removed in the end, if there is one.
+    pub fn removed(&self) -> Option<&Path> {
+        self.failures_only.then_some(&*self.path)
+    }
+
     fn cannot_write(&self, why: &dyn std::fmt::Display) -> String {
         format!("cannot write {} `{}` ({why}): give another place", self.option, self.path.display())
     }

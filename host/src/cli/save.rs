@@ -37,6 +37,11 @@ impl SaveFile {
         Ok(Self { file: files::create_alone(&unfinished)?, rename: Some((unfinished, path.into())) })
     }
 
+    /// The path that the file is renamed to in the end, if it is.
+    pub fn renamed_to(&self) -> Option<&Path> {
+        self.rename.as_ref().map(|(_, path)| path.as_path())
+    }
+
     pub fn save(mut self, snapshot: &Snapshot) -> Result<(), FileError> {
         let mut to = BufWriter::new(&self.file);
         snapshot.write_to(&mut to)?;

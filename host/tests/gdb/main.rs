@@ -47,6 +47,7 @@ impl Waiting {
         let socket = std::env::temp_dir().join(format!("flatland-test-{}-{number}", std::process::id()));
         let child = Command::new(env!("CARGO_BIN_EXE_flatland"))
             .arg(format!("--gdb=unix:{}", socket.display()))
+            .args(cfg!(target_os = "linux").then_some("--sandbox"))
             .args(options)
             .arg(&image)
             .stdin(input)

@@ -304,6 +304,7 @@ fn no_file_is_overwritten() {
 fn a_port_is_told_and_is_this_machines_own() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_flatland"))
         .args(["--gdb=0", "--engine", "soft"])
+        .args(cfg!(target_os = "linux").then_some("--sandbox"))
         .arg(image())
         .stderr(std::process::Stdio::piped())
         .spawn()

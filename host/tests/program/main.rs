@@ -47,9 +47,19 @@ fn image(test: &str, code: &[u8]) -> PathBuf {
     path
 }
 
-fn flatland(engine: &str) -> Command {
+/// The option, where there is one.
+const SANDBOX: Option<&str> = if cfg!(target_os = "linux") { Some("--sandbox") } else { None };
+
+/// The program in its sandbox, where all that it does without must be done, too. Most other tests have none.
+fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
-    command.args(["--engine", engine]).stdin(Stdio::null());
+    command.args(SANDBOX).stdin(Stdio::null());
+    command
+}
+
+fn flatland(engine: &str) -> Command {
+    let mut command = program();
+    command.args(["--engine", engine]);
     command
 }
 
@@ -57,8 +67,9 @@ fn flatland(engine: &str) -> Command {
 fn shell(engine: &str, script: &str, image: &Path) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", script]).env("image", image);
-    // Not quoted in the scripts, so that it is three words.
-    command.env("flatland", format!("{} --engine {engine}", env!("CARGO_BIN_EXE_flatland")));
+    // Not quoted in the scripts, so that it is four words.
+    let sandbox = SANDBOX.unwrap_or_default();
+    command.env("flatland", format!("{} {sandbox} --engine {engine}", env!("CARGO_BIN_EXE_flatland")));
     command.stdin(Stdio::null());
     command
 }
@@ -102,7 +113,7 @@ fn recording_file(test: &str) -> PathBuf {
 
 /// Replays with input that nobody reads.
 fn replay(recording: &Path, options: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut command = program();
     let mut child = spawn(command.arg("replay").arg(recording).args(options));
     let _ = child.stdin.take().expect("it is piped").write_all(b"other input");
     child.wait_with_output().expect("it ends")

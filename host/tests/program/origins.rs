@@ -5,7 +5,7 @@ use super::*;
 /// Runs this code with this input, and returns what the report says of origins.
 #[track_caller]
 fn origins(code: &[&[u8]], input: &[u8]) -> Vec<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut command = program();
     let file = image("input", input);
     command.arg("--track-origins").arg(image("origins", &code.concat()));
     command.stdin(File::open(file).expect("it was just written"));
@@ -197,7 +197,7 @@ fn a_recording_tells_it_too(engine: &str) {
         .arg(&image)
         .stdin(File::open(self::image("input", b"abcd")).unwrap());
     assert_eq!(command.output().expect("flatland starts").status.code(), Some(134));
-    let mut replay = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut replay = program();
     let output =
         replay.args(["--track-origins", "replay"]).arg(&recording).output().expect("flatland starts");
     let expected = [
@@ -210,7 +210,7 @@ fn a_recording_tells_it_too(engine: &str) {
 #[test]
 fn it_goes_with_all_that_a_run_has_but_kvm_and_gdb() {
     let run = |options: &[&str], status: i32| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+        let mut command = program();
         let output = command.args(options).arg(image("with", READ)).stdin(Stdio::null()).output();
         let output = output.expect("flatland starts");
         assert_eq!(output.status.code(), Some(status));

@@ -13,7 +13,7 @@ fn new_file(name: &str) -> PathBuf {
 #[track_caller]
 fn profiled(code: &[u8], name: &str, status: i32) -> (String, String) {
     let path = new_file(name);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut command = program();
     let output = command.arg("--profile").arg(&path).arg(image("profile", code)).output().expect("it starts");
     let stderr = String::from_utf8(output.stderr).expect("it is text");
     assert_eq!(output.status.code(), Some(status), "{stderr}");
@@ -76,11 +76,11 @@ fn a_run_that_fails_has_a_profile_behind_its_report() {
 #[test]
 fn a_replay_has_the_profile_of_its_run() {
     let recording = new_file("profiled.rec");
-    let mut run = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut run = program();
     let recorded = run.arg("--record").arg(&recording).arg(image("profile", CALLS)).output().unwrap();
     assert_eq!(recorded.status.code(), Some(0));
     let path = new_file("replayed.folded");
-    let mut replay = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut replay = program();
     let output = replay.arg("--profile").arg(&path).arg("replay").arg(&recording).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(fs::read_to_string(path).unwrap(), "0x00000000 3002\n0x00000000;0x0000000e 2000\n");
@@ -108,7 +108,7 @@ fn what_cannot_be_profiled_is_said_before_the_run() {
         ),
     ];
     for (options, status, message) in cases {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+        let mut command = program();
         let output = command.args(options).arg(image("profile", SAY_AND_SPIN)).output().unwrap();
         assert_ended(output, status, "", &format!("flatland: {message}\n"));
     }

@@ -256,7 +256,7 @@ const TALKS: &[u8] = &[0xb0, b'A', 0xe6, 0xe9, 0xe8, 1, 0, 0, 0, 0xf4, 0xe4, 0xe
 /// What a trace into a file with this extension is.
 fn traced(engine: Option<&str>, code: &[u8], options: &[&str], extension: &str) -> String {
     let file = image("trace", b"").with_extension(extension);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    let mut command = program();
     command.args(engine.iter().flat_map(|engine| ["--engine", engine])).args(options);
     command.arg("--trace-file").arg(&file).arg(image("traced", code));
     command.stdin(File::open(image("trace-input", b"z")).expect("it was just written"));

@@ -37,7 +37,14 @@ fn engines() -> Vec<On> {
 /// Runs a guest program with these arguments.
 fn guest(on: On, name: &str, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(built("release/flatland"));
-    command.args(["--engine", if on == On::Soft { "soft" } else { "kvm" }, "--timeout", "60", "--symbols"]);
+    command.args([
+        "--sandbox",
+        "--engine",
+        if on == On::Soft { "soft" } else { "kvm" },
+        "--timeout",
+        "60",
+        "--symbols",
+    ]);
     command.arg(built(&format!("guest/{name}.elf"))).arg(built(&format!("guest/{name}.bin")));
     run(command.arg("--").args(arguments).current_dir(root()), input)
 }

@@ -31,6 +31,7 @@ fn options_in_any_order_and_both_spellings() {
         timeout: Some(Duration::from_millis(1500)),
         engine: EngineChoice::Soft,
         gdb: None,
+        is_sandboxed: true,
         stats: true,
         backtraces: Backtraces::Always,
         coverage: Request {
@@ -52,13 +53,13 @@ fn options_in_any_order_and_both_spellings() {
         trace_limit: Some(10),
         arguments: Vec::new(),
     };
-    let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --stats --backtrace always --report a.json \
+    let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --sandbox --stats --backtrace always --report a.json \
                 --save-snapshot a.snap --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
                 --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 --record a.rec \
                 --record-without-program --coverage=a.info --coverage-all --coverage-add b.json --coverage-add c.json --coverage-min 80 a.bin";
     assert_eq!(options(line), all);
     let line = "a.bin --coverage-min=80 --coverage-add=b.json --coverage-add=c.json --coverage-all --coverage=a.info --record-without-program --record=a.rec --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
-                --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --stats --engine=soft \
+                --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --stats --sandbox --engine=soft \
                 --stack=8K --memory=64K --symbols=a.elf";
     assert_eq!(options(line), all);
     assert_eq!(options("a.bin"), Options { program: Some("a.bin".into()), ..Options::default() });
