@@ -50,9 +50,10 @@ impl Recorded {
         Recorder::new(to).late().program(elf.to_str().unwrap_or_default())
     }
 
-    /// The test has failed, and all of it is recorded. Returns what to say of it.
-    pub fn keep(self) -> String {
-        match &lock(&self.file).error {
+    /// The test has failed, and all of it is recorded. Returns what to say of it, and the file.
+    pub fn keep(self) -> (String, Option<PathBuf>) {
+        let error = lock(&self.file).error.take();
+        let message = match &error {
             None => {
                 let word = shell_word(self.path.as_os_str());
                 format!("recorded: `{} gdb --replay {word}` opens it in gdb at the failure", words::cargo())
@@ -61,7 +62,8 @@ impl Recorded {
                 "not recorded, because `{}` cannot be written ({error}): make room, or remove what is there",
                 self.path.display()
             ),
-        }
+        };
+        (message, error.is_none().then_some(self.path))
     }
 
     /// The test has passed, so no recording of it stays, also not an earlier one.

@@ -2,9 +2,13 @@
 
 mod cover;
 mod failures;
+mod format;
+mod options;
+mod run;
 mod suite;
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -21,7 +25,8 @@ use flatland::report::Paint;
 use flatland::x86::Stops;
 use flatland::{EngineChoice, EngineKind, MemoryMap, MemorySize};
 use flatland_contract::status;
-use libtest_mimic::{Arguments, Failed, Trial};
+use options::{Asked, Options};
+use run::{Done, Outcome};
 use suite::{Report, Suite, Test, TestMachine};
 
 /// The program. `arguments` are those behind its name.
@@ -34,9 +39,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 return status::USAGE.into();
             }
         };
-    let mut arguments = Arguments::from_iter([OsString::from("flatland-test")].into_iter().chain(libtest));
+    let mut options = match Asked::parse(libtest) {
+        Ok(Asked::Tests(options)) => options,
+        Ok(Asked::Help) => {
+            run::write(options::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(message) => {
+            say(&message);
+            return status::USAGE.into();
+        }
+    };
     // The names of tests have underscores where a program's name has hyphens.
-    for name in arguments.filter.iter_mut().chain(&mut arguments.skip) {
+    for name in options.filters.iter_mut().chain(&mut options.skip) {
         *name = name.replace('-', "_");
     }
     // Said once, and not for each test.
@@ -51,32 +66,46 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return status::HOST.into();
         }
     };
-    let no_capture = arguments.nocapture;
-    let settings = Arc::new(Settings { engine, no_capture, failures: failures.map(Failures::new), cover });
-    let mut trials = Vec::new();
+    let settings =
+        Settings { engine, no_capture: options.no_capture, failures: failures.map(Failures::new), cover };
+    let mut tests = Vec::new();
     for elf in &elves {
         match Suite::open(elf, &ram) {
-            Ok(suite) => trials.extend(trials_of(&Arc::new(suite), &settings)),
+            Ok(suite) => {
+                let suite = Arc::new(suite);
+                tests.extend(suite.tests().iter().map(|test| (test.clone(), suite.clone())));
+            }
             Err(error) => {
                 say(&error.to_string());
                 return status::HOST.into();
             }
         }
     }
-    if let (Some(list), Some(filter)) = (some, &arguments.filter) {
-        let is_meant = |trial: &Trial| match arguments.exact {
-            true => trial.name() == filter,
-            false => trial.name().contains(filter.as_str()),
-        };
-        if !trials.iter().any(is_meant) {
-            say(&format!("no test in the guest has `{filter}` in its name: `{list} -- --list` lists them"));
-            return status::USAGE.into();
-        }
-    }
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Some(cover) = &settings.cover
-        && !arguments.list
+    let Options { filters, exact, .. } = &options;
+    if let (Some(list), Some(filter)) = (some, filters.first())
+        && !tests.iter().any(|(test, _)| run::is_named(&test.name, filters, *exact))
     {
+        say(&format!("no test in the guest has `{filter}` in its name: `{list} -- --list` lists them"));
+        return status::USAGE.into();
+    }
+    let all = tests.len();
+    run::choose(&mut tests, &options);
+    if options.list {
+        run::write(&format::list(tests.iter().map(|(test, _)| test), options.format));
+        return ExitCode::SUCCESS;
+    }
+    let run_one = |test: &Test, suite: &Arc<Suite>| {
+        run_test(suite, test, &settings).unwrap_or_else(|error| Done::not_run(&error.to_string()))
+    };
+    let summary = match run::run(&tests, all - tests.len(), &options, run_one) {
+        Ok(summary) => summary,
+        Err(message) => {
+            say(&message);
+            return status::HOST.into();
+        }
+    };
+    let has_failed = summary.failed > 0;
+    if let Some(cover) = &settings.cover {
         match cover.end() {
             Ok(covered) => {
                 if let Some(message) = &covered.written {
@@ -84,7 +113,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 }
                 // A write error cannot be reported anywhere.
                 let _ = io::stderr().write_all(covered.table.as_bytes());
-                if let Some(why) = covered.too_low.filter(|_| !conclusion.has_failed()) {
+                if let Some(why) = covered.too_low.filter(|_| !has_failed) {
                     say(&why);
                     return status::COVERAGE.into();
                 }
@@ -98,7 +127,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(where_they_ran) = where_they_ran(settings.cover.is_some()) {
         say(&where_they_ran);
     }
-    conclusion.exit_code()
+    // As with `cargo test`.
+    if has_failed { status::PANIC.into() } else { ExitCode::SUCCESS }
 }
 
 /// The command line.
@@ -196,22 +226,13 @@ struct Settings {
     cover: Option<Cover>,
 }
 
-fn trials_of(suite: &Arc<Suite>, settings: &Arc<Settings>) -> Vec<Trial> {
-    let trial = |test: &Test| {
-        let (suite, test, settings) = (suite.clone(), test.clone(), settings.clone());
-        let (name, ignored) = (test.name.clone(), test.ignored.is_some());
-        Trial::test(name, move || run(&suite, &test, &settings)).with_ignored_flag(ignored)
-    };
-    suite.tests().iter().map(trial).collect()
-}
-
 thread_local! {
     /// The machine that ran this thread's last test, and the suite it belongs to.
     static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
 }
 
 /// This thread's machine for the suite, or a new one.
-fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Failed> {
+fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Box<dyn Error>> {
     match MACHINE.take() {
         Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
         _ => {
@@ -222,47 +243,50 @@ fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Fail
 }
 
 /// Runs a test, and says why it failed.
-fn run(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<(), Failed> {
+fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done, Box<dyn Error>> {
     let Settings { engine, no_capture, failures, cover } = settings;
-    let (engine, no_capture) = (*engine, *no_capture);
-    let mut machine = machine(suite, engine)?;
+    let mut machine = machine(suite, *engine)?;
     let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
     let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
-    let Report { failure, details, output, diagnostics } =
+    let Report { failure, timed_out, details, output, diagnostics } =
         suite.run(test, &mut machine, recorder, Paint::for_standard_error(), cover.as_ref())?;
-    if engine == EngineChoice::Auto {
+    if *engine == EngineChoice::Auto {
         let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
         ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);
     }
     MACHINE.set(Some((suite.clone(), machine)));
-    if no_capture {
+    let mut text = String::new();
+    if *no_capture {
         // A write error cannot be reported anywhere.
         let _ = io::stdout().write_all(&output);
         let _ = io::stderr().write_all(&diagnostics);
-    }
-    let Some(reason) = failure else {
-        if let Some(recorded) = recorded {
-            recorded.remove();
-        }
-        return Ok(());
-    };
-    let mut text = String::new();
-    for bytes in [output, diagnostics] {
-        if !no_capture && !bytes.is_empty() {
-            text += &String::from_utf8_lossy(&bytes);
+    } else {
+        for bytes in [output, diagnostics].iter().filter(|bytes| !bytes.is_empty()) {
+            text += &String::from_utf8_lossy(bytes);
             if !text.ends_with('\n') {
                 text.push('\n');
             }
         }
     }
-    let mut text = format!("{text}the test at {}:{} {reason}", test.file, test.line);
+    let Some(reason) = failure else {
+        if let Some(recorded) = recorded {
+            recorded.remove();
+        }
+        return Ok(Done { output: text, ..Done::without_output(Outcome::Passed) });
+    };
+    let reason = format!("the test at {}:{} {reason}", test.file, test.line);
+    text += &format!("{reason}\n");
     if !details.is_empty() {
-        text += &format!("\n{}", details.trim_end());
+        text += &format!("{}\n", details.trim_end());
     }
+    let mut recording = None;
     if let Some(recorded) = recorded {
-        text += &format!("\n{}", recorded.keep());
+        let message;
+        (message, recording) = recorded.keep();
+        text += &format!("{message}\n");
     }
-    Err(Failed::from(text))
+    let result = if timed_out { Outcome::TimedOut(reason) } else { Outcome::Failed(reason) };
+    Ok(Done { output: text, recording, ..Done::without_output(result) })
 }
 
 fn say(message: &str) {

@@ -73,6 +73,8 @@ pub enum Expected {
 pub struct Report {
     /// `None` if the test passed, or else the reason.
     pub failure: Option<String>,
+    /// The test reached its time limit.
+    pub timed_out: bool,
     /// The report of a failure, in lines: the fault, and the calls that led to it. It may be empty.
     pub details: String,
     /// The bytes that the test sent to the console.
@@ -191,7 +193,14 @@ impl Suite {
             machine.end_recording(&outcome)?;
         }
         machine.stop_recording();
-        Ok(Report { failure, details, output: machine.streams().output.bytes().to_vec(), diagnostics })
+        let timed_out = matches!(outcome, Outcome::Stopped(Stop::TimeLimit(_), _));
+        Ok(Report {
+            failure,
+            timed_out,
+            details,
+            output: machine.streams().output.bytes().to_vec(),
+            diagnostics,
+        })
     }
 
     /// Why a test that ended like this has not passed; `None` if it has.

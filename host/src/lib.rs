@@ -18,5 +18,7 @@ pub use flatland_tools::trace;
 #[cfg(any(feature = "gdb", feature = "report", feature = "trace"))]
 pub use flatland_tools::{Observer, Verdict, observe, timeline};
 #[cfg(feature = "report")]
-pub use flatland_tools::{backtrace, coverage, instruction, listing, origins, profile, report, words};
+pub use flatland_tools::{
+    backtrace, coverage, instruction, listing, markup, origins, profile, report, words,
+};
 pub use flatland_x86 as x86;

@@ -14,7 +14,7 @@ pub mod instruction;
 #[cfg(feature = "report")]
 pub mod listing;
 #[cfg(feature = "report")]
-mod markup;
+pub mod markup;
 mod observer;
 #[cfg(feature = "report")]
 pub mod origins;
