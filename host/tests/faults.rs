@@ -245,7 +245,7 @@ fn instructions_that_not_every_engine_can_run() {
         // addps xmm0, xmm1: CR4.OSFXSR is clear
         (
             &[0x0f, 0x58, 0xc1],
-            unsupported("the soft engine", &[0x0f, 0x58, 0xc1]),
+            fault(exception(6, None), Location::At(0)),
             fault(exception(6, None), Location::At(0)),
         ),
     ] {

@@ -97,8 +97,6 @@ fn codes() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                 &[0x0f, 0xc7, 0xf0],
                 &[0x0f, 0xc7, 0xf8],
                 &[0x31, 0xc9, 0x0f, 0x01, 0xd0],
-                // popcnt eax, esp
-                &[0xf3, 0x0f, 0xb8, 0xc4],
                 // movbe eax, [0]
                 &[0x0f, 0x38, 0xf0, 0x05, 0, 0, 0, 0],
             ]),
@@ -181,8 +179,10 @@ fn codes() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             ]),
         ),
         (
-            "x87, SSE",
+            "x87, MMX, SSE, SSE2 and `popcnt`",
             all(&[
+                // popcnt eax, esp
+                &[0xf3, 0x0f, 0xb8, 0xc4],
                 // push eax; fld1; fstp dword [esp]; pop eax
                 &[0x50, 0xd9, 0xe8, 0xd9, 0x1c, 0x24, 0x58],
                 // mov eax, cr4; or eax, 0x200; mov cr4, eax; cvtsi2ss xmm0, esp; movd eax, xmm0
@@ -190,6 +190,15 @@ fn codes() -> Vec<(&'static str, Vec<Vec<u8>>)> {
                     0x0f, 0x20, 0xe0, 0x0d, 0, 2, 0, 0, 0x0f, 0x22, 0xe0, 0xf3, 0x0f, 0x2a, 0xc4, 0x66, 0x0f,
                     0x7e, 0xc0,
                 ],
+                // push esp; movd mm0, esp; movd eax, mm0
+                &[0x54, 0x0f, 0x6e, 0xc4, 0x0f, 0x7e, 0xc0],
+            ]),
+        ),
+        (
+            "transcendental functions of the x87, `rcpps` and `rsqrtps`",
+            all(&[
+                // push eax; fild dword [esp]; fld1; fpatan; fstp dword [esp]; pop eax
+                &[0x50, 0xdb, 0x04, 0x24, 0xd9, 0xe8, 0xd9, 0xf3, 0xd9, 0x1c, 0x24, 0x58],
             ]),
         ),
     ]

@@ -13,8 +13,8 @@ fn a_run_goes_on_where_it_is_if_there_can_be_no_vm() {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
         return;
     }
-    // mov ecx, 127000000; l: loop l; in al, 0xe9; fninit; hlt
-    let code = [0xb9, 0xc0, 0xdd, 0x91, 7, 0xe2, 0xfe, 0xe4, 0xe9, 0xdb, 0xe3, 0xf4];
+    // mov ecx, 127000000; l: loop l; in al, 0xe9; pshufb mm0, mm1; hlt
+    let code = [0xb9, 0xc0, 0xdd, 0x91, 7, 0xe2, 0xfe, 0xe4, 0xe9, 0x0f, 0x38, 0x00, 0xc1, 0xf4];
     let program = Program::from_bytes(code.to_vec()).unwrap();
     let builder = Machine::builder().input("a").time_limit(Duration::from_secs(120)).many_runs();
     let mut machine = builder.build(&program).unwrap();

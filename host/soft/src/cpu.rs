@@ -11,12 +11,13 @@ use alloc::vec::Vec;
 use super::comparisons::Comparisons;
 use super::event::{Break, Event, EventKind, Problem, Request, Step};
 use super::flags::{self, Flags};
-use super::int::Int;
+use super::fpu::Fpu;
+use super::int::{Bytes, Int};
 use super::memory::Memory;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
 use super::tlb::CodePage;
-use flatland_x86::{Access, Fpu, MemoryMap, Processor, Ram, SegmentRegister, entry, paging};
+use flatland_x86::{Access, MemoryMap, Processor, Ram, SegmentRegister, entry, paging};
 
 /// DR7: the bits that enable breakpoints (SDM volume 3, section 19.2.4).
 pub const DR7_ENABLE: u32 = 0xff;
@@ -102,13 +103,9 @@ pub struct Cpu {
     pub stack_segment_loaded: bool,
     /// What has been compared, if somebody wants to know. Blocks are decoded in another way for that.
     pub comparisons: Option<Box<Comparisons>>,
-    kept: Kept,
-}
-
-/// Parts of a processor's state that no instruction of this engine uses. They are kept for other engines.
-#[derive(Debug, Default)]
-struct Kept {
-    fpu: Option<Box<Fpu>>,
+    /// The registers of x87, MMX and SSE.
+    pub fpu: Box<Fpu>,
+    /// Model-specific registers. No instruction of this engine uses them: they are kept for other engines.
     msrs: Vec<(u32, u64)>,
 }
 
@@ -146,7 +143,8 @@ impl Cpu {
             request: None,
             stack_segment_loaded: false,
             comparisons: None,
-            kept: Kept::default(),
+            fpu: Box::new(Fpu::from(&flatland_x86::Fpu::default())),
+            msrs: Vec::new(),
         };
         cpu.set_state(&state);
         cpu
@@ -213,7 +211,7 @@ impl Cpu {
 
     /// Loads from a segment.
     #[inline(always)]
-    pub fn load<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+    pub fn load<T: Bytes>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
         let index = usize::from(segment & 7);
         let end = u64::from(offset) + u64::from(T::BYTES);
         if (end <= u64::from(self.readable[index]) || offset >= self.readable_from[index])
@@ -228,13 +226,20 @@ impl Cpu {
     ///
     /// An instruction that stores ends with [`Self::stored`].
     #[inline(always)]
-    pub fn store<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+    pub fn store<T: Bytes>(&mut self, segment: u8, offset: u32, value: T) -> Step {
         if u64::from(offset) + u64::from(T::BYTES) <= u64::from(self.writable[usize::from(segment & 7)])
             && let Some(()) = self.memory.write(offset, value)
         {
             return Ok(());
         }
         self.store_slowly(segment, offset, value)
+    }
+
+    /// Fails if an operand of 16 bytes is not aligned.
+    #[inline]
+    pub fn check_alignment(&mut self, segment: u8, offset: u32) -> Step {
+        let address = self.segment(segment).base.wrapping_add(offset);
+        if address & 15 != 0 { Err(self.general_protection(0)) } else { Ok(()) }
     }
 
     /// Ends an instruction that stored. The block ends if decoded code may have changed.
@@ -470,6 +475,24 @@ impl Cpu {
     /// #UD.
     pub fn invalid_opcode(&mut self) -> Break {
         self.exception(6, None)
+    }
+
+    /// #NM.
+    #[cold]
+    pub fn no_device(&mut self) -> Break {
+        self.exception(7, None)
+    }
+
+    /// #MF.
+    #[cold]
+    pub fn floating_point_error(&mut self) -> Break {
+        self.exception(16, None)
+    }
+
+    /// #XM.
+    #[cold]
+    pub fn simd_error(&mut self) -> Break {
+        self.exception(19, None)
     }
 
     /// #NP.

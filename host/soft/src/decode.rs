@@ -127,7 +127,9 @@ fn set_operands(instruction: &Instruction, op: &mut Op) -> Option<Op> {
                 match operand {
                     0 => op.destination = number,
                     1 => op.source = number,
-                    _ => {} // CL, of `shld` and `shrd`
+                    // The mask of `maskmovq`, whose first operand is in memory; or CL, of `shld` and `shrd`.
+                    _ if instruction.op0_kind() != OpKind::Register => op.destination = number,
+                    _ => {}
                 }
             }
             OpKind::Memory => address_ahead = set_address(instruction, op),
@@ -193,6 +195,9 @@ fn register_number(register: Register) -> u8 {
         (Register::ES, Register::GS),
         (Register::CR0, Register::CR15),
         (Register::DR0, Register::DR15),
+        (Register::ST0, Register::ST7),
+        (Register::MM0, Register::MM7),
+        (Register::XMM0, Register::XMM7),
     ];
     families
         .into_iter()

@@ -20,6 +20,18 @@ mod string;
 mod system;
 #[cfg(test)]
 mod table;
+mod vector;
+mod vector_arithmetic;
+mod vector_conversion;
+mod vector_integer;
+mod vector_shuffle;
+mod vector_transfer;
+mod x87;
+mod x87_arithmetic;
+mod x87_comparison;
+mod x87_control;
+mod x87_function;
+mod x87_transfer;
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
@@ -49,6 +61,8 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         .or_else(|| segment_register::select(instruction))
         .or_else(|| miscellaneous::select(instruction))
         .or_else(|| system::select(instruction))
+        .or_else(|| vector::select(instruction))
+        .or_else(|| x87::select(instruction, op))
 }
 
 /// Whether an instruction may continue anywhere but at the next address.

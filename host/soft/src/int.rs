@@ -1,11 +1,20 @@
 //! The sizes of an operand: byte, word and doubleword (SDM volume 1, section 4.1).
 
+/// A value in memory.
+pub trait Bytes: Copy + 'static {
+    /// Its size in bytes.
+    const BYTES: u32;
+
+    /// From [`Self::BYTES`] bytes in little-endian order. `None` if `bytes` has another length.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+    /// To [`Self::BYTES`] bytes in little-endian order. `bytes` must have that length.
+    fn to_bytes(self, bytes: &mut [u8]);
+}
+
 /// An unsigned integer of one of the three operand sizes.
 ///
 /// Instructions compute in `u32`; this type gives the number of bits that count.
-pub trait Int: Copy + Eq + 'static {
-    /// Its size in bytes.
-    const BYTES: u32;
+pub trait Int: Bytes + Eq {
     /// Its size in bits.
     const BITS: u32 = Self::BYTES * 8;
     /// All its bits.
@@ -19,17 +28,48 @@ pub trait Int: Copy + Eq + 'static {
     fn zero_extend(self) -> u32;
     /// Sign-extended.
     fn sign_extend(self) -> u32;
-    /// From [`Self::BYTES`] bytes in little-endian order. `None` if `bytes` has another length.
-    fn from_bytes(bytes: &[u8]) -> Option<Self>;
-    /// To [`Self::BYTES`] bytes in little-endian order. `bytes` must have that length.
-    fn to_bytes(self, bytes: &mut [u8]);
+}
+
+macro_rules! bytes {
+    ($unsigned:ty) => {
+        impl Bytes for $unsigned {
+            const BYTES: u32 = <$unsigned>::BITS / 8;
+
+            #[inline(always)]
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_le_bytes(bytes.try_into().ok()?))
+            }
+
+            #[inline(always)]
+            fn to_bytes(self, bytes: &mut [u8]) {
+                // Not `copy_from_slice`, which would be a call for each store.
+                *<&mut [u8; _]>::try_from(bytes).expect("it has this size") = self.to_le_bytes();
+            }
+        }
+    };
+}
+
+bytes!(u8);
+bytes!(u16);
+bytes!(u32);
+bytes!(u64);
+bytes!(u128);
+
+impl<const LEN: usize> Bytes for [u8; LEN] {
+    const BYTES: u32 = LEN as u32;
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok()
+    }
+
+    fn to_bytes(self, bytes: &mut [u8]) {
+        bytes.copy_from_slice(&self);
+    }
 }
 
 macro_rules! int {
     ($unsigned:ty, $signed:ty) => {
         impl Int for $unsigned {
-            const BYTES: u32 = <$unsigned>::BITS / 8;
-
             #[inline(always)]
             fn truncate(value: u32) -> Self {
                 value as $unsigned
@@ -43,17 +83,6 @@ macro_rules! int {
             #[inline(always)]
             fn sign_extend(self) -> u32 {
                 self as $signed as u32
-            }
-
-            #[inline(always)]
-            fn from_bytes(bytes: &[u8]) -> Option<Self> {
-                Some(Self::from_le_bytes(bytes.try_into().ok()?))
-            }
-
-            #[inline(always)]
-            fn to_bytes(self, bytes: &mut [u8]) {
-                // Not `copy_from_slice`, which would be a call for each store.
-                *<&mut [u8; _]>::try_from(bytes).expect("it has this size") = self.to_le_bytes();
             }
         }
     };

@@ -3,9 +3,11 @@
 //! Instructions are decoded once, a block at a time (`block`, `decode`), into operations (`operation`), which are
 //! then executed. The files in `instructions` are the groups of SDM volume 1, section 5.1.
 //!
-//! It does not have x87, MMX, SSE, privilege levels other than 0, task switches, virtual-8086 mode and breakpoints in
-//! debug registers. An
-//! instruction that needs one of them is a fault that names it. `cpuid` does not advertise them.
+//! Floating-point numbers are computed with integers (`float`), so that results are the same on any host.
+//!
+//! It does not have privilege levels other than 0, task switches, virtual-8086 mode, breakpoints in debug registers
+//! and what came later than SSE2. An instruction that needs one of them is a fault that names it. `cpuid` does not advertise
+//! them.
 
 #![no_std]
 
@@ -19,6 +21,8 @@ mod engine;
 mod event;
 mod exception;
 mod flags;
+mod float;
+mod fpu;
 mod instructions;
 mod int;
 mod memory;

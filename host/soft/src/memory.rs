@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use flatland_contract::memory::PAGE_SIZE;
 
-use super::int::Int;
+use super::int::{Bytes, Int};
 use super::stop::Watch;
 use super::tlb::Tlb;
 use flatland_x86::{Access, MemoryMap, Page, Ram, RamCopy, WatchKind};
@@ -83,7 +83,7 @@ impl Memory {
     }
 
     /// Reads a value, if all of it can be read.
-    pub fn read<T: Int>(&self, address: u32) -> Option<T> {
+    pub fn read<T: Bytes>(&self, address: u32) -> Option<T> {
         if self.map.refuses(Access::Read, address, T::BYTES).is_some() {
             return None;
         }
@@ -92,14 +92,14 @@ impl Memory {
 
     /// Reads a value, if all of it is in RAM or its guard.
     #[inline(always)]
-    pub fn read_ram<T: Int>(&self, address: u32) -> Option<T> {
+    pub fn read_ram<T: Bytes>(&self, address: u32) -> Option<T> {
         let start = address as usize;
         T::from_bytes(self.ram.get(start..start.wrapping_add(T::BYTES as usize))?)
     }
 
     /// Writes a value, if all of it can be written.
     #[inline(always)]
-    pub fn write<T: Int>(&mut self, address: u32, value: T) -> Option<()> {
+    pub fn write<T: Bytes>(&mut self, address: u32, value: T) -> Option<()> {
         let start = address as usize;
         let bytes = self.ram.get_mut(start..start.wrapping_add(T::BYTES as usize))?;
         let line = |address: u32| self.lines.get((address >> LINE_SHIFT) as usize).copied().unwrap_or(0);
@@ -114,7 +114,7 @@ impl Memory {
     /// Writes to lines with marks.
     #[cold]
     #[inline(never)]
-    fn write_marked<T: Int>(&mut self, address: u32, value: T, marks: u8) -> Option<()> {
+    fn write_marked<T: Bytes>(&mut self, address: u32, value: T, marks: u8) -> Option<()> {
         if marks & NO_STORES != 0 {
             return None;
         }

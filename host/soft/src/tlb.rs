@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 
-use super::int::Int;
+use super::int::Bytes;
 use flatland_contract::memory::PAGE_SIZE;
 
 /// Entries for each of the two kinds of access; a power of two.
@@ -73,7 +73,7 @@ impl Tlb {
     /// The physical address of a value, if it lies in one page, and the page is known to allow the access at the current
     /// privilege level.
     #[inline(always)]
-    pub fn find<T: Int>(&self, address: u32, write: bool) -> Option<u32> {
+    pub fn find<T: Bytes>(&self, address: u32, write: bool) -> Option<u32> {
         self.find_in(self.first, address, T::BYTES, write)
     }
 

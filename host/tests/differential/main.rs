@@ -3,6 +3,7 @@
 //! - `forms`: each form of instruction with random operands, compared with KVM or Unicorn.
 //! - `random_bytes` and `random_streams`: random code, compared with KVM or Unicorn.
 //! - `processor_exceptions`: exceptions, compared with the processor that runs the test.
+//! - `floats`, `functions`: x87, MMX, SSE and SSE2, compared with the processor that runs the test.
 //! - `moved`: runs that move between the engines at random, compared with the soft engine alone.
 //! - `on_purpose`: a bug put into the soft engine is found.
 //!
@@ -22,7 +23,9 @@ mod catalogue;
 #[path = "../common/mod.rs"]
 mod common;
 mod exceptions;
+mod floats;
 mod forms;
+mod functions;
 #[path = "../unicorn/mod.rs"]
 mod libunicorn;
 mod moved;

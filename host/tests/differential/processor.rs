@@ -29,7 +29,11 @@ const NT: u32 = 1 << 14;
 #[derive(Default)]
 pub struct Processor {
     worker: Option<Worker>,
+    fpu: Vec<u8>,
 }
+
+/// The size of FXSAVE's area.
+pub const FPU_SIZE: usize = 512;
 
 /// How a case ended there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +62,14 @@ impl Processor {
         if received.is_err() {
             self.worker = None;
         }
-        received.ok()
+        let (signal, ram, fpu) = received.ok()?;
+        self.fpu = fpu;
+        Some((signal, ram))
+    }
+
+    /// The registers of x87 and SSE at the end of the last case, as FXSAVE stores them.
+    pub fn fpu(&self) -> &[u8] {
+        &self.fpu
     }
 }
 
@@ -189,10 +200,13 @@ pub fn differs_by_level(instruction: &Instruction) -> Option<&'static str> {
 }
 
 /// Reads what [`answer`] sent.
-fn received(mut from: impl Read) -> io::Result<(Signal, Vec<u8>)> {
+fn received(mut from: impl Read) -> io::Result<(Signal, Vec<u8>, Vec<u8>)> {
     let (vector, error_code, address) = (read_word(&mut from)?, read_word(&mut from)?, read_word(&mut from)?);
     let signal = Signal { vector, error_code, address, registers: read_registers(&mut from)? };
-    Ok((signal, read_ram(&mut from)?))
+    let ram = read_ram(&mut from)?;
+    let mut fpu = vec![0; FPU_SIZE];
+    from.read_exact(&mut fpu)?;
+    Ok((signal, ram, fpu))
 }
 
 // The code of the process.
@@ -215,6 +229,8 @@ static mut FLATLAND_TEST_STACK: u64 = 0;
 static mut FS_BASE: u64 = 0;
 /// General registers of a signal's context, as libc numbers them.
 static mut CONTEXT: [i64; 23] = [0; 23];
+/// FXSAVE's area of it.
+static mut FPU: [u8; FPU_SIZE] = [0; FPU_SIZE];
 
 global_asm!(
     ".global flatland_test_enter",
@@ -289,6 +305,7 @@ extern "C" fn on_signal(signal: libc::c_int, _: *mut libc::siginfo_t, context: *
             out("r11") _,
         );
         CONTEXT = *registers;
+        FPU = *(*context.cast::<libc::ucontext_t>()).uc_mcontext.fpregs.cast();
         if signal == libc::SIGALRM {
             CONTEXT[libc::REG_TRAPNO as usize] = NO_VECTOR.into();
         }
@@ -361,13 +378,13 @@ fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
     };
     let ram = read_ram(&mut from)?;
     // SAFETY: RAM is mapped there, and the 32-bit code reaches nothing else. This is the only thread.
-    let context = unsafe {
+    let (context, fpu) = unsafe {
         ptr::copy_nonoverlapping(ram.as_ptr(), BASE as *mut u8, ram.len());
         FRAME = [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, CODE, DATA.into()];
         set_alarm(SECONDS);
         flatland_test_enter(&raw const FRAME);
         set_alarm(0);
-        CONTEXT
+        (CONTEXT, FPU)
     };
     let register = |number: libc::c_int| context[number as usize] as u32;
     let vector = register(libc::REG_TRAPNO);
@@ -389,6 +406,7 @@ fn answer(mut from: &PipeReader, mut to: &PipeWriter) -> io::Result<()> {
     let words = [vector, register(libc::REG_ERR), address].into_iter().chain(values(&registers));
     let mut bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
     bytes.extend(ram);
+    bytes.extend(fpu);
     to.write_all(&bytes)
 }
 

@@ -144,8 +144,8 @@ fn each_kind_of_fault_has_what_is_documented() {
         // 0: call 0
         ("stack-overflow", &[0xe8, 0xfb, 0xff, 0xff, 0xff], &symbols),
         ("port", &[0xe6, 0x80], &[]),
-        // 0: fld1
-        ("unsupported", &[0xd9, 0xe8], &[]),
+        // 0: pshufb mm0, mm1
+        ("unsupported", &[0x0f, 0x38, 0x00, 0xc1], &[]),
     ] {
         let (_, report) = report("soft", "kinds", code, options);
         let mut actual: BTreeSet<_> =

@@ -99,8 +99,8 @@ fn every_kind_of_fault() {
         (&[0xb8, 0xff, 0xff, 0xff, 0xff, 0x62, 0x05, 0, 1, 0, 0], exception(5, None), At(5)),
         // ud2
         (&[0x0f, 0x0b], exception(6, None), At(0)),
-        // popcnt eax, eax: not advertised
-        (&[0xf3, 0x0f, 0xb8, 0xc0], exception(6, None), At(0)),
+        // addps xmm0, xmm1: CR4.OSFXSR is clear
+        (&[0x0f, 0x58, 0xc1], exception(6, None), At(0)),
         // lock add eax, eax
         (&[0xf0, 0x01, 0xc0], exception(6, None), At(0)),
         // mov cs, ax
@@ -118,10 +118,9 @@ fn every_kind_of_fault() {
         (&[0x0f, 0x30], exception(13, Some(0)), At(0)),
         // aam 0
         (&[0xd4, 0x00], exception(0, None), At(0)),
-        // fld1; movaps xmm0, xmm1; emms
-        (&[0xd9, 0xe8], unsupported(&[0xd9, 0xe8]), At(0)),
-        (&[0x0f, 0x28, 0xc1], unsupported(&[0x0f, 0x28, 0xc1]), At(0)),
-        (&[0x0f, 0x77], unsupported(&[0x0f, 0x77]), At(0)),
+        // haddps xmm0, xmm1; pshufb mm0, mm1
+        (&[0xf2, 0x0f, 0x7c, 0xc1], unsupported(&[0xf2, 0x0f, 0x7c, 0xc1]), At(0)),
+        (&[0x0f, 0x38, 0x00, 0xc1], unsupported(&[0x0f, 0x38, 0x00, 0xc1]), At(0)),
         // xor eax, eax; mov cr0, eax: real mode
         (&[0x31, 0xc0, 0x0f, 0x22, 0xc0], unsupported(&[0x0f, 0x22, 0xc0]), At(2)),
         // mov eax, [0xfffe]; mov [0x20000], al; push with ESP in a guard
@@ -509,7 +508,8 @@ fn the_soft_engine_is_advised_only_for_what_it_can_run() {
     let (mut advised, mut wrong) = (0, Vec::new());
     let mut engine = machine(&[]);
     engine.set_stops(&Stops { step: true, ..Stops::default() }).unwrap();
-    let ((fresh, position), ram) = (engine.processor().unwrap(), engine.save_ram().unwrap());
+    let ((mut fresh, position), ram) = (engine.processor().unwrap(), engine.save_ram().unwrap());
+    fresh.cr4 |= flatland::x86::cr4::OSFXSR;
     for opcode in (0..=0xffff_u16).flat_map(|opcode| {
         let [first, second] = opcode.to_be_bytes();
         let two_bytes = [0x0f, first, second];

@@ -253,10 +253,8 @@ pub fn advice(kind: &FaultKind) -> String {
 fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
     if instruction::mnemonic(code).is_none() {
         "look for a jump that went wrong, or data among the code"
-    } else if x86_instruction::is_floating_point_or_vector(code) {
-        "write it with integer instructions, as the machine has no x87, MMX or SSE"
-    } else if x86_instruction::is_later_than_i686(code) {
-        "write it with older instructions, as the machine is an i686"
+    } else if x86_instruction::is_later_than_sse2(code) {
+        "write it with older instructions, as the machine is an i686 with SSE2"
     } else if x86_instruction::stores_to_debug_register(code) {
         "do without the guest's own breakpoints, which only KVM has"
     } else if engine == "KVM" && !x86_instruction::stores_to_control_register(code) {
@@ -405,25 +403,24 @@ mod tests {
 
     #[test]
     fn advice_on_an_instruction_is_of_its_kind() {
-        let integer = "write it with integer instructions, as the machine has no x87, MMX or SSE";
         let system =
             "do without real mode, other privilege levels than 0 and task switches, as the machine has none";
         let soft = "try it with --engine soft, or write it with other instructions";
         let breakpoints = "do without the guest's own breakpoints, which only KVM has";
-        let older = "write it with older instructions, as the machine is an i686";
+        let older = "write it with older instructions, as the machine is an i686 with SSE2";
         let none = "look for a jump that went wrong, or data among the code";
         for (code, by_kvm, by_soft) in [
-            // fld1; addps
-            (&[0xd9, 0xe8][..], integer, integer),
-            (&[0x0f, 0x58, 0xc1], integer, integer),
             // mov cr0, eax; iret
-            (&[0x0f, 0x22, 0xc0], system, system),
+            (&[0x0f, 0x22, 0xc0][..], system, system),
             (&[0xcf], soft, system),
             // mov dr7, eax
             (&[0x0f, 0x23, 0xf8], breakpoints, breakpoints),
-            // int3; popcnt; no instruction
+            // int3; haddps; pshufb; fisttp; sysenter; no instruction
             (&[0xcc], soft, system),
-            (&[0xf3, 0x0f, 0xb8, 0xc0], older, older),
+            (&[0xf2, 0x0f, 0x7c, 0xc1], older, older),
+            (&[0x0f, 0x38, 0x00, 0xc1], older, older),
+            (&[0xdb, 0x08], older, older),
+            (&[0x0f, 0x34], older, older),
             (&[0xff, 0xff], none, none),
         ] {
             let by = |engine| advice(&FaultKind::Unsupported { engine, code: CodeBytes::new(code) });

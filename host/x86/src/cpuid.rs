@@ -1,4 +1,4 @@
-//! The answers of `cpuid`: those of an i686 without an x87 unit (SDM volume 2, CPUID). They are the same on each engine,
+//! The answers of `cpuid`: those of an i686 with x87, MMX, SSE, SSE2 and `popcnt` (SDM volume 2, CPUID). They are the same on each engine,
 //! so that a run that moves or is replayed sees one processor.
 
 /// EAX, EBX, ECX and EDX.
@@ -17,6 +17,7 @@ pub fn answer(leaf: u32) -> Answer {
     const VENDOR: &[u8; 12] = b"FlatlandSoft";
     /// Family 6, model 1: a Pentium Pro.
     const SIGNATURE: u32 = 0x610;
+    const FPU: u32 = 1 << 0;
     /// Pages of 4 MiB.
     const PSE: u32 = 1 << 3;
     const TSC: u32 = 1 << 4;
@@ -24,6 +25,12 @@ pub fn answer(leaf: u32) -> Answer {
     /// Pages that a load of CR3 does not forget.
     const PGE: u32 = 1 << 13;
     const CMOV: u32 = 1 << 15;
+    const MMX: u32 = 1 << 23;
+    const FXSR: u32 = 1 << 24;
+    const SSE: u32 = 1 << 25;
+    const SSE2: u32 = 1 << 26;
+    /// In ECX.
+    const POPCNT: u32 = 1 << 23;
     let word = |index: usize| {
         let (words, _) = VENDOR.as_chunks();
         u32::from_le_bytes(words[index])
@@ -32,6 +39,6 @@ pub fn answer(leaf: u32) -> Answer {
         0 => [HIGHEST, word(0), word(2), word(1)],
         EXTENDED => [0; 4],
         // What is above the highest leaf of either kind.
-        _ => [SIGNATURE, 0, 0, PSE | TSC | CX8 | PGE | CMOV],
+        _ => [SIGNATURE, 0, POPCNT, FPU | PSE | TSC | CX8 | PGE | CMOV | MMX | FXSR | SSE | SSE2],
     }
 }

@@ -68,12 +68,28 @@ pub fn is_floating_point_or_vector(bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether these bytes are an instruction that the machine does not have because it came after the first i686, such as
-/// `sysenter` and `popcnt`.
-pub fn is_later_than_i686(bytes: &[u8]) -> bool {
-    match opcode(bytes) {
+/// Whether these bytes are an instruction that the machine does not have because it came later than SSE2, or belongs to
+/// operating systems of later processors, such as `haddps` and `sysenter`.
+pub fn is_later_than_sse2(bytes: &[u8]) -> bool {
+    let opcode = opcode(bytes);
+    let has_prefix = |prefix| bytes[..bytes.len() - opcode.len()].contains(&prefix);
+    match opcode {
+        // SSE3: `movsldup`, `movshdup` and `movddup`; `haddps`, `addsubps` and `lddqu`.
+        [0x0f, 0x12, ..] => has_prefix(0xf2) || has_prefix(0xf3),
+        [0x0f, 0x16, ..] => has_prefix(0xf3),
+        [0x0f, 0x7c | 0x7d | 0xd0, ..] => true,
+        [0x0f, 0xf0, ..] => has_prefix(0xf2),
+        // `fisttp`.
+        [0xdb | 0xdd | 0xdf, mod_rm, ..] if mod_rm >> 6 != 3 => mod_rm >> 3 & 7 == 1,
+        // `movntss` of SSE4A.
+        [0x0f, 0x2b, ..] => has_prefix(0xf2) || has_prefix(0xf3),
+        // `clflushopt` and others that have a prefix, `xsave` and `xrstor`.
+        [0x0f, 0xae, mod_rm, ..] => {
+            let has_prefix = [0x66, 0xf2, 0xf3].into_iter().any(has_prefix);
+            has_prefix || mod_rm >> 6 != 3 && matches!(mod_rm >> 3 & 7, 4..=6)
+        }
         [0x0f, 0x05 | 0x07 | 0x0e | 0x0f | 0x24 | 0x26 | 0x34..=0x3f | 0x78 | 0x79, ..] => true,
-        [0x0f, 0xa6 | 0xa7 | 0xaa | 0xb8, ..] => true,
+        [0x0f, 0xa6 | 0xa7 | 0xaa, ..] => true,
         [0x0f, 0x01, mod_rm, ..] if mod_rm >> 3 & 7 == 5 => true,
         // `xabort` and `xbegin`.
         [0xc6 | 0xc7, 0xf8, ..] => true,

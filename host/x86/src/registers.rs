@@ -83,6 +83,10 @@ pub mod eflags {
 pub mod cr0 {
     /// Protection enable.
     pub const PE: u32 = 1 << 0;
+    /// Monitor coprocessor: `wait` looks at TS.
+    pub const MP: u32 = 1 << 1;
+    /// Emulation: there is no x87.
+    pub const EM: u32 = 1 << 2;
     /// Task switched.
     pub const TS: u32 = 1 << 3;
     /// Extension type: always set since the Pentium.
@@ -113,4 +117,8 @@ pub mod cr4 {
     pub const PSE: u32 = 1 << 4;
     /// Page global enable.
     pub const PGE: u32 = 1 << 7;
+    /// The guest saves SSE's registers: SSE is switched on.
+    pub const OSFXSR: u32 = 1 << 9;
+    /// The guest handles #XM.
+    pub const OSXMMEXCPT: u32 = 1 << 10;
 }

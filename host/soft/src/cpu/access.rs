@@ -6,12 +6,15 @@ use flatland_x86::{Access, cr0, entry};
 use super::Cpu;
 use crate::event::{Break, Event, EventKind, Problem, Step};
 use crate::flags;
-use crate::int::Int;
+use crate::int::{Bytes, Int};
 use crate::segment::{Descriptor, number};
 use crate::tlb::{CodePage, OFFSET};
 
 /// The vector of #PF.
 pub const PAGE_FAULT: u8 = 14;
+
+/// The most bytes of a value in memory: FXSAVE's area.
+const MOST: usize = 512;
 
 /// The bytes of an access in RAM: in one page, or in two.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +60,7 @@ impl Cpu {
 
     /// A load that [`Cpu::load`] has no fast way for.
     #[inline(never)]
-    pub(super) fn load_slowly<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+    pub(super) fn load_slowly<T: Bytes>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
         if self.translated[usize::from(segment & 7)] & READ != 0
             && let Some(address) = self.memory.tlb.find::<T>(offset, false)
             && let Some(value) = self.memory.read_ram(address)
@@ -69,7 +72,7 @@ impl Cpu {
 
     /// A store that [`Cpu::store`] has no fast way for.
     #[inline(never)]
-    pub(super) fn store_slowly<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+    pub(super) fn store_slowly<T: Bytes>(&mut self, segment: u8, offset: u32, value: T) -> Step {
         if self.translated[usize::from(segment & 7)] & WRITE != 0
             && let Some(address) = self.memory.tlb.find::<T>(offset, true)
             && let Some(()) = self.memory.write(address, value)
@@ -81,7 +84,7 @@ impl Cpu {
 
     #[cold]
     #[inline(never)]
-    fn load_checked<T: Int>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
+    fn load_checked<T: Bytes>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
         let place = self.place(segment, offset, T::BYTES, Access::Read)?;
         self.memory.watch.access(place.first, place.len, Access::Read);
         if place.len < T::BYTES {
@@ -92,28 +95,43 @@ impl Cpu {
 
     #[cold]
     #[inline(never)]
-    fn store_checked<T: Int>(&mut self, segment: u8, offset: u32, value: T) -> Step {
+    fn store_checked<T: Bytes>(&mut self, segment: u8, offset: u32, value: T) -> Step {
         let place = self.place(segment, offset, T::BYTES, Access::Write)?;
         self.write(place, value);
         Ok(())
     }
 
-    fn read<T: Int>(&self, place: Place) -> T {
+    fn read<T: Bytes>(&self, place: Place) -> T {
         if place.len >= T::BYTES {
             return self.memory.read_ram(place.first).expect("it was checked");
         }
-        let byte = |index| u32::from(self.memory.read_ram::<u8>(place.byte(index)).expect("it was checked"));
-        T::truncate((0..T::BYTES).fold(0, |value, index| value | byte(index) << (8 * index)))
+        let mut bytes = [0; MOST];
+        let bytes = &mut bytes[..T::BYTES as usize];
+        for (index, byte) in (0..).zip(&mut *bytes) {
+            *byte = self.memory.read_ram(place.byte(index)).expect("it was checked");
+        }
+        T::from_bytes(bytes).expect("it has this size")
     }
 
-    fn write<T: Int>(&mut self, place: Place, value: T) {
+    fn write<T: Bytes>(&mut self, place: Place, value: T) {
         if place.len >= T::BYTES {
             return self.memory.write(place.first, value).expect("it was checked");
         }
-        for index in 0..T::BYTES {
-            let byte = (value.zero_extend() >> (8 * index)) as u8;
-            self.memory.write(place.byte(index), byte).expect("it was checked");
+        let mut bytes = [0; MOST];
+        let bytes = &mut bytes[..T::BYTES as usize];
+        value.to_bytes(bytes);
+        for (index, byte) in (0..).zip(&*bytes) {
+            self.memory.write(place.byte(index), *byte).expect("it was checked");
         }
+    }
+
+    /// Stores bytes to a segment: all of them, or nothing. They may lie on more lines than those of [`Cpu::store`].
+    pub fn store_block(&mut self, segment: u8, offset: u32, bytes: &[u8]) -> Step {
+        let place = self.place(segment, offset, bytes.len() as u32, Access::Write)?;
+        let (first, second) = bytes.split_at(place.len as usize);
+        self.memory.store_bytes(place.first, first);
+        self.memory.store_bytes(place.second, second);
+        Ok(())
     }
 
     /// Where `len` bytes of a segment lie. Fails if the segment, a page or memory refuses this access to one of them.

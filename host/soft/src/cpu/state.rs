@@ -2,7 +2,7 @@
 
 use flatland_x86::{Processor, Registers, SegmentRegister, Shadow};
 
-use super::{Cpu, Kept, register};
+use super::{Cpu, Fpu, register};
 use crate::segment::Segment;
 
 impl Cpu {
@@ -40,7 +40,8 @@ impl Cpu {
             request: _,
             stack_segment_loaded,
             comparisons: _,
-            kept: Kept { ref fpu, ref msrs },
+            ref fpu,
+            ref msrs,
         } = *self;
         Processor {
             registers: self.registers(),
@@ -56,7 +57,7 @@ impl Cpu {
             debug,
             shadow: if stack_segment_loaded { Shadow::MovSs } else { Shadow::None },
             pending: None,
-            fpu: fpu.clone(),
+            fpu: fpu.state(),
             msrs: msrs.clone(),
             time_stamp: time_stamp_base.wrapping_add(instructions),
             instructions: counts.then_some(instructions),
@@ -90,8 +91,8 @@ impl Cpu {
         (self.gdt, self.idt, self.ldt, self.task, self.debug) = (gdt, idt, ldtr, tr, debug);
         self.cr2 = cr2;
         self.stack_segment_loaded = shadow == Shadow::MovSs;
-        self.kept.fpu.clone_from(fpu);
-        self.kept.msrs.clone_from(msrs);
+        *self.fpu = Fpu::from(fpu.as_deref().unwrap_or(&flatland_x86::Fpu::default()));
+        self.msrs.clone_from(msrs);
         (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
         self.time_stamp_base = time_stamp.wrapping_sub(self.instructions);
         self.set_privilege_level(state.privilege_level());

@@ -4,6 +4,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register};
 use super::super::event::{Break, Step};
+use super::super::flags::Flags;
 use super::super::int::{Int, by_word_size};
 use super::super::operand::{Kind, by_source, kind, size};
 use super::super::operation::{Destination, Handler, Op, Place, Source};
@@ -58,6 +59,7 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
         Btc => handler::<Complement>(instruction),
         Bsf => by_source!(instruction, S => by_word_size!(size(instruction, 0), T => bsf::<T, S>)),
         Bsr => by_source!(instruction, S => by_word_size!(size(instruction, 0), T => bsr::<T, S>)),
+        Popcnt => by_source!(instruction, S => by_word_size!(size(instruction, 0), T => popcnt::<T, S>)),
         _ => return None,
     })
 }
@@ -123,6 +125,15 @@ fn bsf<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
 fn bsr<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
     let source = S::read(cpu, op)?;
     scan(cpu, op, source, |source| source.ilog2())
+}
+
+/// Clears all status flags but ZF.
+fn popcnt<T: Int, S: Source<T>>(cpu: &mut Cpu, op: &Op) -> Step {
+    let source: T = S::read(cpu, op)?;
+    let source = source.zero_extend();
+    cpu.set_reg_part(op.destination, T::truncate(source.count_ones()));
+    cpu.flags = Flags::from_eflags(0).with_zf(source == 0);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Shows what is compared, before the instruction itself is executed.
 
 use flatland_x86::{Comparison, Operands};
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 use super::super::cpu::{Cpu, register};
 use super::super::event::Step;
@@ -18,7 +18,9 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
     match instruction.mnemonic() {
         Cmpsb if !has_16_bit_addresses(instruction) => Some(by_repetition::<u8>(instruction)),
         Cmpsw if !has_16_bit_addresses(instruction) => Some(by_repetition::<u16>(instruction)),
-        Cmpsd if !has_16_bit_addresses(instruction) => Some(by_repetition::<u32>(instruction)),
+        Cmpsd if instruction.code() == Code::Cmpsd_m32_m32 && !has_16_bit_addresses(instruction) => {
+            Some(by_repetition::<u32>(instruction))
+        }
         Cmp | Sub | Xor | Test => {
             let [first, second] = [0, 1].map(|operand| instruction.op_kind(operand));
             let registers = (instruction.op0_register(), instruction.op1_register());

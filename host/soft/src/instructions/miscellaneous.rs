@@ -15,8 +15,7 @@ use super::super::operation::{Handler, Op};
 pub fn select(instruction: &Instruction) -> Option<Handler> {
     use Mnemonic::*;
     Some(match instruction.mnemonic() {
-        // `wait` waits for the x87 unit, which this processor does not have.
-        Nop | Reservednop | Pause | Wait => nop,
+        Nop | Reservednop | Pause => nop,
         Prefetch | Prefetchw | Prefetchwt1 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 => nop,
         Mfence | Lfence | Sfence | Clflush => nop,
         Cpuid => cpuid,

@@ -259,7 +259,9 @@ fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Step {
         3 => cpu.set_paging(cpu.cr0, value, cpu.cr4),
         _ => {
             // The bits of what `cpuid` promises, and of a Pentium's other modes.
-            const KNOWN: u32 = cr4::VME | cr4::PVI | cr4::TSD | cr4::DE | cr4::PSE | cr4::PGE;
+            const PAGING: u32 = cr4::PSE | cr4::PGE;
+            const SSE: u32 = cr4::OSFXSR | cr4::OSXMMEXCPT;
+            const KNOWN: u32 = cr4::VME | cr4::PVI | cr4::TSD | cr4::DE | PAGING | SSE;
             if value & !KNOWN != 0 {
                 return Err(cpu.general_protection(0));
             }
