@@ -50,14 +50,18 @@ fn standard(stream: impl Write + Send + 'static) -> io::Result<OutputFile> {
 /// What tells one file from another, where that can be known.
 pub trait Identify {
     /// Equal for the same file, pipe or terminal.
-    fn identity(&self) -> Option<(u64, u64)> {
+    fn identity(&self) -> Option<Identity> {
         None
     }
 }
 
+/// The device and the number of a file.
+#[cfg(not(windows))]
+type Identity = (u64, u64);
+
 #[cfg(unix)]
 impl<T: std::os::fd::AsFd> Identify for T {
-    fn identity(&self) -> Option<(u64, u64)> {
+    fn identity(&self) -> Option<Identity> {
         use std::os::unix::fs::MetadataExt;
 
         let metadata = File::from(self.as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
@@ -65,11 +69,49 @@ impl<T: std::os::fd::AsFd> Identify for T {
     }
 }
 
-/// A process has one console.
 #[cfg(windows)]
-impl<T: std::os::windows::io::AsHandle> Identify for T {
-    fn identity(&self) -> Option<(u64, u64)> {
-        io::IsTerminal::is_terminal(&self.as_handle()).then_some((0, 0))
+use windows::Identity;
+
+#[cfg(windows)]
+mod windows {
+    use std::io::IsTerminal;
+    use std::os::windows::io::{AsHandle, AsRawHandle, OwnedHandle, RawHandle};
+
+    use super::Identify;
+
+    /// What a handle is of.
+    pub enum Identity {
+        /// A process has one, by any number of handles.
+        Console,
+        Object(OwnedHandle),
+    }
+
+    #[link(name = "kernelbase", kind = "raw-dylib")]
+    unsafe extern "system" {
+        fn CompareObjectHandles(first: RawHandle, second: RawHandle) -> i32;
+    }
+
+    impl PartialEq for Identity {
+        fn eq(&self, other: &Self) -> bool {
+            match (self, other) {
+                (Self::Console, Self::Console) => true,
+                (Self::Object(first), Self::Object(second)) => {
+                    // SAFETY: both are open, because they are owned.
+                    unsafe { CompareObjectHandles(first.as_raw_handle(), second.as_raw_handle()) != 0 }
+                }
+                _ => false,
+            }
+        }
+    }
+
+    impl<T: AsHandle> Identify for T {
+        fn identity(&self) -> Option<Identity> {
+            let handle = self.as_handle();
+            match handle.is_terminal() {
+                true => Some(Identity::Console),
+                false => handle.try_clone_to_owned().ok().map(Identity::Object),
+            }
+        }
     }
 }
 
@@ -83,7 +125,7 @@ pub struct OutputFile {
     thread: Option<Writing>,
     /// Whether the thread has bytes that it has not written.
     is_writing: bool,
-    identity: Option<(u64, u64)>,
+    identity: Option<Identity>,
 }
 
 /// A thread that writes each piece, and says how that went.
