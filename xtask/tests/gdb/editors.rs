@@ -69,7 +69,7 @@ fn the_documented_launch_json() {
 }
 
 /// The documented task, on the soft engine, and the address where it waits for gdb.
-fn machine_that_waits() -> (Child, String) {
+pub fn machine_that_waits() -> (Child, String) {
     let [command] = &documented("command")[..] else { panic!("there is one task") };
     // Other tests on this machine may use port 1234, so use a free one.
     let task = format!("exec {} --engine soft", command.replace("--gdb", "--gdb=0"));

@@ -2,6 +2,7 @@
 
 mod back;
 mod editors;
+mod lldb;
 #[path = "../common/target.rs"]
 mod target;
 
