@@ -78,10 +78,12 @@ pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
     let mut chatter = BufReader::new(child.stderr.take().expect("it is piped"));
     let mut line = Vec::new();
     let mut is_missing = false;
+    let mut is_of_patch = false;
     while chatter.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
         let text = String::from_utf8_lossy(&line);
         is_missing |= is_offline() && text.contains("--offline");
-        if !says_nothing(&text) {
+        is_of_patch = is_about_patch(&text, is_of_patch);
+        if !says_nothing(&text) && !is_of_patch {
             // Finish the build even if standard error is closed.
             let _ = io::stderr().write_all(&line);
         }
@@ -131,6 +133,14 @@ fn says_nothing(line: &str) -> bool {
     let plain = without_colors(line);
     let line = plain.trim_start();
     line.starts_with("Finished `") || line.starts_with("Blocking waiting for file lock on package cache")
+}
+
+/// Whether a line is of cargo's warning that a patch is not used. It is said of the standard library, which is built as a
+/// workspace of its own with the same settings (`checkout`). `before` is whether the line before was.
+fn is_about_patch(line: &str, before: bool) -> bool {
+    let line = without_colors(line);
+    line.starts_with("warning: patch `flatland-")
+        || before && (line.starts_with("help: Check that the patched package") || line.starts_with("      "))
 }
 
 /// Removes the escape sequences that set colors (ECMA-48, SGR).
@@ -183,6 +193,20 @@ mod tests {
         assert!(!says_nothing("   Compiling core v0.0.0\n"));
         assert!(!says_nothing("error[E0425]: cannot find value `x`\n"));
         assert!(!says_nothing("warning: unused variable: `Finished`\n"));
+    }
+
+    #[test]
+    fn what_is_said_of_patches_is_kept_back() {
+        let said = "warning: patch `flatland-guest v0.1.0 (/a)` was not used in the crate graph\n\
+                    \x1b[1mhelp\x1b[0m: Check that the patched package version and available features are compatible\n      \
+                    with the dependency requirements.\n   Compiling a v0.1.0\nwarning: patch `other v1` was not used\n";
+        let mut before = false;
+        let kept = said.lines().filter(|line| {
+            before = is_about_patch(line, before);
+            !before
+        });
+        let kept: Vec<_> = kept.collect();
+        assert_eq!(kept, ["   Compiling a v0.1.0", "warning: patch `other v1` was not used"]);
     }
 
     #[test]

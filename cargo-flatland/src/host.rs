@@ -57,6 +57,11 @@ impl Place {
 pub trait Host: Sync {
     /// The place of a program. May take as long as a build.
     fn find(&self, program: Program) -> Result<Place>;
+
+    /// Whether there is such a program, or what gets it. Takes no time.
+    fn check(&self, program: Program) -> Result<()> {
+        self.find(program).map(drop)
+    }
 }
 
 /// Replaces this process by a command. So signals, exit status and streams are directly between the command and the

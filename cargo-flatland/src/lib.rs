@@ -9,6 +9,7 @@ pub mod caller;
 pub mod cargo;
 pub mod checkout;
 mod context;
+mod doctor;
 mod files;
 mod fuzz;
 #[cfg(unix)]
@@ -21,6 +22,7 @@ pub mod guest_tests;
 pub mod host;
 mod init;
 mod inspect;
+pub mod kvm;
 pub mod metadata;
 mod new;
 pub mod options;
@@ -171,6 +173,14 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         }
         Command::Size { name, profile, options } => inspect::sizes(context, &name, profile, &options),
         Command::New { name, kind, path } => print(&new::new(context, &name, kind, path.as_deref())?),
+        Command::Doctor => {
+            let (text, is_enough) = doctor::doctor(context);
+            print(&text)?;
+            match is_enough {
+                true => Ok(()),
+                false => Err("a guest cannot be run before what stands behind `no` is mended".into()),
+            }
+        }
         Command::Init => print(&init::init(context)?),
         Command::Test(asked) => guest_tests::run(context, &asked),
         Command::Exec { built, arguments } => guest_tests::exec(context, &built, &arguments),

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::caller::Caller;
 use crate::cargo::quote;
 use crate::files::write_new;
-use crate::{Context, Result, caller, init};
+use crate::{Context, Result, caller, checkout, init};
 
 /// What a new program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +39,9 @@ fn program(context: &Context, name: &str, kind: Kind) -> Result<String> {
         ));
     }
     let path = package.folder.join("src/bin").join(name).with_added_extension("rs");
-    write_new(&path, &fill(kind.source(), name))?;
-    Ok(format!("made {}; now:\n{}", context.show(&path), kind.next_commands(name)))
+    write_new(&path, &fill(&caller::named(kind.source()), name))?;
+    let (cargo, test) = (caller::cargo(), caller::test_command());
+    Ok(format!("made {}; now:\n{}", context.show(&path), kind.next_commands(cargo, test, name)))
 }
 
 fn package(context: &Context, folder: &Path, name: &str, kind: Kind) -> Result<String> {
@@ -64,12 +66,22 @@ fn package(context: &Context, folder: &Path, name: &str, kind: Kind) -> Result<S
     let shown = fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
     let short = shown.strip_prefix(context.callers_folder()).unwrap_or(&shown);
     let quoted = quote(short.as_os_str());
-    Ok(format!("made {}; now:\n  cd {quoted}\n{}", shown.display(), kind.next_commands(name)))
+    // `cargo xtask` is for the guests of a checkout.
+    let Caller { cargo, test, .. } = caller::CARGO_FLATLAND;
+    let install = match (caller::cargo() == cargo, checkout::root()) {
+        (false, Some(root)) => {
+            let program = quote(root.join("cargo-flatland").as_os_str());
+            format!("  cargo install --path {program}  # once, for these:\n")
+        }
+        _ => String::new(),
+    };
+    let commands = kind.next_commands(cargo, test, name);
+    Ok(format!("made {}; now:\n  cd {quoted}\n{install}{commands}", shown.display()))
 }
 
-/// Replaces `@NAME@` in a template, and how commands are called.
+/// Replaces `@NAME@` in a template.
 fn fill(template: &str, name: &str) -> String {
-    caller::named(template).replace("@NAME@", name)
+    template.replace("@NAME@", name)
 }
 
 impl Kind {
@@ -81,9 +93,8 @@ impl Kind {
         }
     }
 
-    fn next_commands(self, name: &str) -> String {
-        let cargo = caller::cargo();
-        let tests = (format!("{} {name}", caller::test_command()), "runs its tests");
+    fn next_commands(self, cargo: &str, test: &str, name: &str) -> String {
+        let tests = (format!("{test} {name}"), "runs its tests");
         let commands = match self {
             Self::Hello => [
                 (format!("run {name}"), "builds it and runs it"),

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     New { name: String, kind: new::Kind, path: Option<PathBuf> },
     /// Write what a plain cargo needs.
     Init,
+    /// Say what this machine has.
+    Doctor,
     /// Run a recorded run again, with these arguments of `flatland replay`.
     Replay { arguments: Vec<OsString> },
     /// Run `flatland` with these arguments.
@@ -236,6 +238,7 @@ fn parse_command(own: &Own, name: &str, args: Vec<OsString>, hint: &str) -> Resu
             }
         }
         "init" => Command::Init,
+        "doctor" => Command::Doctor,
         _ => Command::List,
     };
     words.end()?;

@@ -12,6 +12,7 @@ use crate::{Context, Result, caller, programs};
 #[derive(Debug)]
 pub struct Built {
     /// The guest program's name.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "only gdb asks, which is started on Unix"))]
     pub name: String,
     /// Its flat image.
     pub image: PathBuf,

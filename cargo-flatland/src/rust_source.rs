@@ -20,16 +20,12 @@ const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Finds the source for the compiler in use, or else fetches it into this folder. `None` is the toolchain's own source,
 /// which cargo finds by itself.
 pub fn find(downloads: Option<&Path>) -> Result<Option<PathBuf>> {
-    if is_library(&sysroot()?.join("lib/rustlib/src/rust/library")) {
+    if is_library(&of_toolchain()?) {
         return Ok(None);
     }
     let version = &version()?;
-    let distributions = PathBuf::from(format!("/usr/src/rustc-{version}/library"));
-    let fetched = downloads.map(|folder| folder.join(version));
-    for library in [Some(distributions), fetched.as_ref().map(|folder| folder.join("library"))] {
-        if let Some(library) = library.filter(|library| is_library(library)) {
-            return Ok(Some(library));
-        }
+    if let Some(library) = elsewhere(downloads, version) {
+        return Ok(Some(library));
     }
     if is_offline() {
         return Err(format!(
@@ -37,7 +33,9 @@ pub fn find(downloads: Option<&Path>) -> Result<Option<PathBuf>> {
              `rustup component add rust-src` gets it, or this command {ONLINE}"
         ));
     }
-    let fetched = fetched.ok_or("there is no folder for downloads: name one in XDG_CACHE_HOME")?;
+    let fetched = downloads
+        .map(|folder| folder.join(version))
+        .ok_or("there is no folder for downloads: name one in XDG_CACHE_HOME")?;
     fetch_from_debian(version, &fetched).map_err(|why| {
         format!(
             "the standard library's source for Rust {version} is not on this machine, and could not be \
@@ -46,6 +44,26 @@ pub fn find(downloads: Option<&Path>) -> Result<Option<PathBuf>> {
         )
     })?;
     Ok(Some(fetched.join("library")))
+}
+
+/// Where the source is on this machine, if it is.
+pub fn here(downloads: Option<&Path>) -> Result<Option<PathBuf>> {
+    let library = of_toolchain()?;
+    if is_library(&library) {
+        return Ok(Some(library));
+    }
+    Ok(elsewhere(downloads, &version()?))
+}
+
+fn of_toolchain() -> Result<PathBuf> {
+    Ok(sysroot()?.join("lib/rustlib/src/rust/library"))
+}
+
+/// The source that a distribution has installed, or that was fetched.
+fn elsewhere(downloads: Option<&Path>, version: &str) -> Option<PathBuf> {
+    let distributions = PathBuf::from(format!("/usr/src/rustc-{version}/library"));
+    let fetched = downloads.map(|folder| folder.join(version).join("library"));
+    [Some(distributions), fetched].into_iter().flatten().find(|library| is_library(library))
 }
 
 /// Whether the folder has the library. cargo identifies it by its lock file, too.

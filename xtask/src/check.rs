@@ -1,18 +1,18 @@
 //! `cargo xtask test`, `differential`, `pictures`, `lint` and `portability`.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
-use std::{fmt, fs};
 
 use cargo_flatland::cargo::{cargo, show_and, show_and_run, without_colors};
 use cargo_flatland::guest::{Profile, build_std, guest_cargo};
+use cargo_flatland::host::{Host, Program};
 use cargo_flatland::options::GuestTests;
-use cargo_flatland::{Context, Result, build, guest_tests};
-use flatland_contract::status;
+use cargo_flatland::{Context, Result, build, guest_tests, kvm};
 
-use crate::checkout::Checkout;
+use crate::checkout::{Built, Checkout};
 use crate::options::Against;
 
 /// Runs all tests of the project, or the quick ones: the host's, which need the guest programs, and the guest's.
@@ -47,7 +47,7 @@ fn test_all(
     build::guests(context, None, Profile::Dev)?;
     let mut command = Checkout::find()?.cargo(["test", "--workspace"]);
     command.args(targets).args(arguments);
-    let without_kvm = why_no_kvm()?;
+    let without_kvm = kvm::why_not(Built.find(Program::Flatland)?)?;
     if let Some(why) = &without_kvm {
         eprintln!(
             "xtask: the tests that are about KVM itself are left out, and others use the soft engine: {why}"
@@ -171,32 +171,6 @@ pub fn differential(with: Against) -> Result<()> {
 pub fn pictures() -> Result<()> {
     let arguments = ["test", "--package", "xtask", "--test", "what_did_it_do"];
     show_and_run(Checkout::find()?.cargo(arguments.into_iter().chain(["--", "--nocapture", "--ignored"])))
-}
-
-/// Why KVM cannot be used here, if it cannot: flatland's own message when it is to run one `hlt` on KVM.
-fn why_no_kvm() -> Result<Option<String>> {
-    const HLT: [u8; 1] = [0xf4];
-    let checkout = Checkout::find()?;
-    let flatland = checkout.build("flatland-vmm", "flatland")?;
-    let image = checkout.images().join("halt.probe");
-    let output = fs::write(&image, HLT).and_then(|()| {
-        Command::new(&flatland).args(["--engine", "kvm"]).arg(&image).stdin(Stdio::null()).output()
-    });
-    let _ = fs::remove_file(&image);
-    match output {
-        Ok(output) if output.status.success() => Ok(None),
-        Ok(output) if output.status.code() == Some(status::HOST.into()) => {
-            let message = String::from_utf8_lossy(&output.stderr);
-            let why = message.trim_end().trim_start_matches("flatland: ");
-            Ok(Some(why.trim_end_matches("; or choose --engine soft").to_owned()))
-        }
-        Ok(output) => Err(format!(
-            "KVM does not run a `hlt` ({}, {}): report it, with your kernel's version",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        )),
-        Err(error) => Err(format!("cannot run {} ({error}): remove it and build again", flatland.display())),
-    }
 }
 
 /// The features of the crate `flatland-vmm`, which host/Cargo.toml describes: none, each alone, and all.

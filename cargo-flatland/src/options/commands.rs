@@ -178,6 +178,13 @@ pub const COMMANDS: &[Doc] = &[
         more: FOR_INIT,
     },
     Doc {
+        usage: "doctor",
+        about: "say what this machine has of what the commands need, and what gets the rest",
+        options: &[],
+        passed_to: None,
+        more: "The status is 0 if all is there that `run` needs, and otherwise 1.\n",
+    },
+    Doc {
         usage: "flatland -- IMAGE [ARGS]",
         about: "run a flat image: the program flatland with these arguments, such as --help",
         options: &[],

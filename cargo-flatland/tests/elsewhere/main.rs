@@ -1,15 +1,18 @@
 //! Tests a package of guests, as `cargo flatland new` makes it, and the messages for a user's mistakes in it.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod formats;
 #[path = "../../../xtask/tests/common/numbers.rs"]
 mod numbers;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::{env, fs, process};
 
+use common::{cargo_flatland, run, text};
 use flatland_contract::memory::{Layout, MAX_RAM_SIZE, default_stack_size};
 use numbers::without_long_numbers;
 
@@ -20,7 +23,7 @@ static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("elsewhere");
     fs::create_dir_all(&built).unwrap();
     let line = ["new", "--path", folder.to_str().expect("paths here are UTF-8"), "kernel"];
-    let output = run(Command::new(PROGRAM).args(line));
+    let output = run(&mut cargo_flatland(&env::temp_dir(), line));
     let shown = fs::canonicalize(&folder).unwrap();
     let expected = format!(
         "made {0}; now:\n  \
@@ -29,7 +32,7 @@ static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
            cargo flatland test kernel             # runs its tests\n  \
            cargo flatland build --release kernel  # makes it small, as target/guest/NAME.bin\n",
         shown.display(),
-        shown.display().to_string().replace('\'', "'\\''")
+        shown.file_name().expect("it has a name").display().to_string().replace('\'', "'\\''")
     );
     assert_eq!(text(&output.stdout), expected, "{}", text(&output.stderr));
     // Recordings of an earlier run, which are not there if it was the first.
@@ -38,26 +41,13 @@ static ELSEWHERE: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-/// `cargo flatland`, as cargo calls it.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_cargo-flatland");
-
 /// Runs `cargo flatland` in the package.
 fn flatland(line: &str) -> Output {
     run(&mut command(line))
 }
 
 fn command(line: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.arg("flatland").args(line.split_whitespace()).current_dir(&*ELSEWHERE);
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("the command starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    cargo_flatland(&ELSEWHERE, line.split_whitespace())
 }
 
 /// Adds a program that does not build, checks the message, and removes the program, because other tests build the
@@ -96,7 +86,8 @@ fn a_crate_elsewhere() {
 
 fn it_runs() {
     let output = flatland("run kernel");
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "Hello from kernel!\n".into()));
+    let ended = (output.status.code(), text(&output.stdout));
+    assert_eq!(ended, (Some(0), "Hello from kernel!\n".into()), "{}", text(&output.stderr));
     // There is no other program, so it need not be named.
     assert_eq!(text(&flatland("run").stdout), "Hello from kernel!\n");
     let summary = "kernel  Says hello: the first sentence here is what `cargo flatland list` shows\n";
@@ -148,9 +139,9 @@ fn programs_are_added() {
 /// A fuzz target runs with the input that it is given, and its tests are tests as others.
 fn a_fuzz_target_is_added() {
     let made = "made src/bin/numbers.rs; now:\n  \
-                  cargo flatland fuzz numbers          # looks for input with which it fails\n  \
-                  cargo flatland run numbers < FILE    # runs it once, with this input\n  \
-                  cargo flatland test numbers  # runs its tests\n";
+                  cargo flatland fuzz numbers        # looks for input with which it fails\n  \
+                  cargo flatland run numbers < FILE  # runs it once, with this input\n  \
+                  cargo flatland test numbers        # runs its tests\n";
     assert_eq!(text(&flatland("new numbers --fuzz").stdout), made);
     let input = ELSEWHERE.join("target/input");
     for (number, status, message) in [
