@@ -48,6 +48,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("x87", has_x87),
     ("SSE", has_sse),
     ("paging", has_paging),
+    ("privilege levels 0 to 3", has_levels),
 ];
 
 /// What a cell says.
@@ -474,4 +475,40 @@ fn has_paging(engine: EngineChoice) -> bool {
         0xf4,                                                       // 53: hlt
     ];
     is_run(engine, &code, (Outcome::Halted, &[b'P'; 200]), lacks(0x42))
+}
+
+/// Goes to level 3 by `iret`, and back by `int 0`, whose handler sends the level that it was called from.
+#[rustfmt::skip]
+fn has_levels(engine: EngineChoice) -> bool {
+    let mut code = vec![
+        0x0f, 0x01, 0x15, 0xb0, 0x00, 0x00, 0x00, //  0: lgdt [0xb0]
+        0x0f, 0x01, 0x1d, 0xb8, 0x00, 0x00, 0x00, //  7: lidt [0xb8]
+        0x66, 0xb8, 0x28, 0x00,                   //  e: mov ax, 0x28
+        0x0f, 0x00, 0xd8,                         // 12: ltr ax
+        0x6a, 0x23,                               // 15: push 0x23
+        0x68, 0x00, 0x20, 0x00, 0x00,             // 17: push 0x2000
+        0x6a, 0x02,                               // 1c: push 2
+        0x6a, 0x1b,                               // 1e: push 0x1b
+        0x6a, 0x23,                               // 20: push 0x23
+        0xcf,                                     // 22: iret
+        0xcd, 0x00,                               // 23: int 0
+        0x8a, 0x44, 0x24, 0x04,                   // 25: mov al, [esp+4]
+        0x24, 0x03,                               // 29: and al, 3
+        0xe6, 0xe9,                               // 2b: out 0xe9, al
+        0xf4,                                     // 2d: hlt
+    ];
+    let descriptors: [u64; 6] = [
+        0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_fb00_0000_ffff, 0x00cf_f300_0000_ffff,
+        // The TSS, at 0x100.
+        0x0000_8900_0100_0067,
+    ];
+    code.resize(0x80, 0);
+    code.extend(descriptors.iter().flat_map(|descriptor| descriptor.to_le_bytes()));
+    // GDTR and IDTR; the gate, at 0xc0; ESP and SS of level 0
+    code.extend([0x2f, 0, 0x80, 0, 0, 0, 0, 0, 0x07, 0, 0xc0, 0, 0, 0, 0, 0]);
+    code.extend(0x0000_ee00_0008_0025_u64.to_le_bytes());
+    code.resize(0x104, 0);
+    code.extend([0, 0x30, 0, 0, 0x10, 0, 0, 0]);
+    code.resize(0x168, 0);
+    is_run(engine, &code, (Outcome::Halted, &[3]), |fault| matches!(fault.kind, FaultKind::Unsupported { .. }))
 }

@@ -22,6 +22,9 @@ fn not_listed() -> impl Iterator<Item = u32> {
         .chain([0x2ff])
 }
 
+/// A list of fewer is not one of all that KVM has: it is from an engine that has few.
+const SOME: usize = 8;
+
 impl KvmEngine {
     /// The time stamp counter.
     pub(super) fn time_stamp(&mut self) -> Result<u64, EngineError> {
@@ -42,13 +45,18 @@ impl KvmEngine {
 
     /// Sets the model-specific registers, or resets them if there are none.
     pub(super) fn set_msrs(&mut self, msrs: &[(u32, u64)]) -> Result<(), EngineError> {
-        let reset;
-        let msrs = match msrs {
-            [] => {
-                reset = self.reset_msrs()?;
-                &reset
+        let mut all;
+        let msrs = if msrs.len() < SOME {
+            all = self.reset_msrs()?;
+            for (index, value) in msrs {
+                match all.iter_mut().find(|(known, _)| known == index) {
+                    Some((_, known)) => *known = *value,
+                    None => all.push((*index, *value)),
+                }
             }
-            msrs => msrs,
+            &all
+        } else {
+            msrs
         };
         if let Some((index, _)) = msrs.get(KVM_MAX_MSR_ENTRIES) {
             return Err(EngineError::RegisterRefused { index: *index });

@@ -342,8 +342,7 @@ impl Blocks {
             block.range.1 += decoded.len;
             instructions += 1;
             let last = ops.len() - 1;
-            ops[last].ordinal = instructions as u8;
-            ops[first_op..last].iter_mut().for_each(|op| op.ordinal = instructions as u8 - 1);
+            ops[first_op..].iter_mut().for_each(|op| op.ordinal = instructions as u8);
             let next = ops[last].next;
             let here = linear.wrapping_add(block.range.1);
             let ends = here < linear || page_end.is_some_and(|end| u64::from(here) >= end);

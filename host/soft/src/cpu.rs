@@ -4,6 +4,7 @@ mod access;
 mod state;
 
 pub use access::PAGE_FAULT;
+pub use state::SYSENTER;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -75,7 +76,7 @@ pub struct Cpu {
     pub idt: Table,
     /// The local descriptor table.
     pub ldt: SegmentRegister,
-    /// The task register. Nothing here uses the task state segment.
+    /// The task register. Its segment has the stacks of inner levels and the ports that outer ones may use.
     pub task: SegmentRegister,
     /// CR0.
     pub cr0: u32,
@@ -87,6 +88,8 @@ pub struct Cpu {
     pub cr3: u32,
     /// CR4.
     pub cr4: u32,
+    /// IA32_SYSENTER_CS, IA32_SYSENTER_ESP and IA32_SYSENTER_EIP.
+    pub sysenter: [u32; 3],
     /// DR0 to DR7. They hold what is stored, but cause no breakpoints.
     pub debug: [u32; 8],
     /// Instructions executed, up to the start of the current block.
@@ -135,6 +138,7 @@ impl Cpu {
             cr2: 0,
             cr3: 0,
             cr4: 0,
+            sysenter: [0; 3],
             debug: [0; 8],
             instructions: 0,
             time_stamp_base: 0,
@@ -199,8 +203,12 @@ impl Cpu {
     pub fn set_eflags(&mut self, eflags: u32) {
         use flags::*;
         const CONTROL: u32 = TF | IF | DF | IOPL | NT | RF | AC | VIF | VIP | ID;
+        let changed = (self.control_flags ^ eflags) & AC;
         self.control_flags = eflags & CONTROL | RESERVED_1;
         self.flags = Flags::from_eflags(eflags);
+        if changed != 0 {
+            self.update_accesses();
+        }
     }
 
     /// Whether string instructions go downwards.

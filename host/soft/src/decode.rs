@@ -80,6 +80,9 @@ pub fn decode(cpu: &Cpu, code: Code, eip: u32, ops: &mut Vec<Op>) -> Decoded {
         let is_elsewhere = is_floating_point_or_vector(&bytes[..instruction.len()]);
         if is_elsewhere { unsupported as Handler } else { invalid_opcode }
     });
+    if selected.is_some() && instructions::is_privileged(&instruction) {
+        ops.push(Op { handler: needs_level_0, ..op });
+    }
     ops.extend(address_ahead);
     if let (Some(_), Some(handler)) = (&cpu.comparisons, instructions::select_comparison(&instruction)) {
         ops.push(Op { handler, ..op });
@@ -214,6 +217,11 @@ fn address_of_16_bits(cpu: &mut Cpu, op: &Op) -> Step {
 /// An instruction of a unit that this processor does not have.
 fn unsupported(cpu: &mut Cpu, _: &Op) -> Step {
     Err(cpu.fail(Problem::Unsupported))
+}
+
+/// The check before a privileged instruction.
+fn needs_level_0(cpu: &mut Cpu, _: &Op) -> Step {
+    if cpu.privilege_level() == 0 { Ok(()) } else { Err(cpu.general_protection(0)) }
 }
 
 /// An invalid instruction.

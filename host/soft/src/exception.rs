@@ -3,9 +3,9 @@
 use super::cpu::{Cpu, PAGE_FAULT};
 use super::event::{Break, Event, EventKind, Problem};
 use super::flags::{IF, NT, RF, TF, VM};
-use super::instructions::{Transfer, code_segment};
-use super::int::Int;
-use super::segment::number::CS;
+use super::privilege::system_type::*;
+use super::segment::error_code;
+use super::segment::number::{CS, SS};
 
 /// An error code's flag for an exception during the delivery of an event other than a software interrupt (SDM volume
 /// 3, section 7.13).
@@ -20,7 +20,7 @@ const DOUBLE_FAULT: u8 = 8;
 pub enum Undelivered {
     /// An exception while a double fault was being delivered.
     TripleFault,
-    /// The handler is not code of privilege level 0, which this engine does not support.
+    /// The handler is another task, which this engine does not support.
     Unsupported,
 }
 
@@ -29,12 +29,10 @@ pub enum Undelivered {
 pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event, Undelivered> {
     let mut event = event;
     loop {
-        let stack_pointer = cpu.stack_pointer();
         // A software interrupt that cannot be delivered counts as not executed: the fault returns to it.
         if enter_handler(cpu, event, event.kind.return_eip(eip, next)).is_ok() {
             return Ok(event);
         }
-        cpu.set_stack_pointer(stack_pointer);
         let second = match cpu.problem {
             Problem::Event(second) => second,
             Problem::Unsupported => return Err(Undelivered::Unsupported),
@@ -56,7 +54,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
 /// finds no memory for its frame leaves none.
 pub fn leave_frame(cpu: &mut Cpu, event: Event, eip: u32, next: u32) {
     let stack_pointer = cpu.stack_pointer();
-    let _ = push_frame::<u32>(cpu, event, event.kind.return_eip(eip, next));
+    let _ = push_frame(cpu, true, event, event.kind.return_eip(eip, next));
     cpu.set_stack_pointer(stack_pointer);
 }
 
@@ -79,63 +77,57 @@ fn enter_handler(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Bre
     }
     let gate = cpu.read_table(cpu.idt.base.wrapping_add(offset))?;
 
-    const TASK: u8 = 0x5;
-    const INTERRUPT_16: u8 = 0x6;
-    const TRAP_16: u8 = 0x7;
-    const INTERRUPT_32: u8 = 0xe;
-    const TRAP_32: u8 = 0xf;
     let (is_32_bit, disables_interrupts) = match gate.type_() {
         _ if gate.is_code_or_data() => return Err(cpu.general_protection(gate_error)),
-        TASK => return Err(cpu.fail(Problem::Unsupported)),
-        INTERRUPT_16 => (false, true),
-        TRAP_16 => (false, false),
-        INTERRUPT_32 => (true, true),
-        TRAP_32 => (true, false),
+        INTERRUPT_GATE_16 => (false, true),
+        TRAP_GATE_16 => (false, false),
+        INTERRUPT_GATE_32 => (true, true),
+        TRAP_GATE_32 => (true, false),
+        TASK_GATE => (true, false),
         _ => return Err(cpu.general_protection(gate_error)),
     };
-    // The gate's privilege level matters to software interrupts, and none is below 0.
+    if event.kind == EventKind::Software && gate.privilege_level() < cpu.privilege_level() {
+        return Err(cpu.general_protection(gate_error));
+    }
     if !gate.is_present() {
         return Err(cpu.not_present(gate_error));
+    }
+    if gate.type_() == TASK_GATE {
+        return Err(cpu.task_switch());
     }
 
     let selector = (gate.0 >> 16) as u16;
     let handler = gate.0 as u32 & 0xffff | if is_32_bit { (gate.0 >> 32) as u32 & 0xffff_0000 } else { 0 };
-    let code = code_segment(cpu, selector, handler, Transfer::Into)
-        .map_err(|reason| with_external(cpu, reason, external))?;
-    if is_32_bit {
-        push_frame::<u32>(cpu, event, return_eip)
-    } else {
-        push_frame::<u16>(cpu, event, return_eip)
-    }
-    .map_err(|reason| with_external(cpu, reason, external))?;
-
-    cpu.set_segment(CS, code);
-    cpu.control_flags &= !(TF | NT | RF | VM);
-    if disables_interrupts {
-        cpu.control_flags &= !IF;
-    }
+    let target = cpu.gate_target(selector, true, external)?;
+    cpu.attempt(|cpu| {
+        let full = if target.level < cpu.privilege_level() {
+            let (stack, stack_pointer) = cpu.enter_inner_stack(target.level, external)?;
+            let full = error_code(cpu.segment(SS).selector) | external;
+            push(cpu, is_32_bit, stack.into())
+                .and_then(|()| push(cpu, is_32_bit, stack_pointer))
+                .map_err(|reason| cpu.stack_is_full(reason, full))?;
+            full
+        } else {
+            external
+        };
+        push_frame(cpu, is_32_bit, event, return_eip).map_err(|reason| cpu.stack_is_full(reason, full))?;
+        cpu.enter_code(target, handler, external)
+    })?;
+    cpu.set_eflags(cpu.eflags() & !(TF | NT | RF | VM | if disables_interrupts { IF } else { 0 }));
     cpu.eip = handler;
     Ok(())
 }
 
-fn push_frame<T: Int>(cpu: &mut Cpu, event: Event, return_eip: u32) -> Result<(), Break> {
+fn push(cpu: &mut Cpu, is_32_bit: bool, value: u32) -> Result<(), Break> {
+    if is_32_bit { cpu.push(value) } else { cpu.push(value as u16) }
+}
+
+fn push_frame(cpu: &mut Cpu, is_32_bit: bool, event: Event, return_eip: u32) -> Result<(), Break> {
     // RF lets the handler return to an instruction with a breakpoint (SDM volume 3, section 19.3.1.1). A trap and a
     // software interrupt return to the next instruction.
     let resume = if event.kind == EventKind::Fault { RF } else { 0 };
-    let eflags = cpu.eflags() | resume;
-    cpu.push(T::truncate(eflags))?;
-    cpu.push(T::truncate(cpu.segment(CS).selector.into()))?;
-    cpu.push(T::truncate(return_eip))?;
-    match event.error_code {
-        Some(code) => cpu.push(T::truncate(code)),
-        None => Ok(()),
-    }
-}
-
-/// Adds the flag to the error code of an exception during delivery.
-fn with_external(cpu: &mut Cpu, reason: Break, external: u32) -> Break {
-    if let Problem::Event(Event { error_code: Some(code), .. }) = &mut cpu.problem {
-        *code |= external;
-    }
-    reason
+    push(cpu, is_32_bit, cpu.eflags() | resume)?;
+    push(cpu, is_32_bit, cpu.segment(CS).selector.into())?;
+    push(cpu, is_32_bit, return_eip)?;
+    event.error_code.map_or(Ok(()), |code| push(cpu, is_32_bit, code))
 }

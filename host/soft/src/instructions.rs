@@ -38,7 +38,6 @@ use iced_x86::{Code, Instruction, Mnemonic};
 use super::operation::{Handler, Op};
 
 pub use comparison::select as select_comparison;
-pub use far_control::{Transfer, code_segment};
 pub use io::complete as complete_input;
 
 /// The handler of an instruction, if this engine has it. `op` has the operands; the handler's module may rearrange
@@ -63,6 +62,28 @@ pub fn select(instruction: &Instruction, op: &mut Op) -> Option<Handler> {
         .or_else(|| system::select(instruction))
         .or_else(|| vector::select(instruction))
         .or_else(|| x87::select(instruction, op))
+}
+
+/// Whether an instruction needs privilege level 0 (SDM volume 3, section 6.9).
+pub fn is_privileged(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    let moves = [Code::Mov_r32_cr, Code::Mov_cr_r32, Code::Mov_r32_dr, Code::Mov_dr_r32];
+    matches!(
+        instruction.mnemonic(),
+        Lgdt | Lidt
+            | Lldt
+            | Ltr
+            | Lmsw
+            | Clts
+            | Invd
+            | Wbinvd
+            | Invlpg
+            | Rdmsr
+            | Wrmsr
+            | Rdpmc
+            | Hlt
+            | Sysexit
+    ) || moves.contains(&instruction.code())
 }
 
 /// Whether an instruction may continue anywhere but at the next address.
@@ -111,5 +132,7 @@ pub fn ends_block(instruction: &Instruction) -> bool {
             | Popf
             | Popfd
             | Lmsw
+            | Sysenter
+            | Sysexit
     ) || instruction.code() == Code::Mov_cr_r32
 }

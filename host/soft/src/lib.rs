@@ -5,7 +5,7 @@
 //!
 //! Floating-point numbers are computed with integers (`float`), so that results are the same on any host.
 //!
-//! It does not have privilege levels other than 0, task switches, virtual-8086 mode, breakpoints in debug registers
+//! It does not have real mode, task switches by the processor, virtual-8086 mode, breakpoints in debug registers
 //! and what came later than SSE2. An instruction that needs one of them is a fault that names it. `cpuid` does not advertise
 //! them.
 
@@ -28,6 +28,7 @@ mod int;
 mod memory;
 mod operand;
 mod operation;
+mod privilege;
 mod segment;
 mod stop;
 mod tlb;
@@ -230,7 +231,6 @@ impl SoftEngine {
         [
             (state.cr0 & cr0::PE == 0, "real mode"),
             (state.registers.eflags & flags::VM != 0, "virtual-8086 mode"),
-            (state.privilege_level() != 0, "privilege levels other than 0"),
             (state.debug[7] & DR7_ENABLE != 0, "breakpoints in debug registers"),
         ]
         .into_iter()
@@ -312,7 +312,8 @@ impl SoftEngine {
                 return (op, Break::CodeChanged);
             }
             let ops = &self.blocks.get(id).ops;
-            let executed = ops.partition_point(|other| other.ordinal < op.ordinal) + 1;
+            // The last one only ends the block.
+            let executed = ops[..ops.len() - 1].partition_point(|other| other.ordinal <= op.ordinal);
             let (last, reason) = execute_block(&mut self.cpu, &ops[executed..]);
             op = *last;
             if reason != Break::CodeChanged {
@@ -451,13 +452,17 @@ impl SoftEngine {
         if let Some(overflow) = self.frame_overflows(event) {
             return self.fault(overflow, Location::At(eip));
         }
-        let event = if event.vector < VECTORS {
+        let is_allowed = event.kind != EventKind::Software || self.cpu.privilege_level() == 0;
+        let event = if event.vector < VECTORS && is_allowed {
             event
         } else {
             let error_code = Some(u32::from(event.vector) * 8 + 2);
             Event { vector: GENERAL_PROTECTION, error_code, kind: EventKind::Fault }
         };
-        exception::leave_frame(&mut self.cpu, event, eip, next);
+        // At another level the frame would go to the stack of level 0, if there is one.
+        if self.cpu.privilege_level() == 0 {
+            exception::leave_frame(&mut self.cpu, event, eip, next);
+        }
         let location = if event.kind.is_software() {
             self.cpu.eip = next;
             Location::EndsAt(next)

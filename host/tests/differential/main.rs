@@ -5,6 +5,7 @@
 //! - `processor_exceptions`: exceptions, compared with the processor that runs the test.
 //! - `floats`, `functions`: x87, MMX, SSE and SSE2, compared with the processor that runs the test.
 //! - `moved`: runs that move between the engines at random, compared with the soft engine alone.
+//! - `privileged`: programs with page tables, privilege levels and faults, compared with KVM.
 //! - `on_purpose`: a bug put into the soft engine is found.
 //!
 //! A quick slice runs with the other tests; `cargo xtask differential` runs all of it. `FLATLAND_CASES` sets the
@@ -30,6 +31,7 @@ mod functions;
 mod libunicorn;
 mod moved;
 mod on_purpose;
+mod privileged;
 mod processor;
 mod processor_exceptions;
 #[path = "../common/random.rs"]

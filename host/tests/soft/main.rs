@@ -113,7 +113,7 @@ fn every_kind_of_fault() {
         (&[0xcd, 0x80], exception(13, Some(0x402)), At(0)),
         // int 5
         (&[0xcd, 0x05], exception(5, None), EndsAt(2)),
-        // rdmsr; wrmsr
+        // rdmsr; wrmsr, of 0
         (&[0x0f, 0x32], exception(13, Some(0)), At(0)),
         (&[0x0f, 0x30], exception(13, Some(0)), At(0)),
         // aam 0

@@ -261,7 +261,7 @@ fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
         "try it with --engine soft, or write it with other instructions"
     } else {
         // Far transfers, `iret`, interrupts, and stores to control registers.
-        "do without real mode, other privilege levels than 0 and task switches, as the machine has none"
+        "do without real mode, virtual-8086 mode and task switches by the processor, as the machine has none"
     }
 }
 
@@ -403,8 +403,7 @@ mod tests {
 
     #[test]
     fn advice_on_an_instruction_is_of_its_kind() {
-        let system =
-            "do without real mode, other privilege levels than 0 and task switches, as the machine has none";
+        let system = "do without real mode, virtual-8086 mode and task switches by the processor, as the machine has none";
         let soft = "try it with --engine soft, or write it with other instructions";
         let breakpoints = "do without the guest's own breakpoints, which only KVM has";
         let older = "write it with older instructions, as the machine is an i686 with SSE2";

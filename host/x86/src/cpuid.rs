@@ -21,7 +21,11 @@ pub fn answer(leaf: u32) -> Answer {
     /// Pages of 4 MiB.
     const PSE: u32 = 1 << 3;
     const TSC: u32 = 1 << 4;
+    /// `rdmsr` and `wrmsr`.
+    const MSR: u32 = 1 << 5;
     const CX8: u32 = 1 << 8;
+    /// `sysenter` and `sysexit`.
+    const SEP: u32 = 1 << 11;
     /// Pages that a load of CR3 does not forget.
     const PGE: u32 = 1 << 13;
     const CMOV: u32 = 1 << 15;
@@ -39,6 +43,6 @@ pub fn answer(leaf: u32) -> Answer {
         0 => [HIGHEST, word(0), word(2), word(1)],
         EXTENDED => [0; 4],
         // What is above the highest leaf of either kind.
-        _ => [SIGNATURE, 0, POPCNT, FPU | PSE | TSC | CX8 | PGE | CMOV | MMX | FXSR | SSE | SSE2],
+        _ => [SIGNATURE, 0, POPCNT, FPU | PSE | TSC | MSR | CX8 | SEP | PGE | CMOV | MMX | FXSR | SSE | SSE2],
     }
 }

@@ -139,7 +139,13 @@ impl Cpu {
         match self.segment(segment).linear(offset, len, access) {
             None if segment == number::SS => Err(self.stack_fault(0)),
             None => Err(self.general_protection(0)),
-            Some(address) => self.place_of(address, len, access, For::Instruction),
+            Some(address) => {
+                let place = self.place_of(address, len, access, For::Instruction)?;
+                if self.checks_alignment() && matches!(len, 2 | 4 | 8) && address % len != 0 {
+                    return Err(self.exception(17, Some(0)));
+                }
+                Ok(place)
+            }
         }
     }
 
@@ -166,6 +172,12 @@ impl Cpu {
 
     fn is_user(&self, by: For) -> bool {
         by == For::Instruction && self.privilege_level() == 3
+    }
+
+    /// Loads from a linear address for the processor itself.
+    pub fn load_system<T: Int>(&mut self, address: u32) -> Result<T, Break> {
+        let place = self.place_of(address, T::BYTES, Access::Read, For::Processor)?;
+        Ok(self.read(place))
     }
 
     /// Stores to a linear address for the processor itself.

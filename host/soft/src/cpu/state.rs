@@ -1,9 +1,28 @@
 //! All of the processor's state at once: for another engine, for a snapshot, and from there.
 
+use alloc::vec::Vec;
+
 use flatland_x86::{Processor, Registers, SegmentRegister, Shadow};
 
 use super::{Cpu, Fpu, register};
 use crate::segment::Segment;
+
+/// IA32_SYSENTER_CS, IA32_SYSENTER_ESP and IA32_SYSENTER_EIP (SDM volume 4, table 2-2).
+pub const SYSENTER: [u32; 3] = [0x174, 0x175, 0x176];
+
+/// Model-specific registers, of which these three may have changed. Those that are not there are 0.
+fn with_sysenter(msrs: &[(u32, u64)], sysenter: [u32; 3]) -> Vec<(u32, u64)> {
+    let mut msrs = msrs.to_vec();
+    for (number, value) in SYSENTER.into_iter().zip(sysenter.map(u64::from)) {
+        match msrs.iter_mut().find(|(index, _)| *index == number) {
+            // The upper half is not this engine's.
+            Some((_, kept)) if *kept as u32 != value as u32 => *kept = value,
+            None if value != 0 => msrs.push((number, value)),
+            _ => {}
+        }
+    }
+    msrs
+}
 
 impl Cpu {
     /// The state, while no instruction is being executed.
@@ -32,6 +51,7 @@ impl Cpu {
             cr2,
             cr3,
             cr4,
+            sysenter,
             debug,
             instructions,
             time_stamp_base,
@@ -58,7 +78,7 @@ impl Cpu {
             shadow: if stack_segment_loaded { Shadow::MovSs } else { Shadow::None },
             pending: None,
             fpu: fpu.state(),
-            msrs: msrs.clone(),
+            msrs: with_sysenter(msrs, sysenter),
             time_stamp: time_stamp_base.wrapping_add(instructions),
             instructions: counts.then_some(instructions),
         }
@@ -93,6 +113,9 @@ impl Cpu {
         self.stack_segment_loaded = shadow == Shadow::MovSs;
         *self.fpu = Fpu::from(fpu.as_deref().unwrap_or(&flatland_x86::Fpu::default()));
         self.msrs.clone_from(msrs);
+        self.sysenter = SYSENTER.map(|number| {
+            msrs.iter().find(|(index, _)| *index == number).map_or(0, |(_, value)| *value as u32)
+        });
         (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
         self.time_stamp_base = time_stamp.wrapping_sub(self.instructions);
         self.set_privilege_level(state.privilege_level());

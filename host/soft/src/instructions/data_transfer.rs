@@ -1,5 +1,6 @@
 //! Data transfer instructions (SDM volume 1, section 5.1.1), without the stack's: see [`stack`](super::stack).
 
+use flatland_x86::Access;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register as Name};
 
 use super::super::cpu::{Cpu, register};
@@ -142,6 +143,9 @@ fn cmpxchg8b(cpu: &mut Cpu, op: &Op) -> Step {
             .map_err(|reason| cpu.refused_to_write(op.segment, low_offset, 8, reason))
     };
     let (low, high) = (half(low_offset)?, half(high_offset)?);
+    if cpu.is_paged() {
+        cpu.place(op.segment, low_offset, 8, Access::Write)?;
+    }
     let equal = (low, high) == (cpu.reg(EAX), cpu.reg(EDX));
     let (new_low, new_high) = if equal { (cpu.reg(EBX), cpu.reg(ECX)) } else { (low, high) };
     // The second half first: if it is refused, nothing has been stored.

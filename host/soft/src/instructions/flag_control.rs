@@ -1,11 +1,12 @@
 //! Flag control instructions (SDM volume 1, section 5.1.11), without `pushf` and `popf`: see
 //! [`stack`](super::stack).
 
+use flatland_x86::cr4;
 use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register::EAX};
 use super::super::event::Step;
-use super::super::flags::{AF, CF, DF, Flags, IF, OF, PF, RESERVED_1, SF, ZF};
+use super::super::flags::{AF, CF, DF, Flags, IF, OF, PF, RESERVED_1, SF, VIF, VIP, ZF};
 use super::super::operation::{Handler, Op};
 
 /// AH's number.
@@ -19,8 +20,8 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
         Mnemonic::Cmc => cmc,
         Mnemonic::Cld => set_flag::<DF, false>,
         Mnemonic::Std => set_flag::<DF, true>,
-        Mnemonic::Cli => set_flag::<IF, false>,
-        Mnemonic::Sti => set_flag::<IF, true>,
+        Mnemonic::Cli => set_interrupts::<false>,
+        Mnemonic::Sti => set_interrupts::<true>,
         Mnemonic::Lahf => lahf,
         Mnemonic::Sahf => sahf,
         Mnemonic::Salc => salc,
@@ -46,6 +47,16 @@ fn cmc(cpu: &mut Cpu, _: &Op) -> Step {
 fn set_flag<const FLAG: u32, const SET: bool>(cpu: &mut Cpu, _: &Op) -> Step {
     cpu.control_flags = cpu.control_flags & !FLAG | if SET { FLAG } else { 0 };
     Ok(())
+}
+
+/// At an outer level it needs IOPL, or at level 3 changes VIF where CR4.PVI is set (SDM volume 2, CLI and STI).
+fn set_interrupts<const SET: bool>(cpu: &mut Cpu, op: &Op) -> Step {
+    let is_virtual = cpu.privilege_level() == 3 && cpu.cr4 & cr4::PVI != 0;
+    match cpu.has_io_privilege() {
+        true => set_flag::<IF, SET>(cpu, op),
+        false if is_virtual && !(SET && cpu.control_flags & VIP != 0) => set_flag::<VIF, SET>(cpu, op),
+        false => Err(cpu.general_protection(0)),
+    }
 }
 
 /// The flags that `lahf` and `sahf` move.

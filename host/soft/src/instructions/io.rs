@@ -61,6 +61,7 @@ fn string<A: Int>(instruction: &Instruction) -> Option<Handler> {
 /// The port of `in` is its second operand.
 fn input<T: Int, P: Port>(cpu: &mut Cpu, op: &Op) -> Step {
     let port = P::number(cpu, op);
+    cpu.check_port(port, T::BYTES)?;
     let target = InTarget::Accumulator;
     cpu.request =
         Some(Request::In(In { port, width: T::BYTES as u8, count: 1, target, eip: op.eip, next: op.next }));
@@ -69,6 +70,7 @@ fn input<T: Int, P: Port>(cpu: &mut Cpu, op: &Op) -> Step {
 
 fn output<T: Int, P: Port>(cpu: &mut Cpu, op: &Op) -> Step {
     let port = P::number(cpu, op);
+    cpu.check_port(port, T::BYTES)?;
     let data = OutData::Accumulator(cpu.reg(EAX).to_le_bytes());
     cpu.request = Some(Request::Out { port, width: T::BYTES as u8, data, complete: true });
     cpu.eip = op.next;
@@ -100,6 +102,7 @@ fn most_at_once(cpu: &Cpu, wanted: u32) -> u32 {
 
 /// Requests at most as many transfers as are known to fit in memory.
 fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.check_port(cpu.reg_part(EDX), T::BYTES)?;
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {
         return Ok(());
@@ -183,6 +186,7 @@ fn store_string<T: Int, A: Int>(cpu: &mut Cpu, repeats: bool, values: impl Itera
 
 /// Sends the elements that lie in one run of RAM. If there is no such run, gathers elements one by one.
 fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
+    cpu.check_port(cpu.reg_part(EDX), T::BYTES)?;
     let wanted = if REPEATS { cpu.reg_masked(ECX, A::MASK) } else { 1 };
     if wanted == 0 {
         return Ok(());

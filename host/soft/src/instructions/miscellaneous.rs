@@ -1,7 +1,7 @@
 //! Miscellaneous instructions (SDM volume 1, section 5.1.13), `bound` and `hlt`, and instructions for caches,
 //! prefetching and memory order, which do nothing here.
 
-use flatland_x86::cpuid;
+use flatland_x86::{cpuid, cr4};
 use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register::*};
@@ -42,6 +42,9 @@ fn cpuid(cpu: &mut Cpu, _: &Op) -> Step {
 }
 
 fn rdtsc(cpu: &mut Cpu, op: &Op) -> Step {
+    if cpu.cr4 & cr4::TSD != 0 && cpu.privilege_level() != 0 {
+        return Err(cpu.general_protection(0));
+    }
     let time = cpu.time_stamp(op);
     cpu.set_reg(EAX, time as u32);
     cpu.set_reg(EDX, (time >> 32) as u32);

@@ -35,28 +35,24 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
     })
 }
 
-/// The segment that a selector loads into a register other than CS, at privilege level 0 (SDM volume 2, MOV).
+/// The segment that a selector loads into a register other than CS (SDM volume 2, MOV).
 fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break> {
     let is_stack = register == number::SS;
     if is_null(selector) {
         return if is_stack { Err(cpu.general_protection(0)) } else { Ok(Segment::null(selector)) };
     }
+    if is_stack {
+        return cpu.stack_segment(selector, cpu.privilege_level());
+    }
     let code = error_code(selector);
     let Some((descriptor, address)) = cpu.find_descriptor(selector)? else {
         return Err(cpu.general_protection(code));
     };
-    let allowed = if is_stack {
-        selector & 0b11 == 0 && descriptor.is_writable() && descriptor.privilege_level() == 0
-    } else {
-        // The descriptor's level must be no more privileged than the requested one (SDM volume 3, section 6.6).
-        let in_reach = descriptor.is_conforming() || (selector & 0b11) as u8 <= descriptor.privilege_level();
-        descriptor.is_readable() && in_reach
-    };
-    if !allowed {
+    if !descriptor.is_readable() || !cpu.reaches(selector, descriptor) {
         return Err(cpu.general_protection(code));
     }
     if !descriptor.is_present() {
-        return Err(if is_stack { cpu.stack_fault(code) } else { cpu.not_present(code) });
+        return Err(cpu.not_present(code));
     }
     cpu.mark_accessed(descriptor, address)?;
     Ok(Segment::new(selector, descriptor))

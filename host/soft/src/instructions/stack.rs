@@ -138,13 +138,16 @@ fn pushf<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     cpu.stored()
 }
 
-/// VM stays as it is, and RF, VIF and VIP are cleared. TF may have changed, so the block ends.
+/// VM stays as it is, and RF, VIF and VIP are cleared. Outer levels cannot change IOPL, and IF only with its permission.
+/// TF may have changed, so the block ends.
 fn popf<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
-    use super::super::flags::{VIF, VIP};
+    use super::super::flags::{IF, IOPL, VIF, VIP};
     let image: T = cpu.peek(0)?;
     cpu.drop_stack(T::BYTES);
-    let kept = cpu.eflags() & !T::MASK;
-    cpu.set_eflags((kept | image.zero_extend()) & !(RF | VIF | VIP));
+    let mut kept = !T::MASK;
+    kept |= if cpu.privilege_level() == 0 { 0 } else { IOPL };
+    kept |= if cpu.has_io_privilege() { 0 } else { IF };
+    cpu.set_eflags((cpu.eflags() & kept | image.zero_extend() & !kept) & !(RF | VIF | VIP));
     cpu.branch_anew(op.next)
 }
 

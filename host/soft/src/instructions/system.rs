@@ -1,15 +1,15 @@
-//! System instructions (SDM volume 1, section 5.20), at privilege level 0.
+//! System instructions (SDM volume 1, section 5.20). The decoder puts a check in front of those that need privilege level 0.
 
-use flatland_x86::{SegmentRegister, cr0, cr4};
+use flatland_x86::{Access, SegmentRegister, cr0, cr4};
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
-use super::super::cpu::DR7_ENABLE;
-use super::super::cpu::{Cpu, Table};
+use super::super::cpu::{Cpu, DR7_ENABLE, SYSENTER, Table, register::*};
 use super::super::event::{Break, Event, EventKind, Problem, Step};
 use super::super::int::{Int, Size, by_word_size};
 use super::super::operand::{Kind, by_source, kind};
 use super::super::operation::{Destination, Handler, Memory, Op, Place, Register, Source};
-use super::super::segment::{Descriptor, TABLE_INDICATOR, error_code, is_null};
+use super::super::privilege::system_type;
+use super::super::segment::{Descriptor, is_null};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {
@@ -67,7 +67,9 @@ pub fn select(instruction: &Instruction) -> Option<Handler> {
         M::Clts => clts,
         // There are no caches, and that of translations is never out of date.
         M::Invlpg | M::Invd | M::Wbinvd => nothing,
-        M::Rdmsr | M::Wrmsr | M::Rdpmc => no_such_register,
+        M::Rdmsr => rdmsr,
+        M::Wrmsr => wrmsr,
+        M::Rdpmc => no_such_register,
         M::Int1 => int1,
         _ => return None,
     })
@@ -89,9 +91,38 @@ fn nothing(_: &mut Cpu, _: &Op) -> Step {
     Ok(())
 }
 
-/// There are no model-specific registers.
+/// There are no performance counters.
 fn no_such_register(cpu: &mut Cpu, _: &Op) -> Step {
     Err(cpu.general_protection(0))
+}
+
+/// IA32_TIME_STAMP_COUNTER (SDM volume 4, table 2-2).
+const TIME_STAMP: u32 = 0x10;
+
+/// The model-specific registers are the time stamp and those of `sysenter`.
+fn rdmsr(cpu: &mut Cpu, op: &Op) -> Step {
+    let number = cpu.reg(ECX);
+    let value = match SYSENTER.iter().position(|known| *known == number) {
+        Some(index) => cpu.sysenter[index].into(),
+        None if number == TIME_STAMP => cpu.time_stamp(op),
+        None => return Err(cpu.general_protection(0)),
+    };
+    cpu.set_reg(EAX, value as u32);
+    cpu.set_reg(EDX, (value >> 32) as u32);
+    Ok(())
+}
+
+fn wrmsr(cpu: &mut Cpu, op: &Op) -> Step {
+    let number = cpu.reg(ECX);
+    match SYSENTER.iter().position(|known| *known == number) {
+        Some(index) => cpu.sysenter[index] = cpu.reg(EAX),
+        None if number == TIME_STAMP => {
+            let value = u64::from(cpu.reg(EDX)) << 32 | u64::from(cpu.reg(EAX));
+            cpu.time_stamp_base = cpu.time_stamp_base.wrapping_add(value.wrapping_sub(cpu.time_stamp(op)));
+        }
+        None => return Err(cpu.general_protection(0)),
+    }
+    Ok(())
 }
 
 /// A debug exception, as a trap.
@@ -120,6 +151,9 @@ fn lidt<const WORD: bool>(cpu: &mut Cpu, op: &Op) -> Step {
 /// Stores all 32 bits of the base for any operand size, like processors since the 386.
 fn store_table(cpu: &mut Cpu, op: &Op, table: Table) -> Step {
     let address = cpu.effective_address(op);
+    if cpu.is_paged() {
+        cpu.place(op.segment, address, 6, Access::Write)?;
+    }
     // The second part first: if it is refused, nothing has been stored.
     cpu.store(op.segment, address.wrapping_add(2), table.base)?;
     cpu.store(op.segment, address, table.limit)?;
@@ -169,40 +203,25 @@ fn store<R: SystemRegister, T: Int, P: Place<T>>(cpu: &mut Cpu, op: &Op) -> Step
     P::finish(cpu)
 }
 
-/// A descriptor of the GDT for LDTR or TR, of one of these types.
-fn system_descriptor(cpu: &mut Cpu, selector: u16, types: &[u8]) -> Result<(Descriptor, u32), Break> {
-    let code = error_code(selector);
-    let found = if selector & TABLE_INDICATOR == 0 { cpu.find_descriptor(selector)? } else { None };
-    match found {
-        Some((descriptor, _)) if descriptor.is_code_or_data() || !types.contains(&descriptor.type_()) => {
-            Err(cpu.general_protection(code))
-        }
-        Some((descriptor, _)) if !descriptor.is_present() => Err(cpu.not_present(code)),
-        Some(found) => Ok(found),
-        None => Err(cpu.general_protection(code)),
-    }
-}
-
 fn lldt<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
-    const LDT: u8 = 0x2;
     let selector = S::read(cpu, op)?;
     cpu.ldt = if is_null(selector) {
         SegmentRegister { selector, base: 0, limit: 0, rights: 0 }
     } else {
-        let (descriptor, _) = system_descriptor(cpu, selector, &[LDT])?;
+        let (descriptor, _) = cpu.system_descriptor(selector, &[system_type::LDT])?;
         SegmentRegister::of(selector, descriptor.0)
     };
     Ok(())
 }
 
 fn ltr<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
-    const AVAILABLE_TSS: [u8; 2] = [0x1, 0x9];
+    const AVAILABLE: [u8; 2] = [system_type::AVAILABLE_TSS_16, system_type::AVAILABLE_TSS_32];
     const BUSY: u64 = 1 << 41;
     let selector = S::read(cpu, op)?;
     if is_null(selector) {
         return Err(cpu.general_protection(0));
     }
-    let (descriptor, address) = system_descriptor(cpu, selector, &AVAILABLE_TSS)?;
+    let (descriptor, address) = cpu.system_descriptor(selector, &AVAILABLE)?;
     cpu.write_access_byte(Descriptor(descriptor.0 | BUSY), address)?;
     cpu.task = SegmentRegister::of(selector, descriptor.0 | BUSY);
     cpu.stored()
@@ -314,9 +333,8 @@ fn examined(cpu: &mut Cpu, selector: u16) -> Result<Option<Descriptor>, Break> {
 fn verify<S: Source<u16>, const WRITE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = S::read(cpu, op)?;
     let verified = examined(cpu, selector)?.is_some_and(|descriptor| {
-        let requested = (selector & 0b11) as u8;
-        let in_reach = descriptor.is_conforming() || requested <= descriptor.privilege_level();
-        in_reach && if WRITE { descriptor.is_writable() } else { descriptor.is_readable() }
+        cpu.reaches(selector, descriptor)
+            && if WRITE { descriptor.is_writable() } else { descriptor.is_readable() }
     });
     cpu.flags = cpu.flags.with_zf(verified);
     Ok(())
@@ -324,17 +342,16 @@ fn verify<S: Source<u16>, const WRITE: bool>(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// Whether `lar` or `lsl` may see a descriptor: its type must be one of these, or code or data, and its privilege
 /// level must allow it.
-fn is_visible(descriptor: Descriptor, selector: u16, system_types: &[u8]) -> bool {
+fn is_visible(cpu: &Cpu, descriptor: Descriptor, selector: u16, system_types: &[u8]) -> bool {
     let known = descriptor.is_code_or_data() || system_types.contains(&descriptor.type_());
-    let in_reach = descriptor.is_conforming() || (selector & 0b11) as u8 <= descriptor.privilege_level();
-    known && in_reach
+    known && cpu.reaches(selector, descriptor)
 }
 
 /// Access rights (SDM volume 2, LAR).
 fn lar<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     const TYPES: [u8; 8] = [0x1, 0x2, 0x3, 0x4, 0x5, 0x9, 0xb, 0xc];
     let selector = S::read(cpu, op)?;
-    let seen = examined(cpu, selector)?.filter(|&descriptor| is_visible(descriptor, selector, &TYPES));
+    let seen = examined(cpu, selector)?.filter(|&descriptor| is_visible(cpu, descriptor, selector, &TYPES));
     if let Some(descriptor) = seen {
         cpu.set_reg_part(op.destination, T::truncate(descriptor.high() & 0x00f0_ff00));
     }
@@ -346,7 +363,7 @@ fn lar<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
 fn lsl<T: Int, S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     const TYPES: [u8; 5] = [0x1, 0x2, 0x3, 0x9, 0xb];
     let selector = S::read(cpu, op)?;
-    let seen = examined(cpu, selector)?.filter(|&descriptor| is_visible(descriptor, selector, &TYPES));
+    let seen = examined(cpu, selector)?.filter(|&descriptor| is_visible(cpu, descriptor, selector, &TYPES));
     if let Some(descriptor) = seen {
         cpu.set_reg_part(op.destination, T::truncate(descriptor.limit()));
     }
