@@ -30,7 +30,7 @@ pub mod package;
 mod places;
 pub mod programs;
 mod run;
-mod rust_source;
+pub mod rust_source;
 #[cfg(unix)]
 mod signals;
 mod spelling;

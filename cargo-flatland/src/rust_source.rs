@@ -46,6 +46,11 @@ pub fn find(downloads: Option<&Path>) -> Result<Option<PathBuf>> {
     Ok(Some(fetched.join("library")))
 }
 
+/// The same, with the path of the toolchain's own.
+pub fn folder(downloads: Option<&Path>) -> Result<PathBuf> {
+    find(downloads)?.map_or_else(of_toolchain, Ok)
+}
+
 /// Where the source is on this machine, if it is.
 pub fn here(downloads: Option<&Path>) -> Result<Option<PathBuf>> {
     let library = of_toolchain()?;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`, `differential`, `pictures`, `lint` and `portability`.
+//! `cargo xtask test`, `differential`, `pictures`, `lint`, `portability` and `package --check`.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -171,6 +171,12 @@ pub fn differential(with: Against) -> Result<()> {
 pub fn pictures() -> Result<()> {
     let arguments = ["test", "--package", "xtask", "--test", "what_did_it_do"];
     show_and_run(Checkout::find()?.cargo(arguments.into_iter().chain(["--", "--nocapture", "--ignored"])))
+}
+
+/// Packs what is published, installs it in an empty home, and uses it there.
+pub fn packages() -> Result<()> {
+    let arguments = ["test", "--package", "xtask", "--test", "packages", "--", "--nocapture", "--ignored"];
+    show_and_run(Checkout::find()?.cargo(arguments))
 }
 
 /// The features of the crate `flatland-vmm`, which host/Cargo.toml describes: none, each alone, and all.

@@ -8,6 +8,7 @@ mod check;
 mod checkout;
 mod fuzz;
 mod options;
+mod package;
 
 use std::env;
 use std::process::ExitCode;

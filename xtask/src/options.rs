@@ -6,7 +6,7 @@ use cargo_flatland::Result;
 use cargo_flatland::caller::Caller;
 use cargo_flatland::options::{Doc, Own, Table, Task, Words, dashes};
 
-use crate::{bench, check, fuzz};
+use crate::{bench, check, fuzz, package};
 
 /// How `cargo xtask` calls its commands.
 pub const CALLER: Caller = Caller { cargo: "cargo xtask", mark: "xtask", test: "test --guest" };
@@ -116,6 +116,19 @@ const DOCS: &[Doc] = &[
         passed_to: None,
         more: "",
     },
+    Doc {
+        usage: "package",
+        about: "pack what is published, into target/package, and with it all that it depends on",
+        options: &[
+            (
+                "--check",
+                "and install it in an empty home, and make, run, test and debug a guest there (minutes)",
+            ),
+            ("--publish", "instead, publish all packages, in order"),
+        ],
+        passed_to: None,
+        more: "",
+    },
 ];
 
 /// The form of a command that begins with these words.
@@ -171,6 +184,18 @@ fn parse(name: &str, args: &mut Vec<OsString>) -> Result<Option<Task>> {
             let options = words.again(&["--quick", "--json", "--against"]);
             Box::new(move |context| bench::bench(context, &options))
         }
+        "package" => {
+            let words = of(form(name), args)?;
+            words.end()?;
+            match (words.has("--check"), words.has("--publish")) {
+                (true, true) => {
+                    return Err("--publish checks what it publishes by itself: leave out --check".into());
+                }
+                (true, false) => Box::new(|_| check::packages()),
+                (false, true) => Box::new(package::publish),
+                (false, false) => Box::new(package::package),
+            }
+        }
         "pictures" | "lint" | "portability" => {
             of(form(name), args)?.end()?;
             match name {
@@ -223,6 +248,8 @@ mod tests {
             ("lint", true),
             ("portability", true),
             ("pictures", true),
+            ("package", true),
+            ("package --check", true),
             ("run a", false),
         ] {
             assert_eq!(parsed(line).map(|task| task.is_some()), Ok(is_own), "{line}");
@@ -242,6 +269,7 @@ mod tests {
                 "differential --coverage --unicorn",
                 "--unicorn and --coverage compare different things: call one after the other",
             ),
+            ("package --publish --check", "--publish checks what it publishes by itself: leave out --check"),
             (
                 "fuzz planted --compare",
                 "`cargo xtask fuzz` does not know `planted`; `cargo xtask fuzz --help` lists what there is",
