@@ -421,6 +421,44 @@ fn the_state_at_entry_is_the_same_on_both() {
     assert_ne!(states[0].tr.rights & SegmentRegister::PRESENT, 0);
 }
 
+/// The registers of x87, MMX and SSE go with a run that is on KVM in the middle of a computation.
+#[test]
+fn floats_go_with_the_run() {
+    if is_without_kvm() {
+        return;
+    }
+    #[rustfmt::skip]
+    let code = [
+        0x0f, 0x20, 0xe0,                   //  0: mov eax, cr4
+        0x0d, 0x00, 0x06, 0x00, 0x00,       //  3: or eax, 0x600
+        0x0f, 0x22, 0xe0,                   //  8: mov cr4, eax
+        0x68, 0x80, 0x7f, 0x00, 0x00,       //  b: push 0x7f80
+        0x0f, 0xae, 0x14, 0x24,             // 10: ldmxcsr [esp], which rounds towards zero
+        0x6a, 0x07,                         // 14: push 7
+        0xf2, 0x0f, 0x2a, 0x04, 0x24,       // 16: cvtsi2sd xmm0, [esp]
+        0xd9, 0xeb,                         // 1b: fldpi
+        0xdb, 0x04, 0x24,                   // 1d: fild dword [esp]
+        0xe6, 0xe9,                         // 20: out 0xe9, al
+        0xe6, 0xe9,                         // 22: out 0xe9, al
+        0xde, 0xc9,                         // 24: fmulp
+        0xdb, 0x1c, 0x24,                   // 26: fistp dword [esp]
+        0x58,                               // 29: pop eax
+        0xf2, 0x0f, 0x51, 0xc0,             // 2a: sqrtsd xmm0, xmm0
+        0xf2, 0x0f, 0x59, 0xc0,             // 2e: mulsd xmm0, xmm0
+        0xf2, 0x0f, 0x2c, 0xc8,             // 32: cvttsd2si ecx, xmm0: just below 7
+        0x01, 0xc8,                         // 36: add eax, ecx
+        0xe6, 0xf4,                         // 38: out 0xf4, al
+    ];
+    let mut machine = machine(EngineChoice::Soft, &code, b"");
+    for _ in 0..2 {
+        let event = machine.resume(&Wants { transfers: true, ..Wants::default() }).unwrap();
+        assert!(matches!(event, Event::Transfer(_)), "{event:?}");
+        move_over(&mut machine);
+    }
+    assert_eq!(kind(&mut machine), EngineKind::Soft);
+    assert_eq!(machine.run().unwrap(), Outcome::Exited(22 + 6));
+}
+
 /// The state of x87 goes with the run.
 #[test]
 fn the_state_of_x87_survives_a_stay_on_soft() {

@@ -39,3 +39,6 @@ pub mod flag {
     /// All of them.
     pub const ALL: u8 = 0x3f;
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod events;
 mod paging;
 mod stops;
 mod transfers;
+mod units;
 
 use flatland::soft::SoftEngine;
 use flatland::x86::{Access, Fault, FaultKind, Location};

@@ -4,10 +4,15 @@
 //! Angles are reduced by the processor's pi, which has 66 bits (section 8.3.8).
 
 use super::flag;
+use super::from_integer;
 use super::number::{Kind, Number};
-use super::round::{Environment, Format};
+use super::round::Environment;
 use super::wide::Wide;
-use super::{from_integer, multiply};
+
+/// Below 2^this, the sine and the arc tangent are what they are of.
+const TINY: i32 = -64;
+/// The same for the tangent.
+const TINY_OF_TANGENT: i32 = -33;
 
 /// Whether an angle is small enough to be reduced: below 2^63.
 pub fn is_reducible(angle: Number) -> bool {
@@ -95,6 +100,9 @@ pub fn sine(env: &mut Environment, angle: Number) -> Number {
     if let Some(result) = special_angle(env, angle, angle) {
         return result;
     }
+    if angle.exponent < TINY {
+        return Wide::from(angle).round_argument(env);
+    }
     sine_and_cosine(angle).0.round(env)
 }
 
@@ -110,6 +118,9 @@ pub fn cosine(env: &mut Environment, angle: Number) -> Number {
 pub fn tangent(env: &mut Environment, angle: Number) -> Number {
     if let Some(result) = special_angle(env, angle, angle) {
         return result;
+    }
+    if angle.exponent < TINY_OF_TANGENT {
+        return Wide::from(angle).round_argument(env);
     }
     let (sine, cosine) = sine_and_cosine(angle);
     sine.divided_by(cosine).round(env)
@@ -137,6 +148,9 @@ pub fn arc_tangent(env: &mut Environment, y: Number, x: Number) -> Number {
     let (height, width) = (Wide::from(y).with_sign(false), Wide::from(x).with_sign(false));
     let is_steep = (height.exponent, height.significand) > (width.exponent, width.significand);
     let tangent = if is_steep { width.divided_by(height) } else { height.divided_by(width) };
+    if tangent.exponent < TINY && !is_steep && !x.negative {
+        return tangent.with_sign(y.negative).round_argument(env);
+    }
     let mut angle = arc_tangent_of(tangent);
     if is_steep {
         angle = Wide::PI.scaled(-1).plus(angle.negated());
@@ -225,9 +239,8 @@ pub fn logarithm(env: &mut Environment, y: Number, x: Number) -> Number {
     }
     if x.significand << 1 == 0 {
         // Exact, but processors do not say so.
-        env.flags |= flag::PRECISION;
-        let exponent = from_integer(x.exponent.into());
-        return multiply(env, exponent, Number { denormal: false, ..y }, Format::EXTENDED);
+        let exponent = Wide::from(from_integer(x.exponent.into()));
+        return exponent.times(Wide::from(y)).round_argument(env);
     }
     // Between 1/sqrt(2) and sqrt(2) nearly, so that there is no difference of two logarithms that are nearly the same.
     const SQUARE_ROOT_2: u64 = 0xb504_f333_f9de_6484;

@@ -1,5 +1,6 @@
 //! Numbers with 128 bits of significand, for results that are rounded to 64.
 
+use super::flag;
 use super::number::Number;
 use super::round::{Environment, Format, round, shift_right};
 
@@ -103,6 +104,15 @@ impl Wide {
     /// Whether adding this to `sum` would change nothing.
     pub fn is_negligible_beside(self, sum: Self) -> bool {
         self.is_zero() || self.exponent < sum.exponent - 128
+    }
+
+    /// The number of 80 bits for the result of a function that is all but its argument: processors take it for exact, and yet
+    /// say that it is not.
+    pub fn round_argument(self, env: &mut Environment) -> Number {
+        let result = round(env, self.negative, self.exponent, self.significand, Format::EXTENDED);
+        let is_tiny = self.exponent < Format::EXTENDED.min;
+        env.flags |= flag::PRECISION | if is_tiny { flag::UNDERFLOW } else { 0 };
+        result
     }
 
     /// The number of 80 bits, which is inexact.
