@@ -6,13 +6,18 @@
 
 #![no_std]
 
+#[cfg(test)]
+extern crate alloc;
+
 mod clock;
 pub mod fuzz;
 pub mod memory;
+mod memory_size;
 mod port;
 pub mod span;
 pub mod status;
 pub mod test;
 
 pub use clock::Clock;
+pub use memory_size::{MemorySize, MemorySizeError};
 pub use port::{Direction, Port};

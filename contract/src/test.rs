@@ -33,6 +33,10 @@ pub struct Record<P, F> {
     pub expected_panic: Text<P>,
     /// The time limit in seconds.
     pub time_limit: u32,
+    /// The RAM of the test's machine in bytes; 0 if any will do.
+    pub memory: u32,
+    /// How much of it is the stack's; 0 if any will do.
+    pub stack: u32,
 }
 
 /// A text in the program's memory, as UTF-8.
@@ -47,9 +51,9 @@ pub struct Text<P> {
 
 impl<P, F> Record<P, F> {
     /// The first word of a record.
-    pub const MAGIC: u32 = u32::from_le_bytes(*b"flt1");
+    pub const MAGIC: u32 = u32::from_le_bytes(*b"flt2");
     /// The number of 32-bit words in a record.
-    pub const WORDS: usize = 13;
+    pub const WORDS: usize = 15;
 }
 
 impl Record<u32, u32> {
@@ -69,6 +73,8 @@ impl Record<u32, u32> {
             panic,
             panic_len,
             limit,
+            memory,
+            stack,
         ] = words;
         let text = |start, len| Text { start, len };
         (magic == Self::MAGIC).then_some(Self {
@@ -81,6 +87,8 @@ impl Record<u32, u32> {
             ignore_reason: text(reason, reason_len),
             expected_panic: text(panic, panic_len),
             time_limit: limit,
+            memory,
+            stack,
         })
     }
 }

@@ -23,11 +23,11 @@ use failures::Failures;
 use flatland::coverage::{Request, Scope};
 use flatland::report::Paint;
 use flatland::x86::Stops;
-use flatland::{EngineChoice, EngineKind, MemoryMap, MemorySize};
+use flatland::{EngineChoice, EngineKind, MemorySize};
 use flatland_contract::status;
 use options::{Asked, Options};
 use run::{Done, Outcome};
-use suite::{Report, Suite, Test, TestMachine};
+use suite::{Ram, Report, Suite, Test, TestMachine};
 
 /// The program. `arguments` are those behind its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -70,7 +70,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Settings { engine, no_capture: options.no_capture, failures: failures.map(Failures::new), cover };
     let mut tests = Vec::new();
     for elf in &elves {
-        match Suite::open(elf, &ram) {
+        match Suite::open(elf, ram) {
             Ok(suite) => {
                 let suite = Arc::new(suite);
                 tests.extend(suite.tests().iter().map(|test| (test.clone(), suite.clone())));
@@ -95,7 +95,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let run_one = |test: &Test, suite: &Arc<Suite>| {
-        run_test(suite, test, &settings).unwrap_or_else(|error| Done::not_run(&error.to_string()))
+        run_test(suite, test, &settings).unwrap_or_else(|error| {
+            Done::not_run(&format!("the test at {}:{} was not run: {error}", test.file, test.line))
+        })
     };
     let summary = match run::run(&tests, all - tests.len(), &options, run_one) {
         Ok(summary) => summary,
@@ -135,7 +137,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct Command {
     engine: EngineChoice,
     /// The RAM of the machines.
-    ram: MemoryMap,
+    ram: Ram,
     /// The command that lists all tests, if a filter that matches none is an error.
     some: Option<String>,
     /// The folder for recordings of tests that fail.
@@ -183,8 +185,8 @@ impl Command {
         if elves.is_empty() {
             return Err("give the ELF files to test, such as `flatland-test NAME.elf -- --list`".into());
         }
-        let ram = stack.map_or(Ok(memory.into()), |stack| MemoryMap::with_stack(memory, stack));
-        let ram = ram.map_err(|error| error.to_string())?;
+        let ram = Ram { size: memory, stack };
+        ram.map().map_err(|error| error.to_string())?;
         let libtest = arguments.collect();
         if let Some(why) = coverage.contradiction() {
             return Err(why);
@@ -227,16 +229,16 @@ struct Settings {
 }
 
 thread_local! {
-    /// The machine that ran this thread's last test, and the suite it belongs to.
-    static MACHINE: RefCell<Option<(Arc<Suite>, TestMachine)>> = const { RefCell::new(None) };
+    /// The machine that ran this thread's last test, its RAM, and the suite it belongs to.
+    static MACHINE: RefCell<Option<(Arc<Suite>, Ram, TestMachine)>> = const { RefCell::new(None) };
 }
 
-/// This thread's machine for the suite, or a new one.
-fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Box<dyn Error>> {
+/// This thread's machine for the suite with this RAM, or a new one.
+fn machine(suite: &Arc<Suite>, ram: Ram, engine: EngineChoice) -> Result<TestMachine, Box<dyn Error>> {
     match MACHINE.take() {
-        Some((last, machine)) if Arc::ptr_eq(&last, suite) => Ok(machine),
+        Some((last, with, machine)) if Arc::ptr_eq(&last, suite) && with == ram => Ok(machine),
         _ => {
-            let engines = engine.open_for_many_runs(suite.memory_map().clone(), &Stops::default())?;
+            let engines = engine.open_for_many_runs(suite.memory_map(ram)?, &Stops::default())?;
             Ok(suite.machine(engines)?)
         }
     }
@@ -245,7 +247,8 @@ fn machine(suite: &Arc<Suite>, engine: EngineChoice) -> Result<TestMachine, Box<
 /// Runs a test, and says why it failed.
 fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done, Box<dyn Error>> {
     let Settings { engine, no_capture, failures, cover } = settings;
-    let mut machine = machine(suite, *engine)?;
+    let ram = suite.ram(test);
+    let mut machine = machine(suite, ram, *engine)?;
     let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
     let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
     let Report { failure, timed_out, details, output, diagnostics } =
@@ -254,7 +257,7 @@ fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done
         let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
         ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);
     }
-    MACHINE.set(Some((suite.clone(), machine)));
+    MACHINE.set(Some((suite.clone(), ram, machine)));
     let mut text = String::new();
     if *no_capture {
         // A write error cannot be reported anywhere.

@@ -12,8 +12,8 @@ use flatland::coverage::Counter;
 use flatland::report::{self, Backtraces, Paint};
 use flatland::x86::{EngineError, MemoryMap, MemoryMapError};
 use flatland::{
-    Engines, Image, Machine, MoveError, Outcome, Program, ProgramError, Recorder, RestoreError, RunError,
-    Snapshot, Stop, StreamError, Streams, devices,
+    Engines, Image, Machine, MemorySize, MoveError, Outcome, Program, ProgramError, Recorder, RestoreError,
+    RunError, Snapshot, Stop, StreamError, Streams, devices,
 };
 
 use crate::cover::Cover;
@@ -22,8 +22,23 @@ use crate::cover::Cover;
 #[derive(Debug)]
 pub struct Suite {
     program: Program,
-    memory_map: MemoryMap,
+    ram: Ram,
     tests: Vec<Test>,
+}
+
+/// The RAM of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ram {
+    pub size: MemorySize,
+    /// An eighth, if nothing is said.
+    pub stack: Option<MemorySize>,
+}
+
+impl Ram {
+    /// Without protection.
+    pub fn map(self) -> Result<MemoryMap, MemoryMapError> {
+        self.stack.map_or(Ok(self.size.into()), |stack| MemoryMap::with_stack(self.size, stack))
+    }
 }
 
 /// A machine that runs the tests of a [`Suite`] one after another. Each test finds registers, RAM and ports in their
@@ -56,6 +71,10 @@ pub struct Test {
     pub ignored: Option<String>,
     /// The time limit.
     pub time_limit: Duration,
+    /// The RAM that it asks for.
+    memory: Option<MemorySize>,
+    /// The stack that it asks for.
+    stack: Option<MemorySize>,
     function: u32,
 }
 
@@ -118,17 +137,23 @@ pub enum TestError {
 
 impl Suite {
     /// Opens the tests in an ELF file, for machines with this RAM. A program without tests is an empty suite.
-    pub fn open(elf: &Path, ram: &MemoryMap) -> Result<Self, SuiteError> {
+    pub fn open(elf: &Path, ram: Ram) -> Result<Self, SuiteError> {
         let program =
-            Program::open_for(elf, ram.ram()).map_err(|error| SuiteError::Program(elf.into(), error))?;
+            Program::open_for(elf, ram.size).map_err(|error| SuiteError::Program(elf.into(), error))?;
         let tests = tests(program.tests(), program.image()).ok_or_else(|| SuiteError::Records(elf.into()))?;
-        let memory_map = ram.clone().protecting(program.segments().unwrap_or_default())?;
-        Ok(Self { program, memory_map, tests })
+        let suite = Self { program, ram, tests };
+        suite.memory_map(ram)?;
+        Ok(suite)
     }
 
-    /// The memory map, which a processor for [`Self::machine`] is opened with.
-    pub fn memory_map(&self) -> &MemoryMap {
-        &self.memory_map
+    /// The RAM of a test's machine: what the test asks for, or else what the suite was opened for.
+    pub fn ram(&self, test: &Test) -> Ram {
+        Ram { size: test.memory.unwrap_or(self.ram.size), stack: test.stack.or(self.ram.stack) }
+    }
+
+    /// The memory map that a processor for [`Self::machine`] is opened with.
+    pub fn memory_map(&self, ram: Ram) -> Result<MemoryMap, MemoryMapError> {
+        ram.map()?.protecting(self.program.segments().unwrap_or_default())
     }
 
     /// The ELF file.
@@ -144,7 +169,7 @@ impl Suite {
     /// Makes a machine for the suite's tests, of fresh engines with [`Self::memory_map`].
     pub fn machine(&self, engines: impl Into<Engines>) -> Result<TestMachine, EngineError> {
         let mut machine = Machine::new(engines, self.program.image(), Streams::none())
-            .expect("the image fits the RAM that it was opened for");
+            .expect("the image fits the RAM that its memory map was made for");
         let start = machine.snapshot()?;
         Ok(TestMachine { machine, start })
     }
@@ -258,6 +283,11 @@ fn test(bytes: &[u8; size_of::<Record<u32, u32>>()], image: &Image) -> Option<Te
         let bytes = image.bytes().get(start..start.checked_add(text.len as usize)?)?;
         Some(str::from_utf8(bytes).ok()?.to_owned())
     };
+    // 0 is what nothing is said by.
+    let size = |bytes: u32| match bytes {
+        0 => Some(None),
+        _ => Some(Some(MemorySize::from_bytes(bytes.into()).ok()?)),
+    };
     let reason = text(record.ignore_reason)?;
     let expected_panic = text(record.expected_panic)?;
     Some(Test {
@@ -271,6 +301,8 @@ fn test(bytes: &[u8; size_of::<Record<u32, u32>>()], image: &Image) -> Option<Te
         },
         ignored: (record.flags & flag::IGNORE != 0).then_some(reason),
         time_limit: Duration::from_secs(record.time_limit.into()),
+        memory: size(record.memory)?,
+        stack: size(record.stack)?,
         function: record.function,
     })
 }

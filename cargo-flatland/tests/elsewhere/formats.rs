@@ -68,11 +68,15 @@ fn what_libtest_lacks() {
 
 /// What cargo's runner does, with no other tests than these.
 fn ours(options: &str) -> Command {
-    let entries = fs::read_dir(ELSEWHERE.join("target/guest/tests")).unwrap();
-    let mut names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let name =
-        names.find(|name| name.starts_with("formats-") && name.ends_with(".elf")).expect("it is built");
-    let name = name.trim_end_matches(".elf");
+    let entries = fs::read_dir(ELSEWHERE.join("target/guest/cargo/i686-bare/debug/deps")).unwrap();
+    let is_it = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("formats-") && !name.contains('.')
+    };
+    let built = entries.map(|entry| entry.unwrap().path()).filter(is_it);
+    // Others are of earlier versions of the runtime.
+    let newest = built.max_by_key(|path| path.metadata().unwrap().modified().unwrap()).expect("it is built");
+    let name = newest.file_name().unwrap().to_string_lossy();
     command(&format!("exec target/guest/cargo/i686-bare/debug/deps/{name} --test-threads=1 {options}"))
 }
 

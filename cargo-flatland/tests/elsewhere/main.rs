@@ -1,5 +1,6 @@
 //! Tests a package of guests, as `cargo flatland new` makes it, and the messages for a user's mistakes in it.
 
+mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
 mod formats;
@@ -78,9 +79,11 @@ fn a_crate_elsewhere() {
     a_broken_program_stays_out_of_the_way();
     tests_end_in_each_way();
     formats::formats_are_libtests();
+    attributes::a_test_has_the_machine_that_it_asks_for();
     the_heap_is_as_large_as_ram_allows();
     a_program_for_std_is_one_for_the_guest();
     mistakes_are_explained();
+    attributes::mistakes_are_explained();
     fs::remove_dir_all(&*ELSEWHERE).unwrap();
 }
 

@@ -18,7 +18,7 @@
 //!
 //! The parts of std that a bare machine can have keep std's names and signatures: [`print!`] and the other macros,
 //! [`io`], [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the
-//! machine, and [`span!`] gives a part of a run a name for traces. The feature `alloc`, on by default, brings a heap and
+//! machine, [`init`](macro@init) says how each begins, [`task::block_on`] runs an `async` function, and [`span!`] gives a part of a run a name for traces. The feature `alloc`, on by default, brings a heap and
 //! the crate `alloc`. They add nothing to the image of a program that does not use them. [`prelude`] has `Vec`, `String`
 //! and the other names that std imports by default.
 
@@ -46,10 +46,11 @@ pub mod process;
 pub mod random;
 mod span;
 mod start;
+pub mod task;
 mod testing;
 pub mod time;
 
-pub use flatland_guest_macros::test;
+pub use flatland_guest_macros::{init, test};
 pub use span::Span;
 
 /// The names that std's prelude has and that of a `no_std` program lacks, and the macros that print.
@@ -74,5 +75,5 @@ pub mod __private {
     pub use crate::fuzz::run as fuzz;
     pub use crate::span::{begin as begin_span, name as span_name};
     pub use crate::start::run;
-    pub use crate::testing::{Description, Test, finish, run_test};
+    pub use crate::testing::{Description, Test, after_init, finish, run_test};
 }

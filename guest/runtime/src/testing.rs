@@ -26,6 +26,8 @@ pub struct Description {
     pub ignore: bool,
     pub ignore_reason: &'static str,
     pub time_limit: u32,
+    pub memory: u32,
+    pub stack: u32,
 }
 
 impl Test {
@@ -34,8 +36,18 @@ impl Test {
 
     /// Makes the record; called by what the attribute [`test`](macro@crate::test) expands to.
     pub const fn new(function: fn(), description: Description) -> Self {
-        let Description { name, file, line, should_panic, expected_panic, ignore, ignore_reason, time_limit } =
-            description;
+        let Description {
+            name,
+            file,
+            line,
+            should_panic,
+            expected_panic,
+            ignore,
+            ignore_reason,
+            time_limit,
+            memory,
+            stack,
+        } = description;
         Self(Record {
             magic: Record::<*const u8, fn()>::MAGIC,
             function,
@@ -46,12 +58,30 @@ impl Test {
             ignore_reason: text(ignore_reason),
             expected_panic: text(expected_panic),
             time_limit,
+            memory,
+            stack,
         })
     }
 }
 
 const fn text(text: &'static str) -> Text<*const u8> {
     Text { start: text.as_ptr(), len: text.len() as u32 }
+}
+
+unsafe extern "C" {
+    /// Begins a test as the program's `#[init]` says, or runs it alone (guest/runtime/flatland.ld).
+    safe fn __flatland_init(test: extern "C" fn());
+}
+
+/// What `__flatland_init` is in a program without `#[init]`.
+#[unsafe(no_mangle)]
+extern "C" fn __flatland_without_init(test: extern "C" fn()) {
+    test();
+}
+
+/// Runs a test that does not ask for the value of `#[init]`.
+pub fn after_init(test: extern "C" fn()) {
+    __flatland_init(test);
 }
 
 /// Ends the run if a test has returned an error.

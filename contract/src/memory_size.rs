@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
-use flatland_contract::memory::{DEFAULT_RAM_SIZE, MAX_RAM_SIZE, PAGE_SIZE};
+use crate::memory::{DEFAULT_RAM_SIZE, MAX_RAM_SIZE, PAGE_SIZE};
 
 /// A size of RAM that a machine can have: whole pages, at least one, at most [`MAX_RAM_SIZE`].
 ///
@@ -52,12 +52,14 @@ impl FromStr for MemorySize {
 
     fn from_str(text: &str) -> Result<Self, MemorySizeError> {
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
-            "" => 1,
-            "K" | "KIB" => 1 << 10,
-            "M" | "MIB" => 1 << 20,
-            "G" | "GIB" => 1 << 30,
-            _ => return Err(MemorySizeError::NotANumber),
+        let unit = &text[digits.len()..];
+        let is_one_of = |names: [&str; 2]| names.iter().any(|name| unit.eq_ignore_ascii_case(name));
+        let unit: u64 = match () {
+            () if unit.is_empty() => 1,
+            () if is_one_of(["K", "KiB"]) => 1 << 10,
+            () if is_one_of(["M", "MiB"]) => 1 << 20,
+            () if is_one_of(["G", "GiB"]) => 1 << 30,
+            () => return Err(MemorySizeError::NotANumber),
         };
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(MemorySizeError::NotANumber);
