@@ -14,6 +14,7 @@ mod expected;
 mod numbers;
 mod planted;
 mod reports;
+mod system;
 mod traces;
 mod wasm;
 
