@@ -1,46 +1,16 @@
-//! Checks README.md, guest/README.md and docs/reference.md. Each `$ ` line of a `console` block is run by bash, and
-//! its output on both streams is compared with the lines that follow. The tables of docs/reference.md are compared
-//! with the programs' own texts, and the tests that ARCHITECTURE.md names must exist.
+//! Checks README.md, guest/README.md and docs/reference.md. The commands of their sessions are run. The tables of
+//! docs/reference.md are compared with the programs' own texts, and the tests that ARCHITECTURE.md names must exist.
+
+#[path = "common/sessions.rs"]
+mod sessions;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use sessions::{bash, difference, steps};
 
 const REFERENCE: &str = include_str!("../../docs/reference.md");
-
-/// A command and what it prints.
-#[derive(Debug, PartialEq, Eq)]
-struct Step {
-    command: String,
-    output: String,
-}
-
-fn steps(markdown: &str) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut in_console = false;
-    let mut indent = 0;
-    for line in markdown.lines() {
-        if !in_console {
-            // A block in a list is indented.
-            indent = line.len() - line.trim_start().len();
-            in_console = line.trim_start() == "```console";
-            continue;
-        }
-        match line.get(indent..).unwrap_or_default() {
-            "```" => in_console = false,
-            line => match line.strip_prefix("$ ") {
-                Some(command) => steps.push(Step { command: command.into(), output: String::new() }),
-                None => {
-                    let step = steps.last_mut().expect("a console block begins with a command");
-                    step.output.push_str(line);
-                    step.output.push('\n');
-                }
-            },
-        }
-    }
-    assert!(!in_console, "the last console block has no end");
-    steps
-}
 
 #[test]
 fn the_sessions_are_true() {
@@ -50,51 +20,11 @@ fn the_sessions_are_true() {
         assert!(steps.len() >= 6, "{name} has sessions: {steps:?}");
         steps
     });
-    let bash = |command: &str| {
-        let mut bash = Command::new("bash");
-        bash.args(["-c", &format!("{{ {command}\n}} 2>&1")]).current_dir(root).stdin(Stdio::null());
-        bash.output().expect("bash is there")
-    };
     // Build first, because builds print messages that are not on the pages.
-    let built = bash("cargo xtask build && cargo xtask run && cargo xtask test --guest -- --list");
+    let built = bash("cargo xtask build && cargo xtask run && cargo xtask test --guest -- --list", root);
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
-    for Step { command, output } in steps.into_iter().flatten() {
-        let ran = bash(&command);
-        let mut printed: String = String::from_utf8_lossy(&ran.stdout)
-            .split_inclusive('\n')
-            // Without KVM, flatland first prints a notice.
-            .filter(|line| !line.starts_with("flatland: running on the soft engine, because "))
-            .collect();
-        // On a page each line has an end. A guest's last line may have none.
-        if !printed.is_empty() && !printed.ends_with('\n') {
-            printed.push('\n');
-        }
-        assert_eq!(without_addresses(&printed), without_addresses(&output), "$ {command}");
-    }
-}
-
-/// Removes addresses of functions, which depend on the compiler and change with any other function: ` at 0x000000ab in
-/// NAME`, or ` at 0x000000ab, called in NAME`.
-fn without_addresses(text: &str) -> String {
-    let mut pieces = text.split(" at 0x");
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces.fold(first, |text, piece| match piece.split_at_checked(8) {
-        Some((_, rest)) if rest.starts_with(" in ") || rest.starts_with(", called in ") => {
-            text + " at ADDRESS" + rest
-        }
-        _ => text + " at 0x" + piece,
-    })
-}
-
-#[test]
-fn addresses_in_functions_are_left_out() {
-    for (text, expected) in [
-        ("a at 0x000000ab in b at 0x1 c", "a at ADDRESS in b at 0x1 c"),
-        ("a at 0x000000ab, called in b", "a at ADDRESS, called in b"),
-        ("a at 0x000000ab: b", "a at 0x000000ab: b"),
-    ] {
-        assert_eq!(without_addresses(text), expected);
-    }
+    let differences: Vec<_> = steps.iter().flatten().filter_map(|step| difference(step, root)).collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 #[test]
@@ -210,11 +140,4 @@ fn the_tests_of_the_invariants_are_there() {
         }
         assert!(source.is_some(), "{row}");
     }
-}
-
-#[test]
-fn steps_are_read() {
-    let markdown = "text\n```console\n$ a b\none\n  two\n$ c\n```\n$ no\n```rust\n$ no\n```\n1. d\n\n   ```console\n   $ e\n\n     f\n   ```\n";
-    let step = |command: &str, output: &str| Step { command: command.into(), output: output.into() };
-    assert_eq!(steps(markdown), [step("a b", "one\n  two\n"), step("c", ""), step("e", "\n  f\n")]);
 }
