@@ -348,11 +348,25 @@ fn packed<F: Float, O: Operation, P: Place>(cpu: &mut Cpu, op: &Op) -> Step {
     Ok(())
 }
 
+fn compared_by_host<T: PartialOrd>(a: T, b: T) -> Compared {
+    if a < b {
+        Compared::Less
+    } else if a > b {
+        Compared::Greater
+    } else {
+        Compared::Equal
+    }
+}
+
 /// `comiss` and its like.
 fn to_eflags<F: Float, const QUIET: bool, P: Place>(cpu: &mut Cpu, op: &Op) -> Step {
     u128::begin(cpu)?;
     let b: F = P::low(cpu, op)?;
     let a = F::of(u128::get(cpu, op.destination));
+    if is_plain(a) && is_plain(b) {
+        set_flags(cpu, compared_by_host(a.host(), b.host()));
+        return Ok(());
+    }
     let mut env = cpu.fpu.sse_environment();
     let [first, second] = [a, b].map(|bits| cpu.fpu.operand(bits.number()));
     let compared = float::compare(&mut env, first, second, QUIET);

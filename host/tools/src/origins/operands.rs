@@ -67,8 +67,10 @@ pub fn how_changed(instruction: &Instruction, registers: &Registers, of: Value) 
             memory(registers.esi, width(instruction))
         }
         (Mnemonic::Stosb | Mnemonic::Stosw | Mnemonic::Stosd, Value::Memory { .. }) => named("eax"),
-        // Where it is repeated, this may be before the first part, and the value in another.
-        (Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsd, Value::Memory { address, len }) => {
+        // Where it is repeated, this may be before the first part, and the value in another. SSE has a `movsd`, too.
+        (Mnemonic::Movsb | Mnemonic::Movsw | Mnemonic::Movsd, Value::Memory { address, len })
+            if matches!(instruction.op0_kind(), OpKind::MemoryESEDI | OpKind::MemoryESDI) =>
+        {
             memory(registers.esi.wrapping_add(address.wrapping_sub(registers.edi)), len)
         }
         _ => None,
