@@ -19,6 +19,7 @@ mod gdb;
 mod gdb;
 pub mod guest;
 pub mod guest_tests;
+mod help;
 pub mod host;
 mod init;
 mod inspect;
@@ -41,7 +42,7 @@ use std::process::ExitCode;
 
 pub use context::Context;
 use flatland_contract::status;
-use options::{Command, Own, Parsed};
+use options::{Command, Own, Parsed, Table};
 
 /// The error is a sentence that ends with what to do.
 pub type Result<T, E = String> = std::result::Result<T, E>;
@@ -85,7 +86,7 @@ pub fn main(
             if let Err(message) = check_name(&context, &command) {
                 return fail(&message, status::USAGE);
             }
-            dispatch(&context, command)
+            dispatch(&context, &own.table, command)
         }
         Err(task) => task(&context),
     };
@@ -159,7 +160,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-fn dispatch(context: &Context, command: Command) -> Result<()> {
+fn dispatch(context: &Context, table: &Table, command: Command) -> Result<()> {
     match command {
         Command::Print(text) => print(&text),
         Command::Build { name, profile } => build::guests(context, name.as_deref(), profile),
@@ -187,6 +188,8 @@ fn dispatch(context: &Context, command: Command) -> Result<()> {
         Command::Fuzz { name, profile, options, arguments } => {
             fuzz::fuzz(context, &name, profile, &options, &arguments)
         }
+        Command::Completions { shell } => help::completions(context, table, shell),
+        Command::Man { folder } => help::man(context, table, folder.as_deref()),
         Command::List => print(&programs::list(context.package()?)),
     }
 }

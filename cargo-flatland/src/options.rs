@@ -75,6 +75,25 @@ pub(crate) enum Command {
     Fuzz { name: String, profile: Profile, options: Vec<OsString>, arguments: Vec<OsString> },
     /// List the guest programs.
     List,
+    /// Print what completes the commands in a shell.
+    Completions { shell: Shell },
+    /// Print the manual's page, or write all pages to this folder.
+    Man { folder: Option<PathBuf> },
+}
+
+/// A shell that completes words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Power,
+}
+
+impl Shell {
+    /// All of them, by name.
+    const ALL: [(&str, Self); 4] =
+        [("bash", Self::Bash), ("zsh", Self::Zsh), ("fish", Self::Fish), ("powershell", Self::Power)];
 }
 
 /// The options of `cargo flatland gdb`.
@@ -239,6 +258,15 @@ fn parse_command(own: &Own, name: &str, args: Vec<OsString>, hint: &str) -> Resu
         }
         "init" => Command::Init,
         "doctor" => Command::Doctor,
+        "completions" => {
+            let name = words.required_name("bash")?;
+            let known = Shell::ALL.into_iter().find(|(known, _)| *known == name);
+            let (_, shell) = known.ok_or_else(|| {
+                format!("there are no completions for `{name}`: give bash, zsh, fish or powershell")
+            })?;
+            Command::Completions { shell }
+        }
+        "man" => Command::Man { folder: words.path().map(Into::into) },
         _ => Command::List,
     };
     words.end()?;

@@ -90,6 +90,13 @@ toolchain, or with RUSTC_BOOTSTRAP=1 in the environment. A file that is there an
 printed.
 ";
 
+const FOR_COMPLETIONS: &str = "\
+bash: source <(cargo flatland completions bash), in ~/.bashrc
+zsh: cargo flatland completions zsh >FOLDER/_cargo-flatland, in a folder of $fpath
+fish: cargo flatland completions fish >~/.config/fish/conf.d/flatland.fish
+PowerShell: cargo flatland completions powershell | Out-String | Invoke-Expression, in $PROFILE
+";
+
 const FOR_FUZZ: &str = "\
 NAME is a guest program that reads its standard input, such as one with `flatland_guest::fuzz!`, or the path of a flat
 image or an ELF file. It runs on the soft engine, again and again from where it first asks for input. A panic, a fault and
@@ -229,6 +236,20 @@ these, or begins with one and `::`, no others are built and run, unless it has n
         ],
         passed_to: None,
         more: FOR_FUZZ,
+    },
+    Doc {
+        usage: "completions SHELL",
+        about: "print what completes these commands, and flatland, in bash, zsh, fish or powershell",
+        options: &[],
+        passed_to: None,
+        more: FOR_COMPLETIONS,
+    },
+    Doc {
+        usage: "man [FOLDER]",
+        about: "print this manual as a page for man, or write it and that of flatland to FOLDER",
+        options: &[],
+        passed_to: None,
+        more: "",
     },
 ];
 
