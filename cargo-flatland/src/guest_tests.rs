@@ -42,10 +42,7 @@ pub fn run(context: &Context, asked: &GuestTests) -> Result<()> {
 pub fn exec(context: &Context, built: &Path, arguments: &[OsString]) -> Result<()> {
     let built = &context.callers_folder().join(built);
     let images = images_beside(built);
-    // cargo builds test programs in the folder `deps`.
-    let is_test = built.parent().is_some_and(|folder| folder.ends_with("deps"));
-    let is_release = built.ancestors().skip(1).take(2).any(|folder| folder.ends_with("release"));
-    let profile = if is_release { Profile::Release } else { Profile::Dev };
+    let (is_test, profile) = kind_of(built);
     let mut command;
     if is_test {
         let elf = guest::test_image(&images, built, profile)?;
@@ -65,6 +62,17 @@ pub fn exec(context: &Context, built: &Path, arguments: &[OsString]) -> Result<(
     // What the guest was built with is nothing for the programs that run it.
     command.env_remove("RUSTC_BOOTSTRAP");
     become_it(command)
+}
+
+/// Whether a program that cargo has built is one of tests, and its profile. Programs to run, and nothing else, are put into
+/// TARGET/i686-bare/PROFILE and `examples` there; where the others are depends on cargo's version.
+fn kind_of(built: &Path) -> (bool, Profile) {
+    let mut folders = built.ancestors().skip(1);
+    let is_profiles = |folder: &&Path| folder.parent().is_some_and(|parent| parent.ends_with("i686-bare"));
+    let Some(folder) = folders.find(is_profiles) else { return (false, Profile::Dev) };
+    let profile = if folder.ends_with("release") { Profile::Release } else { Profile::Dev };
+    let place = built.parent().filter(|place| *place != folder && *place != folder.join("examples"));
+    (place.is_some(), profile)
 }
 
 /// The folder of images for a program that cargo has built in TARGET/i686-bare: TARGET/guest, or TARGET/.. if that is
@@ -89,6 +97,21 @@ fn leave_recordings(context: &Context, images: &Path, command: &mut Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_of_tests_are_told_from_others() {
+        use Profile::{Dev, Release};
+        for (built, expected) in [
+            ("/a/target/i686-bare/debug/hello", (false, Dev)),
+            ("/a/target/i686-bare/release/hello", (false, Release)),
+            ("/a/target/i686-bare/debug/examples/hello", (false, Dev)),
+            ("/a/target/i686-bare/debug/deps/hello-12", (true, Dev)),
+            ("/a/target/i686-bare/release/build/hello/12/out/hello-12", (true, Release)),
+            ("/a/hello", (false, Dev)),
+        ] {
+            assert_eq!(kind_of(Path::new(built)), expected, "{built}");
+        }
+    }
 
     #[test]
     fn images_of_a_plain_cargo_are_where_the_others_are() {

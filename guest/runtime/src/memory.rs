@@ -8,6 +8,10 @@
 //!
 //! DF is clear at every call, and must be clear on return (System V ABI for Intel386, "Registers").
 
+// The lint of nightly compilers wants `c_void` where these have `u8`, which is passed in the same way.
+#![allow(unknown_lints, reason = "stable does not know the other one")]
+#![allow(suspicious_runtime_symbol_definitions)]
+
 use core::arch::asm;
 
 /// The bytes that one iteration moves.

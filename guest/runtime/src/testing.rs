@@ -96,7 +96,9 @@ pub fn finish(result: impl Termination) {
 pub fn run_test() {
     let order = Order::from_bytes(port::read_array(Port::Test));
     if order.function == 0 {
-        eprintln!("this program was built for its tests: run them with `cargo flatland test`, or in a checkout `cargo xtask test --guest`");
+        eprintln!(
+            "this program was built for its tests: run them with `cargo flatland test`, or in a checkout `cargo xtask test --guest`"
+        );
         exit(1);
     }
     // SAFETY: the host has the address from a `Record` of this program, whose `function` is a `fn()`.

@@ -60,3 +60,15 @@ pub fn assert_test_result<T>(_: T) -> Result<(), &'static str> {
 }
 
 pub fn test_main_static(_: &[&TestDescAndFn]) {}
+
+// From Rust 1.101 on, the main function calls one of these.
+
+pub struct ExitCode;
+
+pub fn test_main_env_args(_: &[&TestDescAndFn]) -> ExitCode {
+    ExitCode
+}
+
+pub fn test_main_env_args_abort(_: &[&TestDescAndFn]) -> ExitCode {
+    ExitCode
+}
