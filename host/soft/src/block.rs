@@ -3,6 +3,8 @@
 //! A block is a run of instructions that ends with a branch. Blocks are found by their address, and each records the
 //! two blocks that followed it. A store to a block's bytes removes the block (see [`memory`]).
 
+mod key;
+
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -16,6 +18,7 @@ use super::operation::Op;
 use super::segment::number::CS;
 use super::tlb::OFFSET;
 use flatland_contract::memory::PAGE_SIZE;
+use key::Key;
 
 /// The most instructions in a block.
 const MAX_INSTRUCTIONS: usize = 48;
@@ -37,51 +40,6 @@ pub type Id = u32;
 
 /// No block.
 const NONE: Id = u32::MAX;
-
-/// What a block was decoded for: the address of its first instruction in the code segment, whether it has only that one,
-/// and with paging on the physical page of its first byte. A change of anything else that decoding depends on ([`Mode`])
-/// empties the cache; another table of pages does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key(u64);
-
-impl Key {
-    const SINGLE: u64 = 1 << 32;
-    /// The instruction continues on the next page, and is the only one of its block.
-    const CROSSES: u64 = 1 << 33;
-    /// No page can be executed there.
-    const NO_PAGE: u64 = 1 << 34;
-    const PAGE_SHIFT: u32 = 35;
-    /// The key of a block that was removed: none.
-    const REMOVED: Self = Self(u64::MAX);
-
-    #[inline(always)]
-    fn new(eip: u32, single: bool) -> Self {
-        Self(u64::from(eip) | if single { Self::SINGLE } else { 0 })
-    }
-
-    /// With the physical page that it lies on.
-    #[inline(always)]
-    fn on_page(self, number: Option<u32>) -> Self {
-        Self(self.0 | number.map_or(Self::NO_PAGE, |number| u64::from(number) << Self::PAGE_SHIFT))
-    }
-
-    fn crossing(self) -> Self {
-        Self(self.0 | Self::CROSSES)
-    }
-
-    fn eip(self) -> u32 {
-        self.0 as u32
-    }
-
-    fn is_single(self) -> bool {
-        self.0 & Self::SINGLE != 0
-    }
-
-    /// The physical page's number, with paging on.
-    fn page(self) -> Option<u32> {
-        (self.0 & Self::NO_PAGE == 0).then_some((self.0 >> Self::PAGE_SHIFT) as u32)
-    }
-}
 
 /// A run of decoded instructions.
 #[derive(Debug)]

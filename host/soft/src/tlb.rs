@@ -19,6 +19,7 @@ pub const OFFSET: u32 = PAGE_SIZE - 1;
 
 /// An entry: for loads and stores at privilege level 3, or at the others.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(16))]
 struct Entry {
     /// The linear page that can be read, with [`VALID`].
     read: u32,
@@ -65,6 +66,7 @@ impl CodePage {
     }
 }
 
+#[inline(always)]
 fn index(address: u32) -> usize {
     (address / PAGE_SIZE) as usize % ENTRIES
 }

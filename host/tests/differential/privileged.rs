@@ -39,17 +39,17 @@ const PARTS: u32 = 12;
 #[test]
 fn random_privileged_programs_against_kvm() {
     let Some(mut kvm) = Kvm::to_compare_with() else { return };
+    if !has_paging(&mut kvm) {
+        println!("not compared: this KVM has no paging, because it emulates the processor");
+        return;
+    }
     let mut count = 0;
     let mut logged = 0;
     let mut failed = Vec::new();
     for seed in seeds(200) {
         let before = program(seed);
-        let [mut soft, mut other] = [Soft.run(&before), kvm.run(&before)].map(comparable);
-        explain(&before.ram, &mut soft, &mut other);
-        if count == 0 && other.end.is_refusal() {
-            println!("not compared: this KVM has no paging, because it emulates the processor");
-            return;
-        }
+        let [soft, mut other] = [Soft.run(&before), kvm.run(&before)].map(comparable);
+        explain(&before.ram, &soft, &mut other);
         count += 1;
         logged += (read(&soft.ram, LOG_END) - LOG) / ENTRY;
         if soft != other {
@@ -61,6 +61,25 @@ fn random_privileged_programs_against_kvm() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
+fn has_paging(kvm: &mut Kvm) -> bool {
+    let mut before = program(1);
+    let mut code = Code { bytes: Vec::new() };
+    // mov cr3, eax; mov cr0, eax; hlt
+    code.mov(0, DIRECTORY).put(&[0x0f, 0x22, 0xd8]).mov(0, 0x8000_0011).put(&[0x0f, 0x22, 0xc0, 0xf4]);
+    before.ram[..code.bytes.len()].copy_from_slice(&code.bytes);
+    kvm.run(&before).end == End::Halt
+}
+
+#[test]
+fn changed_privileged_programs_end_on_soft() {
+    for seed in seeds(2000) {
+        let mut before = program(seed);
+        Random::new(!seed).overwrite(&mut before.ram, 40);
+        // Not a panic, and no hang: the instructions are limited.
+        Soft.run(&before);
+    }
+}
+
 /// Bytes of an entry of the log: what the handler copies, and CR2.
 const ENTRY: u32 = 4 * 24;
 
@@ -68,10 +87,20 @@ fn read(ram: &[u8], address: u32) -> u32 {
     u32::from_le_bytes(ram[address as usize..][..4].try_into().expect("it is in RAM"))
 }
 
-/// What can be compared: where a triple fault was is not known to each KVM, nor the registers then, and not each sets RF in
-/// the frame of a fault.
+/// What can be compared: where a triple fault was is not known to each KVM, nor the registers then. QEMU's processor, below a
+/// KVM that is nested in it, sets neither RF in the frame of a fault nor EXT in the error code of a second exception. Frames are
+/// in the log, so the stacks are left out.
 fn comparable(mut after: After) -> After {
     const RF: u8 = 1;
+    const EXT: u8 = 1;
+    for entry in (LOG..LOG_LIMIT - ENTRY).step_by(ENTRY as usize) {
+        if matches!(read(&after.ram, entry + 12 * 4), 10..=13) {
+            after.ram[entry as usize + 13 * 4] &= !EXT;
+        }
+    }
+    for stacks in [0x5000, 0x7000] {
+        after.ram[stacks..][..0x1000].fill(0);
+    }
     after.ram.iter_mut().skip(2).step_by(4).for_each(|byte| *byte &= !RF);
     if let End::Fault(Fault { kind: FaultKind::TripleFault, location }) = &mut after.end {
         *location = flatland::x86::Location::Unknown;
@@ -80,25 +109,22 @@ fn comparable(mut after: After) -> After {
     after
 }
 
-/// An instruction that reads an operand and replaces it faults as a store. QEMU's processor, below a KVM that is nested in
-/// it, faults as a load.
-fn explain(code: &[u8], soft: &mut After, other: &mut After) {
-    let mut is_explained = false;
+/// An instruction that reads an operand and replaces it faults as a store; QEMU's processor faults as at a load. An `int n`
+/// that cannot be delivered has not been executed; KVM injects one that a nested page fault broke off with EIP behind it.
+fn explain(code: &[u8], soft: &After, other: &mut After) {
     for entry in (LOG..LOG_LIMIT - ENTRY).step_by(ENTRY as usize) {
-        let word = |index: u32| read(&soft.ram, entry + index * 4);
-        let (vector, error_code, eip) = (word(12), word(13), word(14));
-        let differs = error_code ^ read(&other.ram, entry + 13 * 4);
-        if vector == 14 && error_code & differs == 2 && eip < CODE_END && replaces(&code[eip as usize..]) {
-            other.ram[entry as usize + 13 * 4] |= 2;
-            is_explained = true;
+        let word = |ram: &[u8], index: u32| read(ram, entry + index * 4);
+        let [vector, error_code, eip] = [12, 13, 14].map(|index| word(&soft.ram, index));
+        let [_, other_code, other_eip] = [12, 13, 14].map(|index| word(&other.ram, index));
+        if eip >= CODE_END {
+            continue;
         }
-    }
-    if is_explained {
-        // The frames are in the log.
-        for ram in [&mut soft.ram, &mut other.ram] {
-            for stacks in [0x5000, 0x7000] {
-                ram[stacks..][..0x1000].fill(0);
-            }
+        let code = &code[eip as usize..];
+        if vector == 14 && error_code & (error_code ^ other_code) == 2 && replaces(code) {
+            other.ram[entry as usize + 13 * 4] |= 2;
+        }
+        if (10..14).contains(&vector) && other_eip == eip + 2 && code[0] == 0xcd {
+            other.ram[entry as usize + 14 * 4..][..4].copy_from_slice(&eip.to_le_bytes());
         }
     }
 }
@@ -539,14 +565,12 @@ fn instruction(random: &mut Random, code: &mut Code) {
             };
         }
         19 => {
-            // in al, imm8; out imm8, al; in eax, dx; outsb
+            // in al, imm8; out imm8, al; in eax, dx; outsb. Not each KVM knows before an `insb` that its address is bad.
             let port = random.below(256) as u8;
             match random.below(3) {
                 0 => code.put(&[0xe4, port]),
                 1 => code.put(&[0xe7, port]),
-                _ => code
-                    .mov(2, random.below(0x800))
-                    .put(pick(random, &[&[0xed][..], &[0xee], &[0x6c], &[0x6e]])),
+                _ => code.mov(2, random.below(0x800)).put(pick(random, &[&[0xed][..], &[0xee], &[0x6e]])),
             };
         }
         20 => {

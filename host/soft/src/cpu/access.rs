@@ -58,8 +58,8 @@ impl Cpu {
         self.cr0 & cr0::PG != 0
     }
 
-    /// A load that [`Cpu::load`] has no fast way for.
-    #[inline(never)]
+    /// A load that goes through the page tables, if [`Cpu::load`] has no faster way for it.
+    #[inline(always)]
     pub(super) fn load_slowly<T: Bytes>(&mut self, segment: u8, offset: u32) -> Result<T, Break> {
         if self.translated[usize::from(segment & 7)] & READ != 0
             && let Some(address) = self.memory.tlb.find::<T>(offset, false)
@@ -70,8 +70,8 @@ impl Cpu {
         self.load_checked(segment, offset)
     }
 
-    /// A store that [`Cpu::store`] has no fast way for.
-    #[inline(never)]
+    /// A store that goes through the page tables, if [`Cpu::store`] has no faster way for it.
+    #[inline(always)]
     pub(super) fn store_slowly<T: Bytes>(&mut self, segment: u8, offset: u32, value: T) -> Step {
         if self.translated[usize::from(segment & 7)] & WRITE != 0
             && let Some(address) = self.memory.tlb.find::<T>(offset, true)
