@@ -222,6 +222,8 @@ fn store_half<const SHIFT: u32>(cpu: &mut Cpu, op: &Op) -> Step {
 /// `maskmovq` and `maskmovdqu`: stores the bytes whose mask has its highest bit set, all of them or none.
 fn masked<V: Vector, const ADDRESS: u32>(cpu: &mut Cpu, op: &Op) -> Step {
     V::begin(cpu)?;
+    // Also if memory refuses the store.
+    V::end(cpu);
     let start = cpu.reg_masked(register::EDI, ADDRESS);
     // The first operand is the address, so the registers are the second and the third.
     let bytes = V::get(cpu, op.source).wide().to_le_bytes();
@@ -233,7 +235,6 @@ fn masked<V: Vector, const ADDRESS: u32>(cpu: &mut Cpu, op: &Op) -> Step {
     for index in chosen() {
         cpu.store(op.segment, start.wrapping_add(index), bytes[index as usize])?;
     }
-    V::end(cpu);
     cpu.stored()
 }
 
