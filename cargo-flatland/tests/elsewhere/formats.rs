@@ -22,6 +22,10 @@ pub fn formats_are_libtests() {
         "--list",
         "--list --format terse",
         "--list --ignored",
+        // What cargo-nextest asks for: all tests, those that are ignored, and each alone.
+        "--list --format terse --ignored",
+        "formats::says_much --nocapture --exact",
+        "formats::is_ignored --nocapture --exact --ignored",
         "--format=terse --include-ignored",
         "--skip panic --skip error --nocapture",
         "--exact formats::says_much formats::says",
