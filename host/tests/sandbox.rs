@@ -100,6 +100,8 @@ fn a_run_opens_the_files_that_it_names_and_no_others() {
     fs::write(&written, "other").expect("it is named");
     fs::rename(&read, folder.join("renamed")).expect("the folder is named");
     fs::remove_file(folder.join("renamed")).expect("the folder is named");
+    fs::create_dir_all(&folder).expect("it is there");
+    assert_refused(fs::create_dir(folder.join("new")), Errno::EACCES);
     assert_refused(File::open(&written), Errno::EACCES);
     assert_refused(File::open(&file), Errno::EACCES);
     assert_refused(File::open("/etc/passwd"), Errno::EACCES);

@@ -252,8 +252,12 @@ mod linux {
         libc::SYS_shutdown,
     ];
 
+    /// A folder that is made although it is there must be told so; Landlock refuses any other one.
     const OF_OPENING: &[i64] = &[
+        libc::SYS_mkdirat,
         libc::SYS_openat,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_mkdir,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open,
     ];
