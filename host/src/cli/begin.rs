@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use crate::gdb::Address;
 use crate::program::Symbols;
 use crate::program::source_map::source_files;
 use crate::x86::Unsupported;
@@ -152,7 +151,7 @@ impl Given<'_> {
         needs.writes.extend(options.coverage.to.clone());
         let socket = match &options.gdb {
             #[cfg(unix)]
-            Some(Address::Unix(path)) => Some(path.as_path()),
+            Some(crate::gdb::Address::Unix(path)) => Some(path.as_path()),
             _ => None,
         };
         let saved = self.save.as_ref().and_then(|(file, _)| file.renamed_to());

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 /// What a run needs although its files are open.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub struct Needs {
     /// Files that are read.
     pub reads: Vec<PathBuf>,
