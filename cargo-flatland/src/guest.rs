@@ -118,12 +118,14 @@ pub fn build_tests(context: &Context, filter: Option<&str>, profile: Profile) ->
             package.name
         ));
     }
-    // Without all features, cargo would silently leave out the programs that need one.
-    const BUILD: [&str; 4] = ["--no-run", "--all-features", "--message-format", "json-render-diagnostics"];
+    const BUILD: [&str; 3] = ["--no-run", "--message-format", "json-render-diagnostics"];
+    // cargo would silently leave out the programs that need features. Others stay off, because they may need std.
+    let features = package.programs.iter().flat_map(|program| &program.features);
+    let features: Vec<_> = features.flat_map(|feature| ["--features", feature]).collect();
     let build = |target: &[&str]| {
         let settings = settings(package, profile);
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-        let built = call_cargo(context, "test", &[&BUILD, &*settings, target].concat())?;
+        let built = call_cargo(context, "test", &[&BUILD, &*features, &*settings, target].concat())?;
         built.iter().map(|path| test_image(&package.images, path, profile)).collect::<Result<Vec<_>>>()
     };
     if let Some((kind, name)) = filter.and_then(|filter| named_target(package, filter)) {
@@ -208,8 +210,8 @@ fn settings(package: &Package, profile: Profile) -> Vec<String> {
         return Vec::new();
     }
     let runtime = package.has_runtime_beside.then_some(RUNTIME);
-    let unoptimized = |name: &str| ["--config".into(), format!("profile.dev.package.{name}.opt-level=0")];
-    [&*package.name].into_iter().chain(runtime).flat_map(unoptimized).collect()
+    let unoptimized = |name: &str| ["--config".into(), format!("profile.dev.package.\"{name}\".opt-level=0")];
+    [&*package.spec].into_iter().chain(runtime).flat_map(unoptimized).collect()
 }
 
 /// Runs a build of the guest's crate. If it fails and the user has set flags for the compiler, the error names them as

@@ -24,6 +24,8 @@ pub struct Metadata {
 pub struct Member {
     /// Its name.
     pub name: String,
+    /// Its version.
+    pub version: String,
     /// The folder of its Cargo.toml.
     pub folder: PathBuf,
     /// The packages that it depends on, in whatever way.
@@ -104,6 +106,7 @@ fn member(value: &JsonValue) -> Option<Member> {
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     Some(Member {
         name: string(&value["name"])?,
+        version: string(&value["version"])?,
         folder: path(&value["manifest_path"])?.parent()?.into(),
         dependencies: value["dependencies"].as_array()?.iter().map(dependency).collect::<Option<_>>()?,
         programs,
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn packages_programs_and_dependencies_are_found() {
-        let text = r#"{"packages":[{"name":"a","manifest_path":"/w s/ä/Cargo.toml","dependencies":[
+        let text = r#"{"packages":[{"name":"a","version":"1.2.3","manifest_path":"/w s/ä/Cargo.toml","dependencies":[
             {"name":"flatland-guest","source":"registry+https://example.org","rename":null},
             {"name":"flatland-guest-test","source":null,"rename":"test","path":"/x"}],
             "targets":[{"kind":["lib"],"name":"a","src_path":"/w s/ä/src/lib.rs"},
@@ -164,6 +167,7 @@ mod tests {
         };
         let member = Member {
             name: "a".into(),
+            version: "1.2.3".into(),
             folder: "/w s/ä".into(),
             dependencies: vec![
                 dependency("flatland-guest", "flatland-guest", true),

@@ -25,6 +25,8 @@ pub const TARGET_FILE: &str = "i686-bare.json";
 pub struct Package {
     /// Its name.
     pub name: String,
+    /// Its name for cargo, also where a crate that it depends on depends on another version of it.
+    pub spec: String,
     /// The folder of its Cargo.toml.
     pub folder: PathBuf,
     /// Its programs, sorted by name.
@@ -63,7 +65,7 @@ impl Package {
             }
         };
         let target = target.to_str().ok_or("the path of the package is not UTF-8: move it")?;
-        package.settings.extend(["--package", &package.name, "--target", target].map(String::from));
+        package.settings.extend(["--package", &package.spec, "--target", target].map(String::from));
         package.settings.extend(BUILD_STD.map(String::from));
         package.settings.extend(checkout::patches(package.from_registry())?);
         Ok(package)
@@ -77,9 +79,9 @@ impl Package {
 
     fn new(metadata: Metadata, folder: &Path, name: Option<&str>, images: PathBuf) -> Result<Self> {
         let has_runtime_beside = metadata.members.iter().any(|member| member.name == RUNTIME);
-        let Member { name, folder, dependencies, programs, tests } = choose(metadata, folder, name)?;
-        let settings = Vec::new();
-        Ok(Self { name, folder, programs, tests, images, settings, has_runtime_beside, dependencies })
+        let Member { name, version, folder, dependencies, programs, tests } = choose(metadata, folder, name)?;
+        let (spec, settings) = (format!("{name}@{version}"), Vec::new());
+        Ok(Self { name, spec, folder, programs, tests, images, settings, has_runtime_beside, dependencies })
     }
 
     /// Whether there is a crate `test`, which rustc's `--test` asks for.
@@ -193,6 +195,7 @@ mod tests {
         let dependency = Dependency { package: package.into(), name: package.into(), is_from_registry: true };
         Member {
             name: name.into(),
+            version: "0.1.0".into(),
             folder: folder.into(),
             dependencies: vec![dependency],
             programs: Vec::new(),
