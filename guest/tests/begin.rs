@@ -38,7 +38,7 @@ impl Future for Later {
             0 => Poll::Ready(()),
             _ => {
                 self.0 -= 1;
-                context.waker().clone().wake();
+                context.waker().wake_by_ref();
                 Poll::Pending
             }
         }

@@ -207,7 +207,7 @@ fn paged_machine(engine: EngineChoice, code: Vec<u8>, input: Vec<u8>) -> Result<
     for page in 0..ram / PAGE {
         let table = directory + PAGE * (1 + page / 1024);
         engine.write_ram(directory + page / 1024 * 4, &(table | PRESENT_WRITABLE).to_le_bytes());
-        engine.write_ram(table + page % 1024 * 4, &(page * PAGE | PRESENT_WRITABLE).to_le_bytes());
+        engine.write_ram(table + page % 1024 * 4, &((page * PAGE) | PRESENT_WRITABLE).to_le_bytes());
     }
     let (mut state, position) = engine.processor()?;
     (state.cr3, state.cr0) = (directory, state.cr0 | cr0::PG);

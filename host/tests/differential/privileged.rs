@@ -261,9 +261,9 @@ fn program(seed: u64) -> Before {
     put(DIRECTORY + 4, &second.to_le_bytes());
     for page in 0..32 {
         let entry = match page {
-            0..=2 => page << 12 | 5 | random.below(2) << 1,
+            ..3 => page << 12 | 5 | random.below(2) << 1,
             7 => page << 12 | 7,
-            ..FIRST_PAGE => page << 12 | 3 | random.below(4) / 3 * 4,
+            3..FIRST_PAGE => page << 12 | 3 | (random.below(4) / 3 * 4),
             _ => entry(random),
         };
         put(TABLE + page * 4, &entry.to_le_bytes());
@@ -300,8 +300,8 @@ fn descriptor(random: &mut Random, index: u32) -> u64 {
             let present = if random.one_in(8) { 0 } else { 0x80 };
             let access = present | level(random);
             match random.below(8) {
-                0..=2 => {
-                    let selector = random.below(DESCRIPTORS) as u16 * 8 | random.below(4) as u16;
+                ..3 => {
+                    let selector = (random.below(DESCRIPTORS) as u16 * 8) | random.below(4) as u16;
                     let selector =
                         if random.one_in(3) { selector } else { *random.choose(&[8, 0x38, 0x48, 0x18]) };
                     let count = if random.one_in(2) { 0 } else { random.below(5) as u8 };
@@ -325,7 +325,7 @@ fn gate_of(random: &mut Random, vector: u32, stub: u32) -> u64 {
             let present = if random.one_in(8) { 0 } else { 0x80 };
             let level = if random.one_in(2) { 0x60 } else { random.below(4) as u8 * 0x20 };
             let kind = if random.one_in(8) { *random.choose(&[0, 2, 0xc, 0xa]) } else { kind };
-            let any = random.below(DESCRIPTORS) as u16 * 8 | random.below(4) as u16;
+            let any = (random.below(DESCRIPTORS) as u16 * 8) | random.below(4) as u16;
             let selector = if random.one_in(3) { any } else { *random.choose(&[8, 0x38, 0x48, 0x18]) };
             gate(present | level | kind, selector, stub, 0)
         }
@@ -339,8 +339,8 @@ fn tss(random: &mut Random) -> Vec<u8> {
     put(8, 0x10);
     for level in 1..3 {
         put(4 + 8 * level, 0x7000 + 0x400 * level as u32);
-        let any = random.below(DESCRIPTORS) * 8 | random.below(4);
-        put(8 + 8 * level, if random.one_in(4) { any } else { 0x30 + 0x10 * level as u32 | level as u32 });
+        let any = (random.below(DESCRIPTORS) * 8) | random.below(4);
+        put(8 + 8 * level, if random.one_in(4) { any } else { (0x30 + 0x10 * level as u32) | level as u32 });
     }
     put(0x64, if random.one_in(8) { 0x1f8 << 16 } else { 0x68 << 16 });
     for byte in &mut tss[0x68..] {
@@ -440,11 +440,12 @@ fn address(random: &mut Random) -> u32 {
 fn selector(random: &mut Random) -> u16 {
     let index = if random.one_in(3) { random.below(11) } else { random.below(DESCRIPTORS + 2) };
     let in_ldt = if random.one_in(8) { 4 } else { 0 };
-    (index * 8 | random.below(4)) as u16 | in_ldt
+    ((index * 8) | random.below(4)) as u16 | in_ldt
 }
 
 fn pick<'a>(random: &mut Random, from: &[&'a [u8]]) -> &'a [u8] {
-    *random.choose(from)
+    let &chosen = random.choose(from);
+    chosen
 }
 
 /// An instruction that may fault, with what it needs.
