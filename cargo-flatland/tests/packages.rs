@@ -7,7 +7,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use common::{
-    PROGRAM, assert_ends, assert_prints, cache, cargo_flatland, file, new_folder, run, text, write,
+    PROGRAM, as_alone, assert_ends, assert_prints, cache, cargo_flatland, file, new_folder, run, text, write,
 };
 
 /// Where these tests build, so that `core` is built once.
@@ -102,7 +102,7 @@ fn a_package_that_cannot_be_written_is_built_in_the_cache() {
         let script = format!("mount --bind -o ro \"$1\" \"$1\" && cd \"$1\" && exec \"$2\" flatland {words}");
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--mount", "bash", "-c", &script, "bash"]).arg(&folder).arg(PROGRAM);
-        command.env("XDG_CACHE_HOME", cache());
+        as_alone(&mut command);
         command
     };
     let images = folder.join("target/guest");

@@ -28,8 +28,14 @@ pub fn new_folder(name: &str) -> PathBuf {
 /// `cargo flatland` with these words in this folder.
 pub fn cargo_flatland<'a>(folder: &Path, words: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.arg("flatland").args(words).current_dir(folder).env("XDG_CACHE_HOME", cache());
+    command.arg("flatland").args(words).current_dir(folder);
+    as_alone(&mut command);
     command
+}
+
+/// Gives a command the tests' cache, and not the target folder in which somebody builds these tests.
+pub fn as_alone(command: &mut Command) -> &mut Command {
+    command.env_remove("CARGO_TARGET_DIR").env("XDG_CACHE_HOME", cache())
 }
 
 /// The tests' own cache folder, in place of the user's. The standard library's source is shared with `cargo xtask`.
