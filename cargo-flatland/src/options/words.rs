@@ -59,7 +59,10 @@ impl Words {
                     // misspelling.
                     let most = if doc.passed_to.is_some() { 1 } else { tolerance(name) };
                     let forms = table.forms(doc.name());
-                    let long = forms.flat_map(Doc::option_names).chain(["--offline", "--package"]);
+                    // `cargo xtask test` becomes another command by a word of its own.
+                    let of_test = caller::test_command().split(' ').filter(|_| doc.name() == "test");
+                    let long =
+                        forms.flat_map(Doc::option_names).chain(["--offline", "--package"]).chain(of_test);
                     let long = long.filter(|known| known.starts_with("--") && *known != name);
                     if let Some(meant) = nearest(name, long, most) {
                         let command = doc.name();
