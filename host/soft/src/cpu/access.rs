@@ -215,6 +215,10 @@ impl Cpu {
     /// the physical address of the first: they lie in the segment, in one page and in memory that allows the access, the
     /// offset does not wrap, and loads are not watched. The segment must be flat.
     pub fn run<T: Int>(&mut self, segment: u8, offset: u32, count: u32, access: Access) -> (u32, u32) {
+        if count == 0 {
+            // Nothing is accessed, so no page is used.
+            return (0, 0);
+        }
         let index = usize::from(segment & 7);
         let ends = if access == Access::Write { &self.writable } else { &self.readable };
         let (address, end) = if ends[index] != 0 {
