@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{built, root, run};
 
@@ -17,6 +18,7 @@ const RUNS: &[(&str, &[&str], &[u8])] = &[
     ("fault", &["divide"], b""),
     ("fault", &["write"], b""),
     ("fault", &["port"], b""),
+    ("handler", &[], b""),
     ("hello", &[], b"world\n"),
     ("inflate", &[], b"\x78\x9c\xf3\x48\xcd\xc9\xc9\xd7\x51\xf0\x40\xa2\x14\x01\x46\x3e\x06\x96"),
     ("life", &["2"], b".#.\n.#.\n.#.\n"),
@@ -25,11 +27,17 @@ const RUNS: &[(&str, &[&str], &[u8])] = &[
     ("misuse", &["middle"], b""),
     ("nbody", &["3"], b""),
     ("nested", &[], b"nested"),
+    ("paging", &[], b""),
     ("panic", &[], b"*"),
+    ("planted", &[], b"\x03\xa0\x01"),
     ("sha256", &[], b"abc"),
     ("shout", &[], b"Do not panic"),
+    ("user", &[], b""),
     ("wasm", &["add", "1", "2"], WASM),
 ];
+
+/// Those that a KVM that emulates cannot run.
+const OF_SYSTEMS: [&str; 3] = ["handler", "paging", "user"];
 
 /// (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
 const WASM: &[u8] = b"\0asm\x01\0\0\0\x01\x07\x01\x60\x02\x7f\x7f\x01\x7f\x03\x02\x01\0\
@@ -53,6 +61,11 @@ fn traces_are_the_same_on_every_engine() {
             for (engine, other) in [("kvm", kvm), ("auto", auto)] {
                 let differs = soft.lines().zip(other.lines()).find(|(soft, other)| soft != other);
                 let asked = format!("{kinds} of {program} {arguments:?} on {engine}");
+                let is_emulated =
+                    other.lines().last().is_some_and(|line| line.contains("KVM cannot run here"));
+                if engine == "kvm" && is_emulated && OF_SYSTEMS.contains(program) {
+                    continue;
+                }
                 assert_eq!(differs, None, "{asked}");
                 assert_eq!(soft.lines().count(), other.lines().count(), "{asked}");
             }
@@ -93,7 +106,10 @@ fn every_program_is_traced() {
 }
 
 fn trace(engine: &str, kinds: &str, limit: &str, program: &str, arguments: &[&str], input: &[u8]) -> String {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{engine}.trace"));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Several tests trace at once.
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{number}.trace"));
     let mut command = Command::new(built("release/flatland"));
     command.args(["--engine", engine, "--clock", "0", "--seed", "1", "--timeout", "60", "--trace", kinds]);
     command.args(["--trace-limit", limit, "--trace-file"]).arg(&file);
@@ -101,5 +117,7 @@ fn trace(engine: &str, kinds: &str, limit: &str, program: &str, arguments: &[&st
     command.arg(built(&format!("guest/{program}.bin"))).arg("--").args(arguments);
     let output = run(command.current_dir(root()), input);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    fs::read_to_string(&file).unwrap_or_else(|error| panic!("no trace ({error}): {stderr}"))
+    let trace = fs::read_to_string(&file).unwrap_or_else(|error| panic!("no trace ({error}): {stderr}"));
+    fs::remove_file(file).expect("it was just read");
+    trace
 }
