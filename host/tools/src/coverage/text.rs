@@ -34,7 +34,9 @@ impl Coverage {
         let entered = self.files.iter().filter(|(_, file)| file.functions().covered > 0);
         let functions =
             entered.flat_map(|(name, file)| file.functions.iter().map(move |entry| (name, entry)));
-        let never: Vec<_> = functions.filter(|(_, (_, function))| function.calls == 0).collect();
+        let mut never: Vec<_> = functions.filter(|(_, (_, function))| function.calls == 0).collect();
+        // The program first, then the packages beside it, such as the runtime.
+        never.sort_by_key(|(name, _)| !name.starts_with("src/"));
         let mut text = String::new();
         for (name, (line, function)) in never.iter().take(MOST_FUNCTIONS) {
             let _ = writeln!(text, "not called: {} ({name}:{line})", function.name);
