@@ -21,17 +21,7 @@ mod system;
 #[cfg(test)]
 mod table;
 mod vector;
-mod vector_arithmetic;
-mod vector_conversion;
-mod vector_integer;
-mod vector_shuffle;
-mod vector_transfer;
 mod x87;
-mod x87_arithmetic;
-mod x87_comparison;
-mod x87_control;
-mod x87_function;
-mod x87_transfer;
 
 use iced_x86::{Code, Instruction, Mnemonic};
 

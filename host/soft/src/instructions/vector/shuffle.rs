@@ -3,10 +3,10 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::{Break, Step};
-use super::super::operation::{Handler, Memory, Op, Register, Source};
-use super::vector::{Place, Vector, by_vector, by_vector_place, is_memory, is_mmx};
+use super::operand::{Place, Vector, by_vector, by_vector_place, is_memory, is_mmx};
+use crate::cpu::Cpu;
+use crate::event::{Break, Step};
+use crate::operation::{Handler, Memory, Op, Register, Source};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {

@@ -2,13 +2,15 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::{Break, Step};
-use super::super::flags::{A, Ae, B, Be, Condition, E, Ne, Np, P};
-use super::super::float::{self, Environment, Extended, Format, Number, Rounding, Unit};
-use super::super::fpu::status::C1;
-use super::super::operation::{Handler, Op};
-use super::x87::{INDEFINITE, Operand};
+use super::operand::{
+    Decimal, Double, INDEFINITE, IntegerDoubleword, IntegerQuadword, IntegerWord, Operand, Single, load_bytes,
+};
+use crate::cpu::Cpu;
+use crate::event::Step;
+use crate::flags::{A, Ae, B, Be, Condition, E, Ne, Np, P};
+use crate::float::{self, Environment, Extended, Format, Number, Rounding, Unit};
+use crate::fpu::status::C1;
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {
@@ -63,77 +65,21 @@ fn by_mnemonic(mnemonic: Mnemonic) -> Option<Handler> {
     })
 }
 
-/// A number of 32 bits in memory.
-pub struct Single;
-/// A number of 64 bits.
-pub struct Double;
-/// A signed integer of 16 bits.
-pub struct IntegerWord;
-/// A signed integer of 32 bits.
-pub struct IntegerDoubleword;
-/// A signed integer of 64 bits.
-struct IntegerQuadword;
-/// An integer of 18 decimal digits.
-struct Decimal;
-
-impl Operand for Single {
-    fn load(cpu: &mut Cpu, op: &Op) -> Result<Number, Break> {
-        Ok(Number::from_single(cpu.load(op.segment, cpu.effective_address(op))?))
-    }
-}
-
-impl Operand for Double {
-    fn load(cpu: &mut Cpu, op: &Op) -> Result<Number, Break> {
-        Ok(Number::from_double(cpu.load(op.segment, cpu.effective_address(op))?))
-    }
-}
-
-impl Operand for IntegerWord {
-    fn load(cpu: &mut Cpu, op: &Op) -> Result<Number, Break> {
-        let value: u16 = cpu.load(op.segment, cpu.effective_address(op))?;
-        Ok(float::from_integer((value as i16).into()))
-    }
-}
-
-impl Operand for IntegerDoubleword {
-    fn load(cpu: &mut Cpu, op: &Op) -> Result<Number, Break> {
-        let value: u32 = cpu.load(op.segment, cpu.effective_address(op))?;
-        Ok(float::from_integer((value as i32).into()))
-    }
-}
-
-impl Operand for IntegerQuadword {
-    fn load(cpu: &mut Cpu, op: &Op) -> Result<Number, Break> {
-        let value: u64 = cpu.load(op.segment, cpu.effective_address(op))?;
-        Ok(float::from_integer(value as i64))
-    }
-}
-
-impl Operand for Decimal {
-    /// Digits above 9 are undefined; they count as what they are.
-    fn load(cpu: &mut Cpu, op: &Op) -> Result<Number, Break> {
-        let [low @ .., sign] = load_bytes(cpu, op)?;
-        let magnitude = low.iter().rev().fold(0_u64, |all, byte| {
-            all.wrapping_mul(100).wrapping_add(u64::from(byte >> 4) * 10 + u64::from(byte & 0xf))
-        });
-        Ok(float::from_integer(magnitude as i64).with_sign(sign & 0x80 != 0))
-    }
-}
-
-/// Loads the ten bytes of an operand.
-fn load_bytes(cpu: &mut Cpu, op: &Op) -> Result<[u8; 10], Break> {
-    cpu.load(op.segment, cpu.effective_address(op))
-}
-
 /// A number as it is stored to memory.
 trait Stored: 'static {
     /// What is stored.
-    type Bits: super::super::int::Bytes;
+    type Bits: crate::int::Bytes;
 
     /// The result of an invalid operation.
     const INDEFINITE: Self::Bits;
 
     fn of(env: &mut Environment, number: Number) -> Self::Bits;
+}
+
+/// A number rounded to a format. NaNs become quiet.
+fn rounded(env: &mut Environment, number: Number, format: Format) -> Number {
+    let number = env.unusable(number).unwrap_or(number);
+    float::round_number(env, number, format)
 }
 
 impl Stored for Single {
@@ -142,8 +88,7 @@ impl Stored for Single {
     const INDEFINITE: u32 = 0xffc0_0000;
 
     fn of(env: &mut Environment, number: Number) -> u32 {
-        let number = env.unusable(number).unwrap_or(number);
-        float::round_number(env, number, Format::SINGLE).to_single()
+        rounded(env, number, Format::SINGLE).to_single()
     }
 }
 
@@ -153,8 +98,7 @@ impl Stored for Double {
     const INDEFINITE: u64 = 0xfff8_0000_0000_0000;
 
     fn of(env: &mut Environment, number: Number) -> u64 {
-        let number = env.unusable(number).unwrap_or(number);
-        float::round_number(env, number, Format::DOUBLE).to_double()
+        rounded(env, number, Format::DOUBLE).to_double()
     }
 }
 

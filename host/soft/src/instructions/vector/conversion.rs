@@ -2,13 +2,12 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::{Break, Step};
-use super::super::float::{self, Environment, Format, Number, Rounding};
-use super::super::operation::{Handler, Memory, Op, Register};
-use super::vector::{Place, Vector, by_vector_place, is_memory};
-use super::vector_arithmetic::Float;
-use super::vector_transfer::set_low;
+use super::arithmetic::Float;
+use super::operand::{Place, Vector, by_vector_place, is_memory, set_low};
+use crate::cpu::Cpu;
+use crate::event::{Break, Step};
+use crate::float::{self, Environment, Format, Number, Rounding};
+use crate::operation::{Handler, Memory, Op, Register};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {

@@ -3,11 +3,11 @@
 use flatland_x86::cr0;
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, register};
-use super::super::event::{Break, Step};
-use super::super::float::Extended;
-use super::super::fpu::{mxcsr, status};
-use super::super::operation::{Handler, Op};
+use crate::cpu::{Cpu, register};
+use crate::event::{Break, Step};
+use crate::float::Extended;
+use crate::fpu::{mxcsr, status};
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {

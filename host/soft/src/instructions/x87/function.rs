@@ -2,13 +2,13 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::Step;
-use super::super::float::{self, Environment, Extended, Number, Quotient, Unit};
-use super::super::fpu::status::{C0, C1, C2, C3};
-use super::super::operation::{Handler, Op};
-use super::x87::INDEFINITE;
-use super::x87_arithmetic::of_top;
+use super::arithmetic::of_top;
+use super::operand::INDEFINITE;
+use crate::cpu::Cpu;
+use crate::event::Step;
+use crate::float::{self, Environment, Extended, Number, Quotient, Unit};
+use crate::fpu::status::{C0, C1, C2, C3};
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {

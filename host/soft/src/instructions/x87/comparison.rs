@@ -2,14 +2,13 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::Step;
-use super::super::flags::{AF, CF, Flags, OF, PF, SF, ZF};
-use super::super::float::{self, Compared, Kind, Number, Unit};
-use super::super::fpu::status::{C0, C1, C2, C3};
-use super::super::operation::{Handler, Op};
-use super::x87::Operand;
-use super::x87_transfer::{Double, IntegerDoubleword, IntegerWord, Single};
+use super::operand::{Double, IntegerDoubleword, IntegerWord, Operand, Single};
+use crate::cpu::Cpu;
+use crate::event::Step;
+use crate::flags::{AF, CF, Flags, OF, PF, SF, ZF};
+use crate::float::{self, Compared, Kind, Number, Unit};
+use crate::fpu::status::{C0, C1, C2, C3};
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {

@@ -2,12 +2,12 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::{Cpu, register};
-use super::super::event::Step;
-use super::super::fpu::mxcsr;
-use super::super::operation::{Handler, Memory, Op, Register};
-use super::string::has_16_bit_addresses;
-use super::vector::{Low, Place, Vector, by_vector_place, is_memory};
+use super::operand::{Low, Place, Vector, by_vector_place, is_memory, set_low};
+use crate::cpu::{Cpu, register};
+use crate::event::Step;
+use crate::fpu::mxcsr;
+use crate::instructions::string::has_16_bit_addresses;
+use crate::operation::{Handler, Memory, Op, Register};
 use flatland_x86::Access;
 
 /// The handler of an instruction of this module.
@@ -124,13 +124,6 @@ fn copy_low<T: Low + Into<u128>>(cpu: &mut Cpu, op: &Op) -> Step {
     let value: T = Register::low(cpu, op)?;
     set_low(cpu, op.destination, value);
     Ok(())
-}
-
-/// Stores to the low bits of an XMM register.
-#[inline]
-pub fn set_low<T: Low + Into<u128>>(cpu: &mut Cpu, number: u8, value: T) {
-    let rest = u128::get(cpu, number) & (u128::MAX << (T::BYTES * 8));
-    u128::set(cpu, number, rest | value.into());
 }
 
 fn low_and_zero<P: Place>(cpu: &mut Cpu, op: &Op) -> Step {

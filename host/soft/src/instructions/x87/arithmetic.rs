@@ -2,12 +2,11 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::Step;
-use super::super::float::{self, Environment, Format, Number, Unit};
-use super::super::operation::{Handler, Op};
-use super::x87::{INDEFINITE, Operand};
-use super::x87_transfer::{Double, IntegerDoubleword, IntegerWord, Single};
+use super::operand::{Double, INDEFINITE, IntegerDoubleword, IntegerWord, Operand, Single};
+use crate::cpu::Cpu;
+use crate::event::Step;
+use crate::float::{self, Environment, Format, Number, Unit};
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {
@@ -172,7 +171,7 @@ fn change_sign<const CLEAR: bool>(cpu: &mut Cpu, op: &Op) -> Step {
         let mut value = cpu.fpu.st(0);
         value.head = if CLEAR { value.head & !SIGN } else { value.head ^ SIGN };
         cpu.fpu.set_st(0, value);
-        cpu.fpu.set_conditions(super::super::fpu::status::C1, 0);
+        cpu.fpu.set_conditions(crate::fpu::status::C1, 0);
     }
     cpu.end_x87(op)
 }

@@ -4,14 +4,13 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::{Break, Step};
-use super::super::float::{self, Compared, Environment, Format, Kind, Number, flag};
-use super::super::fpu::mxcsr;
-use super::super::operation::{Handler, Op};
-use super::vector::{Low, Place, Vector, by_vector_place};
-use super::vector_transfer::set_low;
-use super::x87_comparison::set_flags;
+use super::operand::{Low, Place, Vector, by_vector_place, set_low};
+use crate::cpu::Cpu;
+use crate::event::{Break, Step};
+use crate::float::{self, Compared, Environment, Format, Kind, Number, flag};
+use crate::fpu::mxcsr;
+use crate::instructions::x87::set_flags;
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {

@@ -3,10 +3,10 @@
 
 use iced_x86::{Instruction, Mnemonic};
 
-use super::super::cpu::Cpu;
-use super::super::event::Step;
-use super::super::operation::{Handler, Op};
-use super::vector::{Place, Vector, by_vector, by_vector_place};
+use super::operand::{Place, Vector, by_vector, by_vector_place};
+use crate::cpu::Cpu;
+use crate::event::Step;
+use crate::operation::{Handler, Op};
 
 /// The handler of an instruction of this module.
 pub fn select(instruction: &Instruction) -> Option<Handler> {
