@@ -5,7 +5,7 @@ mod junit;
 mod text;
 
 use crate::options::{Format, Options};
-use crate::run::{Done, Summary};
+use crate::outcome::{Done, Summary};
 use crate::suite::Test;
 
 /// Tells of a run. Each function returns what is to be written to standard output now.

@@ -4,6 +4,7 @@ mod cover;
 mod failures;
 mod format;
 mod options;
+mod outcome;
 mod run;
 mod suite;
 
@@ -26,7 +27,7 @@ use flatland::x86::Stops;
 use flatland::{EngineChoice, EngineKind, MemorySize};
 use flatland_contract::status;
 use options::{Asked, Options};
-use run::{Done, Outcome};
+use outcome::{Done, Outcome};
 use suite::{Ram, Report, Suite, Test, TestMachine};
 
 /// The program. `arguments` are those behind its name.

@@ -13,7 +13,6 @@ use cargo_flatland::options::GuestTests;
 use cargo_flatland::{Context, Result, build, guest_tests, kvm};
 
 use crate::checkout::{Built, Checkout};
-use crate::options::Against;
 
 /// Runs all tests of the project, or the quick ones: the host's, which need the guest programs, and the guest's.
 /// Prints their number at the end.
@@ -133,34 +132,44 @@ impl Tally {
     }
 }
 
+/// What `cargo xtask differential` compares with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// The soft engine with KVM and this processor.
+    Kvm,
+    /// The soft engine with Unicorn.
+    Unicorn,
+    /// `--coverage` with `-Cinstrument-coverage`.
+    CompilersCoverage,
+}
+
 /// Runs all differential tests and shows their numbers; [`test()`] runs a quick part. Those
 /// against Unicorn and against the compiler's coverage are run by no other command.
 pub fn differential(with: Against) -> Result<()> {
+    let checkout = Checkout::find()?;
     if with == Against::CompilersCoverage {
         let arguments = ["test", "--release", "--package", "xtask", "--test", "coverage_agrees"];
-        return show_and_run(Checkout::find()?.cargo(arguments.into_iter().chain([
-            "--",
-            "--nocapture",
-            "--ignored",
-        ])));
+        return show_and_run(checkout.cargo(arguments.into_iter().chain(["--", "--nocapture", "--ignored"])));
     }
     let unicorn = with == Against::Unicorn;
-    // Modules of host/tests/differential, and the number of cases of each.
-    const PARTS: [(&str, &str); 5] = [
-        ("on_purpose", "1"),
-        ("processor", "20000"),
-        ("forms", "50000"),
-        ("random_streams", "1000"),
-        ("random_bytes", "100000"),
+    // Modules of host/tests/differential, the number of cases of each, and whether it has a test against Unicorn.
+    const PARTS: [(&str, &str, bool); 9] = [
+        ("on_purpose", "1", false),
+        ("processor", "20000", false),
+        ("floats", "100000", false),
+        ("functions", "10000", false),
+        ("privileged", "20000", false),
+        ("moved", "500", false),
+        ("forms", "50000", true),
+        ("random_streams", "1000", true),
+        ("random_bytes", "100000", true),
     ];
-    /// The number of parts at the beginning that have no tests against Unicorn.
-    const WITHOUT_UNICORN: usize = 2;
-    for (part, cases) in PARTS.into_iter().skip(if unicorn { WITHOUT_UNICORN } else { 0 }) {
+    for (part, cases, _) in PARTS.into_iter().filter(|(.., has_unicorn)| *has_unicorn || !unicorn) {
         let arguments =
             ["test", "--release", "--workspace", "--test", "differential", part, "--", "--nocapture"];
         // The tests against Unicorn are `#[ignore]`d.
         let arguments = arguments.into_iter().chain(unicorn.then_some("--ignored"));
-        let mut command = Checkout::find()?.cargo(arguments);
+        let mut command = checkout.cargo(arguments);
         command.env("FLATLAND_CASES", cases);
         show_and_run(command)?;
     }
@@ -203,27 +212,28 @@ pub fn portability(context: &Context) -> Result<()> {
     const WITHOUT_KVM: [&str; 5] = ["--no-default-features", "--all-targets", "--", "-D", "warnings"];
     const TARGETS: [&str; 3] =
         ["aarch64-apple-darwin", "x86_64-pc-windows-msvc", "aarch64-unknown-linux-gnu"];
-    let mut command = Checkout::find()?.cargo(["clippy"]);
+    let checkout = Checkout::find()?;
+    let mut command = checkout.cargo(["clippy"]);
     command.args(HOST).args(WITHOUT_KVM);
     show_and_run(command)?;
     for features in FEATURES {
-        let mut command = Checkout::find()?.cargo(["clippy", "--package", "flatland-vmm", "--lib", "--bins"]);
+        let mut command = checkout.cargo(["clippy", "--package", "flatland-vmm", "--lib", "--bins"]);
         command.args(["--no-default-features", "--features", features, "--", "-D", "warnings"]);
         show_and_run(command)?;
     }
     for target in TARGETS {
-        let mut command = Checkout::find()?.cargo(["check"]);
+        let mut command = checkout.cargo(["check"]);
         command.args(HOST).args(["-Zbuild-std=std,panic_abort", "--target", target]);
-        command.env("CARGO_TARGET_DIR", Checkout::find()?.target().join("portability"));
+        command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;
     }
     // Builds the software processor alone, without the standard library: for a browser, and for another bare
     // processor. The guest program `nested` runs it on Flatland's.
     for target in ["wasm32-unknown-unknown", "aarch64-unknown-none"] {
-        let mut command = Checkout::find()?.cargo(["build", "--package", "flatland-soft"]);
+        let mut command = checkout.cargo(["build", "--package", "flatland-soft"]);
         command.args(["-Zbuild-std=core,alloc", "--target", target]);
-        command.env("CARGO_TARGET_DIR", Checkout::find()?.target().join("portability"));
+        command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;
     }

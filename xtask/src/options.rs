@@ -6,6 +6,7 @@ use cargo_flatland::Result;
 use cargo_flatland::caller::Caller;
 use cargo_flatland::options::{Doc, Own, Table, Task, Words, dashes};
 
+use crate::check::Against;
 use crate::{bench, check, fuzz, package};
 
 /// How `cargo xtask` calls its commands.
@@ -17,17 +18,6 @@ pub const OWN: Own = Own {
     version: concat!("xtask ", env!("CARGO_PKG_VERSION"), "\n"),
     parse,
 };
-
-/// What `cargo xtask differential` compares with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Against {
-    /// The soft engine with KVM and this processor.
-    Kvm,
-    /// The soft engine with Unicorn.
-    Unicorn,
-    /// `--coverage` with `-Cinstrument-coverage`.
-    CompilersCoverage,
-}
 
 const FOR_COMPARE: &str = "\
 libFuzzer runs the same source natively, without and with AddressSanitizer; a C++ compiler builds it, once. Each bug is

@@ -2,7 +2,7 @@
 
 use super::{Printer, ignore_reason};
 use crate::options::Options;
-use crate::run::{Done, Outcome, Summary};
+use crate::outcome::{Done, Outcome, Summary};
 use crate::suite::Test;
 
 pub fn list<'a>(tests: impl Iterator<Item = &'a Test> + Clone) -> String {

@@ -5,7 +5,7 @@ use flatland::markup::escaped;
 
 use super::{Printer, ignore_reason};
 use crate::options::Options;
-use crate::run::{Done, Outcome, Summary};
+use crate::outcome::{Done, Outcome, Summary};
 use crate::suite::Test;
 
 pub struct Junit {

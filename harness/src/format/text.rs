@@ -7,7 +7,7 @@ use flatland::report::Paint;
 
 use super::{Printer, ignore_reason};
 use crate::options::{Color, Options};
-use crate::run::{Done, Outcome, Summary};
+use crate::outcome::{Done, Outcome, Summary};
 use crate::suite::{Expected, Test};
 
 pub fn list<'a>(tests: impl Iterator<Item = &'a Test> + Clone, with_count: bool) -> String {
