@@ -102,16 +102,12 @@ impl From<io::Error> for ImageError {
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Missing => {
-                f.write_str("there is no such file: check the path, or build it with `cargo xtask build`")
-            }
+            Self::Missing => f.write_str("there is no such file: check the path, or build it first"),
             Self::NoPermission => f.write_str("no permission to read it: `chmod +r` it, or run as its owner"),
             Self::Directory => {
                 f.write_str("it is a directory: name the image inside it, such as target/guest/answer.bin")
             }
-            Self::Empty => f.write_str(
-                "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
-            ),
+            Self::Empty => f.write_str("it is empty: put the instruction for address 0 first"),
             Self::Elf => {
                 f.write_str("it is an ELF file, not a flat image: open it as a program, by its path")
             }

@@ -17,13 +17,9 @@ fn images_that_cannot_be_run() {
     fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o000)).unwrap();
     let large = image("large", &vec![0xf4; 16 << 10]);
     for (path, options, why) in [
-        (&missing, &[][..], "there is no such file: check the path, or build it with `cargo xtask build`"),
+        (&missing, &[][..], "there is no such file: check the path, or build it first"),
         (&directory, &[], "it is a directory: name the image inside it, such as target/guest/answer.bin"),
-        (
-            &image("empty", b""),
-            &[],
-            "it is empty: put the instruction for address 0 first, or build one with `cargo xtask build`",
-        ),
+        (&image("empty", b""), &[], "it is empty: put the instruction for address 0 first"),
         (
             &large,
             &["--memory", "8K"],

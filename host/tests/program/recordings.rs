@@ -346,7 +346,7 @@ fn a_recording_may_name_anything_as_its_program() {
     record("no/such\n\x1b[31mfile");
     let message = format!(
         "flatland: cannot replay `{}` with `no/such\u{fffd}\u{fffd}[31mfile`: there is no such file: check the \
-         path, or build it with `cargo xtask build`; or give the program: {command}\n",
+         path, or build it first; or give the program: {command}\n",
         to.display()
     );
     assert_ended(replay(&to, &[]), 125, "", &message);
@@ -410,8 +410,8 @@ fn a_recording_without_its_program_needs_it() {
     assert_ended(replay(&to, &[]), 125, "", &not_it);
     fs::remove_file(&program_path).unwrap();
     let gone = format!(
-        "flatland: cannot replay `{path}` with `{}`: there is no such file: check the path, or build it with `cargo xtask \
-         build`; or give the program: {command}\n",
+        "flatland: cannot replay `{path}` with `{}`: there is no such file: check the path, or build it first; or give \
+         the program: {command}\n",
         from.display()
     );
     assert_ended(replay(&to, &[]), 125, "", &gone);
