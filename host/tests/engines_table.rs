@@ -48,6 +48,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("x87", has_x87),
     ("SSE", has_sse),
     ("paging", has_paging),
+    ("breakpoints of the guest's own, for data", has_data_breakpoints),
     ("privilege levels 0 to 3", has_levels),
 ];
 
@@ -475,6 +476,24 @@ fn has_paging(engine: EngineChoice) -> bool {
         0xf4,                                                       // 53: hlt
     ];
     is_run(engine, &code, (Outcome::Halted, &[b'P'; 200]), lacks(0x42))
+}
+
+/// DR0 watches stores to 0x1000. The debug exception has no handler.
+#[rustfmt::skip]
+fn has_data_breakpoints(engine: EngineChoice) -> bool {
+    let code = [
+        0xb8, 0x00, 0x10, 0x00, 0x00, //  0: mov eax, 0x1000
+        0x0f, 0x23, 0xc0,             //  5: mov dr0, eax
+        0xb8, 0x01, 0x00, 0x01, 0x00, //  8: mov eax, 0x10001
+        0x0f, 0x23, 0xf8,             //  d: mov dr7, eax
+        0xa2, 0x00, 0x10, 0x00, 0x00, // 10: mov [0x1000], al
+        0xf4,                         // 15: hlt
+    ];
+    let trap = fault(exception(1, None), Location::At(0x15));
+    let outcome = finish(machine_on(engine, &code, b"")).outcome;
+    // A KVM that emulates goes on.
+    assert!(outcome == trap || engine != EngineChoice::Soft && outcome == Outcome::Halted, "{engine:?}: {outcome:?}");
+    outcome == trap
 }
 
 /// Goes to level 3 by `iret`, and back by `int 0`, whose handler sends the level that it was called from.

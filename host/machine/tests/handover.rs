@@ -61,17 +61,20 @@ fn a_limit_cannot_be_kept_by_a_snapshot_that_was_not_counted() {
     assert!(matches!(refused, Err(RunError::Unsupported(_))), "{refused:?}");
 }
 
-// mov eax, 2; mov dr7, eax; out 0xe9, al; mov byte [0x1000], 1; jmp $
-const DR7: &[u8] =
-    &[0xb8, 2, 0, 0, 0, 0x0f, 0x23, 0xf8, 0xe6, 0xe9, 0xc6, 0x05, 0, 0x10, 0, 0, 1, 0xeb, 0xfe];
+/// Code that soft cannot go on with. It is the same whether real mode is of 16 bits at once or after a far jump only:
+/// mov edi, 0x1000; mov ebx, edi; mov eax, cr0; and al, 0xfe; mov cr0, eax; out 0xe9, al; mov byte [edi], 1 or [bx]; jmp $
+const REAL_MODE: &[u8] = &[
+    0xbf, 0, 0x10, 0, 0, 0x89, 0xfb, 0x0f, 0x20, 0xc0, 0x24, 0xfe, 0x0f, 0x22, 0xc0, 0xe6, 0xe9, 0xc6, 0x07,
+    1, 0xeb, 0xfe,
+];
 
 #[test]
 fn a_limit_is_not_lost_by_a_restore_that_needs_kvm() {
     if is_without_kvm() {
         return;
     }
-    let snapshot = snapshot_on_kvm(DR7);
-    let program = Program::from_bytes(DR7.to_vec()).unwrap();
+    let snapshot = snapshot_on_kvm(REAL_MODE);
+    let program = Program::from_bytes(REAL_MODE.to_vec()).unwrap();
     let mut auto =
         builder(EngineChoice::Auto, b"").many_runs().instruction_limit(1000).build(&program).unwrap();
     auto.restore(&snapshot, Streams::none()).unwrap();
@@ -85,7 +88,7 @@ fn a_watchpoint_is_not_lost_by_a_restore_that_needs_kvm() {
     if is_without_kvm() {
         return;
     }
-    let snapshot = snapshot_on_kvm(DR7);
+    let snapshot = snapshot_on_kvm(REAL_MODE);
     let mut auto = machine(EngineChoice::Auto, &[0xeb, 0xfe], b"");
     let watch = Watchpoint { address: 0x1000, len: 1, kind: WatchKind::Write };
     let wants = Wants { watchpoints: vec![watch], clock: Some(Duration::from_millis(5)), ..Wants::default() };
@@ -99,9 +102,9 @@ fn a_watchpoint_is_not_lost_by_a_restore_that_needs_kvm() {
 
 #[test]
 fn soft_takes_each_of_its_own_snapshots() {
-    // It does not stop at a guest's own breakpoints, and so takes none.
-    let mut soft = machine(EngineChoice::Soft, DR7, b"");
-    let Outcome::Fault(fault) = soft.run().unwrap() else { panic!("it took breakpoints") };
+    // It has no real mode.
+    let mut soft = machine(EngineChoice::Soft, REAL_MODE, b"");
+    let Outcome::Fault(fault) = soft.run().unwrap() else { panic!("it took real mode") };
     assert!(matches!(fault.kind, FaultKind::Unsupported { .. }), "{fault:?}");
     let snapshot = soft.snapshot().unwrap();
     soft.restore(&snapshot, Streams::none()).unwrap();
@@ -122,6 +125,44 @@ fn debug_breakpoints_of_a_guest_under_auto() {
         .map(|engine| machine(engine, &code, b"").run().unwrap())
         .collect();
     assert_eq!(ends[0], ends[1], "kvm, auto");
+}
+
+#[test]
+fn breakpoints_and_the_resume_flag_move() {
+    if is_without_kvm() {
+        return;
+    }
+    #[rustfmt::skip]
+    let mut code = vec![
+        0x0f, 0x01, 0x1d, 0x20, 0x00, 0x00, 0x00, //  0: lidt [0x20]
+        0xb8, 0x17, 0x00, 0x00, 0x00,             //  7: mov eax, 0x17
+        0x0f, 0x23, 0xc0,                         //  c: mov dr0, eax
+        0xb8, 0x01, 0x00, 0x00, 0x00,             //  f: mov eax, 1
+        0x0f, 0x23, 0xf8,                         // 14: mov dr7, eax
+        0x43,                                     // 17: inc ebx
+        0xf4,                                     // 18: hlt
+        0x41,                                     // 19: inc ecx
+        0xcf,                                     // 1a: iret
+    ];
+    // The IDT at 0x28, of which there is #DB's gate.
+    code.resize(0x20, 0);
+    code.extend([0x0f, 0, 0x28, 0, 0, 0, 0, 0]);
+    code.extend([0; 8]);
+    code.extend([0x19, 0, 8, 0, 0, 0x8e, 0, 0]);
+    let mut m = machine(EngineChoice::Soft, &code, b"");
+    let wants = Wants { breakpoints: vec![0x17], ..Wants::default() };
+    for ecx in [0, 1] {
+        // The host's own breakpoint, before the guest's and after its handler.
+        assert!(matches!(m.resume(&wants).unwrap(), Event::Stopped(_)));
+        assert_eq!(m.registers().unwrap().ecx, ecx);
+    }
+    m.move_to(EngineKind::Kvm).unwrap();
+    let (state, _) = m.engine().processor().unwrap();
+    assert_eq!((state.debug[0], state.debug[6], state.debug[7]), (0x17, 0xffff_0ff1, 0x401));
+    assert_ne!(state.registers.eflags & eflags::RF, 0);
+    assert_eq!(m.run().unwrap(), Outcome::Halted);
+    let registers = m.registers().unwrap();
+    assert_eq!((registers.ebx, registers.ecx), (1, 1));
 }
 
 fn stops_of(mut machine: Machine, wants: &Wants, snapshots: bool) -> Vec<Event> {

@@ -179,18 +179,18 @@ fn soft_says_what_it_lacks_and_the_run_stays() {
     if is_without_kvm() {
         return;
     }
-    // mov eax, 2; mov dr7, eax; out 0xe9, al; hlt
-    let code = [0xb8, 2, 0, 0, 0, 0x0f, 0x23, 0xf8, 0xe6, 0xe9, 0xf4];
+    // mov eax, cr0; and al, 0xfe; mov cr0, eax; out 0xe9, al; hlt
+    let code = [0x0f, 0x20, 0xc0, 0x24, 0xfe, 0x0f, 0x22, 0xc0, 0xe6, 0xe9, 0xf4];
     let mut machine = machine(EngineChoice::Kvm, &code, b"");
     machine.resume(&Wants { transfers: true, ..Wants::default() }).unwrap();
     let error = machine.move_to(EngineKind::Soft).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the soft engine cannot go on from here, because it has no breakpoints in debug registers: go on with KVM"
+        "the soft engine cannot go on from here, because it has no real mode: go on with KVM"
     );
     assert_eq!(kind(&mut machine), EngineKind::Kvm);
     assert_eq!(machine.run().unwrap(), Outcome::Halted);
-    assert_eq!(machine.streams().output.bytes(), [2]);
+    assert_eq!(machine.streams().output.bytes(), [0x10]);
 }
 
 #[test]

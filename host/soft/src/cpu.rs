@@ -1,9 +1,11 @@
 //! The processor's state, and the accesses of instructions to it.
 
 mod access;
+mod breakpoints;
 mod state;
 
 pub use access::PAGE_FAULT;
+pub use breakpoints::{DEBUG_EXCEPTION, bits as debug_bits};
 pub use state::SYSENTER;
 
 use alloc::boxed::Box;
@@ -19,9 +21,6 @@ use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
 use super::tlb::CodePage;
 use flatland_x86::{Access, MemoryMap, Processor, Ram, SegmentRegister, entry, paging};
-
-/// DR7: the bits that enable breakpoints (SDM volume 3, section 19.2.4).
-pub const DR7_ENABLE: u32 = 0xff;
 
 /// General registers' numbers in instructions (SDM volume 2, table 2-2).
 pub mod register {
@@ -90,8 +89,10 @@ pub struct Cpu {
     pub cr4: u32,
     /// IA32_SYSENTER_CS, IA32_SYSENTER_ESP and IA32_SYSENTER_EIP.
     pub sysenter: [u32; 3],
-    /// DR0 to DR7. They hold what is stored, but cause no breakpoints.
+    /// DR0 to DR7.
     pub debug: [u32; 8],
+    /// The breakpoints of the debug registers that the instruction has met, as bits of DR6.
+    pub met: u32,
     /// Instructions executed, up to the start of the current block.
     pub instructions: u64,
     /// What the time stamp was before these.
@@ -140,6 +141,7 @@ impl Cpu {
             cr4: 0,
             sysenter: [0; 3],
             debug: [0; 8],
+            met: 0,
             instructions: 0,
             time_stamp_base: 0,
             counts: true,
@@ -293,7 +295,7 @@ impl Cpu {
     fn update_fast_ends(&mut self, number: u8) {
         let segment = *self.segment(number);
         let watches_loads = self.memory.watch.watches_loads();
-        let checks = self.checks_alignment();
+        let checks = self.checks_alignment() || self.watches_data();
         let is_fast =
             |access| segment.is_flat_for(access) && !checks && (access == Access::Write || !watches_loads);
         let (reads, writes) = (is_fast(Access::Read), is_fast(Access::Write));

@@ -10,10 +10,12 @@ use flatland_x86::{
     Unsupported,
 };
 
+use super::cpu::DEBUG_EXCEPTION;
 use super::event::OutData;
 use super::segment::number;
 use super::stop::Watch;
-use super::{AfterInstruction, DR6_SINGLE_STEP, NAME, SoftEngine, Stopped, flags};
+use super::trap::AfterInstruction;
+use super::{NAME, SoftEngine, Stopped, flags};
 
 impl Engine for SoftEngine {
     fn name(&self) -> &'static str {
@@ -143,9 +145,10 @@ impl Engine for SoftEngine {
             }
         }
         if let Some(AfterInstruction { eip, trap, complete }) = self.after.take() {
-            if trap && !self.cpu.stack_segment_loaded {
-                self.cpu.debug[6] |= DR6_SINGLE_STEP;
-                self.pending = Some(PendingException { vector: 1, error_code: None });
+            let causes = self.cpu.causes_of_trap(trap);
+            if causes != 0 {
+                self.cpu.note_debug_exception(causes);
+                self.pending = Some(PendingException { vector: DEBUG_EXCEPTION, error_code: None });
             }
             // If a trap is pending, the step ends in its handler.
             if complete && self.pending.is_none() {
@@ -164,8 +167,8 @@ impl Engine for SoftEngine {
 
     fn processor(&mut self) -> Result<(Processor, Position), EngineError> {
         let mut state = Processor { pending: self.pending, ..self.cpu.state() };
-        // It matters to a trap only, and is only kept up to date where one may come.
-        if self.cpu.control_flags & flags::TF == 0 {
+        // It matters to debug exceptions only, and is only kept up to date where one may come.
+        if self.cpu.control_flags & flags::TF == 0 && !self.cpu.has_breakpoints() {
             state.shadow = Shadow::None;
         }
         let was_reported = self.reported == Some(self.cpu.eip);

@@ -123,10 +123,14 @@ fn push(cpu: &mut Cpu, is_32_bit: bool, value: u32) -> Result<(), Break> {
 }
 
 fn push_frame(cpu: &mut Cpu, is_32_bit: bool, event: Event, return_eip: u32) -> Result<(), Break> {
-    // RF lets the handler return to an instruction with a breakpoint (SDM volume 3, section 19.3.1.1). A trap and a
-    // software interrupt return to the next instruction.
-    let resume = if event.kind == EventKind::Fault { RF } else { 0 };
-    push(cpu, is_32_bit, cpu.eflags() | resume)?;
+    // RF lets the handler return to an instruction with a breakpoint (SDM volume 3, section 19.3.1.1). A software interrupt
+    // returns to the next instruction, and so does a trap, unless a repeated one is not complete.
+    let eflags = match event.kind {
+        EventKind::Fault => cpu.eflags() | RF,
+        EventKind::Trap => cpu.eflags(),
+        EventKind::Software | EventKind::PrivilegedSoftware => cpu.eflags() & !RF,
+    };
+    push(cpu, is_32_bit, eflags)?;
     push(cpu, is_32_bit, cpu.segment(CS).selector.into())?;
     push(cpu, is_32_bit, return_eip)?;
     event.error_code.map_or(Ok(()), |code| push(cpu, is_32_bit, code))

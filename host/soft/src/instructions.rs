@@ -124,5 +124,5 @@ pub fn ends_block(instruction: &Instruction) -> bool {
             | Lmsw
             | Sysenter
             | Sysexit
-    ) || instruction.code() == Code::Mov_cr_r32
+    ) || matches!(instruction.code(), Code::Mov_cr_r32 | Code::Mov_dr_r32)
 }

@@ -5,9 +5,8 @@
 //!
 //! Floating-point numbers are computed with integers (`float`), so that results are the same on any host.
 //!
-//! It does not have real mode, task switches by the processor, virtual-8086 mode, breakpoints in debug registers
-//! and what came later than SSE2. An instruction that needs one of them is a fault that names it. `cpuid` does not advertise
-//! them.
+//! It does not have real mode, task switches by the processor, virtual-8086 mode and what came later than SSE2. An
+//! instruction that needs one of them is a fault that names it. `cpuid` does not advertise them.
 
 #![no_std]
 
@@ -32,6 +31,7 @@ mod privilege;
 mod segment;
 mod stop;
 mod tlb;
+mod trap;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -43,17 +43,15 @@ use flatland_x86::{
 };
 
 use block::{Blocks, Id};
-use cpu::{Cpu, DR7_ENABLE, register};
+use cpu::{Cpu, register};
 use event::{Break, Event, EventKind, In, OutData, Problem, Request};
 use exception::Undelivered;
 use operation::Op;
 use segment::number;
+use trap::AfterInstruction;
 
 /// The engine's name in a sentence.
 const NAME: &str = "the soft engine";
-
-/// DR6.BS: TF caused the debug exception (SDM volume 3, section 19.2.3).
-const DR6_SINGLE_STEP: u32 = 1 << 14;
 
 /// No limit of instructions. A block that costs more than what is left of the limit is executed one instruction at a
 /// time. So a block that costs [`u64::MAX`] always is.
@@ -89,17 +87,6 @@ impl Interrupt for Interrupted {
     fn interrupt(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
-}
-
-/// What the checks after an instruction need to know about it.
-#[derive(Clone, Copy, Debug)]
-struct AfterInstruction {
-    /// The instruction's address.
-    eip: u32,
-    /// Whether TF was set before it.
-    trap: bool,
-    /// Whether it is complete; a repeated one may not be.
-    complete: bool,
 }
 
 /// Why the processor stopped.
@@ -156,6 +143,7 @@ impl SoftEngine {
         let one_by_one = self.stops.step
             || watch.watches_loads()
             || watch.has_hit()
+            || self.cpu.has_breakpoints()
             || self.cpu.control_flags & flags::TF != 0;
         if one_by_one { 0 } else { self.stops.instructions.unwrap_or(NO_LIMIT) }
     }
@@ -201,6 +189,7 @@ impl SoftEngine {
         if complete {
             self.blocks.was_completed(&mut self.cpu, input.eip);
         }
+        self.input_completed(complete);
         if self.cpu.memory.code_changed() {
             self.blocks.remove_changed(&mut self.cpu);
         }
@@ -223,6 +212,7 @@ impl SoftEngine {
         (self.input, self.after, self.pending) = (None, None, None);
         self.blocks.jumped();
         self.cpu.memory.watch.take_hit();
+        self.cpu.met = 0;
         self.location = Location::At(self.cpu.eip);
     }
 
@@ -231,16 +221,9 @@ impl SoftEngine {
         [
             (state.cr0 & cr0::PE == 0, "real mode"),
             (state.registers.eflags & flags::VM != 0, "virtual-8086 mode"),
-            (state.debug[7] & DR7_ENABLE != 0, "breakpoints in debug registers"),
         ]
         .into_iter()
         .find_map(|(needs, what)| needs.then_some(what))
-    }
-
-    /// The checks after the instruction that was just completed, if any are needed.
-    fn one_by_one(&self, eip: u32, complete: bool) -> Option<AfterInstruction> {
-        let trap = self.cpu.control_flags & flags::TF != 0;
-        (self.limit() == 0).then_some(AfterInstruction { eip, trap, complete })
     }
 
     /// Executes whole blocks. Returns `None` when the next block must be executed one instruction at a time, and when
@@ -331,8 +314,12 @@ impl SoftEngine {
         if self.reported.take() != Some(eip) && self.stops.breakpoints.contains(&eip) {
             return Some(self.debug_stop(DebugStop::Breakpoint, Location::At(eip)));
         }
-        let id: Id = self.blocks.find(&mut self.cpu, true);
         let trap = self.cpu.control_flags & flags::TF != 0;
+        let (id, resume) = match self.stop_at_breakpoint() {
+            Some(BlockEnd::Stopped(stopped)) => return Some(stopped),
+            Some(_) => return self.after_instruction(AfterInstruction { eip, trap: false, complete: true }),
+            None => (self.blocks.find(&mut self.cpu, true), self.take_resume_flag()),
+        };
         self.cpu.stack_segment_loaded = false;
         let (op, reason) = execute_block(&mut self.cpu, &self.blocks.get(id).ops);
         let op = *op;
@@ -340,6 +327,7 @@ impl SoftEngine {
         let before = self.cpu.instructions;
         let end = self.end_block(&op, reason);
         self.blocks.was_executed(id, self.cpu.instructions - before);
+        self.keep_resume_flag(&end, eip, resume);
         match end {
             BlockEnd::Complete => {}
             // The gate has cleared TF before a trap could come (SDM volume 3, section 19.3.1.4).
@@ -431,8 +419,12 @@ impl SoftEngine {
         if !self.cpu.has_idt() {
             return self.on_event_without_idt(event, eip, next);
         }
-        match exception::deliver(&mut self.cpu, event, eip, next) {
+        let delivered = exception::deliver(&mut self.cpu, event, eip, next);
+        // A fault undoes what its instruction has done, and the frame is the processor's own access.
+        self.cpu.met = 0;
+        match delivered {
             Ok(delivered) => {
+                self.entered_handler(delivered);
                 self.cpu.instructions += u64::from(delivered.kind.is_software());
                 BlockEnd::InHandler
             }
@@ -498,35 +490,6 @@ impl SoftEngine {
     fn fault(&mut self, kind: FaultKind, location: Location) -> BlockEnd {
         self.location = location;
         BlockEnd::Stopped(Stopped::Fault(Fault { kind, location }))
-    }
-
-    /// The checks after an instruction: the trap of TF (SDM volume 3, section 19.3.1.4), and the host's stops.
-    fn after_instruction(&mut self, after: AfterInstruction) -> Option<Stopped> {
-        let AfterInstruction { eip, trap, mut complete } = after;
-        if trap && !self.cpu.stack_segment_loaded {
-            self.cpu.debug[6] |= DR6_SINGLE_STEP;
-            let event = Event { vector: 1, error_code: None, kind: EventKind::Trap };
-            // The trap is between two instructions: its location is the next one.
-            if let BlockEnd::Stopped(stopped) = self.on_event(event, self.cpu.eip, self.cpu.eip) {
-                return Some(stopped);
-            }
-            // The handler runs even if the repeated instruction is not complete.
-            complete = true;
-        }
-        if !complete {
-            return None;
-        }
-        let location = Location::At(eip);
-        if let Some((address, access)) = self.cpu.memory.watch.take_hit() {
-            return Some(self.debug_stop(DebugStop::Watchpoint { address, access }, location));
-        }
-        self.stops.step.then(|| self.debug_stop(DebugStop::Step, location))
-    }
-
-    fn debug_stop(&mut self, stop: DebugStop, location: Location) -> Stopped {
-        self.location = location;
-        self.reported = Some(self.cpu.eip);
-        Stopped::Debug(stop)
     }
 }
 

@@ -7,6 +7,7 @@ use super::{fault, halt, machine, outside, read_u32, write_u32s};
 
 const DIRECTORY: u32 = 0x8000;
 const TABLE: u32 = 0x9000;
+const OFFSET: u32 = 0xfff;
 const PRESENT: u32 = 1;
 const WRITABLE: u32 = 2;
 const USER: u32 = 4;
@@ -104,6 +105,24 @@ fn code_that_changes_through_another_page() {
     let code = [0xc6, 0x05, 7, 0x50, 0, 0, 0x48, 0x40, 0xf4];
     let mut engine = paged(0x1000, &code, &[(5, 0x1000 | PRESENT | WRITABLE)]);
     assert_eq!(halt(&mut engine).eax, u32::MAX);
+}
+
+#[test]
+fn breakpoints_of_the_guests_own_are_at_linear_addresses() {
+    // Linear pages 4 and 5 are page 6, and linear page 7 is page 1, where the code is: mov [0x5000], al; mov [0x4000], al; hlt
+    let rights = PRESENT | WRITABLE;
+    let entries = [(4, 0x6000 | rights), (5, 0x6000 | rights), (7, 0x1000 | PRESENT)];
+    let code = [0xa2, 0, 0x50, 0, 0, 0xa2, 0, 0x40, 0, 0, 0xf4];
+    // A breakpoint at 0x4000 for stores of a byte, and one at an instruction.
+    for (address, dr7, at) in [(0x4000, 0x1_0001, 0x100a), (0x7005, 1, 0x7005)] {
+        let mut engine = paged(0x1000, &code, &entries);
+        let (mut state, position) = engine.processor().unwrap();
+        state.registers.eip = at & !OFFSET;
+        (state.debug[0], state.debug[7]) = (address, dr7);
+        engine.set_processor(&state, position).unwrap();
+        let kind = FaultKind::Exception { vector: 1, error_code: None };
+        assert_eq!(fault(&mut engine), Fault { kind, location: Location::At(at) });
+    }
 }
 
 #[test]

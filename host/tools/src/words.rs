@@ -255,8 +255,6 @@ fn unsupported_advice(engine: &str, code: &[u8]) -> &'static str {
         "look for a jump that went wrong, or data among the code"
     } else if x86_instruction::is_later_than_sse2(code) {
         "write it with older instructions, as the machine is an i686 with SSE2"
-    } else if x86_instruction::stores_to_debug_register(code) {
-        "do without the guest's own breakpoints, which only KVM has"
     } else if engine == "KVM" && !x86_instruction::stores_to_control_register(code) {
         "try it with --engine soft, or write it with other instructions"
     } else {
@@ -405,15 +403,12 @@ mod tests {
     fn advice_on_an_instruction_is_of_its_kind() {
         let system = "do without real mode, virtual-8086 mode and task switches by the processor, as the machine has none";
         let soft = "try it with --engine soft, or write it with other instructions";
-        let breakpoints = "do without the guest's own breakpoints, which only KVM has";
         let older = "write it with older instructions, as the machine is an i686 with SSE2";
         let none = "look for a jump that went wrong, or data among the code";
         for (code, by_kvm, by_soft) in [
             // mov cr0, eax; iret
             (&[0x0f, 0x22, 0xc0][..], system, system),
             (&[0xcf], soft, system),
-            // mov dr7, eax
-            (&[0x0f, 0x23, 0xf8], breakpoints, breakpoints),
             // int3; haddps; pshufb; fisttp; sysenter; no instruction
             (&[0xcc], soft, system),
             (&[0xf2, 0x0f, 0x7c, 0xc1], older, older),

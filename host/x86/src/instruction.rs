@@ -106,8 +106,3 @@ pub fn is_later_than_sse2(bytes: &[u8]) -> bool {
 pub fn stores_to_control_register(bytes: &[u8]) -> bool {
     matches!(opcode(bytes), [0x0f, 0x22, ..])
 }
-
-/// Whether these bytes are a `mov` to a debug register.
-pub fn stores_to_debug_register(bytes: &[u8]) -> bool {
-    matches!(opcode(bytes), [0x0f, 0x23, ..])
-}

@@ -90,6 +90,7 @@ impl Cpu {
         if place.len < T::BYTES {
             self.memory.watch.access(place.second, T::BYTES - place.len, Access::Read);
         }
+        self.note_access(segment, offset, T::BYTES, Access::Read);
         Ok(self.read(place))
     }
 
@@ -97,6 +98,7 @@ impl Cpu {
     #[inline(never)]
     fn store_checked<T: Bytes>(&mut self, segment: u8, offset: u32, value: T) -> Step {
         let place = self.place(segment, offset, T::BYTES, Access::Write)?;
+        self.note_access(segment, offset, T::BYTES, Access::Write);
         self.write(place, value);
         Ok(())
     }
@@ -128,6 +130,7 @@ impl Cpu {
     /// Stores bytes to a segment: all of them, or nothing. They may lie on more lines than those of [`Cpu::store`].
     pub fn store_block(&mut self, segment: u8, offset: u32, bytes: &[u8]) -> Step {
         let place = self.place(segment, offset, bytes.len() as u32, Access::Write)?;
+        self.note_access(segment, offset, bytes.len() as u32, Access::Write);
         let (first, second) = bytes.split_at(place.len as usize);
         self.memory.store_bytes(place.first, first);
         self.memory.store_bytes(place.second, second);

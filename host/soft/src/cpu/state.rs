@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use flatland_x86::{Processor, Registers, SegmentRegister, Shadow};
 
 use super::{Cpu, Fpu, register};
+use crate::flags::RF;
 use crate::segment::Segment;
 
 /// IA32_SYSENTER_CS, IA32_SYSENTER_ESP and IA32_SYSENTER_EIP (SDM volume 4, table 2-2).
@@ -53,6 +54,7 @@ impl Cpu {
             cr4,
             sysenter,
             debug,
+            met: _,
             instructions,
             time_stamp_base,
             counts,
@@ -105,10 +107,12 @@ impl Cpu {
             time_stamp,
             instructions,
         } = *state;
-        // Without RF, which only matters to breakpoints of the debug registers.
         self.set_registers(&registers.as_held());
         self.segments = segments.map(Segment::from);
         (self.gdt, self.idt, self.ldt, self.task, self.debug) = (gdt, idt, ldtr, tr, debug);
+        if self.has_breakpoints() {
+            self.control_flags |= registers.eflags & RF;
+        }
         self.cr2 = cr2;
         self.stack_segment_loaded = shadow == Shadow::MovSs;
         *self.fpu = Fpu::from(fpu.as_deref().unwrap_or(&flatland_x86::Fpu::default()));

@@ -214,8 +214,9 @@ fn iret<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
         cpu.drop_stack(3 * T::BYTES);
         go_back::<T>(cpu, target, offset, 0)
     })?;
-    // RF would be clear again after the next instruction, and nothing here reads it until then.
-    cpu.set_eflags((before & !changed | image & changed) & !RF);
+    // It would be clear again after the next instruction, and only breakpoints look at it until then.
+    let resume = if cpu.has_breakpoints() { image & T::MASK & RF } else { 0 };
+    cpu.set_eflags((before & !changed | image & changed) & !RF | resume);
     cpu.branch_anew(offset)
 }
 

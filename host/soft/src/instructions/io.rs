@@ -8,11 +8,10 @@ use iced_x86::{Code, Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register::*};
 use super::super::event::{Break, In, InTarget, OutData, Request, Step};
-use super::super::flags::TF;
 use super::super::int::Int;
 use super::super::operation::{Handler, Immediate, Op, Register, Source};
 use super::super::segment::number::ES;
-use super::string::{advance, has_16_bit_addresses};
+use super::string::{advance, has_16_bit_addresses, is_single};
 use flatland_x86::Access;
 
 /// The most bytes that a repeated `ins` asks for at once, or a repeated `outs` copies.
@@ -62,6 +61,7 @@ fn string<A: Int>(instruction: &Instruction) -> Option<Handler> {
 fn input<T: Int, P: Port>(cpu: &mut Cpu, op: &Op) -> Step {
     let port = P::number(cpu, op);
     cpu.check_port(port, T::BYTES)?;
+    cpu.note_transfer(port, T::BYTES);
     let target = InTarget::Accumulator;
     cpu.request =
         Some(Request::In(In { port, width: T::BYTES as u8, count: 1, target, eip: op.eip, next: op.next }));
@@ -71,6 +71,7 @@ fn input<T: Int, P: Port>(cpu: &mut Cpu, op: &Op) -> Step {
 fn output<T: Int, P: Port>(cpu: &mut Cpu, op: &Op) -> Step {
     let port = P::number(cpu, op);
     cpu.check_port(port, T::BYTES)?;
+    cpu.note_transfer(port, T::BYTES);
     let data = OutData::Accumulator(cpu.reg(EAX).to_le_bytes());
     cpu.request = Some(Request::Out { port, width: T::BYTES as u8, data, complete: true });
     cpu.eip = op.next;
@@ -94,10 +95,9 @@ impl Port for Immediate {
     }
 }
 
-/// How many transfers of a repeated instruction can be made at once. A trap comes after each iteration (SDM volume 3,
-/// section 19.3.1.4).
+/// How many transfers of a repeated instruction can be made at once.
 fn most_at_once(cpu: &Cpu, wanted: u32) -> u32 {
-    if cpu.control_flags & TF != 0 { wanted.min(1) } else { wanted }
+    if is_single(cpu) { wanted.min(1) } else { wanted }
 }
 
 /// Requests at most as many transfers as are known to fit in memory.
@@ -115,6 +115,7 @@ fn ins<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     if run == 0 {
         cpu.place(ES, to, T::BYTES, Access::Write)?;
     }
+    cpu.note_transfer(cpu.reg_part(EDX), T::BYTES);
     cpu.request = Some(Request::In(In {
         port: cpu.reg_part(EDX),
         width: T::BYTES as u8,
@@ -205,6 +206,7 @@ fn outs<T: Int, A: Int, const REPEATS: bool>(cpu: &mut Cpu, op: &Op) -> Step {
         OutData::Bytes(bytes) => bytes.len() as u32,
         _ => run * T::BYTES,
     };
+    cpu.note_transfer(cpu.reg_part(EDX), T::BYTES);
     let left = wanted - len / T::BYTES;
     if REPEATS {
         cpu.set_reg_masked(ECX, A::MASK, left);

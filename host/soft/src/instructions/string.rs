@@ -107,6 +107,12 @@ pub fn advance<T: Int, A: Int>(cpu: &mut Cpu, register: u8, count: u32) {
     cpu.set_reg_masked(register, A::MASK, after);
 }
 
+/// Whether a repeated instruction makes one iteration at a time, because a trap may come after it: of TF or of a breakpoint (SDM
+/// volume 3, sections 19.3.1.4 and 19.3.1.2).
+pub fn is_single(cpu: &Cpu) -> bool {
+    cpu.control_flags & TF != 0 || cpu.has_breakpoints()
+}
+
 /// Executes `element` once, or as often as the instruction is repeated. `element` returns the number of elements that
 /// it has executed, from one to the number requested, and whether to continue.
 #[inline(always)]
@@ -118,8 +124,7 @@ fn repeat<R: Repeat, A: Int>(
         element(cpu, 1)?;
         return cpu.stored();
     }
-    // A trap comes after each iteration (SDM volume 3, section 19.3.1.4).
-    let mut portion = if cpu.control_flags & TF != 0 { 1 } else { PORTION };
+    let mut portion = if is_single(cpu) { 1 } else { PORTION };
     let mut blocks = if portion == 1 { 1 } else { BLOCK_PORTION };
     loop {
         let count = cpu.reg_masked(ECX, A::MASK);

@@ -3,7 +3,7 @@
 use flatland_x86::{Access, SegmentRegister, cr0, cr4};
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
-use super::super::cpu::{Cpu, DR7_ENABLE, SYSENTER, Table, register::*};
+use super::super::cpu::{Cpu, DEBUG_EXCEPTION, SYSENTER, Table, debug_bits::*, register::*};
 use super::super::event::{Break, Event, EventKind, Problem, Step};
 use super::super::int::{Int, Size, by_word_size};
 use super::super::operand::{Kind, by_source, kind};
@@ -127,7 +127,8 @@ fn wrmsr(cpu: &mut Cpu, op: &Op) -> Step {
 
 /// A debug exception, as a trap.
 fn int1(cpu: &mut Cpu, _: &Op) -> Step {
-    Err(cpu.fail(Problem::Event(Event { vector: 1, error_code: None, kind: EventKind::PrivilegedSoftware })))
+    let (vector, kind) = (DEBUG_EXCEPTION, EventKind::PrivilegedSoftware);
+    Err(cpu.fail(Problem::Event(Event { vector, error_code: None, kind })))
 }
 
 /// A table's limit and base in memory. With an operand size of 16 bits the base has 24 (SDM volume 2, LGDT).
@@ -290,13 +291,19 @@ fn mov_to_control(cpu: &mut Cpu, op: &Op) -> Step {
     cpu.branch_anew(op.next)
 }
 
-/// DR4 and DR5 are other names of DR6 and DR7 (SDM volume 3, section 19.2.2), unless CR4.DE is set.
+/// Which debug register an instruction accesses. DR4 and DR5 are other names of DR6 and DR7, unless CR4.DE is set (SDM volume
+/// 3, sections 19.2.2 and 19.2.4).
 fn debug_register(cpu: &mut Cpu, number: u8) -> Result<usize, Break> {
-    match number {
-        4 | 5 if cpu.cr4 & cr4::DE != 0 => Err(cpu.invalid_opcode()),
-        4 | 5 => Ok(usize::from(number) + 2),
-        _ => Ok(usize::from(number & 7)),
+    let index = match number {
+        4 | 5 if cpu.cr4 & cr4::DE != 0 => return Err(cpu.invalid_opcode()),
+        4 | 5 => number + 2,
+        _ => number & 7,
+    };
+    if cpu.debug[7] & DR7_DETECT != 0 {
+        cpu.note_debug_exception(DR6_ACCESS);
+        return Err(cpu.exception(DEBUG_EXCEPTION, None));
     }
+    Ok(index.into())
 }
 
 fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Step {
@@ -308,17 +315,16 @@ fn mov_from_debug(cpu: &mut Cpu, op: &Op) -> Step {
 fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Step {
     let index = debug_register(cpu, op.destination)?;
     let value = cpu.reg(op.source);
-    // This engine does not stop at the guest's own breakpoints.
-    if index == 7 && value & DR7_ENABLE != 0 {
-        return Err(cpu.fail(Problem::Unsupported));
-    }
     cpu.debug[index] = match index {
         // The bits that are always set, and always clear (SDM volume 3, sections 19.2.3 and 19.2.4).
         6 => value & 0x0000_e00f | 0xffff_0ff0,
         7 => value & 0xffff_2bff | 0x400,
         _ => value,
     };
-    Ok(())
+    cpu.update_accesses();
+    // Before breakpoints are enabled, nobody has cleared it.
+    cpu.stack_segment_loaded = false;
+    cpu.branch_anew(op.next)
 }
 
 /// The descriptor that `verr`, `verw`, `lar` or `lsl` examines, if there is one of a known kind.
