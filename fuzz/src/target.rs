@@ -7,8 +7,8 @@ use flatland::program::Program;
 use flatland::report::{Backtraces, Report};
 use flatland::x86::BlockSink;
 use flatland::{
-    EngineChoice, Event, Input, Machine, MemorySize, Outcome, Recorder, RunError, Snapshot, Stop, Streams,
-    Wants,
+    EngineChoice, Event, Input, Machine, MemorySize, Outcome, Output, Recorder, RunError, Snapshot, Stop,
+    Streams, Wants,
 };
 use flatland_contract::status;
 
@@ -99,6 +99,10 @@ impl Target {
     /// How many instructions a guest may execute before it asks for input.
     const MOST_BEFORE: u64 = 10_000_000_000;
 
+    /// How much of what a guest sends in a run is kept, in bytes: enough for a panic's message. One that sends without end
+    /// stays within twice as much.
+    const MOST_OUTPUT: usize = 64 << 10;
+
     /// Lets a sink see the blocks of each run.
     pub fn watch(&mut self, sink: impl BlockSink) -> Result<()> {
         self.machine.watch_blocks(sink).map_err(|error| error.to_string())
@@ -132,7 +136,12 @@ impl Target {
     }
 
     fn streams(&self, input: &[u8]) -> Streams {
-        Streams { input: Input::from_bytes([&self.prefix, input].concat()), ..Streams::none() }
+        let kept = || Output::memory_up_to(Self::MOST_OUTPUT);
+        Streams {
+            input: Input::from_bytes([&self.prefix, input].concat()),
+            output: kept(),
+            diagnostics: kept(),
+        }
     }
 
     /// Runs the guest to the next of these events.

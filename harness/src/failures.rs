@@ -28,10 +28,19 @@ impl Failures {
 
     /// The recording of a test of this name.
     pub fn of(&self, test: &str) -> Recorded {
-        let name = OsString::from(test.replace("::", "-") + ".rec");
+        let name = OsString::from(file_name(test) + ".rec");
         let is_there = self.earlier.contains(&name);
         Recorded { path: self.folder.join(name), is_there, file: Arc::default() }
     }
+}
+
+/// A file's name for a test, whose name is what the ELF file says: it leads to no other folder. Of a long one the end is taken,
+/// because file systems have names of at most 255 bytes.
+fn file_name(test: &str) -> String {
+    const MOST: usize = 240;
+    let is_plain = |char: char| char.is_alphanumeric() || char == '_';
+    let name = test.replace("::", "-").replace(|char| !is_plain(char), "-");
+    name[name.ceil_char_boundary(name.len().saturating_sub(MOST))..].into()
 }
 
 /// The recording of a test that may fail.
@@ -139,4 +148,24 @@ impl Seek for Target {
 /// One thread at a time has a test's file, so a panic leaves nothing half done.
 fn lock(file: &Mutex<LateFile>) -> std::sync::MutexGuard<'_, LateFile> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_tests_lie_in_their_folder() {
+        let long = "ä".repeat(130) + "::end";
+        for (test, name) in [
+            ("answer::tests::r_1", "answer-tests-r_1"),
+            ("../../etc/x", "------etc-x"),
+            ("/tmp/x", "-tmp-x"),
+            ("a\0\n.b", "a---b"),
+            ("", ""),
+            (&long, &("ä".repeat(118) + "-end")),
+        ] {
+            assert_eq!(file_name(test), name);
+        }
+    }
 }

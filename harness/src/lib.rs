@@ -13,6 +13,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -252,7 +253,7 @@ fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done
     let mut machine = machine(suite, ram, *engine)?;
     let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
     let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
-    let Report { failure, timed_out, details, output, diagnostics } =
+    let Report { failure, timed_out, details, output, diagnostics, left_out } =
         suite.run(test, &mut machine, recorder, Paint::for_standard_error(), cover.as_ref())?;
     if *engine == EngineChoice::Auto {
         let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
@@ -260,8 +261,14 @@ fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done
     }
     MACHINE.set(Some((suite.clone(), ram, machine)));
     let mut text = String::new();
+    if left_out > 0 {
+        text = format!(
+            "flatland: {left_out} bytes before these are left out, because only the last 4 MiB are kept: send less\n"
+        );
+    }
     if *no_capture {
         // A write error cannot be reported anywhere.
+        let _ = io::stdout().write_all(mem::take(&mut text).as_bytes());
         let _ = io::stdout().write_all(&output);
         let _ = io::stderr().write_all(&diagnostics);
     } else {

@@ -12,8 +12,8 @@ use flatland::coverage::Counter;
 use flatland::report::{self, Backtraces, Paint};
 use flatland::x86::{EngineError, MemoryMap, MemoryMapError};
 use flatland::{
-    Engines, Image, Machine, MemorySize, MoveError, Outcome, Program, ProgramError, Recorder, RestoreError,
-    RunError, Snapshot, Stop, StreamError, Streams, devices,
+    Engines, Image, Machine, MemorySize, MoveError, Outcome, Output, Program, ProgramError, Recorder,
+    RestoreError, RunError, Snapshot, Stop, StreamError, Streams, devices,
 };
 
 use crate::cover::Cover;
@@ -100,6 +100,19 @@ pub struct Report {
     pub output: Vec<u8>,
     /// The bytes that the test sent to diagnostics, such as a panic's message.
     pub diagnostics: Vec<u8>,
+    /// How many bytes came before these and were not kept.
+    pub left_out: u64,
+}
+
+/// How many bytes of what a test sends are kept, of each stream: the last. A test that prints without end needs twice as much
+/// memory and no more, until its time is over.
+const MOST_OUTPUT: usize = 4 << 20;
+
+/// What is kept of a stream, and how many bytes came before.
+fn last(output: &Output) -> (Vec<u8>, u64) {
+    let bytes = output.bytes();
+    let (first, last) = bytes.split_at(bytes.len().saturating_sub(MOST_OUTPUT));
+    (last.to_vec(), output.left_out() + first.len() as u64)
 }
 
 /// Why a suite cannot be opened.
@@ -185,7 +198,8 @@ impl Suite {
         cover: Option<&Cover>,
     ) -> Result<Report, TestError> {
         let TestMachine { machine, start } = machine;
-        machine.restore(start, Streams::none())?;
+        let kept = || Output::memory_up_to(MOST_OUTPUT);
+        machine.restore(start, Streams { output: kept(), diagnostics: kept(), ..Streams::none() })?;
         let mut token = [0; 4];
         getrandom::fill(&mut token).map_err(|error| StreamError::Random(error.into()))?;
         test_port(machine).request(Order { function: test.function, token: u32::from_le_bytes(token) });
@@ -202,7 +216,7 @@ impl Suite {
             cover.add(elf, &counter);
         }
         let complete = test_port(machine).is_complete();
-        let diagnostics = machine.streams().diagnostics.bytes().to_vec();
+        let (diagnostics, before_diagnostics) = last(&machine.streams().diagnostics);
         let mut failure = self.failure(test, &outcome, complete, &diagnostics);
         let mut details = String::new();
         if let Some(failure) = &mut failure {
@@ -219,13 +233,9 @@ impl Suite {
         }
         machine.stop_recording();
         let timed_out = matches!(outcome, Outcome::Stopped(Stop::TimeLimit(_), _));
-        Ok(Report {
-            failure,
-            timed_out,
-            details,
-            output: machine.streams().output.bytes().to_vec(),
-            diagnostics,
-        })
+        let (output, before_output) = last(&machine.streams().output);
+        let left_out = before_output + before_diagnostics;
+        Ok(Report { failure, timed_out, details, output, diagnostics, left_out })
     }
 
     /// Why a test that ended like this has not passed; `None` if it has.

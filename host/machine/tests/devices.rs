@@ -6,8 +6,8 @@ use std::time::Duration;
 use flatland_contract::test::Order;
 use flatland_contract::{Clock, Direction, Port};
 use flatland_machine::{
-    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Program, Streams, Unfinished,
-    Wants, devices,
+    BuildError, Builder, Device, EngineChoice, Event, Host, Machine, Outcome, Output, Program, Streams,
+    Unfinished, Wants, devices,
 };
 use flatland_x86::{FaultKind, Registers};
 
@@ -359,4 +359,28 @@ fn an_interrupted_transfer_of_any_device_takes_no_input() {
     let mut bytes = [0; 3];
     machine.read_ram(0x1000, &mut bytes);
     assert_eq!(&bytes, b"bdf");
+}
+
+#[test]
+fn output_beyond_what_is_kept_takes_no_memory() {
+    let all: Vec<u8> = (0..=u8::MAX).cycle().take(0x2000).collect();
+    for (sends, kept) in [
+        (&[199][..], 199),
+        (&[200], 100),
+        (&[0x2000], 100),
+        (&[150, 49], 199),
+        (&[150, 51], 100),
+        (&[150, 50, 99], 199),
+        (&[0x2000, 10, 0x1000, 3], 103),
+    ] {
+        let mut machine = machine(Machine::builder().output(Output::memory_up_to(100)), &[0xf4]);
+        let mut sent = Vec::new();
+        for len in sends {
+            assert_eq!(write(&mut machine, Port::Console.number(), &all[..*len]), Outcome::Halted);
+            sent.extend_from_slice(&all[..*len]);
+        }
+        let output = &machine.streams().output;
+        assert_eq!(output.bytes(), &sent[sent.len() - kept..], "{sends:?}");
+        assert_eq!(output.left_out(), (sent.len() - kept) as u64, "{sends:?}");
+    }
 }

@@ -23,6 +23,10 @@ pub struct Output {
     buffer: Vec<u8>,
     /// Without a sink: how much of the buffer counts as written.
     written: usize,
+    /// Without a sink: how many bytes of the buffer are kept.
+    most: usize,
+    /// Without a sink: how many bytes have been left out.
+    left_out: u64,
     /// Whether output is buffered; otherwise each send is written at once.
     is_buffered: bool,
     /// Whether unfinished lines are held back: see [`Machine::set_whole_lines`](crate::Machine::set_whole_lines).
@@ -145,10 +149,18 @@ impl Output {
 
     /// Keeps all output in memory, for [`Self::bytes`].
     pub fn memory() -> Self {
+        Self::memory_up_to(usize::MAX)
+    }
+
+    /// Keeps the last output in memory, for [`Self::bytes`]: at least this many bytes, and less than twice as many. A guest that
+    /// sends without end takes no more.
+    pub fn memory_up_to(most: usize) -> Self {
         Self {
             sink: None,
             buffer: Vec::new(),
             written: 0,
+            most,
+            left_out: 0,
             is_buffered: true,
             whole_lines: false,
             is_joined: false,
@@ -197,6 +209,11 @@ impl Output {
         &self.buffer
     }
 
+    /// How many bytes came before those of [`Self::bytes`] and were not kept: see [`Self::memory_up_to`].
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// Whether bytes are buffered that have not been written.
     pub(crate) fn is_waiting(&self) -> bool {
         self.written < self.buffer.len() || self.sink.as_ref().is_some_and(|sink| sink.writer.is_writing())
@@ -224,8 +241,24 @@ impl Output {
         if self.is_lost {
             return Ok(());
         }
-        self.buffer.extend_from_slice(bytes);
+        self.add(bytes);
         self.flush_if_full(shared)
+    }
+
+    /// Adds bytes to the buffer. Where nothing takes them from there, the first ones make room.
+    fn add(&mut self, bytes: &[u8]) {
+        let before = self.buffer.len();
+        let all = before.saturating_add(bytes.len());
+        if self.sink.is_some() || all < self.most.saturating_mul(2) {
+            self.buffer.extend_from_slice(bytes);
+            return;
+        }
+        let left_out = all - self.most;
+        let of_buffer = left_out.min(before);
+        self.buffer.drain(..of_buffer);
+        self.written = self.written.saturating_sub(of_buffer);
+        self.buffer.extend_from_slice(&bytes[left_out - of_buffer..]);
+        self.left_out += left_out as u64;
     }
 
     /// Inserts a line of the host's before the guest's unfinished line, or below the part of that line that is
@@ -303,7 +336,7 @@ impl Output {
     /// Adds bytes to the buffer, whatever its size.
     pub(crate) fn keep(&mut self, bytes: &[u8]) {
         if !self.is_lost {
-            self.buffer.extend_from_slice(bytes);
+            self.add(bytes);
         }
     }
 
