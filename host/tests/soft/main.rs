@@ -7,7 +7,7 @@ mod transfers;
 mod units;
 
 use flatland::soft::SoftEngine;
-use flatland::x86::{Access, Fault, FaultKind, Location};
+use flatland::x86::{Access, Fault, FaultKind, Location, eflags};
 use flatland::x86::{DebugStop, Engine, Exit, Registers, Stops, WatchKind, Watchpoint};
 use flatland::{Image, Input, Machine, MemorySize, Outcome, Output, Streams};
 
@@ -447,6 +447,15 @@ fn what_is_replaced_must_lie_in_a_segment_to_write_to() {
 }
 
 /// If several pushes are outside memory, the first is reported, though none is executed.
+#[test]
+fn popf_leaves_the_virtual_interrupt_flags_alone() {
+    // iret to 0xf with VIP and VIF set
+    let set = [0x9c, 0x58, 0x0d, 0, 0, 0x18, 0, 0x50, 0x0e, 0x68, 0xf, 0, 0, 0, 0xcf];
+    // push 2; popf; hlt
+    let mut engine = machine(&[&set[..], &[0x6a, 2, 0x9d, 0xf4]].concat());
+    assert_eq!(halt(&mut engine).eflags & (eflags::VIF | eflags::VIP), eflags::VIF | eflags::VIP);
+}
+
 #[test]
 fn pusha_tells_of_its_first_push() {
     let mut engine = machine(&[0x60]);

@@ -138,16 +138,16 @@ fn pushf<T: Int>(cpu: &mut Cpu, _: &Op) -> Step {
     cpu.stored()
 }
 
-/// VM stays as it is, and RF, VIF and VIP are cleared. Outer levels cannot change IOPL, and IF only with its permission.
-/// TF may have changed, so the block ends.
+/// VM, VIF and VIP stay as they are, and RF is cleared. Outer levels cannot change IOPL, and IF only with its permission
+/// (SDM volume 2, POPF). TF may have changed, so the block ends.
 fn popf<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     use super::super::flags::{IF, IOPL, VIF, VIP};
     let image: T = cpu.peek(0)?;
     cpu.drop_stack(T::BYTES);
-    let mut kept = !T::MASK;
+    let mut kept = !T::MASK | VIF | VIP;
     kept |= if cpu.privilege_level() == 0 { 0 } else { IOPL };
     kept |= if cpu.has_io_privilege() { 0 } else { IF };
-    cpu.set_eflags((cpu.eflags() & kept | image.zero_extend() & !kept) & !(RF | VIF | VIP));
+    cpu.set_eflags((cpu.eflags() & kept | image.zero_extend() & !kept) & !RF);
     cpu.branch_anew(op.next)
 }
 
