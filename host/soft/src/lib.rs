@@ -474,16 +474,7 @@ impl SoftEngine {
 
     fn unsupported(&self, eip: u32) -> FaultKind {
         let linear = self.cpu.segment(number::CS).base.wrapping_add(eip);
-        let mut code = Vec::new();
-        while code.len() < CodeBytes::MOST {
-            let at = linear.wrapping_add(code.len() as u32);
-            let in_page = tlb::OFFSET - (at & tlb::OFFSET) + 1;
-            match self.cpu.look_up(at).map(|at| self.cpu.memory.code(at, in_page.min(CodeBytes::MOST as u32)))
-            {
-                None | Some([]) => break,
-                Some(bytes) => code.extend_from_slice(bytes),
-            }
-        }
+        let code = self.cpu.code_at(linear, CodeBytes::MOST);
         FaultKind::Unsupported { engine: NAME, code: CodeBytes::new(&code) }
     }
 

@@ -100,6 +100,17 @@ fn an_instruction_on_two_pages_is_that_of_the_pages_that_are_there() {
 }
 
 #[test]
+fn the_opcode_of_an_x87_exception_is_read_from_both_of_its_pages() {
+    // fldz; fld1; push 0x37b; fldcw [esp]; and at 0x2fff, the second byte on linear page 3, which is 0xa000: fdiv st(1)
+    let code = [0xd9, 0xee, 0xd9, 0xe8, 0x68, 0x7b, 3, 0, 0, 0xd9, 0x2c, 0x24, 0xd8];
+    let mut engine = paged(0x2ff3, &code, &[(3, 0xa000 | PRESENT)]);
+    engine.write_ram(0xa000, &[0xf1, 0xf4]);
+    halt(&mut engine);
+    let fpu = engine.processor().unwrap().0.fpu.expect("it was used");
+    assert_eq!((fpu.opcode, fpu.instruction), (0x0f1, 0x2fff));
+}
+
+#[test]
 fn code_that_changes_through_another_page() {
     // Linear page 5 is page 1: mov byte [0x5007], 0x48 changes the `inc eax` behind it.
     let code = [0xc6, 0x05, 7, 0x50, 0, 0, 0x48, 0x40, 0xf4];

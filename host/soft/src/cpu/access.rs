@@ -1,5 +1,7 @@
 //! Accesses to memory that are not the fast ones: through page tables, across pages, with checks.
 
+use alloc::vec::Vec;
+
 use flatland_x86::paging::{self, Missing, error_code};
 use flatland_x86::{Access, cr0, entry};
 
@@ -341,6 +343,20 @@ impl Cpu {
             return Some(linear);
         }
         paging::walk(self.cr3, self.cr4, linear, |at| self.memory.read(at)).physical.ok()
+    }
+
+    /// The bytes of code at a linear address, for somebody who looks on: at most `len`, and fewer where memory or a page ends.
+    pub fn code_at(&self, linear: u32, len: usize) -> Vec<u8> {
+        let mut code = Vec::new();
+        while code.len() < len {
+            let at = linear.wrapping_add(code.len() as u32);
+            let on_page = (OFFSET - (at & OFFSET) + 1).min((len - code.len()) as u32);
+            match self.look_up(at).map(|at| self.memory.code(at, on_page)) {
+                None | Some([]) => break,
+                Some(bytes) => code.extend_from_slice(bytes),
+            }
+        }
+        code
     }
 
     /// Whether an access of an instruction must be aligned (SDM volume 3, section 7.15, "Interrupt 17").

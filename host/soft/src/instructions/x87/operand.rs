@@ -110,9 +110,8 @@ impl Cpu {
     #[cold]
     fn note_place(&mut self, op: &Op) {
         let linear = self.segment(number::CS).base.wrapping_add(op.eip);
-        let code =
-            self.look_up(linear).map_or(&[][..], |at| self.memory.code(at, op.next.wrapping_sub(op.eip)));
-        if let [first, second, ..] = *instruction::opcode(code) {
+        let code = self.code_at(linear, op.next.wrapping_sub(op.eip) as usize);
+        if let [first, second, ..] = *instruction::opcode(&code) {
             self.fpu.opcode = u16::from(first & 7) << 8 | u16::from(second);
         }
         if op.immediate != 0 {
