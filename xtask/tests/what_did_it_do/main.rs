@@ -239,7 +239,7 @@ fn the_pictures_are_there() {
 
 /// `cargo xtask pictures`.
 #[test]
-#[ignore = "it writes to docs/pictures"]
+#[ignore = "it writes to docs/pictures: `cargo xtask pictures` runs it"]
 fn pictures_are_made_anew() {
     pictures::make();
 }
