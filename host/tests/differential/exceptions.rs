@@ -6,7 +6,7 @@
 use flatland::x86::{Access, FaultKind};
 use iced_x86::{Code, FlowControl, Instruction, Mnemonic, OpKind, Register};
 
-use super::processor::Processor;
+use super::processor::{Processor, ProcessorAtLevel3};
 use super::subject::{After, Bus, End, RAM};
 use super::trace::{ALL_STATUS, decode};
 use super::unicorn::UnicornSubject;
@@ -42,6 +42,8 @@ enum Of {
     Unicorn,
     /// The processor that runs the test.
     Processor,
+    /// The same, where the soft engine is at level 0.
+    ProcessorAtAnyLevel,
 }
 
 const PART_DONE: &str =
@@ -314,6 +316,18 @@ const KNOWN: &[Known] = &[
     },
     Known {
         of: Of::Processor,
+        is_this: |instruction, between| {
+            let compares = instruction.is_string_instruction()
+                && instruction.op0_kind() != OpKind::MemoryESDI
+                && is_repeated(instruction);
+            compares
+                && is_exception(&between.theirs, 1)
+                && between.is_none_but(|after| after.registers.eflags &= !ALL_STATUS)
+        },
+        reason: "in the middle of a repeated cmps or scas, Intel's processors push the status flags from before it",
+    },
+    Known {
+        of: Of::ProcessorAtAnyLevel,
         is_this: |_, between| is_exception(&between.theirs, 17),
         reason: "AC has a meaning at privilege level 3 only",
     },
@@ -323,6 +337,7 @@ const KNOWN: &[Known] = &[
             let crosses_the_end = |address: u32| address > u32::MAX - 8;
             outside_ram(&between.ours.end).is_some_and(|(_, address)| crosses_the_end(address))
                 && (is_exception(&between.theirs, 12) || is_exception(&between.theirs, 13))
+                || is_exception(&between.ours, 17) && is_exception(&between.theirs, 13)
         },
         reason: "an access across the end of a segment of 4 GiB may be an exception (SDM volume 3, section 6.3)",
     },
@@ -411,7 +426,8 @@ fn applies(of: Of, subject: &str) -> bool {
         Of::KvmEmulator => subject == "kvm" && kvm_emulates(),
         Of::Qemu => subject == UnicornSubject::NAME || subject == "kvm" && is_qemu(),
         Of::Unicorn => subject == UnicornSubject::NAME,
-        Of::Processor => subject == Processor::NAME,
+        Of::Processor => matches!(subject, Processor::NAME | ProcessorAtLevel3::NAME),
+        Of::ProcessorAtAnyLevel => subject == Processor::NAME,
     }
 }
 

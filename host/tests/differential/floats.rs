@@ -8,7 +8,7 @@ use flatland::x86::{Engine, Fpu, Registers, cr4};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic, OpKind};
 
 use super::case::{CODE, DATA, DATA_SIZE, STACK};
-use super::processor::{Processor, at_any_level};
+use super::processor::{AC, Processor, Signal, at_any_level, at_level_3};
 use super::random::{Random, seeds};
 use super::subject::{Before, Bus, End, RAM, soft_engine, to_the_end};
 use super::trace::decode;
@@ -17,16 +17,28 @@ use super::trace::decode;
 pub const AREA: u32 = 0x5000;
 /// fxrstor [AREA]
 const LOAD_AREA: [u8; 7] = [0x0f, 0xae, 0x0d, AREA as u8, (AREA >> 8) as u8, 0, 0];
+/// The vector of #AC.
+const ALIGNMENT_CHECK: u32 = 17;
 /// The most instructions of a program.
 const LENGTH: u32 = 16;
 
 #[test]
 fn random_programs_against_the_processor() {
+    compare_programs(0);
+}
+
+#[test]
+fn random_programs_with_alignment_checks_against_the_processor() {
+    compare_programs(AC);
+}
+
+fn compare_programs(flags: u32) {
     let mut processor = Processor::default();
     let (mut compared, mut instructions) = (0_u32, 0);
     let mut different = Vec::new();
     for seed in seeds(1_000) {
-        let program = Program::new(seed);
+        let mut program = Program::new(seed);
+        program.before.registers.eflags |= flags;
         instructions += program.starts.len();
         compared += 1;
         if let Some(difference) = program.first_difference(&mut processor) {
@@ -124,6 +136,16 @@ fn difference(processor: &mut Processor, before: &Before) -> Option<String> {
         },
         other => panic!("{other:?}"),
     };
+    let is_not_aligned = vector == ALIGNMENT_CHECK || signal.vector == ALIGNMENT_CHECK;
+    if is_not_aligned && let Some(instruction) = at_end(before, &signal) {
+        // Whether #AC or #GP comes for an area that is not aligned is the processor's (SDM volume 2, FXSAVE). Where a store of an
+        // MMX register is refused, Intel's have changed TOP, and no tags.
+        let is_area = matches!(instruction.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxrstor);
+        let is_mmx = (0..instruction.op_count()).any(|number| instruction.op_register(number).is_mm());
+        if is_area || is_mmx && vector == signal.vector {
+            return None;
+        }
+    }
     if vector != signal.vector {
         return Some(format!("{end:?} and vector {}", signal.vector));
     }
@@ -153,8 +175,17 @@ fn difference(processor: &mut Processor, before: &Before) -> Option<String> {
     Some(format!("RAM at {at:#x}: {:02x?} and {:02x?}", &our_ram[at..end], &ram[at..end]))
 }
 
+/// The instruction of a program that an exception was reported at.
+fn at_end(before: &Before, signal: &Signal) -> Option<Instruction> {
+    let eip = signal.registers.eip;
+    Some(decode(before.ram.get(eip as usize..)?, eip))
+}
+
 /// Switches SSE and its exceptions on, as the operating system of the test has.
 fn switch_on(engine: &mut SoftEngine) {
+    if engine.registers().expect("it has registers").eflags & AC != 0 {
+        return at_level_3(engine);
+    }
     let (mut state, position) = engine.processor().expect("it has a state");
     state.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
     engine.set_processor(&state, position).expect("it can go on from there");

@@ -9,12 +9,14 @@ use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::ptr;
 use std::sync::Once;
 
-use flatland::x86::Registers;
-use flatland::x86::{Access, Fault, FaultKind, Location};
+use flatland::soft::SoftEngine;
+use flatland::x86::{Access, Engine, Fault, FaultKind, Location, Registers, Stops, cr0, cr4};
 use iced_x86::{Instruction, Mnemonic, Register};
 use nix::libc;
 
-use super::subject::{After, Before, Bus, End, RAM, Soft, Subject};
+use super::subject::{
+    After, Before, Bus, End, MOST_INSTRUCTIONS, RAM, Soft, Subject, after, soft_engine, to_the_end,
+};
 use super::trace::{Trace, decode};
 use super::unicorn::{Worker, read_ram, read_registers, read_word, request, values};
 
@@ -22,7 +24,7 @@ use super::unicorn::{Worker, read_ram, read_registers, read_word, request, value
 const PRIVILEGED_FLAGS: u32 = 0x3200;
 const IF: u32 = 1 << 9;
 /// AC has a meaning at privilege level 3 only.
-const AC: u32 = 1 << 18;
+pub const AC: u32 = 1 << 18;
 const NT: u32 = 1 << 14;
 
 /// The processor, used by a process that runs one case after the other.
@@ -108,6 +110,68 @@ impl Subject for SoftAtAnyLevel {
         after.registers.eflags &= !PRIVILEGED_FLAGS;
         without_frame(after)
     }
+}
+
+/// The soft engine at privilege level 3, with CR0.AM set as the operating system of the test has it.
+pub struct SoftAtLevel3;
+
+impl Subject for SoftAtLevel3 {
+    fn name(&self) -> &'static str {
+        Soft.name()
+    }
+
+    fn run(&mut self, before: &Before) -> After {
+        let mut engine = soft_engine(before);
+        at_level_3(&mut engine);
+        let stops = Stops { instructions: Some(MOST_INSTRUCTIONS), ..Stops::default() };
+        engine.set_stops(&stops).expect("it counts instructions");
+        let mut bus = Bus::default();
+        let mut end = to_the_end(&mut engine, &mut bus).unwrap_or(End::Endless);
+        let mut ours = after(&mut engine, end, bus);
+        let halt = halt_at(&ours.ram, ours.registers.eip);
+        if let (End::Fault(Fault { kind, .. }), Some(len)) = (end, halt)
+            && kind == (FaultKind::Exception { vector: 13, error_code: Some(0) })
+        {
+            end = End::Halt;
+            ours.registers.eip += len;
+        }
+        ours.registers.eflags &= !PRIVILEGED_FLAGS;
+        without_frame(After { end, ..ours })
+    }
+}
+
+/// The processor beside [`SoftAtLevel3`], where both check alignment.
+#[derive(Default)]
+pub struct ProcessorAtLevel3(Processor);
+
+impl ProcessorAtLevel3 {
+    pub const NAME: &str = "processor at level 3";
+}
+
+impl Subject for ProcessorAtLevel3 {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn refuses(&self, trace: &Trace) -> Option<&'static str> {
+        self.0.refuses(trace)
+    }
+
+    fn run(&mut self, before: &Before) -> After {
+        self.0.run(before)
+    }
+}
+
+/// Puts the soft engine to privilege level 3, with flat segments, CR0.AM and SSE.
+pub fn at_level_3(engine: &mut SoftEngine) {
+    let (mut state, position) = engine.processor().expect("it has a state");
+    state.cr0 |= cr0::AM;
+    state.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
+    for segment in &mut state.segments {
+        segment.selector |= 3;
+        segment.rights |= 3 << 5;
+    }
+    engine.set_processor(&state, position).expect("it can go on from there");
 }
 
 /// An exception of level 3 pushes its frame on another stack.

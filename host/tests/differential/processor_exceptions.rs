@@ -1,8 +1,9 @@
 //! Exceptions, on the soft engine and on the processor that runs the test: vector, error code, EIP, EFLAGS with TF
 //! and RF, the general registers and RAM.
 //!
-//! What is peculiar to privilege level 3 is not compared: ports, gates and selectors of the operating system, IF, IOPL
-//! and #AC. Nor are flags that the manual leaves undefined (`trace`).
+//! What is peculiar to privilege level 3 is not compared: ports, gates and selectors of the operating system, IF and
+//! IOPL. Nor are flags that the manual leaves undefined (`trace`). #AC has tests of its own, with the soft engine at that
+//! level.
 
 use flatland::soft::SoftEngine;
 use flatland::x86::eflags::RF;
@@ -12,12 +13,13 @@ use iced_x86::{Instruction, Mnemonic};
 use super::case::{CODE, DATA, STACK, case};
 use super::catalogue::{Form, forms};
 use super::processor::{
-    DATA as DATA_SELECTOR, Processor, Signal, SoftAtAnyLevel, at_any_level, differs_by_level, halt_at,
+    AC, DATA as DATA_SELECTOR, Processor, ProcessorAtLevel3, Signal, SoftAtAnyLevel, SoftAtLevel3,
+    at_any_level, differs_by_level, halt_at,
 };
 use super::random::{Random, seeds};
 use super::random_bytes;
 use super::subject::{Before, RAM, soft_engine};
-use super::trace::trace;
+use super::trace::{decode, trace};
 use super::verdict::{Tally, not_comparable, outside_ram};
 
 const TF: u32 = 1 << 8;
@@ -44,6 +46,25 @@ fn each_form_against_the_processor() {
         tally.case(seed, &case_of_a_form(&forms, seed), &mut SoftAtAnyLevel, &mut processor);
     }
     tally.finish("forms of instructions, soft and the processor");
+}
+
+/// Operands at random addresses, so that about half of them are not aligned.
+#[test]
+fn each_form_with_alignment_checks_against_the_processor() {
+    let forms = forms();
+    let mut processor = ProcessorAtLevel3::default();
+    let mut tally = Tally::default();
+    for seed in seeds(1_226) {
+        let mut before = case_of_a_form(&forms, seed);
+        before.registers.eflags |= AC;
+        let first = decode(&before.ram[before.registers.eip as usize..], before.registers.eip);
+        if matches!(first.mnemonic(), Mnemonic::Int3 | Mnemonic::Into) {
+            tally.leave_out("gates of the operating system");
+            continue;
+        }
+        tally.case(seed, &before, &mut SoftAtLevel3, &mut processor);
+    }
+    tally.finish("forms of instructions with alignment checks, soft and the processor");
 }
 
 #[test]

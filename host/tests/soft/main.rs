@@ -1,5 +1,6 @@
 //! The soft engine through its public interface: hand-assembled programs.
 
+mod alignment;
 mod events;
 mod paging;
 mod stops;
@@ -60,7 +61,7 @@ fn write_u32s(engine: &mut SoftEngine, address: u32, values: &[u32]) {
     }
 }
 
-fn exception(vector: u8, error_code: Option<u32>) -> FaultKind {
+const fn exception(vector: u8, error_code: Option<u32>) -> FaultKind {
     FaultKind::Exception { vector, error_code }
 }
 

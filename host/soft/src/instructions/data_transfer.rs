@@ -138,6 +138,7 @@ fn cmpxchg8b(cpu: &mut Cpu, op: &Op) -> Step {
     use register::*;
     let low_offset = cpu.effective_address(op);
     let high_offset = low_offset.wrapping_add(4);
+    cpu.check_operand_alignment(op.segment, low_offset, 8)?;
     let mut half = |offset| {
         cpu.load::<u32>(op.segment, offset)
             .map_err(|reason| cpu.refused_to_write(op.segment, low_offset, 8, reason))

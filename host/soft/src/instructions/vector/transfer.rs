@@ -222,6 +222,8 @@ fn masked<V: Vector, const ADDRESS: u32>(cpu: &mut Cpu, op: &Op) -> Step {
     let bytes = V::get(cpu, op.source).wide().to_le_bytes();
     let mask = V::get(cpu, op.destination).wide().to_le_bytes();
     let chosen = || (0..V::BYTES).filter(|index| mask[*index as usize] & 0x80 != 0);
+    // Whatever the mask is.
+    cpu.check_operand_alignment(op.segment, start, 8)?;
     for index in chosen() {
         cpu.place(op.segment, start.wrapping_add(index), 1, Access::Write)?;
     }
