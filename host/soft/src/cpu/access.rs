@@ -181,7 +181,7 @@ impl Cpu {
     }
 
     fn check_linear_alignment(&mut self, address: u32, alignment: u32) -> Step {
-        if address % alignment == 0 { Ok(()) } else { Err(self.exception(ALIGNMENT_CHECK, Some(0))) }
+        if address.is_multiple_of(alignment) { Ok(()) } else { Err(self.exception(ALIGNMENT_CHECK, Some(0))) }
     }
 
     /// Where `len` bytes at a linear address lie, at most a page.
