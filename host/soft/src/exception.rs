@@ -39,6 +39,8 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
             // The stack or a table lies outside memory. A processor ends in a triple fault after some steps.
             Problem::Refused(..) => return Err(Undelivered::TripleFault),
         };
+        // Also if the two are a double fault: CR2 is that of the second.
+        cpu.note_page_fault(second);
         event = match (event.vector, event.kind) {
             (DOUBLE_FAULT, EventKind::Fault) => return Err(Undelivered::TripleFault),
             (first, EventKind::Fault) if is_double_fault(first, second.vector) => {
@@ -46,7 +48,6 @@ pub fn deliver(cpu: &mut Cpu, event: Event, eip: u32, next: u32) -> Result<Event
             }
             _ => second,
         };
-        cpu.note_page_fault(event);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Paging in the soft engine.
 
 use flatland::soft::SoftEngine;
+use flatland::x86::entry::Table;
 use flatland::x86::{Access, Engine, Fault, FaultKind, Location, Position, Registers, cr0, cr4};
 
 use super::{fault, halt, machine, outside, read_u32, write_u32s};
@@ -70,6 +71,23 @@ fn faults_have_their_error_code_and_address() {
     let mut engine = paged(0x1000, &[0xe9, 0x62, 0x35, 0, 0], &entries);
     assert_eq!(fault(&mut engine), Fault { kind: page_fault(0), location: Location::At(0x4567) });
     assert_eq!(cr2(&mut engine), 0x4567);
+}
+
+#[test]
+fn a_page_fault_while_one_is_delivered_leaves_its_own_address() {
+    // Pages 4 and 6 are not there: mov al, [0x6123], with the stack's top at 0x5000. The double fault finds no stack, either.
+    let mut engine = paged(0x1000, &[0xa0, 0x23, 0x61, 0, 0], &[(4, 0), (6, 0)]);
+    for vector in [8, 14] {
+        write_u32s(&mut engine, 0x2000 + vector * 8, &[0x0008_1800, 0x8e00]);
+    }
+    let (mut state, position) = engine.processor().unwrap();
+    state.registers.esp = 0x5000;
+    state.idt = Table { base: 0x2000, limit: 0x7ff };
+    state.gdt = Table { base: 0x3000, limit: 15 };
+    write_u32s(&mut engine, 0x3008, &[0xffff, 0x00cf_9b00]);
+    engine.set_processor(&state, position).unwrap();
+    assert_eq!(fault(&mut engine), Fault { kind: FaultKind::TripleFault, location: Location::At(0x1000) });
+    assert_eq!(cr2(&mut engine), 0x4ffc);
 }
 
 #[test]

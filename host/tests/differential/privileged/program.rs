@@ -31,7 +31,7 @@ const DESCRIPTORS: u32 = 40;
 /// Parts of a program.
 const PARTS: u32 = 12;
 
-/// Bytes of an entry of the log: what the handler copies, and CR2.
+/// Bytes of an entry of the log: what the handler copies, DR6 and CR2.
 pub const ENTRY: u32 = 4 * 24;
 
 /// Bytes of code at an address.
@@ -229,9 +229,12 @@ fn handler() -> Vec<u8> {
         .put(&[0x81, 0xff])
         .put_u32(LOG_LIMIT - ENTRY)
         .put(&[0x72, 0x01, 0xf4]);
-    // mov esi, esp; cld; mov ecx, 23; rep movsd; mov eax, cr2; stosd; mov [LOG_END], edi
-    code.put(&[0x89, 0xe6, 0xfc]).mov(1, ENTRY / 4 - 1).put(&[0xf3, 0xa5, 0x0f, 0x20, 0xd0, 0xab]);
+    // mov esi, esp; cld; mov ecx, 22; rep movsd; mov eax, dr6; stosd; mov eax, cr2; stosd; mov [LOG_END], edi
+    code.put(&[0x89, 0xe6, 0xfc]).mov(1, ENTRY / 4 - 2).put(&[0xf3, 0xa5, 0x0f, 0x21, 0xf0, 0xab]);
+    code.put(&[0x0f, 0x20, 0xd0, 0xab]);
     code.put(&[0x89, 0x3d]).put_u32(LOG_END);
+    // xor eax, eax; mov dr7, eax: a breakpoint is for one part
+    code.put(&[0x31, 0xc0, 0x0f, 0x23, 0xf8]);
     // mov esp, STACK_TOP; push 2; popfd; jmp [NEXT]
     code.mov(4, STACK_TOP).put(&[0x6a, 2, 0x9d, 0xff, 0x25]).put_u32(NEXT);
     code.bytes
@@ -312,6 +315,36 @@ fn pick<'a>(random: &mut Random, from: &[&'a [u8]]) -> &'a [u8] {
     chosen
 }
 
+/// mov eax, value; mov dr, eax
+fn set_debug_register(code: &mut Code, register: u8, value: u32) {
+    code.mov(0, value).put(&[0x0f, 0x23, 0xc0 | register << 3]);
+}
+
+/// Breakpoints for the next instruction, or for what it accesses. At an outer level they cannot be set.
+fn breakpoint(random: &mut Random, code: &mut Code) {
+    /// mov eax, value; mov dr, eax
+    const SIZE: u32 = 8;
+    let number = random.below(4);
+    let enable = (1 + random.below(3)) << (number * 2);
+    if random.one_in(2) {
+        let at = code.at() + 2 * SIZE;
+        set_debug_register(code, number as u8, at + random.below(8) / 7);
+        set_debug_register(code, 7, enable);
+        code.put(pick(random, &[&[0x90][..], &[0x0f, 0x21, 0xf0], &[0x0f, 0x0b], &[0xcd, 0x41], &[0xf4]]));
+    } else {
+        // Aligned, as QEMU's processor does not do that. The access is one that it makes once.
+        let at = address(random) & !3;
+        let kind = (*random.choose(&[1, 3])) | *random.choose(&[0, 4, 12]);
+        set_debug_register(code, number as u8, at);
+        set_debug_register(code, 7, enable | kind << (16 + number * 4));
+        let access: [&[u8]; 5] =
+            [&[0x8b, 0x1d], &[0x89, 0x0d], &[0x8a, 0x15], &[0x88, 0x15], &[0x66, 0x89, 0x0d]];
+        code.put(pick(random, &access)).put_u32(at + random.below(4));
+    }
+    // mov eax, dr6; xor eax, eax; mov dr7, eax
+    code.put(&[0x0f, 0x21, 0xf0, 0x31, 0xc0, 0x0f, 0x23, 0xf8]);
+}
+
 /// An instruction that may fault, with what it needs.
 fn instruction(random: &mut Random, code: &mut Code) {
     const WITH_MEMORY: [&[u8]; 24] = [
@@ -354,7 +387,8 @@ fn instruction(random: &mut Random, code: &mut Code) {
         &[0xf3, 0xa6],
         &[0xf2, 0xae],
     ];
-    match random.below(24) {
+    match random.below(25) {
+        24 => breakpoint(random, code),
         0..=5 => {
             let with_memory = pick(random, &WITH_MEMORY);
             // `sgdt` may store a part.
@@ -455,7 +489,13 @@ fn instruction(random: &mut Random, code: &mut Code) {
                 &[0x0f, 0x00, 0xd8],
                 &[0x0f, 0x00, 0xd0],
             ];
-            code.mov(0, selector(random).into()).put(pick(random, &system));
+            let mut selector = selector(random).into();
+            let system = pick(random, &system);
+            if system == [0x0f, 0x00, 0xd8] && selector < 4 {
+                // QEMU's processor takes a null selector for TR, and gives up at the next change of the stack.
+                selector = 0x28;
+            }
+            code.mov(0, selector).put(system);
         }
         21 => {
             // sysenter; mov ecx; mov edx; sysexit
