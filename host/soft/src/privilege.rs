@@ -31,7 +31,27 @@ pub struct Target {
     pub level: u8,
 }
 
+/// A stack, and the privilege level that it is used at.
+#[derive(Clone, Copy)]
+pub struct Stack {
+    segment: Segment,
+    esp: u32,
+    level: u8,
+}
+
 impl Cpu {
+    /// The stack that is used.
+    pub fn stack(&self) -> Stack {
+        Stack { segment: *self.segment(SS), esp: self.reg(ESP), level: self.privilege_level() }
+    }
+
+    /// Uses another stack, which has been checked.
+    pub fn set_stack(&mut self, stack: Stack) {
+        self.set_segment(SS, stack.segment);
+        self.set_reg(ESP, stack.esp);
+        self.set_privilege_level(stack.level);
+    }
+
     /// Does what changes several registers, and undoes it if that fails: privilege level, stack, CS and flags.
     pub fn attempt<R>(&mut self, action: impl FnOnce(&mut Self) -> Result<R, Break>) -> Result<R, Break> {
         let level = self.privilege_level();

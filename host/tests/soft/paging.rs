@@ -2,7 +2,9 @@
 
 use flatland::soft::SoftEngine;
 use flatland::x86::entry::Table;
-use flatland::x86::{Access, Engine, Fault, FaultKind, Location, Position, Registers, cr0, cr4};
+use flatland::x86::{
+    Access, Engine, Fault, FaultKind, Location, Position, Registers, SegmentRegister, cr0, cr4,
+};
 
 use super::{fault, halt, machine, outside, read_u32, write_u32s};
 
@@ -88,6 +90,32 @@ fn a_page_fault_while_one_is_delivered_leaves_its_own_address() {
     engine.set_processor(&state, position).unwrap();
     assert_eq!(fault(&mut engine), Fault { kind: FaultKind::TripleFault, location: Location::At(0x1000) });
     assert_eq!(cr2(&mut engine), 0x4ffc);
+}
+
+#[test]
+fn a_call_gate_checks_the_inner_stack_before_it_reads_the_outer_one() {
+    // call 0x1b:0, at level 3, whose stack lies on page 4, which is not there
+    let mut engine = paged(0x1000, &[0x9a, 0, 0, 0, 0, 0x1b, 0], &[(4, 0)]);
+    // Code and data of level 0, and a call gate of level 3 to that code, with a parameter.
+    let gdt = [0, 0, 0xffff, 0x00cf_9b00, 0xffff, 0x00cf_9300, 0x0008_1800, 0xec01];
+    write_u32s(&mut engine, 0x3000, &gdt);
+    let (mut state, position) = engine.processor().unwrap();
+    for segment in &mut state.segments {
+        segment.selector |= 3;
+        segment.rights |= 3 << 5;
+    }
+    state.registers.esp = 0x4800;
+    state.gdt = Table { base: 0x3000, limit: 31 };
+    state.tr = SegmentRegister { selector: 0x28, base: 0x2000, limit: 0x67, rights: 0x8b };
+    for (stack, vector) in [(0, 10), (0x10, 14)] {
+        write_u32s(&mut engine, 0x2004, &[0x5800, stack]);
+        engine.set_processor(&state, position).unwrap();
+        // #TS names the null selector; #PF is of a load at level 3.
+        let error_code = Some(if vector == 10 { 0 } else { 4 });
+        let kind = FaultKind::Exception { vector, error_code };
+        assert_eq!(fault(&mut engine), Fault { kind, location: Location::At(0x1000) });
+    }
+    assert_eq!(cr2(&mut engine), 0x4800);
 }
 
 #[test]

@@ -144,11 +144,16 @@ fn call_gate<T: Int>(cpu: &mut Cpu, op: &Op, selector: u16, offset: u32, paramet
     let target = cpu.gate_target(selector, true, 0)?;
     cpu.attempt(|cpu| {
         if target.level < cpu.privilege_level() {
+            let outer = cpu.stack();
+            let (stack, stack_pointer) = cpu.enter_inner_stack(target.level, 0)?;
+            let inner = cpu.stack();
+            // The inner stack is checked before the outer one is read.
+            cpu.set_stack(outer);
             let mut copied = [T::truncate(0); 31];
             for index in 0..parameters {
                 copied[index as usize] = cpu.peek(index)?;
             }
-            let (stack, stack_pointer) = cpu.enter_inner_stack(target.level, 0)?;
+            cpu.set_stack(inner);
             let full = error_code(cpu.segment(SS).selector);
             let pushes = [T::truncate(stack.into()), T::truncate(stack_pointer)];
             let copied = copied[..parameters as usize].iter().rev();
