@@ -1,7 +1,7 @@
 //! Tests of guests that nobody has written with good intent: what they are called, and how much they send.
 
-#[path = "../../host/program/tests/common/mod.rs"]
-mod common;
+#[path = "../../host/tests/common/elf.rs"]
+mod elf;
 
 use std::fs;
 use std::path::Path;
@@ -24,13 +24,14 @@ fn a_test_writes_nowhere_else_and_sends_no_more_than_is_kept() {
     // The name; no file, reason or text of a panic; 10 seconds, and any RAM.
     let record = [Record::<u32, u32>::MAGIC, 0, start, len, 0, 0, 7, 0, 0, 0, 0, 0, 10, 0, 0];
     let record: Vec<u8> = record.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let elf = folder.join("hostile.elf");
-    fs::write(&elf, common::elf(&[&code[..], name].concat(), &[(SECTION, &record)]))
-        .expect("it can be written");
+    let path = folder.join("hostile.elf");
+    let code = [&code[..], name].concat();
+    let file = elf::elf(&[elf::Section::code(&code), elf::Section::not_loaded(SECTION, &record)]);
+    fs::write(&path, file).expect("it can be written");
     fs::write(folder.join("stays.rec"), "mine").expect("it can be written");
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_flatland-test"));
-    command.args(["--engine", "soft", "--failures", "failures"]).arg(elf).current_dir(&folder);
+    command.args(["--engine", "soft", "--failures", "failures"]).arg(path).current_dir(&folder);
     let output = command.env_remove("FLATLAND_CARGO").output().expect("it starts");
     assert_eq!(output.status.code(), Some(101), "{}", String::from_utf8_lossy(&output.stderr));
     let stdout = String::from_utf8_lossy(&output.stdout);

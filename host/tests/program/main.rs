@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/elf.rs"]
+mod elf;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
 //! Memory that is protected because of the symbols, and the messages about it.
 
+use super::elf::{SHT_PROGBITS, Section, elf};
 use super::*;
 
 on_each_engine! {
@@ -12,51 +13,10 @@ on_each_engine! {
     segments_at_the_end_of_the_address_space_are_refused,
 }
 
-/// A segment, which is also a section of this name.
-pub struct Section {
-    name: &'static str,
-    start: u32,
-    size: u32,
-    writable: bool,
-}
-
-pub const TEXT: Section = Section { name: ".text", start: 0, size: 0x1800, writable: false };
-const RODATA: Section = Section { name: ".rodata", start: 0x2000, size: 0x10, writable: false };
-pub const BSS: Section = Section { name: ".bss", start: 0x3000, size: 0x10, writable: true };
-
-/// An ELF file of a 32-bit x86 program that has only headers (System V ABI, chapters 4 and 5).
-pub fn elf(sections: &[Section]) -> Vec<u8> {
-    const HEADER: usize = 52;
-    let count = sections.len() as u16;
-    let names_at = HEADER + usize::from(count) * 32;
-    let names: Vec<u8> =
-        [0].into_iter().chain(sections.iter().flat_map(|s| [s.name.as_bytes(), &[0]].concat())).collect();
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
-    let halves = |halves: &[u16]| halves.iter().flat_map(|half| half.to_le_bytes()).collect::<Vec<u8>>();
-
-    let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    // ET_EXEC, EM_386
-    file.extend(halves(&[2, 3]));
-    let sections_at = names_at + names.len();
-    file.extend(words(&[1, 0, HEADER as u32, sections_at as u32, 0]));
-    file.extend(halves(&[HEADER as u16, 32, count, 40, count + 2, count + 1]));
-    for Section { start, size, writable, .. } in sections {
-        // PT_LOAD; PF_R, and PF_W
-        let flags = if *writable { 6 } else { 4 };
-        file.extend(words(&[1, 0, *start, *start, 0, *size, flags, 1]));
-    }
-    file.extend(&names);
-    file.extend([0; 40]);
-    let mut name = 1;
-    for Section { name: text, start, size, .. } in sections {
-        // SHT_NOBITS, SHF_ALLOC
-        file.extend(words(&[name, 8, 2, *start, 0, *size, 0, 0, 1, 0]));
-        name += text.len() as u32 + 1;
-    }
-    // SHT_STRTAB
-    file.extend(words(&[0, 3, 0, 0, names_at as u32, names.len() as u32, 0, 0, 1, 0]));
-    file
-}
+/// Code of which no byte is in the file, so that it is that of any image.
+pub const TEXT: Section = Section::zeroed(".text", 0, 0x1800, false);
+const RODATA: Section = Section::zeroed(".rodata", 0x2000, 0x10, false);
+pub const BSS: Section = Section::zeroed(".bss", 0x3000, 0x10, true);
 
 /// Runs this code with these options and the symbols of a program of these sections.
 #[track_caller]
@@ -219,13 +179,12 @@ fn files_that_say_nothing_of_memory_protect_nothing(engine: &str) {
 /// Segments of an ELF file that extend beyond the last address are reported like others.
 fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
     let run = |start: u32, bytes: &[u8]| {
-        let mut file =
-            elf(&[TEXT, Section { name: ".data", start, size: bytes.len() as u32, writable: false }]);
-        // p_offset and p_filesz of the second program header.
-        let offset = file.len() as u32;
-        file[0x58..0x5c].copy_from_slice(&offset.to_le_bytes());
-        file[0x64..0x68].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
-        file.extend(bytes);
+        let data = Section {
+            kind: SHT_PROGBITS,
+            bytes,
+            ..Section::zeroed(".data", start, bytes.len() as u32, false)
+        };
+        let file = elf(&[TEXT, data]);
         let symbols = image("hostile-elf", &file);
         let output = flatland(engine).arg("--symbols").arg(&symbols).arg(image("hostile", HALT)).output();
         (output.expect("flatland starts"), symbols)
@@ -265,7 +224,7 @@ fn segments_at_the_end_of_the_address_space_are_refused(engine: &str) {
 /// A file that cannot be run as a program cannot be listed either.
 #[test]
 fn files_that_are_no_programs_are_not_listed() {
-    let section = |name, start| Section { name, start, size: 0xffff_0000, writable: true };
+    let section = |name, start| Section::zeroed(name, start, 0xffff_0000, true);
     let sizes = image("hostile-sizes", &elf(&[section(".bss", 0), section(".heap", 0x1000)]));
     for (arguments, why) in [
         (["size", ""], "its segment from 0x0 to 0xffff0000 lies above the most RAM that a machine can have"),

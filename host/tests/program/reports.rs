@@ -131,7 +131,7 @@ fn each_kind_of_fault_has_what_is_documented() {
     let table = FORM.split("| `kind` |").nth(1).expect("there is a table");
     let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
     assert_eq!(rows.len(), 8);
-    let symbols = image("kinds-elf", &protection::elf(&[protection::TEXT, protection::BSS]));
+    let symbols = image("kinds-elf", &elf::elf(&[protection::TEXT, protection::BSS]));
     let symbols = ["--symbols", symbols.to_str().unwrap()];
     for (kind, code, options) in [
         ("exception", &[0x0f, 0x0b][..], &[][..]),

@@ -7,9 +7,11 @@
 mod common;
 
 mod cases;
+#[path = "../common/elf.rs"]
 mod elf;
 #[path = "../common/expected.rs"]
 mod expected;
+mod program;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,7 +59,7 @@ fn report(case: &Case, engine: EngineChoice) -> String {
     let mut text = String::new();
     let mut program = Program::from_bytes(case.code.to_vec()).expect("there is code");
     let mut map = MemoryMap::from(case.memory.parse::<flatland::MemorySize>().expect("it is a size"));
-    let file = (!case.functions.is_empty()).then(|| Temporary::new(case.name, engine, &elf::of(case)));
+    let file = (!case.functions.is_empty()).then(|| Temporary::new(case.name, engine, &program::of(case)));
     let mut symbols = file.as_ref().map(|file| &*file.0);
     if let Some(path) = symbols {
         match program.add_elf(path) {
