@@ -17,10 +17,13 @@ use super::flags::{self, Flags};
 use super::fpu::Fpu;
 use super::int::{Bytes, Int};
 use super::memory::Memory;
+use super::operation::Op;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
 use super::tlb::CodePage;
-use flatland_x86::{Access, MemoryMap, Processor, Ram, SegmentRegister, entry, paging};
+use flatland_x86::{
+    Access, MemoryMap, PendingInterrupts, Processor, Ram, SegmentRegister, Shadow, entry, paging,
+};
 
 /// General registers' numbers in instructions (SDM volume 2, table 2-2).
 pub mod register {
@@ -103,8 +106,11 @@ pub struct Cpu {
     pub problem: Problem,
     /// The request of [`Break::Request`].
     pub request: Option<Request>,
-    /// Whether the last instruction loaded SS, after which no trap comes (SDM volume 3, section 7.8.3).
-    pub stack_segment_loaded: bool,
+    /// The last instruction that inhibits traps or interrupts until the next one, and how many instructions had been
+    /// executed after it: see [`Self::shadow`].
+    shadow: (Shadow, u64),
+    /// The interrupts of devices that are to be delivered.
+    pub interrupts: PendingInterrupts,
     /// What has been compared, if somebody wants to know. Blocks are decoded in another way for that.
     pub comparisons: Option<Box<Comparisons>>,
     /// The registers of x87, MMX and SSE.
@@ -147,7 +153,8 @@ impl Cpu {
             counts: true,
             problem: Problem::Unsupported,
             request: None,
-            stack_segment_loaded: false,
+            shadow: (Shadow::None, 0),
+            interrupts: PendingInterrupts::NONE,
             comparisons: None,
             fpu: Box::new(Fpu::from(&flatland_x86::Fpu::default())),
             msrs: Vec::new(),
@@ -451,6 +458,26 @@ impl Cpu {
     pub fn write_access_byte(&mut self, descriptor: Descriptor, address: u32) -> Step {
         const ACCESS_BYTE: u32 = 5;
         self.store_system(address.wrapping_add(ACCESS_BYTE), (descriptor.0 >> (8 * ACCESS_BYTE)) as u8)
+    }
+
+    /// The instruction of this operation inhibits traps or interrupts until the next one has been executed.
+    pub fn cast_shadow(&mut self, shadow: Shadow, op: &Op) {
+        self.shadow = (shadow, self.instructions + u64::from(op.ordinal));
+    }
+
+    /// What the last instruction inhibits, while none is being executed. The count tells without any instruction clearing it.
+    pub fn shadow(&self) -> Shadow {
+        if self.shadow.1 == self.instructions { self.shadow.0 } else { Shadow::None }
+    }
+
+    /// What the last instruction inhibits ends here: an event was delivered.
+    pub fn end_shadow(&mut self) {
+        self.shadow.0 = Shadow::None;
+    }
+
+    /// Whether an interrupt is pending, and IF lets it be delivered.
+    pub fn is_interruptible(&self) -> bool {
+        !self.interrupts.is_empty() && self.control_flags & flags::IF != 0
     }
 
     /// Whether the guest has loaded an IDT.

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use flatland_x86::{
     BlockSink, Comparison, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap,
-    PendingException, Position, Processor, RamCopy, Registers, Settled, Shadow, Stops, SystemRegisters,
-    Unsupported,
+    PendingException, PendingInterrupts, Position, Processor, RamCopy, Registers, Settled, Stops,
+    SystemRegisters, Unsupported, Vector,
 };
 
 use super::cpu::DEBUG_EXCEPTION;
@@ -15,7 +15,7 @@ use super::event::OutData;
 use super::segment::number;
 use super::stop::Watch;
 use super::trap::AfterInstruction;
-use super::{NAME, SoftEngine, Stopped, flags};
+use super::{NAME, SoftEngine, Stopped};
 
 impl Engine for SoftEngine {
     fn name(&self) -> &'static str {
@@ -66,6 +66,20 @@ impl Engine for SoftEngine {
         self.cpu.set_registers(&registers.as_held());
         self.forget_exit();
         Ok(())
+    }
+
+    fn raise(&mut self, vector: Vector) -> Result<(), Unsupported> {
+        self.cpu.interrupts.raise(vector);
+        Ok(())
+    }
+
+    fn pending_interrupts(&self) -> PendingInterrupts {
+        self.cpu.interrupts
+    }
+
+    fn interrupt_at(&mut self, progress: Option<u64>) -> bool {
+        self.interrupt_at = progress;
+        true
     }
 
     fn system_registers(&mut self) -> Result<SystemRegisters, EngineError> {
@@ -166,11 +180,7 @@ impl Engine for SoftEngine {
     }
 
     fn processor(&mut self) -> Result<(Processor, Position), EngineError> {
-        let mut state = Processor { pending: self.pending, ..self.cpu.state() };
-        // It matters to debug exceptions only, and is only kept up to date where one may come.
-        if self.cpu.control_flags & flags::TF == 0 && !self.cpu.has_breakpoints() {
-            state.shadow = Shadow::None;
-        }
+        let state = Processor { pending: self.pending, ..self.cpu.state() };
         let was_reported = self.reported == Some(self.cpu.eip);
         Ok((state, Position { location: self.location, was_reported }))
     }

@@ -39,7 +39,7 @@ use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use flatland_x86::{
     CodeBytes, DebugStop, Fault, FaultKind, Interrupt, Location, MemoryMap, PendingException, Processor, Ram,
-    Stops, cr0,
+    Shadow, Stops, cr0,
 };
 
 use block::{Blocks, Id};
@@ -77,6 +77,8 @@ pub struct SoftEngine {
     reported: Option<u32>,
     /// An exception to deliver before the next instruction.
     pending: Option<PendingException>,
+    /// The instruction count at which to return.
+    interrupt_at: Option<u64>,
 }
 
 /// Whether the run must return. Set by another thread.
@@ -134,6 +136,7 @@ impl SoftEngine {
             after: None,
             reported: None,
             pending: None,
+            interrupt_at: None,
         }
     }
 
@@ -144,8 +147,10 @@ impl SoftEngine {
             || watch.watches_loads()
             || watch.has_hit()
             || self.cpu.has_breakpoints()
-            || self.cpu.control_flags & flags::TF != 0;
-        if one_by_one { 0 } else { self.stops.instructions.unwrap_or(NO_LIMIT) }
+            || self.cpu.control_flags & flags::TF != 0
+            || self.cpu.is_interruptible();
+        let limit = self.stops.instructions.unwrap_or(NO_LIMIT).min(self.interrupt_at.unwrap_or(NO_LIMIT));
+        if one_by_one { 0 } else { limit }
     }
 
     fn execute(&mut self, interrupted: &Interrupted) -> Stopped {
@@ -205,6 +210,16 @@ impl SoftEngine {
             BlockEnd::Stopped(stopped) => Some(stopped),
             _ => self.after_instruction(AfterInstruction { eip, trap: false, complete: true }),
         }
+    }
+
+    /// Delivers the first interrupt that is pending, if the processor accepts it here.
+    fn deliver_interrupt(&mut self) -> Option<BlockEnd> {
+        if !self.cpu.is_interruptible() || self.cpu.shadow() != Shadow::None {
+            return None;
+        }
+        let vector = self.cpu.interrupts.take_highest()?.number();
+        let eip = self.cpu.eip;
+        Some(self.on_event(Event { vector, error_code: None, kind: EventKind::Trap }, eip, eip))
     }
 
     /// Gives up the last exit: its instruction is the next one.
@@ -311,6 +326,16 @@ impl SoftEngine {
         if self.stops.instructions.is_some_and(|limit| self.cpu.instructions >= limit) {
             return Some(self.debug_stop(DebugStop::InstructionLimit, Location::At(eip)));
         }
+        if self.interrupt_at.take_if(|at| self.cpu.instructions >= *at).is_some() {
+            self.location = Location::At(eip);
+            return Some(Stopped::Interrupted);
+        }
+        if let Some(end) = self.deliver_interrupt() {
+            return match end {
+                BlockEnd::Stopped(stopped) => Some(stopped),
+                _ => self.after_instruction(AfterInstruction { eip, trap: false, complete: true }),
+            };
+        }
         if self.reported.take() != Some(eip) && self.stops.breakpoints.contains(&eip) {
             return Some(self.debug_stop(DebugStop::Breakpoint, Location::At(eip)));
         }
@@ -320,7 +345,6 @@ impl SoftEngine {
             Some(_) => return self.after_instruction(AfterInstruction { eip, trap: false, complete: true }),
             None => (self.blocks.find(&mut self.cpu, true), self.take_resume_flag()),
         };
-        self.cpu.stack_segment_loaded = false;
         let (op, reason) = execute_block(&mut self.cpu, &self.blocks.get(id).ops);
         let op = *op;
         let mut after = AfterInstruction { eip, trap, complete: true };
@@ -366,7 +390,11 @@ impl SoftEngine {
             }
             Break::Request => {
                 cpu.instructions += before;
-                BlockEnd::Stopped(self.on_request(op))
+                match self.on_request(op) {
+                    // An interrupt wakes the processor.
+                    Stopped::Halt if self.cpu.is_interruptible() => BlockEnd::Complete,
+                    stopped => BlockEnd::Stopped(stopped),
+                }
             }
             Break::Problem => {
                 cpu.instructions += before;
@@ -416,6 +444,7 @@ impl SoftEngine {
     /// Handles an exception or software interrupt of the instruction between two addresses.
     fn on_event(&mut self, event: Event, eip: u32, next: u32) -> BlockEnd {
         self.cpu.note_page_fault(event);
+        self.cpu.end_shadow();
         if !self.cpu.has_idt() {
             return self.on_event_without_idt(event, eip, next);
         }
@@ -448,7 +477,9 @@ impl SoftEngine {
         let event = if event.vector < VECTORS && is_allowed {
             event
         } else {
-            let error_code = Some(u32::from(event.vector) * 8 + 2);
+            // EXT and IDT (SDM volume 3, section 7.13).
+            let external = u32::from(event.kind == EventKind::Trap);
+            let error_code = Some(u32::from(event.vector) * 8 + 2 + external);
             Event { vector: GENERAL_PROTECTION, error_code, kind: EventKind::Fault }
         };
         // At another level the frame would go to the stack of level 0, if there is one.

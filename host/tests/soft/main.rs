@@ -2,6 +2,7 @@
 
 mod alignment;
 mod events;
+mod interrupts;
 mod paging;
 mod stops;
 mod transfers;

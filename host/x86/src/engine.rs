@@ -8,8 +8,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::{
-    BlockSink, Comparison, DebugStop, Fault, Location, MemoryMap, Processor, RamCopy, Registers, Stops,
-    SystemRegisters, Unsupported,
+    BlockSink, Comparison, DebugStop, Fault, Location, MemoryMap, PendingInterrupts, Processor, RamCopy,
+    Registers, Stops, SystemRegisters, Unsupported, Vector,
 };
 
 /// What an engine answers that shows nothing of what it executes.
@@ -72,6 +72,28 @@ pub trait Engine: fmt::Debug {
     /// Changes the registers, to values that a processor can hold ([`Registers::as_held`]). If the last exit was an
     /// [`Exit::In`], its instruction is given up, and its data is lost.
     fn set_registers(&mut self, registers: &Registers) -> Result<(), EngineError>;
+
+    /// A device raises an interrupt. It is pending until it is delivered: before the next instruction at which IF is set and
+    /// which does not follow an `sti` that has set IF, or a load of SS (SDM volume 3, section 7.8). Pending ones are part of
+    /// the processor's state.
+    fn raise(&mut self, _vector: Vector) -> Result<(), Unsupported> {
+        Err(Unsupported {
+            engine: "this engine",
+            what: "deliver interrupts of devices",
+            advice: "run it with the soft engine (--engine soft)",
+        })
+    }
+
+    /// The interrupts that have been raised and not delivered.
+    fn pending_interrupts(&self) -> PendingInterrupts {
+        PendingInterrupts::NONE
+    }
+
+    /// Makes [`Self::run`] return [`Exit::Interrupted`] once [`Self::progress`] has come to this number, exactly then.
+    /// `false` if the engine does not count.
+    fn interrupt_at(&mut self, _progress: Option<u64>) -> bool {
+        false
+    }
 
     /// Segment selectors and CR0.
     fn system_registers(&mut self) -> Result<SystemRegisters, EngineError>;
@@ -237,7 +259,8 @@ impl fmt::Display for EngineError {
                 "{call} failed ({cause}): this is not the guest's doing; try again, and report it if it stays"
             ),
             Self::CannotCarryOn { engine, what } => {
-                write!(f, "{engine} cannot go on from here, because it has no {what}: go on with KVM")
+                let other = if *engine == "KVM" { "the soft engine" } else { "KVM" };
+                write!(f, "{engine} cannot go on from here, because it has no {what}: go on with {other}")
             }
             Self::StateRefused { call, cause } => write!(
                 f,

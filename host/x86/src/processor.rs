@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::entry::{self, Table};
-use crate::{MemorySize, Registers, segment};
+use crate::{MemorySize, PendingInterrupts, Registers, segment};
 
 /// The architectural state of a processor between two instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +34,13 @@ pub struct Processor {
     pub cr4: u32,
     /// DR0 to DR7 (SDM volume 3, section 19.2). DR4 and DR5 are not used.
     pub debug: [u32; 8],
-    /// Whether the last instruction loaded SS, or was an `sti` that set IF. No trap comes before the next one (SDM
-    /// volume 3, section 7.8.3).
+    /// Whether the last instruction loaded SS, or was an `sti` that set IF. No interrupt comes before the next one, and after a
+    /// load of SS no trap (SDM volume 3, section 7.8.3).
     pub shadow: Shadow,
     /// An exception that will be delivered before the next instruction, such as the trap of TF.
     pub pending: Option<PendingException>,
+    /// Interrupts of devices that will be delivered when IF and [`Self::shadow`] allow it.
+    pub interrupts: PendingInterrupts,
     /// x87 and SSE. `None`: as after a reset.
     pub fpu: Option<Box<Fpu>>,
     /// Model-specific registers: their numbers and values. Those that are not listed are as after a reset.
@@ -175,6 +177,7 @@ impl Processor {
             debug,
             shadow: Shadow::None,
             pending: None,
+            interrupts: PendingInterrupts::NONE,
             fpu: None,
             msrs: Vec::new(),
             time_stamp: 0,

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 
 use flatland_x86::entry::{Table, VECTORS};
-use flatland_x86::{Fpu, PendingException, Processor, Registers, SegmentRegister, Shadow, segment};
+use flatland_x86::{
+    Fpu, PendingException, PendingInterrupts, Processor, Registers, SegmentRegister, Shadow, segment,
+};
 
 use super::FileError::Impossible;
 use super::blocks::{Reader, Writer};
@@ -15,6 +17,9 @@ use super::values::{
 const MOST_MSRS: usize = 256;
 /// The most instructions that may have been executed: they can be counted on for a thousand years.
 const MOST_INSTRUCTIONS: u64 = 1 << 62;
+
+/// In the byte of the shadow: the pending interrupts follow, a bit for each vector.
+const HAS_INTERRUPTS: u8 = 1 << 2;
 
 pub fn write<W: Write>(processor: &Processor, to: &mut Writer<W>) -> Written {
     let Processor {
@@ -31,6 +36,7 @@ pub fn write<W: Write>(processor: &Processor, to: &mut Writer<W>) -> Written {
         debug,
         shadow,
         pending,
+        interrupts,
         fpu,
         msrs,
         time_stamp,
@@ -51,11 +57,16 @@ pub fn write<W: Write>(processor: &Processor, to: &mut Writer<W>) -> Written {
     for register in [cr0, cr2, cr3, cr4].into_iter().chain(debug) {
         to.u32(*register)?;
     }
-    to.u8(match shadow {
+    let shadow = match shadow {
         Shadow::None => 0,
         Shadow::MovSs => 1,
         Shadow::Sti => 2,
-    })?;
+    };
+    let has_interrupts = !interrupts.is_empty();
+    to.u8(shadow | if has_interrupts { HAS_INTERRUPTS } else { 0 })?;
+    if has_interrupts {
+        interrupts.to_bits().into_iter().try_for_each(|bits| to.u64(bits))?;
+    }
     write_bool(pending.is_some(), to)?;
     if let Some(PendingException { vector, error_code }) = pending {
         to.u8(*vector)?;
@@ -92,11 +103,18 @@ pub fn read<R: Read>(from: &mut Reader<R>) -> Result<Processor> {
     for register in &mut debug {
         *register = from.u32()?;
     }
-    let shadow = match from.u8()? {
+    let first = from.u8()?;
+    let shadow = match first & !HAS_INTERRUPTS {
         0 => Shadow::None,
         1 => Shadow::MovSs,
         2 => Shadow::Sti,
         _ => return Err(Impossible("the interrupt shadow")),
+    };
+    let interrupts = match first & HAS_INTERRUPTS {
+        0 => PendingInterrupts::NONE,
+        _ => PendingInterrupts::from_bits([from.u64()?, from.u64()?, from.u64()?, from.u64()?])
+            .filter(|interrupts| !interrupts.is_empty())
+            .ok_or(Impossible("the pending interrupts"))?,
     };
     let pending = match read_bool(PENDING, from)? {
         true => Some(read_pending(from)?),
@@ -130,6 +148,7 @@ pub fn read<R: Read>(from: &mut Reader<R>) -> Result<Processor> {
         debug,
         shadow,
         pending,
+        interrupts,
         fpu,
         msrs,
         time_stamp,

@@ -6,8 +6,8 @@ use std::ops::Range;
 use flatland_contract::Direction;
 use flatland_x86::entry::Table;
 use flatland_x86::{
-    Access, CodeBytes, Fault, FaultKind, Fpu, Location, MemoryMap, MemorySize, PendingException, Position,
-    Processor, RamCopy, Registers, Segment, SegmentRegister, Sent, Shadow,
+    Access, CodeBytes, Fault, FaultKind, Fpu, Location, MemoryMap, MemorySize, PendingException,
+    PendingInterrupts, Position, Processor, RamCopy, Registers, Segment, SegmentRegister, Sent, Shadow,
 };
 
 use super::*;
@@ -55,6 +55,7 @@ fn snapshot() -> Snapshot {
             debug: [0x4001, 0x4002, 0x4003, 0x4004, 0x4005, 0x4006, 0x4007, 0x4008],
             shadow: Shadow::Sti,
             pending: Some(PendingException { vector: 14, error_code: Some(0x5001) }),
+            interrupts: PendingInterrupts::from_bits([1 << 32, 0, 2, 3]).unwrap(),
             fpu: Some(Box::new(Fpu {
                 control: 0x601,
                 status: 0x602,

@@ -3,7 +3,7 @@
 //! While DR7 enables none, nothing looks at them. While it enables any, instructions are executed one by one, and while one of
 //! them is for data, no segment has fast accesses.
 
-use flatland_x86::Access;
+use flatland_x86::{Access, Shadow};
 
 use super::Cpu;
 use crate::flags::RF;
@@ -92,7 +92,7 @@ impl Cpu {
     /// The breakpoints at the next instruction, as bits of DR6. There are none with RF, and none after an instruction that has
     /// loaded SS (SDM volume 3, sections 19.3.1.1 and 7.8.3).
     pub fn breakpoints_here(&self) -> u32 {
-        if !self.has_breakpoints() || self.control_flags & RF != 0 || self.stack_segment_loaded {
+        if !self.has_breakpoints() || self.control_flags & RF != 0 || self.shadow() == Shadow::MovSs {
             return 0;
         }
         let at = self.segment(number::CS).base.wrapping_add(self.eip);
@@ -122,7 +122,7 @@ impl Cpu {
     /// What causes a debug exception after an instruction, as bits of DR6: the breakpoints that it has met, and the trap of TF.
     /// An instruction that loads SS puts off the breakpoints, and has no trap (SDM volume 3, section 7.8.3).
     pub fn causes_of_trap(&mut self, trap: bool) -> u32 {
-        if self.stack_segment_loaded {
+        if self.shadow() == Shadow::MovSs {
             return 0;
         }
         core::mem::take(&mut self.met) | if trap { DR6_SINGLE_STEP } else { 0 }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use flatland_x86::{Processor, Registers, SegmentRegister, Shadow};
+use flatland_x86::{Processor, Registers, SegmentRegister};
 
 use super::{Cpu, Fpu, register};
 use crate::flags::RF;
@@ -60,7 +60,8 @@ impl Cpu {
             counts,
             problem: _,
             request: _,
-            stack_segment_loaded,
+            shadow: _,
+            interrupts,
             comparisons: _,
             ref fpu,
             ref msrs,
@@ -77,8 +78,9 @@ impl Cpu {
             cr3,
             cr4,
             debug,
-            shadow: if stack_segment_loaded { Shadow::MovSs } else { Shadow::None },
+            shadow: self.shadow(),
             pending: None,
+            interrupts,
             fpu: fpu.state(),
             msrs: with_sysenter(msrs, sysenter),
             time_stamp: time_stamp_base.wrapping_add(instructions),
@@ -102,6 +104,7 @@ impl Cpu {
             debug,
             shadow,
             pending: _,
+            interrupts,
             ref fpu,
             ref msrs,
             time_stamp,
@@ -114,13 +117,14 @@ impl Cpu {
             self.control_flags |= registers.eflags & RF;
         }
         self.cr2 = cr2;
-        self.stack_segment_loaded = shadow == Shadow::MovSs;
         *self.fpu = Fpu::from(fpu.as_deref().unwrap_or(&flatland_x86::Fpu::default()));
         self.msrs.clone_from(msrs);
         self.sysenter = SYSENTER.map(|number| {
             msrs.iter().find(|(index, _)| *index == number).map_or(0, |(_, value)| *value as u32)
         });
         (self.instructions, self.counts) = (instructions.unwrap_or(0), instructions.is_some());
+        self.shadow = (shadow, self.instructions);
+        self.interrupts = interrupts;
         self.time_stamp_base = time_stamp.wrapping_sub(self.instructions);
         self.set_privilege_level(state.privilege_level());
         self.set_paging(cr0, cr3, cr4);

@@ -1,7 +1,7 @@
 //! Flag control instructions (SDM volume 1, section 5.1.11), without `pushf` and `popf`: see
 //! [`stack`](super::stack).
 
-use flatland_x86::cr4;
+use flatland_x86::{Shadow, cr4};
 use iced_x86::{Instruction, Mnemonic};
 
 use super::super::cpu::{Cpu, register::EAX};
@@ -53,7 +53,15 @@ fn set_flag<const FLAG: u32, const SET: bool>(cpu: &mut Cpu, _: &Op) -> Step {
 fn set_interrupts<const SET: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     let is_virtual = cpu.privilege_level() == 3 && cpu.cr4 & cr4::PVI != 0;
     match cpu.has_io_privilege() {
-        true => set_flag::<IF, SET>(cpu, op),
+        true if SET => {
+            if cpu.control_flags & IF == 0 {
+                cpu.cast_shadow(Shadow::Sti, op);
+            }
+            cpu.control_flags |= IF;
+            // What is pending is delivered after the next instruction, between two blocks.
+            if cpu.interrupts.is_empty() { Ok(()) } else { cpu.branch_anew(op.next) }
+        }
+        true => set_flag::<IF, false>(cpu, op),
         false if is_virtual && !(SET && cpu.control_flags & VIP != 0) => set_flag::<VIF, SET>(cpu, op),
         false => Err(cpu.general_protection(0)),
     }

@@ -1,6 +1,7 @@
 //! Segment register instructions (SDM volume 1, section 5.1.12, and volume 3, chapter 6): `mov`, `pop` and the
 //! loads of far pointers.
 
+use flatland_x86::Shadow;
 use iced_x86::{Code, Instruction, Mnemonic, Register as Name};
 
 use super::super::cpu::Cpu;
@@ -59,15 +60,17 @@ fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break>
 }
 
 /// What `mov` and `pop` do. After `lss` there may be a trap (SDM volume 3, section 7.8.3).
-fn set(cpu: &mut Cpu, register: u8, segment: Segment) {
-    cpu.set_segment(register, segment);
-    cpu.stack_segment_loaded |= register == number::SS;
+fn set(cpu: &mut Cpu, op: &Op, segment: Segment) {
+    cpu.set_segment(op.destination, segment);
+    if op.destination == number::SS {
+        cpu.cast_shadow(Shadow::MovSs, op);
+    }
 }
 
 fn load<S: Source<u16>>(cpu: &mut Cpu, op: &Op) -> Step {
     let selector = S::read(cpu, op)?;
     let segment = segment(cpu, op.destination, selector)?;
-    set(cpu, op.destination, segment);
+    set(cpu, op, segment);
     cpu.stored()
 }
 
@@ -83,7 +86,7 @@ fn pop<T: Int>(cpu: &mut Cpu, op: &Op) -> Step {
     let segment = segment(cpu, op.destination, selector)?;
     // Before SS changes, because the stack size comes from the old SS.
     cpu.drop_stack(T::BYTES);
-    set(cpu, op.destination, segment);
+    set(cpu, op, segment);
     cpu.stored()
 }
 

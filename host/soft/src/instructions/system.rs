@@ -322,8 +322,6 @@ fn mov_to_debug(cpu: &mut Cpu, op: &Op) -> Step {
         _ => value,
     };
     cpu.update_accesses();
-    // Before breakpoints are enabled, nobody has cleared it.
-    cpu.stack_segment_loaded = false;
     cpu.branch_anew(op.next)
 }
 
