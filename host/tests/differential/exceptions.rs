@@ -278,14 +278,16 @@ const KNOWN: &[Known] = &[
         reason: "Unicorn sets the flags of a locked neg by the operand and not by the result",
     },
     Known {
-        of: Of::Qemu,
-        is_this: |instruction, Difference { ours, theirs, .. }| {
+        of: Of::Any,
+        is_this: |instruction, between| {
+            let Difference { ours, theirs, .. } = between;
             let reads = |after: &After| matches!(outside_ram(&after.end), Some((Access::Read, _)));
             matches!(instruction.mnemonic(), Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsd)
                 && reads(ours)
                 && reads(theirs)
+                && between.is_none_but(|after| after.end = End::Halt)
         },
-        reason: "of two operands of cmps outside RAM, QEMU reads the one at EDI first",
+        reason: "the manual does not say which operand of cmps is read first: AMD's processors and QEMU begin with EDI",
     },
     Known {
         of: Of::Qemu,
@@ -317,10 +319,8 @@ const KNOWN: &[Known] = &[
     Known {
         of: Of::Processor,
         is_this: |instruction, between| {
-            let compares = instruction.is_string_instruction()
-                && instruction.op0_kind() != OpKind::MemoryESDI
-                && is_repeated(instruction);
-            compares
+            is_repeated(instruction)
+                && is_comparison(instruction)
                 && is_exception(&between.theirs, 1)
                 && between.is_none_but(|after| after.registers.eflags &= !ALL_STATUS)
         },
@@ -444,8 +444,14 @@ fn overwrites_itself(instruction: &Instruction, after: &After) -> bool {
         && decode(code, instruction.ip32()) != *instruction
 }
 
-fn is_repeated(instruction: &Instruction) -> bool {
+pub fn is_repeated(instruction: &Instruction) -> bool {
     instruction.has_rep_prefix() || instruction.has_repne_prefix()
+}
+
+/// Whether this is a string instruction that sets flags.
+pub fn is_comparison(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    matches!(instruction.mnemonic(), M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Scasb | M::Scasw | M::Scasd)
 }
 
 /// Whether KVM emulates the processor, because the host's has neither VMX nor SVM.

@@ -37,6 +37,12 @@ pub struct Processor {
 /// The size of FXSAVE's area.
 pub const FPU_SIZE: usize = 512;
 
+/// Whether the processor is one of AMD's, or of Hygon's, which are built like them (`cpuid`, leaf 0).
+pub fn is_amd() -> bool {
+    let name = std::arch::x86_64::__cpuid(0).ebx.to_le_bytes();
+    name == *b"Auth" || name == *b"Hygo"
+}
+
 /// How a case ended there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {

@@ -12,6 +12,7 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::case::{CODE, DATA, STACK, case};
 use super::catalogue::{Form, forms};
+use super::exceptions::{is_comparison, is_repeated};
 use super::processor::{
     AC, DATA as DATA_SELECTOR, Processor, ProcessorAtLevel3, Signal, SoftAtAnyLevel, SoftAtLevel3,
     at_any_level, differs_by_level, halt_at,
@@ -76,6 +77,41 @@ fn random_bytes_against_the_processor() {
         tally.case(seed, &before, &mut SoftAtAnyLevel, &mut processor);
     }
     tally.finish("sequences of random bytes, soft and the processor");
+}
+
+/// Code with two operands in memory. Where both are outside RAM, it is told of the one that is read or stored first.
+#[rustfmt::skip]
+const TWO_OPERANDS: &[&[u8]] = &[
+    &[0xa4],       // movsb
+    &[0x66, 0xa5], // movsw
+    &[0xf3, 0xa5], // rep movsd
+    &[0xa6],       // cmpsb
+    &[0x66, 0xa7], // cmpsw
+    &[0xf3, 0xa7], // repe cmpsd
+    &[0xff, 0x36], // push [esi]
+    &[0x8f, 0x07], // pop [edi]
+    &[0xff, 0x16], // call [esi]
+];
+
+#[test]
+fn two_operands_outside_ram() {
+    let mut processor = Processor::default();
+    let mut tally = Tally::default();
+    let outside = [0x2000_0000, 0x4000_0000, 0x8000_0000];
+    for (seed, code) in (0..).zip(TWO_OPERANDS) {
+        // Both, and each alone.
+        for [esi, edi] in [[outside[0], outside[1]], [DATA, outside[1]], [outside[0], DATA]] {
+            for esp in [STACK, outside[2]] {
+                let mut ram = vec![0xf4; RAM as usize];
+                ram[CODE as usize..][..code.len()].copy_from_slice(code);
+                let (ecx, eip, eflags) = (3, CODE, 2);
+                let registers = Registers { esi, edi, ecx, esp, eip, eflags, ..Registers::default() };
+                let before = at_any_level(Before { registers, ram });
+                tally.case(seed, &before, &mut SoftAtAnyLevel, &mut processor);
+            }
+        }
+    }
+    tally.finish("instructions with two operands in memory, soft and the processor");
 }
 
 /// The addresses of the soft engine's IDT, of its handlers (a `hlt` each), and of the code that loads it. No case
@@ -145,11 +181,12 @@ fn compare(processor: &mut Processor, before: &Before, undefined_flags: u32, wha
     // A trap in the middle of a repeated instruction: Intel's processors push RF, and the status flags from before `repe
     // cmps` and `repe scas`. AMD's do not.
     const STATUS_FLAGS: u32 = 0x8d5;
-    let code = &before.ram[theirs.registers.eip.min(RAM - 2) as usize..][..2];
-    let in_the_middle = match code {
-        [0xf2 | 0xf3, 0xa6 | 0xa7 | 0xae | 0xaf] => RF | STATUS_FLAGS,
-        [0xf2 | 0xf3, _] => RF,
-        _ => 0,
+    let eip = theirs.registers.eip;
+    let instruction = decode(before.ram.get(eip as usize..).unwrap_or_default(), eip);
+    let in_the_middle = match is_repeated(&instruction) {
+        true if is_comparison(&instruction) => RF | STATUS_FLAGS,
+        true => RF,
+        false => 0,
     };
     let undefined_flags = undefined_flags | if theirs.vector == 1 { in_the_middle } else { 0 };
     for signal in [&mut ours, &mut theirs] {
@@ -265,10 +302,20 @@ const ROWS: &[Row] = &[
         &[0xb9, 1, 0, 0, 0, 0x68, 2, 1, 0, 0, 0x9d, 0xf3, 0xaa, 0x40],
         0,
     ),
+    row(
+        "mov ecx, 3; push 0x102; popf; es rep stosd",
+        &[0xb9, 3, 0, 0, 0, 0x68, 2, 1, 0, 0, 0x9d, 0x26, 0xf3, 0xab, 0x40],
+        0,
+    ),
     row("push 0x102; popf; rep stosb with ECX = 0", &[0x68, 2, 1, 0, 0, 0x9d, 0xf3, 0xaa, 0x40], 0),
     row(
         "mov ecx, 3; push 0x102; popf; repe cmpsb",
         &[0xb9, 3, 0, 0, 0, 0x68, 2, 1, 0, 0, 0x9d, 0xf3, 0xa6, 0x40],
+        0,
+    ),
+    row(
+        "mov ecx, 3; push 0x102; popf; repe cmpsw of 16-bit addresses",
+        &[0xb9, 3, 0, 0, 0, 0x68, 2, 1, 0, 0, 0x9d, 0x67, 0xf3, 0x66, 0xa7, 0x40],
         0,
     ),
     row(
