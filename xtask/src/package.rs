@@ -14,7 +14,8 @@ use crate::checkout::Checkout;
 /// packages, and all that they and the standard library depend on. Nothing in there refers to the checkout.
 pub fn package(context: &Context) -> Result<()> {
     // What is never published: the manifests say so, too.
-    const NOT_HOST: [&str; 4] = ["--exclude", "flatland-bench", "--exclude", "xtask"];
+    const NOT_HOST: [&str; 6] =
+        ["--exclude", "flatland-bench", "--exclude", "flatland-viewer", "--exclude", "xtask"];
     // A library's lock file is for nobody, and to make it cargo would look for the contract in the registry.
     const NOT_GUEST: [&str; 5] =
         ["--exclude", "flatland-gallery", "--exclude", "xtask-from-guest", "--exclude-lockfile"];

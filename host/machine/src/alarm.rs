@@ -7,9 +7,10 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::interrupt::{NEVER, Shared, reason};
+use crate::time::Instant;
 
 /// How long the alarm waits for an exit, at which a machine flushes by itself, before it interrupts the engine.
 pub const FLUSH_GRACE: Duration = Duration::from_millis(10);

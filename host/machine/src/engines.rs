@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Instant;
 
 use flatland_contract::memory::PAGE_SIZE;
 use flatland_soft::SoftEngine;
@@ -13,6 +12,7 @@ use flatland_kvm::{GuestRam, KvmEngine};
 
 use crate::ChoiceError;
 use crate::policy::Speeds;
+use crate::time::Instant;
 
 type AnyEngine = Box<dyn Engine + Send>;
 

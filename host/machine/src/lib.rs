@@ -18,6 +18,7 @@ mod recording;
 mod snapshot;
 mod stats;
 mod streams;
+mod time;
 mod waker;
 
 pub use builder::{BuildError, Builder};

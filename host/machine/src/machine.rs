@@ -13,7 +13,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flatland_contract::Port;
 use flatland_contract::memory::LOAD_ADDRESS;
@@ -24,6 +24,7 @@ use flatland_x86::{
 use crate::bus::Bus;
 use crate::interrupt::{Shared, reason};
 use crate::log::Log;
+use crate::time::Instant;
 use crate::{
     Builder, ChoiceError, Device, Engines, FileError, Image, ImageError, InterruptHandle, Outcome, Stats,
     StreamError, Streams, Wants, devices,

@@ -1,11 +1,12 @@
 //! [`Port::Clock`](flatland_contract::Port::Clock).
 
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use flatland_contract as contract;
 
 use crate::device::Answer;
+use crate::time::{Instant, since_1970};
 use crate::{Device, Host, Unfinished};
 
 /// The guest's clock.
@@ -58,8 +59,7 @@ impl Source {
         match self {
             Self::System(start) => contract::Clock {
                 elapsed: nanoseconds(start.elapsed()),
-                // 0 if the host's clock is before 1970.
-                unix_time: SystemTime::UNIX_EPOCH.elapsed().map_or(0, nanoseconds),
+                unix_time: nanoseconds(since_1970()),
             },
             Self::Repeatable { start, reads } => {
                 let elapsed = Duration::from_millis(*reads);

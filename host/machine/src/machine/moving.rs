@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flatland_contract::Direction;
 use flatland_x86::{End, EngineError, Position, Processor, Registers, Settled, Stops, Unsupported, eflags};
@@ -11,6 +11,7 @@ use flatland_x86::{End, EngineError, Position, Processor, Registers, Settled, St
 use super::{Machine, RunError};
 use crate::interrupt::NEVER;
 use crate::policy::{self, Advice, EXITS_PER_LOOK, Facts, LOOK_EVERY, MEASURE_AFTER, Why};
+use crate::time::Instant;
 use crate::{ChoiceError, EngineKind, Engines, Outcome, Snapshot, alarm};
 
 /// What has happened since the run was last looked at.

@@ -2,7 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flatland_contract::Direction;
 use flatland_x86::{DebugStop, Exit, Fault, FaultKind, Sent, Stops, Unsupported};
@@ -14,6 +14,7 @@ use crate::interrupt::{NEVER, reason};
 use crate::log::NotMade;
 use crate::policy::Why;
 use crate::streams::Flush;
+use crate::time::Instant;
 use crate::{EngineKind, Event, Host, Outcome, Stop, Stopped, StreamError, Transfer, Unfinished, Wants};
 
 impl Machine {
@@ -449,7 +450,7 @@ impl Machine {
         if self.flush_is_scheduled || !is_due {
             return Ok(());
         }
-        let at = Instant::now() + Self::FLUSH_WITHIN - alarm::FLUSH_GRACE;
+        let at = Instant::now() + (Self::FLUSH_WITHIN - alarm::FLUSH_GRACE);
         alarm::set(&self.shared, &self.shared.flush_at, at).map_err(RunError::Alarm)?;
         self.flush_is_scheduled = true;
         Ok(())

@@ -6,10 +6,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use super::any::AnyReader as InputFile;
 use crate::interrupt::Shared;
+use crate::time::Instant;
 
 /// The process's standard input.
 pub fn standard_input() -> io::Result<InputFile> {
