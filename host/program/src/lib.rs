@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "symbols")]
+mod debug_info;
 #[cfg(feature = "elf")]
 mod elf;
 mod image;

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 
 use flatland_elf::{Elf, NOWHERE, remove_dropped};
 use gimli::{
-    AttributeValue, DebugInfoOffset, DebuggingInformationEntry, Dwarf, EndianArcSlice, LineProgramHeader,
-    LittleEndian, Unit, UnitOffset, constants,
+    AttributeValue, DebugInfoOffset, DebuggingInformationEntry, Dwarf, LineProgramHeader, Unit, UnitOffset,
+    constants,
 };
 
 use crate::SymbolsError;
+use crate::debug_info::{Bytes, load};
 use crate::place::in_standard_library;
-use crate::symbols::{demangle, load, working_directories};
-
-type Bytes = EndianArcSlice<LittleEndian>;
+use crate::symbols::{demangle, working_directories};
 
 /// The source of a program's code. Where lines and functions have no code, they are not known.
 #[derive(Clone, Debug, Default)]
@@ -91,6 +90,9 @@ const MOST_RANGES: usize = 256;
 const MOST_EXTENTS: usize = 1 << 20;
 /// The most entries of all lists of files, where no more than the files is asked for.
 const MOST_FILES: usize = 1 << 14;
+/// The most bytes of all names and paths: one long name may be that of many functions, and one directory that of many
+/// files.
+const MOST_NAMES: usize = 64 << 20;
 /// What the names of source files end in.
 const SOURCE_EXTENSIONS: &[&str] =
     &["S", "asm", "c", "cc", "cpp", "cxx", "h", "hh", "hpp", "inc", "rs", "s", "zig"];
@@ -100,7 +102,7 @@ impl SourceMap {
     pub fn open(path: &Path) -> Result<Self, SymbolsError> {
         let bytes = crate::symbols::read(path)?;
         let mut map = Self::default();
-        let mut files = HashMap::new();
+        let (mut files, mut left) = (HashMap::new(), MOST_NAMES);
         let mut cleaned = bytes.clone();
         remove_dropped(&mut cleaned);
         // What the linker has left out is in the file as it is.
@@ -108,7 +110,8 @@ impl SourceMap {
             let Ok(elf) = Elf::parse(&*bytes) else { continue };
             let Ok(dwarf) = load(&elf) else { continue };
             let directories = working_directories(&dwarf);
-            Reader { dwarf: &dwarf, directories, files: &mut files, map: &mut map, is_dropped }.read();
+            let (files, map, left) = (&mut files, &mut map, &mut left);
+            Reader { dwarf: &dwarf, directories, files, map, left, is_dropped }.read();
         }
         map.rows.sort_by_key(|row| row.start);
         map.rows.dedup_by_key(|row| row.start);
@@ -126,12 +129,12 @@ impl SourceMap {
 /// is one of source code. Whoever made the program chose their paths.
 pub fn source_files(elf: &Path) -> Vec<PathBuf> {
     let bytes = crate::symbols::read(elf).unwrap_or_default();
-    let (mut map, mut files) = (SourceMap::default(), HashMap::new());
+    let (mut map, mut files, mut left) = (SourceMap::default(), HashMap::new(), MOST_NAMES);
     if let Ok(elf) = Elf::parse(&*bytes)
         && let Ok(dwarf) = load(&elf)
     {
-        let (map, files) = (&mut map, &mut files);
-        Reader { dwarf: &dwarf, directories: Vec::new(), files, map, is_dropped: false }.read_files();
+        let (map, files, left) = (&mut map, &mut files, &mut left);
+        Reader { dwarf: &dwarf, directories: Vec::new(), files, map, left, is_dropped: false }.read_files();
     }
     let paths = map.files.into_iter().map(|file| file.path);
     let of_source = |path: &PathBuf| {
@@ -147,6 +150,8 @@ struct Reader<'a> {
     directories: Vec<PathBuf>,
     files: &'a mut HashMap<PathBuf, u32>,
     map: &'a mut SourceMap,
+    /// How many bytes names and paths may still take.
+    left: &'a mut usize,
     /// Only what the linker has left out is read.
     is_dropped: bool,
 }
@@ -259,6 +264,9 @@ impl Reader<'_> {
             if self.is_dropped && is_inlined {
                 continue;
             }
+            if !self.is_room_for(name.len()) {
+                continue;
+            }
             let instance = self.map.instances.len() as u32;
             self.map.instances.push(Instance { name, file, line, entry, is_inlined });
             if !self.is_dropped {
@@ -327,10 +335,18 @@ impl Reader<'_> {
         if let Some(&number) = self.files.get(&path) {
             return Some(number);
         }
+        // It is kept three times: in the list, as shown, and to be found again.
+        if !self.is_room_for(3 * path.as_os_str().len()) {
+            return None;
+        }
         let number = u32::try_from(self.map.files.len()).ok()?;
         self.map.files.push(self.describe(path.clone()));
         self.files.insert(path, number);
         Some(number)
+    }
+
+    fn is_room_for(&mut self, name: usize) -> bool {
+        self.left.checked_sub(name).map(|left| *self.left = left).is_some()
     }
 
     fn describe(&self, path: PathBuf) -> SourceFile {

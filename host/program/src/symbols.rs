@@ -5,19 +5,19 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use addr2line::Context;
 use flatland_elf::{Elf, ElfError, Section, Symbol, remove_dropped};
 use flatland_x86::instruction::Read;
-use gimli::{Dwarf, EndianArcSlice, LittleEndian};
+use gimli::Dwarf;
 
+use crate::debug_info::{Bytes, load};
 use crate::place::in_standard_library;
 use crate::{Function, Source};
 
 /// The names and lines in an ELF file. Reading it takes time, so open it only when they are needed.
 pub struct Symbols {
-    debug_info: Context<EndianArcSlice<LittleEndian>>,
+    debug_info: Context<Bytes>,
     /// Sorted by address.
     table: Vec<Symbol>,
     sections: Vec<Section>,
@@ -184,14 +184,6 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The debug information of an ELF file.
-pub(crate) fn load<'a>(elf: &Elf<'a, &'a [u8]>) -> Result<Dwarf<EndianArcSlice<LittleEndian>>, ElfError> {
-    Dwarf::load(|section| {
-        let bytes = elf.section(section.name())?.unwrap_or_default();
-        Ok(EndianArcSlice::new(Arc::from(bytes), LittleEndian))
-    })
-}
-
 /// A symbol's name as in the source.
 pub fn demangle(symbol: &str) -> String {
     addr2line::demangle_auto(symbol.into(), None).into_owned()
@@ -221,8 +213,8 @@ pub fn without_types(name: &str) -> &str {
 
 /// The directories in which the compiler was called with relative paths: the guest's workspace, since cargo calls it
 /// there. Broken debug information has none.
-pub(crate) fn working_directories(dwarf: &Dwarf<EndianArcSlice<LittleEndian>>) -> Vec<PathBuf> {
-    let text = |slice: &EndianArcSlice<LittleEndian>| String::from_utf8_lossy(slice).into_owned();
+pub(crate) fn working_directories(dwarf: &Dwarf<Bytes>) -> Vec<PathBuf> {
+    let text = |slice: &Bytes| String::from_utf8_lossy(slice).into_owned();
     let mut directories = Vec::new();
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
