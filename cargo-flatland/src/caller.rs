@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use anstyle::{AnsiColor, Style};
+
 /// The names of the commands.
 #[derive(Debug)]
 pub struct Caller {
@@ -47,7 +49,10 @@ pub fn named(text: &str) -> String {
     text.replace("cargo flatland test", &test()).replace(CARGO_FLATLAND.cargo, caller().cargo)
 }
 
+/// As the host's programs mark their messages.
+const MARK: Style = AnsiColor::Red.on_default().bold();
+
 /// A message of the library's own on standard error.
 pub fn say(message: &str) {
-    eprintln!("{}: {message}", caller().mark);
+    anstream::eprintln!("{MARK}{}:{MARK:#} {message}", caller().mark);
 }

@@ -1,29 +1,18 @@
 //! Calls cargo from a program that cargo itself started.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, io, thread};
 
-use crate::Result;
+use anstream::{AutoStream, ColorChoice};
 
-static IS_OFFLINE: AtomicBool = AtomicBool::new(false);
+use crate::settings::{self, CARGO_TERM_COLOR, Colors};
+use crate::{Result, progress};
 
 /// For messages: how to call a command so that it may download what is missing.
 pub const ONLINE: &str = "without --offline and CARGO_NET_OFFLINE";
-
-/// Forbids downloads from now on.
-pub fn go_offline() {
-    IS_OFFLINE.store(true, Ordering::Relaxed);
-}
-
-/// Whether downloads are forbidden: by cargo's setting `net.offline`, or by the option `--offline`.
-pub fn is_offline() -> bool {
-    IS_OFFLINE.load(Ordering::Relaxed)
-        || env::var_os("CARGO_NET_OFFLINE").is_some_and(|value| value == "true")
-}
 
 /// Whether cargo sets this variable for the programs it runs, and only for them (The Cargo Book, "Environment
 /// variables"). If passed on, such variables would be taken for the user's settings, and build scripts that read them
@@ -48,9 +37,7 @@ fn is_cargos_own(name: &str) -> bool {
 pub fn cargo(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(folder);
-    if is_offline() {
-        command.env("CARGO_NET_OFFLINE", "true");
-    }
+    settings::hand_on(&mut command);
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(is_cargos_own) {
             command.env_remove(name);
@@ -61,34 +48,66 @@ pub fn cargo(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr
 
 /// Runs a build and passes on cargo's standard error, except for lines without information: a build with nothing to do
 /// is silent. Returns the paths of the programs that were built, if the command asks for messages in JSON.
-pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
-    if io::stderr().is_terminal() && env::var_os("CARGO_TERM_COLOR").is_none() {
-        command.env("CARGO_TERM_COLOR", "always");
+pub fn build(command: Command) -> Result<Vec<PathBuf>> {
+    build_and(command, |_| ())
+}
+
+/// The same, and writes to standard output what cargo writes there.
+pub fn build_telling(command: Command) -> Result<Vec<PathBuf>> {
+    // Finish the build even if standard output is closed.
+    build_and(command, |line| drop(io::stdout().write_all(line)))
+}
+
+fn build_and(mut command: Command, mut tell: impl FnMut(&[u8]) + Send) -> Result<Vec<PathBuf>> {
+    // cargo has a pipe here, and this process maybe a terminal.
+    if !matches!(settings::colors(), Some(Colors::Always | Colors::Never))
+        && AutoStream::choice(&io::stderr()) != ColorChoice::Never
+    {
+        command.env(CARGO_TERM_COLOR, Colors::Always.name());
     }
-    command.env("CARGO_TERM_PROGRESS_WHEN", "never");
+    let shows_progress = progress::is_on();
+    command.env("CARGO_TERM_PROGRESS_WHEN", if shows_progress { "always" } else { "never" });
+    if shows_progress {
+        command.env("CARGO_TERM_PROGRESS_WIDTH", (progress::columns().saturating_sub(1)).to_string());
+        // Other sequences for terminals, which would need one.
+        command.env("CARGO_TERM_PROGRESS_TERM_INTEGRATION", "false");
+    }
     let shown = show(&command);
     command.stdout(Stdio::piped());
     let failed = |error| format!("cannot run {shown} ({error}): install Rust with rustup");
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(failed)?;
-    let mut messages = child.stdout.take().expect("it is piped");
-    let messages = thread::spawn(move || {
-        let mut text = String::new();
-        messages.read_to_string(&mut text).map(|_| text)
-    });
+    let mut messages = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut chatter = BufReader::new(child.stderr.take().expect("it is piped"));
-    let mut line = Vec::new();
     let mut is_missing = false;
-    let mut is_of_patch = false;
-    while chatter.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
-        let text = String::from_utf8_lossy(&line);
-        is_missing |= is_offline() && text.contains("--offline");
-        is_of_patch = is_about_patch(&text, is_of_patch);
-        if !says_nothing(&text) && !is_of_patch {
-            // Finish the build even if standard error is closed.
-            let _ = io::stderr().write_all(&line);
+    let messages = thread::scope(|scope| {
+        let messages = scope.spawn(move || {
+            let mut text = Vec::new();
+            let mut line = Vec::new();
+            while messages.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+                tell(&line);
+                text.append(&mut line);
+            }
+            text
+        });
+        let mut line = Vec::new();
+        let mut is_of_patch = false;
+        while read_line(&mut chatter, shows_progress, &mut line) {
+            let text = String::from_utf8_lossy(&line);
+            if let Some(text) = text.strip_suffix('\r') {
+                progress::show(text);
+                line.clear();
+                continue;
+            }
+            is_missing |= settings::is_offline() && text.contains("--offline");
+            is_of_patch = is_about_patch(&text, is_of_patch);
+            if !says_nothing(&text) && !is_of_patch {
+                progress::write(&line);
+            }
+            line.clear();
         }
-        line.clear();
-    }
+        progress::clear();
+        messages.join()
+    });
     let status = child.wait().map_err(failed)?;
     if !status.success() && is_missing {
         return Err(format!(
@@ -98,8 +117,23 @@ pub fn build(mut command: Command) -> Result<Vec<PathBuf>> {
     if !status.success() {
         return Err("the build failed: correct what its messages above say, and build again".into());
     }
-    let messages = messages.join().map_err(|_| "this program itself failed: report it")?;
-    Ok(executables(&messages.unwrap_or_default()))
+    let messages = messages.map_err(|_| "this program itself failed: report it")?;
+    Ok(executables(&String::from_utf8_lossy(&messages)))
+}
+
+/// Reads a line, or what cargo writes over on a terminal, which ends in `\r`. Returns whether there was one.
+fn read_line(from: &mut impl BufRead, has_progress: bool, line: &mut Vec<u8>) -> bool {
+    loop {
+        let bytes = from.fill_buf().unwrap_or_default();
+        let is_end = |byte: &u8| *byte == b'\n' || has_progress && *byte == b'\r';
+        let end = bytes.iter().position(is_end);
+        let len = end.map_or(bytes.len(), |end| end + 1);
+        line.extend(&bytes[..len]);
+        from.consume(len);
+        if end.is_some() || len == 0 {
+            return !line.is_empty();
+        }
+    }
 }
 
 /// Finds the paths of programs in cargo's JSON messages (The Cargo Book, "External tools"). A JSON parser is not worth
@@ -120,7 +154,9 @@ pub fn show_and(
     run: impl FnOnce(&mut Command) -> io::Result<ExitStatus>,
 ) -> Result<()> {
     let shown = show(&command);
-    eprintln!("$ {shown}");
+    if !settings::is_quiet() {
+        eprintln!("$ {shown}");
+    }
     match run(&mut command) {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(format!("this failed, and its messages stand above: {shown}")),
@@ -184,6 +220,8 @@ fn show(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+
     use super::*;
 
     #[test]
@@ -227,6 +265,21 @@ mod tests {
         for persons in ["CARGO_HOME", "CARGO_TERM_COLOR", "CARGO_NET_OFFLINE", "CARGO", "PATH"] {
             assert!(!is_cargos_own(persons), "{persons}");
         }
+    }
+
+    #[test]
+    fn what_is_written_over_is_told_from_lines() {
+        let said = b"  Building [=> ] 1/2\r   Compiling a\nwithout an end";
+        let read = |has_progress| {
+            let (mut from, mut lines, mut line) =
+                (BufReader::with_capacity(3, &said[..]), Vec::new(), Vec::new());
+            while read_line(&mut from, has_progress, &mut line) {
+                lines.push(String::from_utf8(mem::take(&mut line)).expect("it is UTF-8"));
+            }
+            lines
+        };
+        assert_eq!(read(true), ["  Building [=> ] 1/2\r", "   Compiling a\n", "without an end"]);
+        assert_eq!(read(false), ["  Building [=> ] 1/2\r   Compiling a\n", "without an end"]);
     }
 
     #[test]

@@ -19,8 +19,15 @@ enum Mark {
 
 /// Returns a line for each thing, with what mends it, and whether all is there that `run` needs.
 pub fn doctor(context: &Context) -> (String, bool) {
-    let lines =
-        [compiler(), source(context), engines(context), debugger(), fuzzer(context), package(context)];
+    let lines = [
+        compiler(),
+        source(context),
+        engines(context),
+        sandbox(context),
+        debugger(),
+        fuzzer(context),
+        package(context),
+    ];
     let is_enough = lines.iter().all(|(mark, _)| *mark != Mark::No);
     let line = |(mark, text): (Mark, String)| {
         let mark = match mark {
@@ -82,6 +89,17 @@ fn engines(context: &Context) -> (Mark, String) {
         Ok(note) if note.is_empty() => (Mark::Ok, "KVM".into()),
         Ok(note) => (Mark::Note, note),
         Err(message) => (Mark::No, message),
+    }
+}
+
+fn sandbox(context: &Context) -> (Mark, String) {
+    let asked = context.host().find(Program::Flatland).and_then(|flatland| kvm::sandbox(&flatland));
+    let kernel = "use a kernel of Linux 5.13 or later with Landlock and seccomp";
+    match asked {
+        Ok(sandbox) if sandbox.ends_with(" and seccomp") => (Mark::Ok, format!("--sandbox, a {sandbox}")),
+        Ok(sandbox) => (Mark::Note, format!("--sandbox is {sandbox} here: {kernel}")),
+        // What runs no guest at all is said by the line about engines.
+        Err(message) => (Mark::Note, message),
     }
 }
 

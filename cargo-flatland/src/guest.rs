@@ -13,7 +13,7 @@ use crate::cargo::{self, cargo};
 use crate::files::write_if_changed;
 use crate::metadata::Program;
 use crate::package::{Package, RUNTIME};
-use crate::{Context, Result, caller, rust_source};
+use crate::{Context, Result, caller, rust_source, settings};
 
 /// The RAM for a program in a machine of default size, in bytes: all that is below the stack and its guard.
 const ROOM: u32 = Layout::new(DEFAULT_RAM_SIZE, default_stack_size(DEFAULT_RAM_SIZE)).heap_end;
@@ -118,14 +118,21 @@ pub fn build_tests(context: &Context, filter: Option<&str>, profile: Profile) ->
             package.name
         ));
     }
-    const BUILD: [&str; 3] = ["--no-run", "--message-format", "json-render-diagnostics"];
+    // The programs that were built are in the messages.
+    let format = settings::message_format().unwrap_or("json-render-diagnostics");
+    if !format.starts_with("json") {
+        return Err(format!(
+            "tests are built with --message-format json, or with another form of json, and not with {format}: give one"
+        ));
+    }
+    let build_options = ["--no-run", "--message-format", format];
     // cargo would silently leave out the programs that need features. Others stay off, because they may need std.
     let features = package.programs.iter().flat_map(|program| &program.features);
     let features: Vec<_> = features.flat_map(|feature| ["--features", feature]).collect();
     let build = |target: &[&str]| {
         let settings = settings(package, profile);
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-        let built = call_cargo(context, "test", &[&BUILD, &*features, &*settings, target].concat())?;
+        let built = call_cargo(context, "test", &[&build_options, &*features, &*settings, target].concat())?;
         built.iter().map(|path| test_image(&package.images, path, profile)).collect::<Result<Vec<_>>>()
     };
     if let Some((kind, name)) = filter.and_then(|filter| named_target(package, filter)) {
@@ -182,6 +189,9 @@ pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path, profile: Pr
 
 fn build_programs(context: &Context, programs: &[&Program], profile: Profile) -> Result<()> {
     let mut arguments = Vec::new();
+    if let Some(format) = settings::message_format() {
+        arguments.extend(["--message-format", format]);
+    }
     if profile == Profile::Release {
         arguments.push("--release");
     }
@@ -220,7 +230,12 @@ fn call_cargo(context: &Context, subcommand: &str, arguments: &[&str]) -> Result
     // cargo applies the user's flags to guests, too. Many are for programs of this machine, such as those that choose
     // another linker, and no guest can be built with them.
     const VARIABLES: [&str; 3] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
-    cargo::build(guest_cargo(context, subcommand, arguments)?).map_err(|message| {
+    let command = guest_cargo(context, subcommand, arguments)?;
+    let built = match settings::message_format() {
+        Some(_) => cargo::build_telling(command),
+        None => cargo::build(command),
+    };
+    built.map_err(|message| {
         match VARIABLES.iter().find(|name| env::var_os(name).is_some_and(|value| !value.is_empty())) {
             None => message,
             Some(name) => format!(

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::{Result, caller};
+use crate::{Result, caller, settings};
 
 /// The variable that tells programs how the commands were called (`flatland::words::CARGO`).
 const CARGO: &str = "FLATLAND_CARGO";
@@ -49,6 +49,7 @@ impl Place {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.file);
         command.args(&self.words).env(CARGO, caller::cargo());
+        settings::hand_on(&mut command);
         command
     }
 }

@@ -1,4 +1,4 @@
-//! What KVM is good for on this machine, as the program `flatland` finds it.
+//! What KVM and the sandbox are good for on this machine, as the program `flatland` finds it.
 
 use std::env;
 use std::fs;
@@ -33,6 +33,16 @@ pub fn emulates(flatland: &Place) -> Result<bool> {
     const LOOP: [u8; 8] = [0xb9, 0x80, 0xf0, 0xfa, 0x02, 0xe2, 0xfe, 0xf4];
     let output = run(flatland, &LOOP, &["--stats", "--timeout", "0.5"])?;
     Ok(String::from_utf8_lossy(&output.stderr).contains("only emulates the processor"))
+}
+
+/// What `--sandbox` keeps a run in here: `sandbox of ...`.
+pub fn sandbox(flatland: &Place) -> Result<String> {
+    let output = run(flatland, &[0xf4], &["--engine", "soft", "--sandbox", "--stats"])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let stats = said.lines().last().and_then(|line| line.rsplit_once("; "));
+    stats.map(|(_, sandbox)| sandbox.to_owned()).ok_or_else(|| {
+        format!("flatland cannot enter its sandbox: {}", said.trim_end().trim_start_matches("flatland: "))
+    })
 }
 
 fn run(flatland: &Place, image: &[u8], options: &[&str]) -> Result<Output> {

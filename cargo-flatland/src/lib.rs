@@ -30,8 +30,10 @@ pub mod options;
 pub mod package;
 mod places;
 pub mod programs;
+mod progress;
 mod run;
 pub mod rust_source;
+pub mod settings;
 #[cfg(unix)]
 mod signals;
 mod spelling;
@@ -53,13 +55,11 @@ pub fn main(
     own: &Own,
     context: impl FnOnce(Option<String>) -> Result<Context>,
 ) -> ExitCode {
-    let Parsed { command, is_offline, package } = match options::parse(arguments, own) {
+    let Parsed { command, settings, package } = match options::parse(arguments, own) {
         Ok(parsed) => parsed,
         Err(message) => return fail(&message, status::USAGE),
     };
-    if is_offline {
-        cargo::go_offline();
-    }
+    settings::set(settings);
     // A run that cannot begin has another status than a guest that fails, as with `flatland` itself.
     let failure = match command {
         Ok(

@@ -13,6 +13,7 @@ use crate::Context;
 use crate::caller;
 use crate::guest::Profile;
 use crate::new;
+use crate::settings::{Colors, Settings};
 use crate::spelling::{nearest, tolerance};
 
 /// What a program does that is not the library's.
@@ -34,8 +35,8 @@ pub struct Own {
 pub(crate) struct Parsed {
     /// The library's command, or the program's own.
     pub command: Result<Command, Task>,
-    /// Whether downloads are forbidden.
-    pub is_offline: bool,
+    /// What holds for all of it.
+    pub settings: Settings,
     /// The package that was named.
     pub package: Option<String>,
 }
@@ -140,8 +141,13 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, own: &Own) -> Resu
     let mut args: Vec<OsString> = args.into_iter().collect();
     // The arguments after these are the guest's, or flatland's.
     let is_ours = !args.first().is_some_and(|arg| arg == "exec" || arg == "flatland");
-    let is_offline = is_ours && take_flag(&mut args, "--offline");
-    let package = if is_ours { take_value(&mut args, "--package")? } else { None };
+    let mut settings = Settings::default();
+    if is_ours {
+        settings.offline = take_flag(&mut args, "--offline");
+        settings.quiet = take_flag(&mut args, "--quiet") | take_flag(&mut args, "-q");
+        settings.colors = take_value(&mut args, "--color", "WHEN")?.map(|when| colors(&when)).transpose()?;
+    }
+    let package = if is_ours { take_value(&mut args, "--package", "NAME")? } else { None };
     let hint = format!("`{} --help` lists what there is", caller::cargo());
     if args.is_empty() {
         return Err(format!("no command is given; {hint}"));
@@ -170,22 +176,33 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>, own: &Own) -> Resu
         (name, true) => Ok(Command::Print(help(own, name, &hint)?)),
         (name, false) => match (own.parse)(name, &mut args)? {
             Some(task) => Err(task),
-            None => Ok(parse_command(own, name, args, &hint)?),
+            None => Ok(parse_command(own, name, args, &hint, &mut settings)?),
         },
     };
-    Ok(Parsed { command, is_offline, package })
+    Ok(Parsed { command, settings, package })
 }
 
 fn help(own: &Own, name: &str, hint: &str) -> Result<String, String> {
     own.table.help(name).ok_or_else(|| no_command(own, name, hint))
 }
 
-fn parse_command(own: &Own, name: &str, args: Vec<OsString>, hint: &str) -> Result<Command, String> {
+fn colors(when: &str) -> Result<Colors, String> {
+    Colors::named(when).ok_or_else(|| format!("--color `{when}` is not a choice: give auto, always or never"))
+}
+
+fn parse_command(
+    own: &Own,
+    name: &str,
+    args: Vec<OsString>,
+    hint: &str,
+    settings: &mut Settings,
+) -> Result<Command, String> {
     let doc = own.table.forms(name).next().ok_or_else(|| no_command(own, name, hint))?;
     if name == "test" {
-        return parse_test(own, doc, args).map(Command::Test);
+        return parse_test(own, doc, args, settings).map(Command::Test);
     }
     let mut words = Words::of(&own.table, doc, args)?;
+    settings.message_format = message_format(&words)?;
     let mut profile = if words.has("--release") { Profile::Release } else { Profile::Dev };
     let command = match name {
         "run" => {
@@ -274,15 +291,29 @@ fn parse_command(own: &Own, name: &str, args: Vec<OsString>, hint: &str) -> Resu
 }
 
 /// The arguments of the guest's tests.
-fn parse_test(own: &Own, doc: &'static Doc, args: Vec<OsString>) -> Result<GuestTests, String> {
+fn parse_test(
+    own: &Own,
+    doc: &'static Doc,
+    args: Vec<OsString>,
+    settings: &mut Settings,
+) -> Result<GuestTests, String> {
     let mut words = Words::of(&own.table, doc, args)?;
+    settings.message_format = message_format(&words)?;
     let filter = words.name()?;
-    let machine = words.again_but("");
+    let machine = words.again_but(MESSAGE_FORMAT);
     let mut libtest = words.take_rest();
     if libtest.first().is_some_and(|arg| arg == "--") {
         libtest.remove(0);
     }
     Ok(GuestTests { filter, machine, libtest })
+}
+
+/// The option for cargo, where a command has it.
+const MESSAGE_FORMAT: &str = "--message-format";
+
+fn message_format(words: &Words) -> Result<Option<String>, String> {
+    let format = words.value(MESSAGE_FORMAT).map(OsString::into_string).transpose();
+    format.map_err(|_| format!("the value of {MESSAGE_FORMAT} is not UTF-8"))
 }
 
 /// Whether these options ask for coverage.
@@ -300,7 +331,14 @@ impl GuestTests {
 
 fn no_command(own: &Own, name: &str, hint: &str) -> String {
     let what = if name.starts_with('-') { "option" } else { "command" };
-    let known = own.table.docs().map(Doc::name).chain(["--help", "--offline", "--package", "--version"]);
+    let known = own.table.docs().map(Doc::name).chain([
+        "--color",
+        "--help",
+        "--offline",
+        "--package",
+        "--quiet",
+        "--version",
+    ]);
     match nearest(name, known, tolerance(name)) {
         Some(meant) => format!("there is no {what} `{name}`: did you mean `{meant}`?"),
         None => format!("there is no {what} `{name}`; {hint}"),
@@ -314,7 +352,7 @@ fn take_flag(args: &mut Vec<OsString>, flag: &str) -> bool {
 }
 
 /// Removes an option with its value from the arguments before a `--`. Returns the value.
-fn take_value(args: &mut Vec<OsString>, option: &str) -> Result<Option<String>, String> {
+fn take_value(args: &mut Vec<OsString>, option: &str, name: &str) -> Result<Option<String>, String> {
     let joined = format!("{option}=");
     let is_it = |arg: &OsString| arg == option || arg.to_str().is_some_and(|arg| arg.starts_with(&joined));
     let Some(at) = args[..dashes(args)].iter().position(is_it) else { return Ok(None) };
@@ -323,7 +361,7 @@ fn take_value(args: &mut Vec<OsString>, option: &str) -> Result<Option<String>, 
     match word.strip_prefix(&joined) {
         Some(value) => Ok(Some(value.into())),
         None if at < args.len() => text(args.remove(at)).map(Some),
-        None => Err(format!("{option} needs a value: `{option} NAME`")),
+        None => Err(format!("{option} needs a value: `{option} {name}`")),
     }
 }
 

@@ -10,8 +10,9 @@ use std::process;
 
 use xshell::{Shell, cmd};
 
-use crate::cargo::{ONLINE, is_offline};
-use crate::{Result, caller};
+use crate::cargo::ONLINE;
+use crate::settings::{is_offline, is_quiet};
+use crate::{Result, caller, progress};
 
 /// Debian's suite with newer compilers than its stable release, and the key ring that verifies its signatures.
 const DEBIAN_SUITE: &str = "trixie-backports";
@@ -159,24 +160,36 @@ fn fetch_in(work: &Path, version: &str) -> Result<(), String> {
     let options: Vec<_> = options.iter().flat_map(|option| ["-o", option]).collect();
     let options = &options;
     // Without this mode, an unreachable mirror is only a warning.
-    said_by_apt(cmd!(shell, "apt-get {options...} -o APT::Update::Error-Mode=any update"))?;
+    let update = cmd!(shell, "apt-get {options...} -o APT::Update::Error-Mode=any update");
+    progress::while_it_takes(|| "Asking for Debian's packages".into(), || said_by_apt(update))?;
     let known = said_by_apt(cmd!(shell, "apt-cache {options...} show rust-src"))?;
     let (package, size) = newest_package(&known, version)
         .ok_or_else(|| format!("Debian's {DEBIAN_SUITE} no longer has that version"))?;
     let parent = work.parent().unwrap_or(work);
-    caller::say(&format!(
-        "fetching the standard library's source for Rust {version}: Debian's package rust-src, {} MB, into {}",
-        size / 1_000_000,
-        parent.display()
-    ));
+    let megabytes = size / 1_000_000;
+    if !is_quiet() {
+        caller::say(&format!(
+            "fetching the standard library's source for Rust {version}: Debian's package rust-src, {megabytes} MB, into {}",
+            parent.display()
+        ));
+    }
     shell.change_dir(work);
-    said_by_apt(cmd!(shell, "apt-get {options...} download rust-src={package}"))?;
+    let download = cmd!(shell, "apt-get {options...} download rust-src={package}");
+    let how_far = || format!("Fetching rust-src: {} of {megabytes} MB", size_below(work) / 1_000_000);
+    progress::while_it_takes(how_far, || said_by_apt(download))?;
     let deb = fs::read_dir(work)
         .map_err(|error| error.to_string())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
         .ok_or("apt left no package")?;
-    unpack(&deb, &work.join("unpacked"), version)
+    progress::while_it_takes(|| "Unpacking rust-src".into(), || unpack(&deb, &work.join("unpacked"), version))
+}
+
+/// The bytes of the files in a folder: those of a package that is being fetched.
+fn size_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|it| it.is_file());
+    files.map(|file| file.len()).sum()
 }
 
 /// Runs apt. Returns its output, or an error with the last line of its standard error.

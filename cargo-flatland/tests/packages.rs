@@ -2,41 +2,21 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
 use common::{
-    PROGRAM, as_alone, assert_ends, assert_prints, cache, cargo_flatland, file, new_folder, run, text, write,
+    PROGRAM, as_alone, assert_ends, assert_prints, built, cache, cargo_flatland, manifest, new_folder, run,
+    source, text, write,
 };
-
-/// Where these tests build, so that `core` is built once.
-fn built() -> PathBuf {
-    file("packages' target")
-}
 
 /// `cargo flatland` with these words, split at spaces, which builds in [`built`].
 fn flatland(folder: &Path, line: &str) -> Command {
     let mut command = cargo_flatland(folder, line.split_whitespace());
     command.env("CARGO_TARGET_DIR", built());
     command
-}
-
-/// A program that prints this.
-fn source(text: &str) -> String {
-    format!(
-        "//! Prints a line.\n#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nfn main() {{\n    \
-         flatland_guest::println!(\"{text}\");\n}}\n"
-    )
-}
-
-/// A package with a program that has another name and place than cargo would give it. Tests build in one folder at once,
-/// so no two have the same names.
-fn manifest(package: &str, program: &str, path: &str) -> String {
-    format!(
-        "[package]\nname = \"{package}\"\nedition = \"2024\"\n[dependencies]\nflatland-guest = \"0.1.0\"\n\
-         [[bin]]\nname = \"{program}\"\npath = \"{path}\"\n"
-    )
 }
 
 const TOOL: &str = "[package]\nname = \"tool\"\nedition = \"2024\"\n";
@@ -219,8 +199,28 @@ fn the_doctor_says_what_is_here() {
     assert_eq!(lines[0], format!("ok    Rust {version}"));
     // What the engines, debuggers and fuzzers of this machine are is not known here.
     assert!(lines[2].starts_with("ok    KVM") || lines[2].starts_with("note  "), "{stdout}");
-    assert!(lines[3].starts_with("note  no no-such-debugger, "), "{stdout}");
-    assert_eq!(lines[5], "ok    the package patient, with 1 program");
+    assert!(
+        ["ok    --sandbox, a sandbox of Landlock (ABI ", "note  --sandbox is "]
+            .iter()
+            .any(|begin| lines[3].starts_with(begin)),
+        "{stdout}"
+    );
+    assert!(lines[4].starts_with("note  no no-such-debugger, "), "{stdout}");
+    assert_eq!(lines[6], "ok    the package patient, with 1 program");
     let has_source = lines[1].starts_with("ok    the standard library's source");
     assert_eq!(output.status.code(), Some(i32::from(!has_source)), "{stdout}");
+}
+
+/// Each call of cargo costs tens of milliseconds, also where nothing is to be done.
+#[test]
+fn a_run_calls_cargo_twice() {
+    let folder = new_folder("few calls");
+    let manifest = manifest("few", "few", "few.rs") + "[workspace]\n";
+    write(&folder, &[("Cargo.toml", &manifest), ("few.rs", &source("few"))]);
+    let (cargo, calls) = (folder.join("cargo"), folder.join("calls"));
+    let script = format!("#!/bin/sh\necho \"$1\" >>'{}'\nexec '{}' \"$@\"\n", calls.display(), env!("CARGO"));
+    fs::write(&cargo, script).unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_prints(flatland(&folder, "run").env("CARGO", &cargo), 0, "few\n");
+    assert_eq!(fs::read_to_string(&calls).unwrap(), "metadata\nbuild\n");
 }

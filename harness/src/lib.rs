@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cover::Cover;
 use failures::Failures;
 use flatland::coverage::{Request, Scope};
-use flatland::report::Paint;
+use flatland::report::{Colors, Paint};
 use flatland::x86::Stops;
 use flatland::{EngineChoice, EngineKind, MemorySize};
 use flatland_contract::status;
@@ -33,6 +33,7 @@ use suite::{Ram, Report, Suite, Test, TestMachine};
 
 /// The program. `arguments` are those behind its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    Colors::from_environment().choose();
     let Command { engine, ram, some, failures, coverage, elves, libtest } =
         match Command::parse(arguments.into_iter()) {
             Ok(command) => command,
@@ -52,6 +53,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return status::USAGE.into();
         }
     };
+    if let Some(colors) = options.colors {
+        colors.choose();
+    }
     // The names of tests have underscores where a program's name has hyphens.
     for name in options.filters.iter_mut().chain(&mut options.skip) {
         *name = name.replace('-', "_");
@@ -68,8 +72,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return status::HOST.into();
         }
     };
-    let settings =
-        Settings { engine, no_capture: options.no_capture, failures: failures.map(Failures::new), cover };
+    let (no_capture, paint) = (options.no_capture, options.paint());
+    let settings = Settings { engine, no_capture, paint, failures: failures.map(Failures::new), cover };
     let mut tests = Vec::new();
     for elf in &elves {
         match Suite::open(elf, ram) {
@@ -226,6 +230,8 @@ fn where_they_ran(with_coverage: bool) -> Option<String> {
 struct Settings {
     engine: EngineChoice,
     no_capture: bool,
+    /// The colours of reports, which are on standard output.
+    paint: Paint,
     failures: Option<Failures>,
     cover: Option<Cover>,
 }
@@ -248,13 +254,13 @@ fn machine(suite: &Arc<Suite>, ram: Ram, engine: EngineChoice) -> Result<TestMac
 
 /// Runs a test, and says why it failed.
 fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done, Box<dyn Error>> {
-    let Settings { engine, no_capture, failures, cover } = settings;
+    let Settings { engine, no_capture, paint, failures, cover } = settings;
     let ram = suite.ram(test);
     let mut machine = machine(suite, ram, *engine)?;
     let recorded = failures.as_ref().map(|failures| failures.of(&test.name));
     let recorder = recorded.as_ref().map(|recorded| recorded.recorder(suite.elf()));
     let Report { failure, timed_out, details, output, diagnostics, left_out } =
-        suite.run(test, &mut machine, recorder, Paint::for_standard_error(), cover.as_ref())?;
+        suite.run(test, &mut machine, recorder, *paint, cover.as_ref())?;
     if *engine == EngineChoice::Auto {
         let is_on_kvm = machine.engine() == EngineKind::Kvm.name();
         ENDED_ON[usize::from(is_on_kvm)].fetch_add(1, Ordering::Relaxed);
@@ -302,5 +308,5 @@ fn run_test(suite: &Arc<Suite>, test: &Test, settings: &Settings) -> Result<Done
 
 fn say(message: &str) {
     // A write error cannot be reported anywhere.
-    let _ = writeln!(io::stderr(), "flatland: {message}");
+    let _ = writeln!(io::stderr(), "{} {message}", Paint::for_standard_error().mark("flatland:"));
 }

@@ -4,8 +4,11 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use flatland::report::{Colors, Paint};
 
 /// What is asked for.
 #[derive(Debug, Default)]
@@ -26,7 +29,8 @@ pub struct Options {
     pub show_output: bool,
     /// Output is not shown at the end, but written when a test has ended.
     pub no_capture: bool,
-    pub color: Color,
+    /// `None` is what CARGO_TERM_COLOR says.
+    pub colors: Option<Colors>,
     pub report_time: bool,
     pub fail_fast: bool,
     /// How many tests run at once.
@@ -52,14 +56,6 @@ pub enum Format {
     Terse,
     Json,
     Junit,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Color {
-    #[default]
-    Auto,
-    Always,
-    Never,
 }
 
 /// What the command line asks for.
@@ -90,7 +86,7 @@ Runs the tests with a FILTER in their names, or all. Options are libtest's:
   --report-time          say how long each test took
   --format FORMAT        pretty, terse, json or junit: libtest's formats
   -q, --quiet            the same as --format=terse
-  --color WHEN           auto, always or never
+  --color WHEN           auto, always or never (default: what CARGO_TERM_COLOR says, or auto)
   --logfile PATH         write a line for each test to PATH, too
   -Z unstable-options    allowed, and not needed
   -h, --help             print this
@@ -134,7 +130,7 @@ impl Asked {
                 "--shuffle-seed" => options.shuffle = Some(number(name, &text()?)?),
                 "--logfile" => options.log_file = Some(text()?.into()),
                 "--format" => options.format = one_of(name, &text()?, &FORMATS)?,
-                "--color" => options.color = one_of(name, &text()?, &COLORS)?,
+                "--color" => options.colors = Some(one_of(name, &text()?, &COLORS)?),
                 "-Z" => one_of(name, &text()?, &[("unstable-options", ())])?,
                 _ if has_value && FLAGS.contains(&name) => {
                     return Err(format!("{name} takes no value: leave it out"));
@@ -204,10 +200,21 @@ const FLAGS: [&str; 20] = [
 const FORMATS: [(&str, Format); 4] =
     [("pretty", Format::Pretty), ("terse", Format::Terse), ("json", Format::Json), ("junit", Format::Junit)];
 
-const COLORS: [(&str, Color); 3] =
-    [("auto", Color::Auto), ("always", Color::Always), ("never", Color::Never)];
+const COLORS: [(&str, Colors); 3] =
+    [("auto", Colors::Auto), ("always", Colors::Always), ("never", Colors::Never)];
 
 impl Options {
+    /// The colours of what is written to standard output.
+    pub fn paint(&self) -> Paint {
+        match (self.format, self.colors.unwrap_or_else(Colors::from_environment)) {
+            (Format::Json | Format::Junit, _) | (_, Colors::Never) => Paint::PLAIN,
+            (_, Colors::Always) => Paint::COLOURED,
+            // What tests write themselves may be anything.
+            _ if self.no_capture => Paint::PLAIN,
+            _ => Paint::for_stream(&io::stdout()),
+        }
+    }
+
     /// What libtest reads from the environment. The command line wins.
     fn take_environment(&mut self, shuffle: bool) -> Result<(), String> {
         let is_on = |name| env::var_os(name).is_some_and(|value| value != "0");

@@ -10,7 +10,7 @@ use flatland_contract::test::{Order, Record, Text, flag};
 
 use flatland::coverage::Counter;
 use flatland::report::{self, Backtraces, Paint};
-use flatland::x86::{EngineError, MemoryMap, MemoryMapError};
+use flatland::x86::{EngineError, Fault, FaultKind, MemoryMap, MemoryMapError};
 use flatland::{
     Engines, Image, Machine, MemorySize, MoveError, Outcome, Output, Program, ProgramError, Recorder,
     RestoreError, RunError, Snapshot, Stop, StreamError, Streams, devices,
@@ -223,6 +223,12 @@ impl Suite {
             let seen = report::Report::new(&outcome, machine.engine(), self.program.elf(), Backtraces::Auto);
             details = seen.body(paint);
             match (&seen.outcome, seen.message()) {
+                (
+                    Outcome::Fault(Fault { kind: FaultKind::StackOverflow { stack_size }, .. }),
+                    Some(message),
+                ) => {
+                    *failure += &format!(": {}", message.replace("--stack SIZE", &more_stack(*stack_size)));
+                }
                 (Outcome::Fault(_), Some(message)) => *failure += &format!(": {message}"),
                 (Outcome::Stopped(Stop::TimeLimit(_), _), _) => {
                     *failure += &format!("{}: give it more with `#[timeout(SECONDS)]`", seen.names.place);
@@ -267,6 +273,12 @@ impl Suite {
         };
         Some(reason)
     }
+}
+
+/// What gives a test twice as much stack.
+fn more_stack(bytes: u32) -> String {
+    let twice = MemorySize::from_bytes(u64::from(bytes) * 2);
+    twice.map_or_else(|_| "`#[stack(SIZE)]`".into(), |twice| format!("`#[stack(\"{twice}\")]`"))
 }
 
 fn test_port(machine: &mut Machine) -> &mut devices::Test {

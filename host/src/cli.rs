@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::gdb::Debugger;
 use crate::origins::{self, Origin};
-use crate::report::{Paint, Report, Run};
+use crate::report::{Colors, Paint, Report, Run};
 use crate::timeline::Timeline;
 use crate::trace::{self, Trace};
 use crate::{Machine, Observer, Outcome, Recorder, RunError, Stop, observe};
@@ -35,10 +35,12 @@ use coverage::Cover;
 use messages::{line, say};
 use options::{Command, Options};
 use profiles::Profiler;
+use sandbox::Sandbox;
 use save::SaveFile;
 
 /// The program `flatland`: runs a program on a bare 32-bit processor. `arguments` are those behind its name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    Colors::from_environment().choose();
     let text = match options::parse(arguments) {
         Ok(Command::Run(options)) => return run(&options).into(),
         Ok(Command::Help) => options::HELP.into(),
@@ -69,6 +71,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Runs an image, reports how the run ended, and returns the exit status.
 fn run(options: &Options) -> u8 {
     let start = Instant::now();
+    if let Some(colors) = options.colors {
+        colors.choose();
+    }
     let (mut machine, mut given) = match machine(options) {
         Ok(ready) => ready,
         Err(message) => {
@@ -78,7 +83,7 @@ fn run(options: &Options) -> u8 {
     };
     let taken = (given.recorder.take(), given.trace_file.take());
     let ended = run_to_end(options, &mut machine, &given, taken);
-    let Ended { outcome: ended, origins, cover, profiler, trace_error } = match ended {
+    let Ended { outcome: ended, origins, cover, profiler, trace_error, sandbox } = match ended {
         Ok(ended) => ended,
         Err(message) => {
             say(&message);
@@ -132,7 +137,7 @@ fn run(options: &Options) -> u8 {
         }
     }
     if options.stats {
-        text += &line(paint, &stats(&mut machine));
+        text += &line(paint, &stats(&mut machine, sandbox));
     }
     match cover.map(|cover| cover.end(&mut machine, ended.as_ref().ok())) {
         None => {}
@@ -199,6 +204,8 @@ struct Ended<'a> {
     origins: Result<Vec<Origin>, RunError>,
     /// Why the trace is incomplete, if it is.
     trace_error: Option<String>,
+    /// What the run was kept in.
+    sandbox: Sandbox,
 }
 
 /// Runs the guest with the tools that the command line asks for.
@@ -215,10 +222,10 @@ fn run_to_end<'a>(
         None => None,
     };
     // All files are made, and there is no other thread. One of the first to begin writes the recording.
-    if options.is_sandboxed
-        && let Some(lack) = sandbox::enter(&given.needs(options))?
-    {
-        say(&lack);
+    let mut sandbox = Sandbox::default();
+    if options.is_sandboxed {
+        sandbox = sandbox::enter(&given.needs(options))?;
+        sandbox.lack().iter().for_each(|lack| say(lack));
     }
     if let (Some(recorder), Some(to)) = (recorder, &given.record) {
         machine.record(recorder).map_err(|error| to.failure(&error))?;
@@ -257,7 +264,7 @@ fn run_to_end<'a>(
         _ => Ok(Vec::new()),
     };
     let trace_error = trace.as_mut().and_then(Trace::error).map(|error| error.to_string());
-    Ok(Ended { outcome, cover, profiler, origins, trace_error })
+    Ok(Ended { outcome, cover, profiler, origins, trace_error, sandbox })
 }
 
 /// The trace that the command line asks for.
@@ -281,7 +288,7 @@ fn trace(options: &Options, symbols: Option<&Path>, machine: &Machine, file: Opt
 }
 
 /// The cost of the run, in one line.
-fn stats(machine: &mut Machine) -> String {
+fn stats(machine: &mut Machine, sandbox: Sandbox) -> String {
     let engine = machine.engine();
     let name = engine.name();
     let instructions = match engine.instructions() {
@@ -290,5 +297,5 @@ fn stats(machine: &mut Machine) -> String {
     };
     let stats = machine.stats();
     let engines = stats.engines_in_words().unwrap_or_else(|| name.into());
-    format!("stats: {engines}, {instructions}, {stats}")
+    format!("stats: {engines}, {instructions}, {stats}; {sandbox}")
 }

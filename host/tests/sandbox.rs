@@ -68,7 +68,7 @@ fn a_plain_run_opens_nothing_and_reaches_nobody() {
                 tries();
             }
         });
-        assert_eq!(sandbox::enter(&Needs::default()), Ok(None));
+        assert_eq!(sandbox::enter(&Needs::default()).map(|it| it.lack()), Ok(None));
         tries();
         scope.spawn(tries);
         go.send(()).expect("the thread waits");
@@ -95,7 +95,7 @@ fn a_run_opens_the_files_that_it_names_and_no_others() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a network");
     let address = listener.local_addr().expect("it has an address");
-    assert_eq!(sandbox::enter(&needs), Ok(None));
+    assert_eq!(sandbox::enter(&needs).map(|it| it.lack()), Ok(None));
     assert_eq!(fs::read_to_string(&read).expect("it is named"), "text");
     fs::write(&written, "other").expect("it is named");
     fs::rename(&read, folder.join("renamed")).expect("the folder is named");
@@ -118,7 +118,7 @@ fn panics_on_purpose() {
 #[test]
 fn a_panic_of_the_host_has_its_backtrace() {
     if inside().is_some() {
-        assert_eq!(sandbox::enter(&Needs::default()), Ok(None));
+        assert_eq!(sandbox::enter(&Needs::default()).map(|it| it.lack()), Ok(None));
         panics_on_purpose();
     }
     let output = in_a_process("a_panic_of_the_host_has_its_backtrace", "1");
@@ -155,4 +155,63 @@ fn each_thread_of_a_run_is_in_it() {
     drop(child.stdin.take());
     assert!(child.wait().expect("it ends").success());
     assert!(all && threads > 1, "{threads} threads");
+}
+
+#[test]
+fn what_is_lacking_is_one_sentence() {
+    let all = sandbox::Sandbox { landlock: Some(6), has_seccomp: true };
+    let advice = ": use a kernel of Linux 5.13 or later that has it, or leave out --sandbox";
+    for (sandbox, shown, lack) in [
+        (all, "sandbox of Landlock (ABI 6) and seccomp", None),
+        (
+            sandbox::Sandbox { landlock: None, ..all },
+            "sandbox of seccomp without Landlock",
+            Some("the sandbox keeps this process from no file, because the kernel lacks Landlock"),
+        ),
+        (
+            sandbox::Sandbox { has_seccomp: false, ..all },
+            "sandbox of Landlock (ABI 6) without seccomp",
+            Some("the sandbox refuses no system call, because the kernel lacks seccomp"),
+        ),
+        (
+            sandbox::Sandbox::default(),
+            "no sandbox",
+            Some("the sandbox does nothing, because the kernel lacks Landlock and seccomp"),
+        ),
+    ] {
+        assert_eq!(
+            (&*sandbox.to_string(), sandbox.lack()),
+            (shown, lack.map(|lack| format!("{lack}{advice}")))
+        );
+    }
+}
+
+/// The version of Landlock's interface that the kernel tells itself (landlock_create_ruleset(2)), up to the one that is used.
+fn landlock_abi() -> i64 {
+    const CREATE_RULESET_VERSION: u32 = 1;
+    let none = std::ptr::null::<u8>();
+    // SAFETY: with this flag it reads nothing, and returns a number.
+    unsafe {
+        nix::libc::syscall(nix::libc::SYS_landlock_create_ruleset, none, 0_usize, CREATE_RULESET_VERSION)
+    }
+    .min(6)
+}
+
+#[test]
+fn stats_say_what_a_run_is_kept_in() {
+    let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sandbox-stats-{}.bin", process::id()));
+    fs::write(&image, [0xf4]).expect("the folder can be written");
+    let stats = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+        let output = command.args(["--engine", "soft", "--stats"]).args(options).arg(&image).output();
+        String::from_utf8(output.expect("it starts").stderr).expect("it is UTF-8")
+    };
+    assert!(stats(&[]).ends_with(" ms; no sandbox\n"));
+    let inside = stats(&["--sandbox"]);
+    let abi = landlock_abi();
+    let expected = match abi {
+        1.. => format!(" ms; sandbox of Landlock (ABI {abi}) and seccomp\n"),
+        _ => " ms; sandbox of seccomp without Landlock\n".into(),
+    };
+    assert!(inside.ends_with(&expected), "{inside}");
 }

@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use anstream::{AutoStream, ColorChoice};
 use cargo_flatland::cargo::{cargo, show_and, show_and_run, without_colors};
 use cargo_flatland::guest::{Profile, build_std, guest_cargo};
 use cargo_flatland::host::{Host, Program};
 use cargo_flatland::options::GuestTests;
+use cargo_flatland::settings::{self, Colors};
 use cargo_flatland::{Context, Result, build, guest_tests, kvm};
 
 use crate::checkout::{Built, Checkout};
@@ -45,6 +47,11 @@ fn test_all(
 ) -> Result<()> {
     build::guests(context, None, Profile::Dev)?;
     let mut command = Checkout::find()?.cargo(["test", "--workspace"]);
+    // For cargo alone: the programs that are tested write what the tests expect.
+    if let Some(colors) = settings::colors() {
+        command.args(["--color", colors.name()]);
+    }
+    command.env_remove(settings::CARGO_TERM_COLOR);
     command.args(targets).args(arguments);
     let without_kvm = kvm::why_not(Built.find(Program::Flatland)?)?;
     if let Some(why) = &without_kvm {
@@ -55,7 +62,10 @@ fn test_all(
         command.env("FLATLAND_TEST_WITHOUT_KVM", why);
     }
     let dashes = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-    if io::stdout().is_terminal() {
+    // Both programs of tests have a pipe here, and this process maybe a terminal.
+    let is_coloured = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+    let is_said = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with("--color"));
+    if is_coloured && !arguments[dashes..].iter().any(is_said) {
         let begin = (dashes == arguments.len()).then_some("--");
         command.args(begin.into_iter().chain(["--color", "always"]));
     }
@@ -66,8 +76,13 @@ fn test_all(
     }
     let libtest = arguments.iter().filter(|argument| *argument != "--").cloned().collect();
     let machine = without_kvm.iter().flat_map(|_| ["--engine", "soft"]).map(OsString::from).collect();
-    eprintln!("$ cargo xtask test --guest");
+    if !settings::is_quiet() {
+        eprintln!("$ cargo xtask test --guest");
+    }
     let mut command = guest_tests::prepare(context, &GuestTests { filter: None, machine, libtest })?;
+    if is_coloured {
+        command.env(settings::CARGO_TERM_COLOR, Colors::Always.name());
+    }
     match guest.count(&mut command) {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => {
@@ -196,8 +211,7 @@ const FEATURES: [&str; 9] =
 /// host needs neither KVM nor Linux: builds it without its feature `kvm`, and for other systems. The standard library
 /// of these is built from source like the guest's. Nothing is linked, so no other tools are needed.
 pub fn portability(context: &Context) -> Result<()> {
-    // Excludes the packages that need Linux or KVM. The rest of the workspace is the host's library and its
-    // dependencies.
+    // Without the programs that run guests: they take the feature `kvm`.
     const HOST: [&str; 9] = [
         "--workspace",
         "--exclude",
@@ -209,6 +223,10 @@ pub fn portability(context: &Context) -> Result<()> {
         "--exclude",
         "flatland-fuzz",
     ];
+    // With the features that everybody gets, for other systems: all that is published but the fuzzer. cargo-flatland contains
+    // the host's programs, and those that run tests.
+    const PUBLISHED: [&str; 7] =
+        ["--workspace", "--exclude", "xtask", "--exclude", "flatland-bench", "--exclude", "flatland-fuzz"];
     const WITHOUT_KVM: [&str; 5] = ["--no-default-features", "--all-targets", "--", "-D", "warnings"];
     const TARGETS: [&str; 3] =
         ["aarch64-apple-darwin", "x86_64-pc-windows-msvc", "aarch64-unknown-linux-gnu"];
@@ -223,7 +241,9 @@ pub fn portability(context: &Context) -> Result<()> {
     }
     for target in TARGETS {
         let mut command = checkout.cargo(["check"]);
-        command.args(HOST).args(["-Zbuild-std=std,panic_abort", "--target", target]);
+        command.args(PUBLISHED).args(["-Zbuild-std=std,panic_abort", "-Zwarnings", "--target", target]);
+        // A warning of a package of ours is an error; the compiler's flags would be those of the standard library, too.
+        command.env("CARGO_BUILD_WARNINGS", "deny");
         command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;

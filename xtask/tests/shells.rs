@@ -81,6 +81,48 @@ fn fish_completes_commands_and_options() {
     assert_eq!(said("fish", lines), expected);
 }
 
+/// The options that a help lists.
+fn options(help: &str) -> Vec<&str> {
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  ")).filter(|line| line.starts_with('-'));
+    lines
+        .flat_map(|line| line.split("  ").next().unwrap_or_default().split([' ', ',', '[']))
+        .filter(|word| word.starts_with('-'))
+        .collect()
+}
+
+/// PowerShell itself is not asked: few systems have it.
+#[test]
+fn powershell_is_given_each_command_and_option() {
+    let script = xtask(&["completions", "powershell"]);
+    let begin =
+        "Register-ArgumentCompleter -Native -CommandName flatland, cargo, cargo-xtask -ScriptBlock {\n";
+    assert!(script.starts_with(begin) && script.ends_with("\n}\n"), "{script}");
+    let help = xtask(&["--help"]);
+    let (_, rows) = help.split_once("\nCommands:\n").expect("they are listed");
+    let (rows, _) = rows.split_once("\n\n").expect("there is more");
+    let rows = rows.lines().filter_map(|row| row.strip_prefix("  ")).filter(|row| !row.starts_with(' '));
+    let mut commands: Vec<_> = rows.filter_map(|row| row.split(' ').next()).collect();
+    commands.dedup();
+    assert!(commands.len() > 15, "{commands:?}");
+    let all = script.lines().find(|line| line.contains("'run', ")).expect("the commands are in a line");
+    for command in commands {
+        assert!(all.contains(&format!("'{command}'")), "{command}: {all}");
+        let case = format!("        '{command}' {{ @(");
+        let case = script.lines().find(|line| line.starts_with(&case)).unwrap_or_else(|| panic!("{command}"));
+        assert!(case.ends_with(") }"), "{case}");
+        let help =
+            if command == "flatland" { xtask(&["flatland", "--help"]) } else { xtask(&["help", command]) };
+        for option in options(&help) {
+            assert!(case.contains(&format!("'{option}'")), "{command} {option}: {case}");
+        }
+    }
+    // Nothing in it is left open.
+    for (open, close) in [('{', '}'), ('(', ')'), ('[', ']')] {
+        assert_eq!(script.matches(open).count(), script.matches(close).count(), "{open}");
+    }
+    assert!(script.lines().all(|line| line.matches('\'').count() % 2 == 0), "{script}");
+}
+
 #[test]
 fn a_shell_that_is_not_known() {
     let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["completions", "tcsh"]).output();
@@ -95,7 +137,7 @@ fn pages_for_man_are_formatted_without_a_warning() {
     let folder = folder("man");
     xtask(&["man", folder.to_str().expect("it is UTF-8")]);
     for (name, expected) in [
-        ("cargo-xtask", "SYNOPSIS\n       cargo xtask [--offline] COMMAND\n"),
+        ("cargo-xtask", "SYNOPSIS\n       cargo xtask [OPTIONS] COMMAND\n"),
         ("flatland", "       --engine ENGINE\n"),
     ] {
         let mut groff = Command::new("groff");

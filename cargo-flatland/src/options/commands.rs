@@ -20,6 +20,10 @@ pub struct Doc {
 
 const RELEASE: (&str, &str) =
     ("--release", "build the guest program optimized for size, without overflow checks");
+const MESSAGES: (&str, &str) = (
+    "--message-format FORMAT",
+    "cargo's messages of the build: with json and its like, they are on standard output",
+);
 const FOR_FLATLAND: &str = "\
 The other options go to flatland, and NAME stands before them: --memory SIZE, --timeout SECONDS and whatever else
 `cargo flatland flatland --help` lists.
@@ -42,6 +46,7 @@ const GUEST_TESTS: &[(&str, &str)] = &[
     ("--coverage-all", "also of libraries and the standard library"),
     ("--coverage-add FILE", "add what an earlier --coverage=FILE.json has counted; may be repeated"),
     ("--coverage-min PERCENT", "fail with status 123 if fewer of the lines were executed"),
+    MESSAGES,
 ];
 
 /// Options of a run that `test` does not have, and what to do instead.
@@ -109,7 +114,7 @@ pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "run [NAME] [OPTIONS] [-- ARGS]",
         about: "build a guest program and run it (default: answer); ARGS are for the guest",
-        options: &[RELEASE],
+        options: &[RELEASE, MESSAGES],
         passed_to: Some("flatland"),
         more: FOR_FLATLAND,
     },
@@ -138,7 +143,7 @@ pub const COMMANDS: &[Doc] = &[
     Doc {
         usage: "build [NAME]",
         about: "build one guest program, or all of them, as target/guest/NAME.bin and NAME.elf",
-        options: &[RELEASE],
+        options: &[RELEASE, MESSAGES],
         passed_to: None,
         more: "",
     },
@@ -266,6 +271,9 @@ const TAIL: &str = "
 Options:
   --package NAME        the package with the guests, where a workspace has several
   --offline             download nothing, as with CARGO_NET_OFFLINE=true; cargo does not hand on its own --offline
+  -q, --quiet           say nothing of progress; cargo neither. Warnings and errors are said, and what the guest sends
+  --color WHEN          auto (on a terminal, and not with NO_COLOR), always or never (default: what CARGO_TERM_COLOR
+                        says, or auto)
   --help, --version     `cargo flatland COMMAND --help` or `cargo flatland help COMMAND` says more of a command
 
 Exit status: that of the guest for run, gdb and flatland, or 125 where they cannot begin; 0 or 1 for the others, and 101
@@ -331,7 +339,7 @@ impl Table {
         };
         let rows: String = self.docs().map(row).collect();
         let (head, cargo) = (self.head, caller::cargo());
-        format!("{head}\n\nUsage: {cargo} [--offline] COMMAND\n\nCommands:\n{rows}{}", caller::named(TAIL))
+        format!("{head}\n\nUsage: {cargo} [OPTIONS] COMMAND\n\nCommands:\n{rows}{}", caller::named(TAIL))
     }
 
     /// The help of a command, in all of its forms.

@@ -141,15 +141,33 @@ fn arguments_of_the_guests_tests_go_to_libtest_and_to_the_machine() {
 }
 
 #[test]
-fn offline_may_stand_anywhere_but_behind_dashes() {
-    for (line, offline) in [
-        ("--offline run a", true),
-        ("run a --offline", true),
-        ("exec a --offline", false),
-        ("run a -- --offline", false),
+fn settings_may_stand_anywhere_but_behind_dashes() {
+    let settings = |line: &str| parse(words(line), &OWN).map(|parsed| parsed.settings);
+    let none = Settings::default;
+    let all = Settings { offline: true, quiet: true, colors: Some(Colors::Never), message_format: None };
+    for (line, expected) in [
+        ("--offline run a", Settings { offline: true, ..none() }),
+        ("run a --offline", Settings { offline: true, ..none() }),
+        ("exec a --offline -q", none()),
+        ("run a -- --offline -q --color always --message-format json", none()),
+        ("-q build", Settings { quiet: true, ..none() }),
+        ("build --quiet", Settings { quiet: true, ..none() }),
+        ("run --color=always a", Settings { colors: Some(Colors::Always), ..none() }),
+        ("--color auto run a", Settings { colors: Some(Colors::Auto), ..none() }),
+        ("test a --color never -q --offline -- -q --color always", all.clone()),
+        ("test a --message-format json", Settings { message_format: Some("json".into()), ..none() }),
+        ("run a --message-format=short", Settings { message_format: Some("short".into()), ..none() }),
     ] {
-        assert_eq!(parse(words(line), &OWN).map(|parsed| parsed.is_offline), Ok(offline), "{line}");
+        assert_eq!(settings(line), Ok(expected), "{line}");
     }
+    let message = "--color `red` is not a choice: give auto, always or never";
+    assert_eq!(settings("run --color red"), Err(message.into()));
+    assert_eq!(settings("run --color"), Err("--color needs a value: `--color WHEN`".into()));
+    // The machine gets none of it.
+    let test = GuestTests { filter: None, machine: words("--engine soft"), libtest: Vec::new() };
+    assert_eq!(parse_words("test --message-format json --engine soft"), Ok(Command::Test(test)));
+    let message = "`cargo flatland disasm` does not know `--message-format`; `cargo flatland disasm --help` lists what there is";
+    assert_eq!(settings("disasm a --message-format json"), Err(message.into()));
 }
 
 #[test]

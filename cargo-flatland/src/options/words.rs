@@ -61,8 +61,10 @@ impl Words {
                     let forms = table.forms(doc.name());
                     // `cargo xtask test` becomes another command by a word of its own.
                     let of_test = caller::test_command().split(' ').filter(|_| doc.name() == "test");
-                    let long =
-                        forms.flat_map(Doc::option_names).chain(["--offline", "--package"]).chain(of_test);
+                    let long = forms
+                        .flat_map(Doc::option_names)
+                        .chain(["--color", "--offline", "--package", "--quiet"])
+                        .chain(of_test);
                     let long = long.filter(|known| known.starts_with("--") && *known != name);
                     if let Some(meant) = nearest(name, long, most) {
                         let command = doc.name();

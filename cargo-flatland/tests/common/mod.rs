@@ -35,7 +35,11 @@ pub fn cargo_flatland<'a>(folder: &Path, words: impl IntoIterator<Item = &'a str
 
 /// Gives a command the tests' cache, and not the target folder in which somebody builds these tests.
 pub fn as_alone(command: &mut Command) -> &mut Command {
-    command.env_remove("CARGO_TARGET_DIR").env("XDG_CACHE_HOME", cache())
+    // Whoever runs these tests may want colours.
+    ["CARGO_TARGET_DIR", "CARGO_TERM_COLOR", "CLICOLOR_FORCE"].iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    command.env("XDG_CACHE_HOME", cache())
 }
 
 /// The tests' own cache folder, in place of the user's. The standard library's source is shared with `cargo xtask`.
@@ -89,4 +93,26 @@ pub fn write(folder: &Path, files: &[(&str, &str)]) {
         fs::create_dir_all(path.parent().expect("it has one")).expect("there is room");
         fs::write(path, contents).expect("there is room");
     }
+}
+
+/// Where tests of small packages build, so that `core` is built once.
+pub fn built() -> PathBuf {
+    file("packages' target")
+}
+
+/// A program that prints this.
+pub fn source(text: &str) -> String {
+    format!(
+        "//! Prints a line.\n#![no_std]\n#![no_main]\nflatland_guest::entry!(main);\nfn main() {{\n    \
+         flatland_guest::println!(\"{text}\");\n}}\n"
+    )
+}
+
+/// A package with a program that has another name and place than cargo would give it. Tests build in one folder at once,
+/// so no two have the same names.
+pub fn manifest(package: &str, program: &str, path: &str) -> String {
+    format!(
+        "[package]\nname = \"{package}\"\nedition = \"2024\"\n[dependencies]\nflatland-guest = \"0.1.0\"\n\
+         [[bin]]\nname = \"{program}\"\npath = \"{path}\"\n"
+    )
 }

@@ -105,6 +105,14 @@ fn the_other_commands_are_about_it() {
         let expected = "\nrunning 1 test\ntest kernel::tests::the_greeting_is_friendly ... ok\n";
         assert!(text(&output.stdout).starts_with(expected), "{line}: {}", text(&output.stdout));
     }
+    let output = flatland("test kernel --message-format json");
+    let stdout = text(&output.stdout);
+    let (messages, results) = stdout.split_once("\n\nrunning 1 test\n").expect("the tests come behind");
+    assert!(messages.lines().all(|line| line.starts_with("{\"reason\":\"")), "{messages}");
+    assert!(results.starts_with("test kernel::tests::the_greeting_is_friendly ... ok\n"), "{results}");
+    let message = "flatland: tests are built with --message-format json, or with another form of json, and not with short: \
+                   give one\n";
+    assert_eq!(text(&flatland("test kernel --message-format short").stderr), message);
     for (line, expected) in [
         ("disasm kernel", "  src/bin/kernel.rs:11  println!(\"{}\", greeting());\n"),
         ("size kernel", "by crate\n"),
@@ -234,8 +242,12 @@ fn the_machine_for_tests_can_be_larger() {
                   assert_eq!(large[1 << 20], 1);\n}\n";
     fs::write(&path, source).unwrap();
     let output = flatland("test large");
-    assert!(text(&output.stdout).contains("or give it more with --stack SIZE"), "{output:?}");
+    assert!(text(&output.stdout).contains("or give it more with `#[stack(\"4M\")]`\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(101));
+    fs::write(&path, source.replace("#[test]\n", "#[test]\n#[stack(\"4M\")]\n")).unwrap();
+    let output = flatland("test large");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    fs::write(&path, source).unwrap();
     for options in ["--stack 8M", "--memory=64M", "--engine soft --stack=8M --memory 32M"] {
         let output = flatland(&format!("test large {options}"));
         assert_eq!(output.status.code(), Some(0), "{options}: {output:?}");

@@ -1,12 +1,11 @@
 //! `--format pretty` and `--format terse`.
 
-use std::io;
 use std::mem;
 
 use flatland::report::Paint;
 
 use super::{Printer, ignore_reason};
-use crate::options::{Color, Options};
+use crate::options::Options;
 use crate::outcome::{Done, Outcome, Summary};
 use crate::suite::{Expected, Test};
 
@@ -31,14 +30,8 @@ struct Results {
 
 impl Results {
     fn new(options: &Options) -> Self {
-        let paint = match options.color {
-            Color::Always => Paint::COLOURED,
-            Color::Never => Paint::PLAIN,
-            Color::Auto if options.no_capture => Paint::PLAIN,
-            Color::Auto => Paint::for_stream(&io::stdout()),
-        };
         let Options { shuffle, show_output, .. } = *options;
-        Self { paint, shuffle, show_output, successes: Vec::new(), failures: Vec::new() }
+        Self { paint: options.paint(), shuffle, show_output, successes: Vec::new(), failures: Vec::new() }
     }
 
     fn begin(&self, tests: usize) -> String {

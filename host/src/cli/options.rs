@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::coverage::{Request, Scope};
 use crate::gdb::Address;
 use crate::profile::Format;
-use crate::report::Backtraces;
+use crate::report::{Backtraces, Colors};
 use crate::trace::{self, Filter};
 use crate::{EngineChoice, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
@@ -70,6 +70,8 @@ Options:
                             times a second where the guest is), say where most went, and write all to FILE: a flame graph
                             (.svg), folded stacks (.folded) or Firefox's profiler (.json)
   --report FILE             write how the run ended to this file, as a JSON object (docs/report.md)
+  --color WHEN              colour messages and reports: auto (on a terminal, and not with NO_COLOR), always or never
+                            (default: what CARGO_TERM_COLOR says, or auto)
   -h, --help                print this
   -V, --version             print the version
 
@@ -136,6 +138,8 @@ pub struct Options {
     pub stats: bool,
     /// When to show the calls that led to the end of the run.
     pub backtraces: Backtraces,
+    /// When messages have colours, if that is said.
+    pub colors: Option<Colors>,
     /// Whether to count which lines are executed, and what to do with that.
     pub coverage: Request,
     /// Whether to search where the values come from that a fault fell over.
@@ -299,6 +303,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
                 options.backtraces =
                     text.parse().map_err(|error| format!("--backtrace `{text}` is {error}"))?;
             }
+            Arg::Long("color") => {
+                let text = text(&mut parser, "--color")?;
+                options.colors = Some(text.parse().map_err(|error| format!("--color `{text}` is {error}"))?);
+            }
             Arg::Long("report") => {
                 let path = value(&mut parser, "--report")?;
                 if path == "-" {
@@ -341,7 +349,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String
         match &*command {
             "info" => {
                 none_left(words, "", &file)?;
-                return match options == Options::default() {
+                return match options == (Options { colors: options.colors, ..Options::default() }) {
                     true => Ok(Command::Info(file)),
                     false => Err("`flatland info` takes no options: `flatland info FILE`".into()),
                 };

@@ -4,7 +4,48 @@
 //! of ending the process: so a call that is missing here costs what asked for it, with a message, and neither the guest's
 //! output nor the report.
 
+use std::fmt;
 use std::path::PathBuf;
+
+/// What the process is kept in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The version of Landlock's interface that is in force, if the kernel has it.
+    pub landlock: Option<u32>,
+    /// Whether the kernel filters system calls.
+    pub has_seccomp: bool,
+}
+
+impl Sandbox {
+    /// What it lacks, in a sentence.
+    pub fn lack(&self) -> Option<String> {
+        if cfg!(not(target_os = "linux")) {
+            return Some(
+                "there is no sandbox on this system: run it on Linux, or leave out --sandbox".into(),
+            );
+        }
+        let lacks = match (self.landlock, self.has_seccomp) {
+            (Some(_), true) => return None,
+            (None, true) => "keeps this process from no file, because the kernel lacks Landlock",
+            (Some(_), false) => "refuses no system call, because the kernel lacks seccomp",
+            (None, false) => "does nothing, because the kernel lacks Landlock and seccomp",
+        };
+        Some(format!(
+            "the sandbox {lacks}: use a kernel of Linux 5.13 or later that has it, or leave out --sandbox"
+        ))
+    }
+}
+
+impl fmt::Display for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.landlock, self.has_seccomp) {
+            (Some(abi), true) => write!(f, "sandbox of Landlock (ABI {abi}) and seccomp"),
+            (Some(abi), false) => write!(f, "sandbox of Landlock (ABI {abi}) without seccomp"),
+            (None, true) => write!(f, "sandbox of seccomp without Landlock"),
+            (None, false) => write!(f, "no sandbox"),
+        }
+    }
+}
 
 /// What a run needs although its files are open.
 #[derive(Clone, Debug, Default)]
@@ -23,10 +64,10 @@ pub struct Needs {
 #[cfg(target_os = "linux")]
 pub use linux::enter;
 
-/// Says that there is none on this system.
+/// There is none on this system.
 #[cfg(not(target_os = "linux"))]
-pub fn enter(_: &Needs) -> Result<Option<String>, String> {
-    Ok(Some("there is no sandbox on this system: run it on Linux, or leave out --sandbox".into()))
+pub fn enter(_: &Needs) -> Result<Sandbox, String> {
+    Ok(Sandbox::default())
 }
 
 #[cfg(target_os = "linux")]
@@ -35,8 +76,8 @@ mod linux {
     use std::{env, fs, process};
 
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-        RulesetStatus, Scope, path_beneath_rules,
+        ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
+        RulesetError, RulesetStatus, Scope, path_beneath_rules,
     };
     use nix::libc;
     use seccompiler::{
@@ -44,11 +85,11 @@ mod linux {
         SeccompRule, apply_filter_all_threads,
     };
 
-    use super::Needs;
+    use super::{Needs, Sandbox};
 
     /// Enters the sandbox, before there are other threads: Landlock is of a thread and of those that it starts. Returns what
-    /// the kernel lacks, in a sentence. An error is one, too.
-    pub fn enter(needs: &Needs) -> Result<Option<String>, String> {
+    /// is in force, as far as the kernel has it. An error is one sentence.
+    pub fn enter(needs: &Needs) -> Result<Sandbox, String> {
         let mut needs = needs.clone();
         needs.reads.extend(of_backtraces());
         let failed = |what: &str, error: &dyn std::fmt::Display| {
@@ -56,22 +97,14 @@ mod linux {
                 "cannot enter the sandbox of {what} ({error}): report it, with the kernel's version, and leave out --sandbox"
             )
         };
-        let has_landlock = restrict_files(&needs).map_err(|error| failed("Landlock", &error))?;
+        let landlock = restrict_files(&needs).map_err(|error| failed("Landlock", &error))?;
         let filters = filters(&needs).map_err(|error| failed("seccomp", &error))?;
         let has_seccomp = match filters.iter().try_for_each(|filter| apply_filter_all_threads(filter)) {
             Ok(()) => true,
             Err(seccompiler::Error::Seccomp(error)) if error.raw_os_error() == Some(libc::EINVAL) => false,
             Err(error) => return Err(failed("seccomp", &error)),
         };
-        let lacks = match (has_landlock, has_seccomp) {
-            (true, true) => return Ok(None),
-            (false, true) => "keeps this process from no file, because the kernel lacks Landlock",
-            (true, false) => "refuses no system call, because the kernel lacks seccomp",
-            (false, false) => "does nothing, because the kernel lacks Landlock and seccomp",
-        };
-        Ok(Some(format!(
-            "the sandbox {lacks}: use a kernel of Linux 5.13 or later that has it, or leave out --sandbox"
-        )))
+        Ok(Sandbox { landlock, has_seccomp })
     }
 
     /// The files that the backtrace of a panic of this program is read from, if one is asked for.
@@ -88,8 +121,9 @@ mod linux {
         files
     }
 
-    /// Refuses all files but those of the run, and the network. Returns whether the kernel can do that.
-    fn restrict_files(needs: &Needs) -> Result<bool, RulesetError> {
+    /// Refuses all files but those of the run, and the network. Returns the version of the interface that does that, if the
+    /// kernel has it.
+    fn restrict_files(needs: &Needs) -> Result<Option<u32>, RulesetError> {
         // What a later kernel knows in addition is refused there, and what this one does not know is not.
         let abi = ABI::V6;
         let writes = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;
@@ -104,7 +138,11 @@ mod linux {
             .add_rules(path_beneath_rules(&needs.writes, writes))?
             .add_rules(path_beneath_rules(&needs.moves, moves))?
             .restrict_self()?;
-        Ok(restricted.ruleset != RulesetStatus::NotEnforced)
+        match (restricted.ruleset, restricted.landlock) {
+            (RulesetStatus::NotEnforced, _) => Ok(None),
+            (_, LandlockStatus::Available { effective_abi, .. }) => Ok(Some(effective_abi.min(abi) as u32)),
+            _ => Ok(None),
+        }
     }
 
     /// The filters of system calls. All of them must allow a call.

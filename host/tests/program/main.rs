@@ -55,6 +55,7 @@ const SANDBOX: Option<&str> = if cfg!(target_os = "linux") { Some("--sandbox") }
 /// The program in its sandbox, where all that it does without must be done, too. Most other tests have none.
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flatland"));
+    without_colors(&mut command);
     command.args(SANDBOX).stdin(Stdio::null());
     command
 }
@@ -65,6 +66,11 @@ fn flatland(engine: &str) -> Command {
     command
 }
 
+/// Whoever runs these tests may want colours.
+fn without_colors(command: &mut Command) {
+    command.env_remove("CARGO_TERM_COLOR").env_remove("CLICOLOR_FORCE");
+}
+
 /// A shell command with `$flatland` and `$image`.
 fn shell(engine: &str, script: &str, image: &Path) -> Command {
     let mut command = Command::new("bash");
@@ -72,6 +78,7 @@ fn shell(engine: &str, script: &str, image: &Path) -> Command {
     // Not quoted in the scripts, so that it is four words.
     let sandbox = SANDBOX.unwrap_or_default();
     command.env("flatland", format!("{} {sandbox} --engine {engine}", env!("CARGO_BIN_EXE_flatland")));
+    without_colors(&mut command);
     command.stdin(Stdio::null());
     command
 }
@@ -188,6 +195,7 @@ macro_rules! on_each_engine {
     };
 }
 
+mod colors;
 mod command_line;
 mod engine;
 mod faults;

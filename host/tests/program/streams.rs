@@ -18,7 +18,6 @@ on_each_engine! {
     a_reader_that_leaves_ends_the_run_quietly,
     a_message_begins_a_line,
     megabytes_pass,
-    a_terminal_sees_output_and_message_apart,
 }
 
 fn input_is_answered(engine: &str) {
@@ -171,31 +170,4 @@ fn megabytes_pass(engine: &str) {
     writer.join().unwrap().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(output.stdout == input, "the bytes are the same");
-}
-
-fn a_terminal_sees_output_and_message_apart(engine: &str) {
-    let image = image("terminal", SAY_AND_FAULT);
-    let command = format!("{} --engine {engine} {}", env!("CARGO_BIN_EXE_flatland"), image.display());
-    // script(1) gives it a terminal for all three streams; lines end in \r\n there.
-    let on_terminal = |environment: &[(&str, &str)]| {
-        let output = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-            .stdin(Stdio::from(File::open("/dev/null").unwrap()))
-            .env_remove("NO_COLOR")
-            .env("TERM", "xterm")
-            .envs(environment.iter().copied())
-            .output()
-            .expect("script(1) is there");
-        assert_eq!(output.status.code(), Some(134));
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let (red, reset) = ("\u{1b}[1m\u{1b}[31m", "\u{1b}[0m");
-    let coloured = on_terminal(&[]);
-    let message = format!("invalid opcode (#UD) at 0x00000004: {EXCEPTION}\r\n");
-    assert!(coloured.starts_with(&format!("A\r\n{red}flatland:{reset} {message}")), "{coloured:?}");
-    for environment in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let plain = on_terminal(&[environment]);
-        assert!(plain.starts_with(&format!("A\r\nflatland: {message}")), "{plain:?}");
-        assert!(!plain.contains('\u{1b}'), "{plain:?}");
-    }
 }

@@ -30,7 +30,7 @@ use crate::words::Names;
 
 pub use calls::{Call, Calls};
 pub use json::Run;
-pub use paint::Paint;
+pub use paint::{Colors, Paint, UnknownColors};
 pub use source::Snippet;
 pub(crate) use source::read_source;
 

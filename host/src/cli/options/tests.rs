@@ -34,6 +34,7 @@ fn options_in_any_order_and_both_spellings() {
         is_sandboxed: true,
         stats: true,
         backtraces: Backtraces::Always,
+        colors: Some(Colors::Never),
         coverage: Request {
             is_made: true,
             to: Some("a.info".into()),
@@ -53,13 +54,13 @@ fn options_in_any_order_and_both_spellings() {
         trace_limit: Some(10),
         arguments: Vec::new(),
     };
-    let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --sandbox --stats --backtrace always --report a.json \
+    let line = "--symbols a.elf --memory 64K --stack 8K --engine soft --sandbox --stats --backtrace always --color never --report a.json \
                 --save-snapshot a.snap --max-instructions 1000 --timeout 1.5 --trace calls --trace-file a.txt \
                 --trace-filter main --trace-limit 10 --clock 1000000000 --seed 7 --record a.rec \
                 --record-without-program --coverage=a.info --coverage-all --coverage-add b.json --coverage-add c.json --coverage-min 80 a.bin";
     assert_eq!(options(line), all);
     let line = "a.bin --coverage-min=80 --coverage-add=b.json --coverage-add=c.json --coverage-all --coverage=a.info --record-without-program --record=a.rec --seed=7 --clock=1000000000 --trace-limit=10 --trace-filter=main --trace-file=a.txt --trace=calls --timeout=1.5 \
-                --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --stats --sandbox --engine=soft \
+                --max-instructions=1000 --save-snapshot=a.snap --report=a.json --backtrace=always --color=never --stats --sandbox --engine=soft \
                 --stack=8K --memory=64K --symbols=a.elf";
     assert_eq!(options(line), all);
     assert_eq!(options("a.bin"), Options { program: Some("a.bin".into()), ..Options::default() });
@@ -148,6 +149,7 @@ fn errors_name_the_wrong_option() {
         ("a --memory 0", "--memory `0` is too little: give at least 4K"),
         ("a --stack 100", "--stack `100` is not whole pages: give a multiple of 4K"),
         ("a --backtrace full", "--backtrace `full` is not a choice: give auto, always or never"),
+        ("a --color red", "--color `red` is not a choice: give auto, always or never"),
         ("a --engine fast", "--engine `fast` is not an engine: choose auto, kvm or soft"),
         (
             "a --max-instructions few",

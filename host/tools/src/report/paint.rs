@@ -1,10 +1,69 @@
 //! The choice of colours.
 
 use std::env;
-use std::fmt::Display;
-use std::io::{self, IsTerminal};
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::io;
+use std::str::FromStr;
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+
+/// When text has colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Colors {
+    /// On a terminal that supports them, unless NO_COLOR (no-color.org) is set; CLICOLOR and CLICOLOR_FORCE count, too.
+    #[default]
+    Auto,
+    /// Always, also in a file or a pipe.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Colors {
+    /// What CARGO_TERM_COLOR says, which wins over NO_COLOR, as for cargo itself.
+    pub fn from_environment() -> Self {
+        env::var("CARGO_TERM_COLOR").ok().and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// Makes it the choice of this process, for all that is painted afterwards.
+    pub fn choose(self) {
+        let choice = match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+impl FromStr for Colors {
+    type Err = UnknownColors;
+
+    fn from_str(text: &str) -> Result<Self, UnknownColors> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err(UnknownColors),
+        }
+    }
+}
+
+/// The text is not a choice of colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownColors;
+
+impl Display for UnknownColors {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("not a choice: give auto, always or never")
+    }
+}
+
+impl Error for UnknownColors {}
 
 /// Whether text has colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,16 +84,14 @@ impl Paint {
     /// With colours.
     pub const COLOURED: Self = Self { is_on: true };
 
-    /// With colours if standard error is a terminal that supports them, and NO_COLOR (no-color.org) is not set.
+    /// With colours if standard error is to have them: see [`Colors`].
     pub fn for_standard_error() -> Self {
         Self::for_stream(&io::stderr())
     }
 
-    /// With colours if this is a terminal that supports them, and NO_COLOR is not set.
-    pub fn for_stream(stream: &impl IsTerminal) -> Self {
-        let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
-        Self { is_on: !is_set("NO_COLOR") && !is_dumb && stream.is_terminal() }
+    /// With colours if this stream is to have them: see [`Colors`].
+    pub fn for_stream(stream: &impl RawStream) -> Self {
+        Self { is_on: AutoStream::choice(stream) != ColorChoice::Never }
     }
 
     pub(super) fn fault(self, text: impl Display) -> String {
