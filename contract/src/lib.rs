@@ -17,6 +17,7 @@ mod port;
 pub mod span;
 pub mod status;
 pub mod test;
+pub mod timer;
 
 pub use clock::Clock;
 pub use memory_size::{MemorySize, MemorySizeError};

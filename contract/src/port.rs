@@ -54,11 +54,13 @@ pub enum Port {
     /// In: 1 if somebody listens to [spans](crate::span), else 0. Out: the bytes of a name and then a zero byte begin a
     /// span; a zero byte alone ends the innermost one.
     Span = 0xf6,
+    /// Out: the period of the [timer](crate::timer), in ticks, as a little-endian u32; 0 stops it.
+    Timer = 0xf7,
 }
 
 impl Port {
     /// All ports, sorted by number.
-    pub const ALL: [Port; 10] = [
+    pub const ALL: [Port; 11] = [
         Port::Console,
         Port::Diagnostics,
         Port::InputReady,
@@ -69,6 +71,7 @@ impl Port {
         Port::Exit,
         Port::Test,
         Port::Span,
+        Port::Timer,
     ];
 
     /// The port's number.
@@ -100,6 +103,7 @@ impl Port {
             Port::Exit => "exit",
             Port::Test => "test",
             Port::Span => "span",
+            Port::Timer => "timer",
         }
     }
 
@@ -107,7 +111,7 @@ impl Port {
     pub const fn allows(self, direction: Direction) -> bool {
         match self {
             Port::Console | Port::Test | Port::Span => true,
-            Port::Diagnostics | Port::Exit => matches!(direction, Direction::Out),
+            Port::Diagnostics | Port::Exit | Port::Timer => matches!(direction, Direction::Out),
             Port::InputReady | Port::Layout | Port::Arguments | Port::Clock | Port::Random => {
                 matches!(direction, Direction::In)
             }

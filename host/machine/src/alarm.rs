@@ -119,6 +119,7 @@ fn raise_due(machine: &Shared, now: u64) -> u64 {
         (&machine.clock_at, reason::CLOCK),
         (&machine.flush_at, reason::FLUSH),
         (&machine.look_at, reason::LOOK),
+        (&machine.timer_at, reason::TIMER),
     ] {
         let at = which.load(Ordering::SeqCst);
         if at > now {

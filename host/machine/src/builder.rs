@@ -298,7 +298,8 @@ impl Builder {
         if !self.is_fast {
             machine.set_fast_transfers(false);
         }
-        for (port, device) in self.devices {
+        for (port, mut device) in self.devices {
+            device.connect(machine.interrupt_line());
             machine.bus.add(port, device).map_err(|taken| match taken {
                 Taken::Port(port) => BuildError::PortIsTaken(port),
                 Taken::OutOfRange(port) => BuildError::NoSuchPort(port),

@@ -121,6 +121,11 @@ impl Bus {
         self.find(port).is_some_and(|(offset, device)| device.takes_width(offset, width))
     }
 
+    /// Whether a device may still raise an interrupt.
+    pub fn may_raise(&self) -> bool {
+        self.slots.iter().any(|slot| slot.device.may_raise())
+    }
+
     /// Resets all devices, when a run begins.
     pub fn reset(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.device.reset());

@@ -2,9 +2,10 @@
 
 use std::any::Any;
 
-use crate::interrupt::Shared;
+use crate::interrupt::{InterruptLine, Shared, reason};
 use crate::streams::{Flush, Refill};
 use crate::{StreamError, Streams};
+use flatland_x86::Vector;
 
 /// A device at one port, or at several consecutive ones.
 ///
@@ -66,6 +67,16 @@ pub trait Device: Any + Send {
         Ok(())
     }
 
+    /// The device is part of a machine now: called once. A device that raises interrupts also outside of transfers keeps the
+    /// line.
+    fn connect(&mut self, _line: InterruptLine) {}
+
+    /// Whether the device may raise an interrupt without being asked. As long as one may, a guest that halts with interrupts
+    /// enabled waits; otherwise its run ends there.
+    fn may_raise(&self) -> bool {
+        false
+    }
+
     /// A run begins. Called at the start, and at each restore before [`Self::restore`].
     fn reset(&mut self) {}
 
@@ -115,6 +126,13 @@ pub struct Host<'a> {
 }
 
 impl Host<'_> {
+    /// Raises an interrupt. It is delivered after the instruction that makes this transfer, or when the guest enables
+    /// interrupts.
+    pub fn raise(&mut self, vector: Vector) {
+        self.shared.add_raised(vector);
+        self.shared.note(reason::RAISED);
+    }
+
     /// Sends bytes to the run's output, in order with everything sent before.
     pub fn output(&mut self, bytes: &[u8]) -> Result<(), Unfinished> {
         self.streams.send_output(bytes, self.shared)

@@ -11,6 +11,7 @@ mod random;
 mod span;
 mod stand_in;
 mod test;
+mod timer;
 
 pub use arguments::Arguments;
 pub use clock::Clock;
@@ -23,3 +24,4 @@ pub use random::Random;
 pub use span::Span;
 pub(crate) use stand_in::StandIn;
 pub use test::Test;
+pub use timer::Timer;

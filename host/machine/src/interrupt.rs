@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use flatland_x86::Interrupt;
+use flatland_x86::{Interrupt, PendingInterrupts, Vector};
 
 use crate::waker::Waker;
 
@@ -22,6 +22,10 @@ pub(crate) mod reason {
     pub const FLUSH: u8 = 1 << 3;
     /// It is time to see whether the run goes on better in the other engine.
     pub const LOOK: u8 = 1 << 4;
+    /// A device has raised an interrupt.
+    pub const RAISED: u8 = 1 << 5;
+    /// The timer was set, or may be due.
+    pub const TIMER: u8 = 1 << 6;
 }
 
 /// Interrupts one machine's run: [`Machine::resume`](crate::Machine::resume) then returns
@@ -58,6 +62,23 @@ impl InterruptHandle {
     }
 }
 
+/// The line by which a device raises interrupts of the guest's processor: see [`Device`](crate::Device). It may be used from any
+/// thread.
+#[derive(Clone, Debug)]
+pub struct InterruptLine(Arc<Shared>);
+
+impl InterruptLine {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Raises an interrupt. It is pending until the guest takes it; one that is raised twice before comes once.
+    pub fn raise(&self, vector: Vector) {
+        self.0.add_raised(vector);
+        self.0.raise(reason::RAISED);
+    }
+}
+
 /// The state that a machine shares with its handles and the alarm's thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -75,6 +96,9 @@ pub(crate) struct Shared {
     pub clock_at: AtomicU64,
     pub flush_at: AtomicU64,
     pub look_at: AtomicU64,
+    pub timer_at: AtomicU64,
+    /// The interrupts that devices have raised and the engine does not know: a bit for each vector.
+    raised: [AtomicU64; 4],
     /// Whether this machine is in the alarm's list.
     pub is_registered: AtomicBool,
 }
@@ -91,6 +115,8 @@ impl Shared {
             clock_at: AtomicU64::new(NEVER),
             flush_at: AtomicU64::new(NEVER),
             look_at: AtomicU64::new(NEVER),
+            timer_at: AtomicU64::new(NEVER),
+            raised: Default::default(),
             is_registered: AtomicBool::new(false),
         }
     }
@@ -129,14 +155,29 @@ impl Shared {
         }
     }
 
+    /// Keeps an interrupt that a device raises. [`reason::RAISED`] comes after it.
+    pub fn add_raised(&self, vector: Vector) {
+        let number = vector.number();
+        self.raised[usize::from(number / 64)].fetch_or(1 << (number % 64), Ordering::SeqCst);
+    }
+
+    /// Takes the interrupts that were raised.
+    pub fn take_raised(&self) -> PendingInterrupts {
+        let bits = self.raised.each_ref().map(|word| word.swap(0, Ordering::SeqCst));
+        PendingInterrupts::from_bits(bits).expect("each is a vector of a device")
+    }
+
     /// The reasons that a wait for output does not end for.
-    pub const OUTPUT_WAITS_ON: u8 = reason::FLUSH | reason::LOOK;
+    pub const OUTPUT_WAITS_ON: u8 = reason::FLUSH | Self::ANY_WAITS_ON;
+
+    /// The reasons that no wait for a stream ends for: nothing runs that would notice.
+    const ANY_WAITS_ON: u8 = reason::LOOK | reason::RAISED | reason::TIMER;
 
     /// The reasons that a wait for input does not end for.
     pub fn input_waits_on(&self) -> u8 {
         match self.flush_ends_wait.load(Ordering::Relaxed) {
-            true => reason::LOOK,
-            false => reason::FLUSH | reason::LOOK,
+            true => Self::ANY_WAITS_ON,
+            false => Self::OUTPUT_WAITS_ON,
         }
     }
 

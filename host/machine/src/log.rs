@@ -115,8 +115,10 @@ impl Log {
         host: &mut Host,
     ) -> Result<(), NotMade> {
         let before = self.playback.as_ref().map_or(0, |playback| playback.sent_before(data.len()));
-        if before < data.len() {
-            bus.write(place.port, place.width, &data[before..], host)?;
+        // The timer has a state of the run's, and sends nothing.
+        let before_here = if place.port == Port::Timer.number() { 0 } else { before };
+        if before_here < data.len() {
+            bus.write(place.port, place.width, &data[before_here..], host)?;
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.sent(place, &data[before..]);

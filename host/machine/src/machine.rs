@@ -1,6 +1,7 @@
 //! The machine: a run that is resumed and returns events. It is the same for all engines.
 
 mod blocks;
+mod interrupts;
 mod moving;
 mod put_back;
 mod recorded;
@@ -22,13 +23,14 @@ use flatland_x86::{
 };
 
 use crate::bus::Bus;
-use crate::interrupt::{Shared, reason};
+use crate::interrupt::{InterruptLine, Shared, reason};
 use crate::log::Log;
 use crate::time::Instant;
 use crate::{
     Builder, ChoiceError, Device, Engines, FileError, Image, ImageError, InterruptHandle, Outcome, Stats,
     StreamError, Streams, Wants, devices,
 };
+use interrupts::Due;
 pub use moving::MoveError;
 use moving::Moving;
 pub use put_back::RestoreError;
@@ -70,6 +72,8 @@ pub struct Machine {
     unreported: Option<DebugStop>,
     /// The end of the run, to be returned before the next instruction.
     pub(crate) next: Option<Outcome>,
+    /// When the timer is due, if it runs.
+    timer: Option<Due>,
     /// A flush is scheduled with the alarm.
     flush_is_scheduled: bool,
     is_buffered: bool,
@@ -192,6 +196,7 @@ impl Machine {
         bus.replace(Port::Exit, devices::Exit);
         bus.replace(Port::Test, devices::Test::default());
         bus.replace(Port::Span, devices::Span::default());
+        bus.replace(Port::Timer, devices::Timer::default());
         streams.begin(false);
         let stats = Stats::of_run_on(engines.kind());
         Self {
@@ -214,6 +219,7 @@ impl Machine {
             unsent: VecDeque::new(),
             unreported: None,
             next: None,
+            timer: None,
             flush_is_scheduled: false,
             is_buffered: true,
             whole_lines: false,
@@ -226,6 +232,11 @@ impl Machine {
     /// A handle that interrupts this machine's run, from any thread or from a signal handler.
     pub fn interrupt_handle(&self) -> InterruptHandle {
         InterruptHandle::new(self.shared.clone())
+    }
+
+    /// The line by which devices raise interrupts of the guest's processor.
+    pub(crate) fn interrupt_line(&self) -> InterruptLine {
+        InterruptLine::new(self.shared.clone())
     }
 
     /// Whether an interrupt is pending: the next [`Self::resume`] will return
@@ -402,6 +413,9 @@ impl Machine {
         self.has_begun = true;
         self.input_is_announced = false;
         self.next = next;
+        // What devices of the run before have raised is not this run's.
+        self.shared.take_raised();
+        self.unpark_timer();
         self.moving.begin(&self.engines);
         if self.flush_is_scheduled {
             self.cancel_flush();

@@ -14,6 +14,9 @@ mod linux {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::eventfd::{EfdFlags, EventFd};
 
+    /// The timeout of a wait without an eventfd, in milliseconds.
+    const PATIENCE: u16 = 5;
+
     /// Ends a wait for a stream from another thread or a signal handler.
     #[derive(Debug, Default)]
     pub struct Waker(OnceLock<Option<EventFd>>);
@@ -33,11 +36,21 @@ mod linux {
             }
         }
 
+        /// Waits until [`Self::wake`], or a signal.
+        pub fn wait(&self) {
+            match self.0.get().and_then(Option::as_ref) {
+                Some(event) => {
+                    // A failure is a wake that nobody has asked for.
+                    let _ = poll(&mut [PollFd::new(event.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+                    let _ = event.read();
+                }
+                None => std::thread::sleep(Duration::from_millis(PATIENCE.into())),
+            }
+        }
+
         /// Waits until the descriptor is ready, or has an error that the next read or write will return. `false` if
         /// the wait was ended by [`Self::wake`], a signal or the timeout.
         pub fn poll(&self, fd: BorrowedFd, events: PollFlags, timeout: Option<Duration>) -> io::Result<bool> {
-            /// The timeout without an eventfd, in milliseconds.
-            const PATIENCE: u16 = 5;
             let event = self.0.get().and_then(Option::as_ref);
             let timeout = match (timeout, event) {
                 (Some(timeout), _) => u16::try_from(timeout.as_millis()).unwrap_or(u16::MAX).into(),
@@ -75,4 +88,8 @@ impl Waker {
     pub fn prepare(&self) {}
 
     pub fn wake(&self) {}
+
+    pub fn wait(&self) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }

@@ -87,6 +87,7 @@ Ports, one byte at a time:
   0xf5 test          in: which test to run; out: that it is through (for `cargo xtask test --guest`)
   0xf6 span          in: 1 if somebody listens to spans, else 0; out: a name and a zero byte begin one, a zero byte alone
                      ends one
+  0xf7 timer         out: the period of its interrupts, a little-endian u32, in instructions, or in nanoseconds on KVM
 
 Exit status: the guest's own (0 for `hlt`, 101 for a panic); 134 for a fault, 124 for the time limit, 125 when
 the run cannot be done, 130 after Ctrl-C, 141 when the reader of standard output has gone, 2 for a wrong

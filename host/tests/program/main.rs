@@ -36,7 +36,7 @@ const LOG_AND_FAULT: &[u8] = &[0xb0, b'A', 0xe6, 0xea, 0x0f, 0x0b];
 
 const PORTS: &str = "use one of the machine's ports, a byte at a time: 0xe9 console (in, out), 0xea \
                      diagnostics (out), 0xeb input ready (in), 0xec layout (in), 0xed arguments (in), 0xee clock (in), \
-                     0xef random (in), 0xf4 exit (out), 0xf5 test (in, out), 0xf6 span (in, out)";
+                     0xef random (in), 0xf4 exit (out), 0xf5 test (in, out), 0xf6 span (in, out), 0xf7 timer (out)";
 const EXCEPTION: &str =
     "correct the instruction there, or handle the exception with an IDT of the guest's own";
 

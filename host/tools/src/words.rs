@@ -370,7 +370,7 @@ mod tests {
             advice(&port(0x3f8, 1, Direction::Out)),
             "use one of the machine's ports, a byte at a time: 0xe9 console (in, out), 0xea diagnostics \
              (out), 0xeb input ready (in), 0xec layout (in), 0xed arguments (in), 0xee clock (in), \
-             0xef random (in), 0xf4 exit (out), 0xf5 test (in, out), 0xf6 span (in, out)"
+             0xef random (in), 0xf4 exit (out), 0xf5 test (in, out), 0xf6 span (in, out), 0xf7 timer (out)"
         );
     }
 

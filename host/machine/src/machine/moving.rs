@@ -179,6 +179,7 @@ impl Machine {
         let (processor, mut position) = self.engines.current.processor()?;
         // The engine that lacks the instruction has passed a breakpoint there.
         position.was_reported |= why == Why::Instruction;
+        self.park_timer();
         let is_asked_for = matches!(why, Why::Asked | Why::Wanted | Why::Instruction);
         let registers = processor.registers;
         // Engines differ in when the trap of TF comes.
@@ -186,7 +187,11 @@ impl Machine {
             return Ok(false);
         }
         self.hand_over(&processor, position, &self.stops.clone())?;
+        self.engines.current.interrupt_at(None);
         self.swap_engines(why, registers.eip)?;
+        if self.has_timer() {
+            self.unpark_timer();
+        }
         self.moving.refused = (why == Why::Instruction).then_some(registers.as_held());
         Ok(true)
     }
@@ -265,7 +270,8 @@ impl Machine {
     /// Moves the run if the other engine may have the instruction that this one lacks. If neither has it, the run ends on
     /// the soft engine, whose report says more.
     pub(super) fn try_instruction(&mut self) -> Result<bool, RunError> {
-        if !self.engines.is_automatic() {
+        // With a timer, KVM cannot go on.
+        if !self.engines.is_automatic() || self.has_timer() {
             return Ok(false);
         }
         let registers = self.engines.current.registers()?;
@@ -383,6 +389,6 @@ impl Machine {
     fn can_leave(&self, engine: EngineKind) -> bool {
         let Stops { step, watchpoints, instructions, .. } = &self.stops;
         let needs_soft = !watchpoints.is_empty() || instructions.is_some();
-        !step && (engine == EngineKind::Kvm || !needs_soft)
+        !step && !self.has_timer() && (engine == EngineKind::Kvm || !needs_soft)
     }
 }

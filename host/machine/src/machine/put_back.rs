@@ -48,7 +48,10 @@ impl From<EngineError> for RestoreError {
 impl Machine {
     /// The current state: at the start, after [`Self::run_until_input`], or after any event.
     pub fn snapshot(&mut self) -> Result<Snapshot, EngineError> {
+        // What the engine does not take is told when the run goes on.
+        let _ = self.take_raised();
         self.settle()?;
+        self.park_timer();
         let engine = self.engine();
         let (processor, position) = engine.processor()?;
         let ram = engine.save_ram()?;

@@ -223,6 +223,10 @@ impl Machine {
                 continue;
             }
             if let Some(outcome) = self.next.clone() {
+                if self.waits_at(&outcome)? {
+                    self.wait_for_interrupt()?;
+                    continue;
+                }
                 return Ok(Event::Ended(outcome));
             }
             if let Some(stop) = self.unreported.take()
@@ -305,7 +309,10 @@ impl Machine {
                         self.schedule_flush()?;
                     }
                 }
-                Exit::Halt => return Ok(Event::Ended(Outcome::Halted)),
+                Exit::Halt => match self.may_wake()? {
+                    true => self.next = Some(Outcome::Halted),
+                    false => return Ok(Event::Ended(Outcome::Halted)),
+                },
                 Exit::Fault(fault) => {
                     if let FaultKind::Unsupported { .. } = fault.kind
                         && self.try_instruction()?
@@ -316,6 +323,9 @@ impl Machine {
                 }
                 Exit::Interrupted => {
                     self.stats.interrupts += 1;
+                    if self.has_timer() {
+                        self.tend_timer()?;
+                    }
                     if self.moving.due.take_if(|at| Instant::now() >= *at).is_some() {
                         self.look()?;
                     }
@@ -433,6 +443,12 @@ impl Machine {
         }
         if self.shared.clear(reason::LOOK) {
             self.look()?;
+        }
+        if self.shared.clear(reason::RAISED) {
+            self.take_raised()?;
+        }
+        if self.shared.clear(reason::TIMER) {
+            self.tend_timer()?;
         }
         if self.shared.reasons() & reason::FLUSH != 0 {
             self.log.flush().map_err(RunError::Recording)?;

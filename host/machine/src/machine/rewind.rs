@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use flatland_x86::{EngineError, Position, Processor, RamCopy, Registers, Sent};
 
 use super::{Machine, RunError};
+use crate::devices::Timer;
 use crate::recording::{Playback, Point};
 use crate::{EngineKind, Event, MoveError, Outcome, Stats, Wants};
 
@@ -18,6 +19,7 @@ pub struct Checkpoint {
     next: Option<Outcome>,
     point: Point,
     stats: Stats,
+    timer: Option<Timer>,
 }
 
 impl Checkpoint {
@@ -57,6 +59,7 @@ impl Machine {
     /// Where the run is now. [`Self::keep_inputs`] comes before; a replay needs none.
     pub fn checkpoint(&mut self) -> Result<Checkpoint, EngineError> {
         self.settle()?;
+        self.park_timer();
         let (processor, position) = self.engines.current.processor()?;
         Ok(Checkpoint {
             processor,
@@ -66,6 +69,7 @@ impl Machine {
             next: self.next.clone(),
             point: self.log.playback.as_ref().map_or_else(Point::default, |playback| playback.point()),
             stats: self.stats.clone(),
+            timer: self.device::<Timer>().cloned(),
         })
     }
 
@@ -73,7 +77,7 @@ impl Machine {
     /// sent again, up to where it has been: then the devices go on. Streams, devices and limits stay as they are. The counts
     /// of [`Self::stats`] are those of then.
     pub fn go_back(&mut self, to: &Checkpoint) -> Result<(), RunError> {
-        let Checkpoint { processor, position, ram, unsent, next, point, stats } = to;
+        let Checkpoint { processor, position, ram, unsent, next, point, stats, timer } = to;
         self.engines.current.set_processor(processor, *position)?;
         self.engines.current.restore_ram(ram)?;
         if let Some(playback) = &mut self.log.playback {
@@ -82,6 +86,10 @@ impl Machine {
         self.unsent.clone_from(unsent);
         self.next.clone_from(next);
         self.stats.clone_from(stats);
+        if let (Some(device), Some(timer)) = (self.device::<Timer>(), timer) {
+            device.go_on_from(timer);
+        }
+        self.unpark_timer();
         self.forget_exit();
         self.input_is_announced = false;
         self.has_begun = true;
