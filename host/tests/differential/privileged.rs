@@ -8,7 +8,7 @@
 mod program;
 
 use flatland::x86::{Fault, FaultKind, Registers};
-use program::{CODE_END, Code, DIRECTORY, ENTRY, LOG, LOG_END, LOG_LIMIT, program};
+use program::{CODE_END, Code, DIRECTORY, ENTRY, FIRST_PAGE, LOG, LOG_END, LOG_LIMIT, TABLE, program};
 
 use super::random::{Random, seeds};
 use super::subject::{After, End, Kvm, RAM, Soft, Subject};
@@ -21,7 +21,7 @@ fn random_privileged_programs_against_kvm() {
         return;
     }
     let mut count = 0;
-    let (mut logged, mut breakpoints, mut endless) = (0, 0, 0);
+    let (mut logged, mut breakpoints, mut endless, mut overwritten) = (0, 0, 0, 0);
     let mut failed = Vec::new();
     for seed in seeds(200) {
         let before = program(seed);
@@ -32,6 +32,10 @@ fn random_privileged_programs_against_kvm() {
         if soft.end == End::Endless {
             // Its stack has overwritten what ends it.
             endless += 1;
+            continue;
+        }
+        if [&soft, &other].into_iter().any(|after| has_overwritten_tables(&before.ram, &after.ram)) {
+            overwritten += 1;
             continue;
         }
         let log_end = read(&soft.ram, LOG_END).clamp(LOG, LOG_LIMIT);
@@ -47,7 +51,7 @@ fn random_privileged_programs_against_kvm() {
     }
     println!(
         "{count} privileged programs, {logged} exceptions and interrupts, {breakpoints} of them by breakpoints, \
-         {endless} programs without end, {} differences",
+         {endless} programs without end, {overwritten} that have overwritten page tables, {} differences",
         failed.len()
     );
     assert!(failed.is_empty(), "{failed:?}");
@@ -79,6 +83,10 @@ fn read(ram: &[u8], address: u32) -> u32 {
     u32::from_le_bytes(ram[address as usize..][..4].try_into().expect("it is in RAM"))
 }
 
+fn write(after: &mut After, address: u32, value: u32) {
+    after.ram[address as usize..][..4].copy_from_slice(&value.to_le_bytes());
+}
+
 /// What can be compared: where a triple fault was is not known to each KVM, nor the registers then. QEMU's processor, below a
 /// KVM that is nested in it, sets neither RF in the frame of a fault nor EXT in the error code of a second exception. Frames are
 /// in the log, so the stacks are left out.
@@ -101,63 +109,75 @@ fn comparable(mut after: After) -> After {
     after
 }
 
+/// Whether a stack has grown over the directory, or over the entries that no part of a program changes. When a processor uses them
+/// is open until CR3 is loaded (SDM volume 3, section 5.10.4).
+fn has_overwritten_tables(before: &[u8], after: &[u8]) -> bool {
+    const ACCESSED_OR_DIRTY: u32 = 0x60;
+    let fixed = [DIRECTORY, DIRECTORY + 4].into_iter().chain((0..FIRST_PAGE).map(|page| TABLE + page * 4));
+    fixed.into_iter().any(|entry| (read(before, entry) ^ read(after, entry)) & !ACCESSED_OR_DIRTY != 0)
+}
+
 /// Differences that are QEMU's processor's, or KVM's when a nested page fault breaks off the delivery of an exception:
 ///
 /// - An instruction that reads an operand and replaces it faults as a store; QEMU's processor faults as at a load.
 /// - An `int n` that cannot be delivered has not been executed; KVM injects one that was broken off with EIP behind it.
 /// - A contributory exception in the delivery of another is a double fault; where KVM injects the first one again, QEMU's processor
-///   does not remember that there was one.
+///   does not remember that there was one (`old_exception` in target/i386/tcg/excp_helper.c, which `helper_vmrun` does not set).
 /// - `jmp` through a call gate to code that is not present is #NP; for QEMU's processor it is #GP.
 /// - `call` through a gate to conforming code keeps the level; QEMU's processor sets CS's to the descriptor's.
-/// - AF is undefined behind logical instructions, and OF, SF and PF behind `bts`, too.
+/// - AF is undefined behind logical instructions, and OF, SF and PF behind `bts`, too (SDM volume 2, BTS).
 fn explain(code: &[u8], soft: &After, other: &mut After) {
     for entry in (LOG..LOG_LIMIT - ENTRY).step_by(ENTRY as usize) {
         let word = |ram: &[u8], index: u32| read(ram, entry + index * 4);
-        let [vector, error_code, eip, flags] = [12, 13, 14, 15].map(|index| word(&soft.ram, index));
-        let [other_vector, other_code, other_eip, other_flags] =
-            [12, 13, 14, 15].map(|index| word(&other.ram, index));
-        let mut put = |index: u32, value: u32| {
-            other.ram[(entry + index * 4) as usize..][..4].copy_from_slice(&value.to_le_bytes());
-        };
+        let [vector, error_code, eip, flags, flags_above] =
+            [12, 13, 14, 15, 16].map(|index| word(&soft.ram, index));
+        let [other_vector, other_code, other_eip, other_flags, other_flags_above] =
+            [12, 13, 14, 15, 16].map(|index| word(&other.ram, index));
         if vector >= 0x40 {
             // Without an error code: EIP, CS and EFLAGS.
             if eip ^ other_eip < 4 && eip & 3 != 0 {
-                put(14, eip);
+                write(other, entry + 14 * 4, eip);
             }
-            if (flags ^ other_flags) & !undefined_flags(&code[..error_code.min(CODE_END) as usize]) == 0 {
-                put(15, flags);
+            if (flags ^ other_flags) & !undefined_flags(code, error_code) == 0 {
+                write(other, entry + 15 * 4, flags);
             }
+        } else if (flags_above ^ other_flags_above) & !undefined_flags(code, eip) == 0 {
+            write(other, entry + 16 * 4, flags_above);
         }
         if (vector, error_code) == (8, 0) && (10..14).contains(&other_vector) {
-            put(12, vector);
-            put(13, error_code);
+            write(other, entry + 12 * 4, vector);
+            write(other, entry + 13 * 4, error_code);
+            // Where its stack lies on a random page.
+            in_frames(soft, other, RANDOM_PAGES, &[(vector, other_vector), (error_code, other_code)]);
         }
         if eip >= CODE_END {
             continue;
         }
         let code = &code[eip as usize..];
         if vector == 14 && error_code & (error_code ^ other_code) == 2 && replaces(code) {
-            put(13, error_code);
-            in_frames(soft, other, error_code, other_code);
+            write(other, entry + 13 * 4, error_code);
+            in_frames(soft, other, LOG, &[(error_code, other_code)]);
         } else if (vector, other_vector, error_code) == (11, 13, other_code) && code[0] == 0xea {
-            put(12, vector);
+            write(other, entry + 12 * 4, vector);
         } else if matches!(vector, 8 | 10..14) && is_behind_interrupt(code, other_eip.wrapping_sub(eip)) {
-            put(14, eip);
-            in_frames(soft, other, eip, other_eip);
+            write(other, entry + 14 * 4, eip);
+            in_frames(soft, other, LOG, &[(eip, other_eip)]);
         }
     }
 }
 
-/// The flags that the last instructions of this code may leave undefined.
-fn undefined_flags(code: &[u8]) -> u32 {
+/// The flags that the last instructions before an address may leave undefined.
+fn undefined_flags(code: &[u8], eip: u32) -> u32 {
     const AF: u32 = 1 << 4;
     const OTHERS: u32 = 1 << 2 | 1 << 7 | 1 << 11;
+    let code = &code[..eip.min(CODE_END) as usize];
     let last = &code[code.len().saturating_sub(64)..];
     let has_bts = last.windows(3).any(|opcode| opcode == [0x0f, 0xab, 0x05]);
     AF | if has_bts { OTHERS } else { 0 }
 }
 
-/// Error codes, behind which a frame's EIP is on a stack on a random page, that differ as [`comparable`] and [`explain`] say.
+/// Error codes and flags, with a frame's EIP beside them on a stack on a random page, that differ as [`comparable`] and [`explain`]
+/// say.
 fn explain_frames(code: &[u8], soft: &After, other: &mut After) {
     const EXT: u32 = 1;
     const WRITE: u32 = 2;
@@ -168,17 +188,24 @@ fn explain_frames(code: &[u8], soft: &After, other: &mut After) {
         if ours & !theirs == EXT || ours & !theirs == WRITE && ours < 8 && is_store() {
             let is_rest_equal = (ours ^ theirs).count_ones() == 1;
             if is_rest_equal && eip < CODE_END {
-                other.ram[address as usize..][..4].copy_from_slice(&ours.to_le_bytes());
+                write(other, address, ours);
             }
+        }
+        let frame_eip = read(&soft.ram, address - 8);
+        let is_frame = frame_eip < CODE_END && read(&soft.ram, address - 4) < 0x10000;
+        if is_frame && (ours ^ theirs) & !undefined_flags(code, frame_eip) == 0 {
+            write(other, address, ours);
         }
     }
 }
 
-/// The same difference on a stack that lies on a random page, and in what the log has of stacks behind a frame.
-fn in_frames(soft: &After, other: &mut After, ours: u32, theirs: u32) {
-    for address in (LOG..RAM).step_by(4) {
-        if (read(&soft.ram, address), read(&other.ram, address)) == (ours, theirs) {
-            other.ram[address as usize..][..4].copy_from_slice(&ours.to_le_bytes());
+/// The same differences, of consecutive words, from an address on: on a stack that lies on a random page, and in what the log has of
+/// stacks behind a frame.
+fn in_frames(soft: &After, other: &mut After, start: u32, differences: &[(u32, u32)]) {
+    for address in (start..RAM - 4).step_by(4) {
+        let places = || (address..).step_by(4).zip(differences);
+        if places().all(|(at, pair)| (read(&soft.ram, at), read(&other.ram, at)) == *pair) {
+            places().for_each(|(at, (ours, _))| write(other, at, *ours));
         }
     }
 }

@@ -22,9 +22,9 @@ const IDT: u32 = 0x6400;
 const TSS: u32 = 0x6a00;
 const POINTERS: u32 = 0x6f00;
 pub const DIRECTORY: u32 = 0x8000;
-const TABLE: u32 = 0x9000;
+pub const TABLE: u32 = 0x9000;
 /// The first page, linear and physical, that is mapped at random.
-const FIRST_PAGE: u32 = 10;
+pub const FIRST_PAGE: u32 = 10;
 const VECTORS: u32 = 0x58;
 const DESCRIPTORS: u32 = 40;
 
