@@ -8,6 +8,7 @@ mod info;
 pub mod inspect;
 mod messages;
 mod options;
+mod page;
 mod profiles;
 mod recordings;
 mod sandbox;
@@ -45,6 +46,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Command::Run(options)) => return run(&options).into(),
         Ok(Command::Help) => options::HELP.into(),
         Ok(Command::Version) => concat!("flatland ", env!("CARGO_PKG_VERSION")).into(),
+        Ok(Command::Page(options)) => match page::make(&options) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(message) => {
+                say(&message);
+                return status::HOST.into();
+            }
+        },
         Ok(Command::Info(path)) => match info::info(&path) {
             Ok(text) => text,
             Err(message) => {

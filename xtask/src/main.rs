@@ -9,6 +9,7 @@ mod checkout;
 mod fuzz;
 mod options;
 mod package;
+mod page;
 
 use std::env;
 use std::process::ExitCode;

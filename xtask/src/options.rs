@@ -4,10 +4,11 @@ use std::ffi::OsString;
 
 use cargo_flatland::Result;
 use cargo_flatland::caller::Caller;
+use cargo_flatland::guest::Profile;
 use cargo_flatland::options::{Doc, Own, Table, Task, Words, dashes};
 
 use crate::check::Against;
-use crate::{bench, check, fuzz, package};
+use crate::{bench, check, fuzz, package, page};
 
 /// How `cargo xtask` calls its commands.
 pub const CALLER: Caller = Caller { cargo: "cargo xtask", mark: "xtask", test: "test --guest" };
@@ -22,6 +23,13 @@ pub const OWN: Own = Own {
 const FOR_COMPARE: &str = "\
 libFuzzer runs the same source natively, without and with AddressSanitizer; a C++ compiler builds it, once. Each bug is
 looked for alone, in runs with seeds of their own. What is printed is a table in Markdown.
+";
+
+const FOR_PAGE: &str = "\
+The page is one file that needs nothing else: it holds the run, and goes to any instruction of it, forward and back. The
+first one builds the viewer as WebAssembly (two minutes).
+
+The other options go to flatland, and NAME stands before them. The run is on the soft engine unless --engine names one.
 ";
 
 const FOR_PARSERS: &str = "\
@@ -61,6 +69,17 @@ const DOCS: &[Doc] = &[
         ],
         passed_to: None,
         more: "",
+    },
+    Doc {
+        usage: "page NAME [OPTIONS] [-- ARGS]",
+        about: "run a guest program and make a page of the run, for a browser; or give a recording in place of NAME",
+        options: &[
+            ("-o FILE", "the page (default: target/guest/NAME.html)"),
+            ("--no-sources", "leave the program's sources out of it"),
+            ("--release", "build the guest program optimized for size, without overflow checks"),
+        ],
+        passed_to: Some("flatland"),
+        more: FOR_PAGE,
     },
     Doc {
         usage: "pictures",
@@ -186,6 +205,17 @@ fn parse(name: &str, args: &mut Vec<OsString>) -> Result<Option<Task>> {
                 (false, false) => Box::new(package::package),
             }
         }
+        "page" => {
+            let mut words = of(form("page"), args)?;
+            let options = page::Options {
+                name: words.required_name("calc")?,
+                to: words.value("-o").map(Into::into),
+                has_sources: !words.has("--no-sources"),
+                profile: if words.has("--release") { Profile::Release } else { Profile::Dev },
+                flatland: words.take_rest(),
+            };
+            Box::new(move |context| page::page(context, &options))
+        }
         "pictures" | "lint" | "portability" => {
             of(form(name), args)?.end()?;
             match name {
@@ -237,6 +267,7 @@ mod tests {
             ("bench --quick --against other --json", true),
             ("lint", true),
             ("portability", true),
+            ("page calc -o a.html --memory 1M -- b", true),
             ("pictures", true),
             ("package", true),
             ("package --check", true),

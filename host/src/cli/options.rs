@@ -12,6 +12,8 @@ use crate::trace::{self, Filter};
 use crate::{EngineChoice, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 
+use super::page::{self, PageOptions};
+
 /// What `--help` prints.
 pub const HELP: &str = "\
 Run a program on a bare 32-bit processor.
@@ -20,6 +22,7 @@ Usage: flatland [OPTIONS] PROGRAM [-- ARGS]
        flatland [OPTIONS] --from-snapshot FILE [PROGRAM]
        flatland [OPTIONS] replay FILE [PROGRAM]
        flatland info FILE
+       flatland page FILE [ELF] -o HTML [--no-sources]
 
 PROGRAM is an ELF file, or a flat image: machine code as it lies in memory. It is put at address 0 of zeroed RAM and
 started there, in 32-bit protected mode with paging off. Its input is standard input, its output standard output.
@@ -27,7 +30,8 @@ ARGS are for the guest.
 
 replay runs a recorded run again, with its input and without any other, on the soft engine unless --engine names one. Of
 PROGRAM, an ELF file, names are taken (default: the one that was recorded, if it is still there). info says what a
-recording holds.
+recording holds. page makes one file of it for a browser, in which the run is looked at forward and back; --no-sources
+leaves the program's sources out.
 
 Options:
   --engine ENGINE           kvm, soft (an interpreter), or auto: moves between the two (default: auto)
@@ -104,6 +108,8 @@ pub enum Command {
     Run(Box<Options>),
     /// Say what a recording holds.
     Info(PathBuf),
+    /// Make a page of a recording.
+    Page(PageOptions),
 }
 
 /// How to run an image.
@@ -183,6 +189,10 @@ impl Options {
 
 /// Reads the command line, without the program's name. An error is one sentence.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut args = args.into_iter().peekable();
+    if args.next_if(|word| word == "page").is_some() {
+        return page::parse(args).map(Command::Page);
+    }
     let mut parser = Parser::from_args(args);
     let mut options = Options::default();
     let mut words = Vec::new();

@@ -1,6 +1,7 @@
 //! docs/what-did-it-do.md: each of its commands is run, what they make is opened in a browser, and its pictures are made
 //! of that.
 
+#[path = "../common/browser.rs"]
 mod browser;
 #[path = "../common/mod.rs"]
 mod common;
