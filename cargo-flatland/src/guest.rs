@@ -13,6 +13,7 @@ use crate::cargo::{self, cargo};
 use crate::files::write_if_changed;
 use crate::metadata::Program;
 use crate::package::{Package, RUNTIME};
+use crate::target::{HardFloats, Target};
 use crate::{Context, Result, caller, rust_source, settings};
 
 /// The RAM for a program in a machine of default size, in bytes: all that is below the stack and its guard.
@@ -54,10 +55,15 @@ impl Profile {
 }
 
 /// Prepares a call of cargo for the guest's package, with the settings for the bare machine.
-pub fn guest_cargo(context: &Context, subcommand: &str, arguments: &[&str]) -> Result<Command> {
+pub fn guest_cargo(
+    context: &Context,
+    target: Target,
+    subcommand: &str,
+    arguments: &[&str],
+) -> Result<Command> {
     let package = context.package()?;
     let mut command = cargo(&package.folder, [subcommand]);
-    command.args(&package.settings).args(arguments);
+    command.args(&package.settings).args(package.choose_target(target)).args(arguments);
     build_std(context, &mut command)?;
     // The user's setting is for programs of this machine. Guests have their own target.
     command.env_remove("CARGO_BUILD_TARGET");
@@ -82,21 +88,25 @@ pub fn build_std(context: &Context, command: &mut Command) -> Result<()> {
 /// Returns a message for each program that does not fit a machine of default size.
 pub fn build(context: &Context, programs: &[&Program], profile: Profile) -> Result<Vec<String>> {
     let package = context.package()?;
-    let (plain, with_features): (Vec<&Program>, Vec<_>) =
-        programs.iter().partition(|program| program.features.is_empty());
-    if !plain.is_empty() {
-        build_programs(context, &plain, profile)?;
-    }
-    // Build each of these by itself, as if it were the only one asked for. So cargo reuses earlier builds, images are
-    // the same to the byte, and no program's dependencies have features that another program asks for.
-    for program in with_features {
-        build_programs(context, &[program], profile)?;
+    for target in Target::ALL {
+        let of_target = programs.iter().filter(|program| package.hard_floats.target(&program.name) == target);
+        let (plain, with_features): (Vec<&Program>, Vec<_>) =
+            of_target.partition(|program| program.features.is_empty());
+        if !plain.is_empty() {
+            build_programs(context, target, &plain, profile)?;
+        }
+        // Build each of these by itself, as if it were the only one asked for. So cargo reuses earlier builds, images are
+        // the same to the byte, and no program's dependencies have features that another program asks for.
+        for program in with_features {
+            build_programs(context, target, &[program], profile)?;
+        }
     }
 
-    let built = package.cargo_target().join("i686-bare").join(profile.folder());
     let mut large = Vec::new();
     for Program { name, .. } in programs {
-        let end = write_image(&built.join(name), &package.elf(name), &package.image(name), profile)?;
+        let target = package.hard_floats.target(name).name();
+        let built = package.cargo_target().join(target).join(profile.folder()).join(name);
+        let end = write_image(&built, &package.elf(name), &package.image(name), profile)?;
         if end > ROOM.into() {
             large.push(format!(
                 "{name} takes {} KiB of RAM, more than the {} KiB there are below its stack: run it with --memory SIZE",
@@ -129,19 +139,43 @@ pub fn build_tests(context: &Context, filter: Option<&str>, profile: Profile) ->
     // cargo would silently leave out the programs that need features. Others stay off, because they may need std.
     let features = package.programs.iter().flat_map(|program| &program.features);
     let features: Vec<_> = features.flat_map(|feature| ["--features", feature]).collect();
-    let build = |target: &[&str]| {
+    let build = |target: Target, tests: &[&str]| {
         let settings = settings(package, profile);
         let settings: Vec<_> = settings.iter().map(String::as_str).collect();
-        let built = call_cargo(context, "test", &[&build_options, &*features, &*settings, target].concat())?;
+        let built =
+            call_cargo(context, target, "test", &[&build_options, &*features, &*settings, tests].concat())?;
         built.iter().map(|path| test_image(&package.images, path, profile)).collect::<Result<Vec<_>>>()
     };
-    if let Some((kind, name)) = filter.and_then(|filter| named_target(package, filter)) {
-        let elves = build(&[kind, &name])?;
+    if let Some((target, kind, name)) = filter.and_then(|filter| named_tests(package, filter)) {
+        let elves = build(target, &[kind, &name])?;
         if elves.iter().any(|elf| has_tests(elf)) {
             return Ok(elves);
         }
     }
-    build(&[])
+    let HardFloats::Programs(_) = package.hard_floats else {
+        return build(package.hard_floats.of_package(), &[]);
+    };
+    let mut elves = Vec::new();
+    for target in Target::ALL {
+        let tests = tests_for(package, target);
+        if !tests.is_empty() {
+            elves.extend(build(target, &tests)?);
+        }
+    }
+    Ok(elves)
+}
+
+/// cargo's options for the tests that are built for this target, where not all are for the same.
+fn tests_for(package: &Package, target: Target) -> Vec<&str> {
+    let programs = package.programs_for(target).filter(|program| program.has_tests);
+    let mut options: Vec<_> = programs.flat_map(|program| ["--bin", &program.name]).collect();
+    if package.hard_floats.of_package() == target {
+        let files = package.tests.iter().filter(|file| file.is_default);
+        options.extend(files.flat_map(|file| ["--test", &file.name]));
+        // cargo builds the tests of the runtime beside it, too.
+        options.extend((package.has_library || package.has_runtime_beside).then_some("--lib"));
+    }
+    options
 }
 
 /// Whether a program that was built for its tests has any tests.
@@ -150,13 +184,16 @@ fn has_tests(path: &Path) -> bool {
     Elf::parse(&*file).and_then(|elf| elf.section(SECTION)).is_ok_and(|section| section.is_some())
 }
 
-/// cargo's option and name for the program or test file that a test's path begins with.
-fn named_target(package: &Package, path: &str) -> Option<(&'static str, String)> {
+/// The target of the program or test file that a test's path begins with, and cargo's option and name for it.
+fn named_tests(package: &Package, path: &str) -> Option<(Target, &'static str, String)> {
     let first = path.split("::").next().unwrap_or_default().replace('-', "_");
     let is_it = |name: &&String| name.replace('-', "_") == first;
     let program = package.programs.iter().map(|program| &program.name).find(is_it);
-    let file = package.tests.iter().find(is_it);
-    program.map(|name| ("--bin", name.clone())).or_else(|| Some(("--test", file?.clone())))
+    let file = package.tests.iter().map(|file| &file.name).find(is_it);
+    let floats = &package.hard_floats;
+    program
+        .map(|name| (floats.target(name), "--bin", name.clone()))
+        .or_else(|| Some((floats.of_package(), "--test", file?.clone())))
 }
 
 /// Makes the flat image of a program that cargo has built for its tests. Returns the path of the ELF file.
@@ -187,7 +224,7 @@ pub fn write_image(built: &Path, elf_path: &Path, image_path: &Path, profile: Pr
     Ok(end)
 }
 
-fn build_programs(context: &Context, programs: &[&Program], profile: Profile) -> Result<()> {
+fn build_programs(context: &Context, target: Target, programs: &[&Program], profile: Profile) -> Result<()> {
     let mut arguments = Vec::new();
     if let Some(format) = settings::message_format() {
         arguments.extend(["--message-format", format]);
@@ -208,7 +245,7 @@ fn build_programs(context: &Context, programs: &[&Program], profile: Profile) ->
         }
         Profile::Dev | Profile::Coverage | Profile::Release => "build",
     };
-    match call_cargo(context, subcommand, &arguments) {
+    match call_cargo(context, target, subcommand, &arguments) {
         Ok(_) => Ok(()),
         Err(error) => Err(missing_lines(context, programs).unwrap_or(error)),
     }
@@ -226,11 +263,16 @@ fn settings(package: &Package, profile: Profile) -> Vec<String> {
 
 /// Runs a build of the guest's crate. If it fails and the user has set flags for the compiler, the error names them as
 /// a possible cause.
-fn call_cargo(context: &Context, subcommand: &str, arguments: &[&str]) -> Result<Vec<PathBuf>> {
+fn call_cargo(
+    context: &Context,
+    target: Target,
+    subcommand: &str,
+    arguments: &[&str],
+) -> Result<Vec<PathBuf>> {
     // cargo applies the user's flags to guests, too. Many are for programs of this machine, such as those that choose
     // another linker, and no guest can be built with them.
     const VARIABLES: [&str; 3] = ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"];
-    let command = guest_cargo(context, subcommand, arguments)?;
+    let command = guest_cargo(context, target, subcommand, arguments)?;
     let built = match settings::message_format() {
         Some(_) => cargo::build_telling(command),
         None => cargo::build(command),

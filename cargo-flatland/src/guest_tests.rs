@@ -9,6 +9,7 @@ use std::thread;
 use crate::guest::Profile;
 use crate::host::{Program, become_it};
 use crate::options::GuestTests;
+use crate::target::Target;
 use crate::{Context, Result, caller, guest};
 
 /// Builds the guest's tests, and returns the command that runs them.
@@ -65,10 +66,10 @@ pub fn exec(context: &Context, built: &Path, arguments: &[OsString]) -> Result<(
 }
 
 /// Whether a program that cargo has built is one of tests, and its profile. Programs to run, and nothing else, are put into
-/// TARGET/i686-bare/PROFILE and `examples` there; where the others are depends on cargo's version.
+/// TARGET/i686-bare/PROFILE (or that of the other target) and `examples` there; where the others are depends on cargo's version.
 fn kind_of(built: &Path) -> (bool, Profile) {
     let mut folders = built.ancestors().skip(1);
-    let is_profiles = |folder: &&Path| folder.parent().is_some_and(|parent| parent.ends_with("i686-bare"));
+    let is_profiles = |folder: &&Path| folder.parent().is_some_and(is_targets);
     let Some(folder) = folders.find(is_profiles) else { return (false, Profile::Dev) };
     let profile = if folder.ends_with("release") { Profile::Release } else { Profile::Dev };
     let place = built.parent().filter(|place| *place != folder && *place != folder.join("examples"));
@@ -78,12 +79,17 @@ fn kind_of(built: &Path) -> (bool, Profile) {
 /// The folder of images for a program that cargo has built in TARGET/i686-bare: TARGET/guest, or TARGET/.. if that is
 /// the folder in which the commands build.
 fn images_beside(built: &Path) -> PathBuf {
-    let target = built.ancestors().find(|folder| folder.ends_with("i686-bare")).and_then(Path::parent);
+    let target = built.ancestors().find(|folder| is_targets(folder)).and_then(Path::parent);
     match target {
         Some(target) if target.ends_with("guest/cargo") => target.with_file_name(""),
         Some(target) => target.join("guest"),
         None => built.with_file_name("guest"),
     }
+}
+
+/// Whether this is cargo's folder for a target of guests.
+fn is_targets(folder: &Path) -> bool {
+    Target::ALL.iter().any(|target| folder.ends_with(target.name()))
 }
 
 /// Tests that fail leave recordings in `target/guest/failures`. The runner names them as they can be typed where the
@@ -106,6 +112,7 @@ mod tests {
             ("/a/target/i686-bare/release/hello", (false, Release)),
             ("/a/target/i686-bare/debug/examples/hello", (false, Dev)),
             ("/a/target/i686-bare/debug/deps/hello-12", (true, Dev)),
+            ("/a/target/i686-bare-sse2/release/deps/hello-12", (true, Release)),
             ("/a/target/i686-bare/release/build/hello/12/out/hello-12", (true, Release)),
             ("/a/hello", (false, Dev)),
         ] {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::files::{write_if_changed, write_new};
-use crate::package::{TARGET, TARGET_FILE, has_guests};
+use crate::package::has_guests;
+use crate::target::Target;
 use crate::{Context, Result, caller, checkout, metadata};
 
 /// The settings that a checkout has in guest/.cargo, too.
@@ -32,7 +33,7 @@ pub fn init(context: &Context) -> Result<String> {
     };
     let member = member.ok_or("which package? Go to its folder, or name it with --package NAME")?;
     let mut text = String::new();
-    for (path, contents, file) in write(&member.folder)? {
+    for (path, contents, file) in write(&member.folder, member.hard_floats.of_package())? {
         let shown = context.show(&member.folder.join(path));
         text += &match file {
             File::Made => format!("made {shown}\n"),
@@ -56,7 +57,7 @@ pub fn init(context: &Context) -> Result<String> {
 
 /// Writes the files that are not there yet into the folder of a package. Returns their paths and contents, and what
 /// became of them.
-fn write(folder: &Path) -> Result<Vec<(&'static str, String, File)>> {
+fn write(folder: &Path, target: Target) -> Result<Vec<(String, String, File)>> {
     if let Some(table) = checkout::patch_table()? {
         let path = folder.join(CHECKOUT_FILE);
         fs::create_dir_all(folder.join(".cargo")).map_err(|error| {
@@ -64,13 +65,14 @@ fn write(folder: &Path) -> Result<Vec<(&'static str, String, File)>> {
         })?;
         write_if_changed(&path, table.as_bytes())?;
     }
+    let settings = include_str!("init/config.toml").replace(Target::Bare.name(), target.name());
     let files = [
-        (TARGET_FILE, TARGET.to_owned()),
-        (".cargo/config.toml", [include_str!("init/config.toml"), BARE].concat()),
-        (".vscode/settings.json", include_str!("init/settings.json").to_owned()),
+        (target.file(), target.text().to_owned()),
+        (".cargo/config.toml".into(), [&settings, BARE].concat()),
+        (".vscode/settings.json".into(), include_str!("init/settings.json").to_owned()),
     ];
     let files = files.into_iter().map(|(name, contents)| {
-        let path = folder.join(name);
+        let path = folder.join(&name);
         let file = match fs::read_to_string(&path) {
             Ok(old) if old == contents => File::IsThere,
             Ok(_) => File::Differs,
@@ -87,5 +89,5 @@ fn write(folder: &Path) -> Result<Vec<(&'static str, String, File)>> {
 
 /// Writes the files into the folder of a new package.
 pub fn in_new(folder: &Path) -> Result<()> {
-    write(folder).map(drop)
+    write(folder, Target::Bare).map(drop)
 }

@@ -37,6 +37,7 @@ pub mod settings;
 #[cfg(unix)]
 mod signals;
 mod spelling;
+pub mod target;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -7,6 +7,7 @@ use jzon::JsonValue;
 
 use crate::Result;
 use crate::cargo::cargo;
+use crate::target::HardFloats;
 
 /// The workspace that a folder belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +34,20 @@ pub struct Member {
     /// Its programs: their names, sources and features without which cargo leaves them out.
     pub programs: Vec<Program>,
     /// The names of its files of tests.
-    pub tests: Vec<String>,
+    pub tests: Vec<TestFile>,
+    /// Whether it has a library.
+    pub has_library: bool,
+    /// Which of its programs compute with the processor's floats.
+    pub hard_floats: HardFloats,
+}
+
+/// A file of tests of a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestFile {
+    /// Its name.
+    pub name: String,
+    /// Whether it is one of those that are run if none is named.
+    pub is_default: bool,
 }
 
 /// A dependency of a package.
@@ -56,6 +70,8 @@ pub struct Program {
     pub source: PathBuf,
     /// The features that it needs.
     pub features: Vec<String>,
+    /// Whether its own tests are run if none is named.
+    pub has_tests: bool,
 }
 
 impl Metadata {
@@ -110,7 +126,9 @@ fn member(value: &JsonValue) -> Option<Member> {
         folder: path(&value["manifest_path"])?.parent()?.into(),
         dependencies: value["dependencies"].as_array()?.iter().map(dependency).collect::<Option<_>>()?,
         programs,
-        tests: of_kind("test").filter_map(|target| string(&target["name"])).collect(),
+        tests: of_kind("test").map(test_file).collect::<Option<_>>()?,
+        has_library: of_kind("lib").next().is_some(),
+        hard_floats: hard_floats(&value["metadata"]["flatland"]["hard-floats"]),
     })
 }
 
@@ -121,7 +139,28 @@ fn program(value: &JsonValue) -> Option<Program> {
         name: string(&value["name"])?,
         source: path(&value["src_path"])?,
         features: features.unwrap_or_default(),
+        has_tests: is_tested(value),
     })
+}
+
+fn test_file(value: &JsonValue) -> Option<TestFile> {
+    Some(TestFile { name: string(&value["name"])?, is_default: is_tested(value) })
+}
+
+/// Whether `cargo test` builds the tests of a target if nobody names one.
+fn is_tested(target: &JsonValue) -> bool {
+    target["test"].as_bool().unwrap_or(true)
+}
+
+fn hard_floats(value: &JsonValue) -> HardFloats {
+    if value.is_null() {
+        return HardFloats::Package(false);
+    }
+    if let Some(all) = value.as_bool() {
+        return HardFloats::Package(all);
+    }
+    let names = value.as_array().map(|names| names.iter().map(string).collect::<Option<Vec<_>>>());
+    names.flatten().map_or(HardFloats::Unknown, HardFloats::Programs)
 }
 
 fn dependency(value: &JsonValue) -> Option<Dependency> {
@@ -153,7 +192,8 @@ mod tests {
             "targets":[{"kind":["lib"],"name":"a","src_path":"/w s/ä/src/lib.rs"},
             {"kind":["bin"],"name":"two","src_path":"/w s/ä/src/two.rs","required-features":["f"]},
             {"kind":["bin"],"name":"one","src_path":"/w s/ä/src/main.rs"},
-            {"kind":["test"],"name":"t","src_path":"/w s/ä/tests/t.rs"}]}],
+            {"kind":["test"],"name":"t","src_path":"/w s/ä/tests/t.rs","test":false}],
+            "metadata":{"other":1,"flatland":{"hard-floats":["two"]}}}],
             "workspace_root":"/w s","target_directory":"/w s/target","new":[1]}"#;
         let dependency = |package: &str, name: &str, is_from_registry| Dependency {
             package: package.into(),
@@ -164,6 +204,7 @@ mod tests {
             name: name.into(),
             source: source.into(),
             features: features.iter().map(|it| it.to_string()).collect(),
+            has_tests: true,
         };
         let member = Member {
             name: "a".into(),
@@ -177,12 +218,25 @@ mod tests {
                 program("one", "/w s/ä/src/main.rs", &[]),
                 program("two", "/w s/ä/src/two.rs", &["f"]),
             ],
-            tests: vec!["t".into()],
+            tests: vec![TestFile { name: "t".into(), is_default: false }],
+            has_library: true,
+            hard_floats: HardFloats::Programs(vec!["two".into()]),
         };
         let expected = Metadata { members: vec![member], root: "/w s".into(), target: "/w s/target".into() };
         assert_eq!(parse(text), Some(expected));
         for text in ["", "[]", "{}", r#"{"packages":[1]}"#] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn hard_floats_are_for_all_for_some_or_for_none() {
+        let parsed = |text: &str| hard_floats(&jzon::parse(text).unwrap()["hard-floats"]);
+        assert_eq!(parsed("null"), HardFloats::Package(false));
+        assert_eq!(parsed(r#"{"hard-floats":true}"#), HardFloats::Package(true));
+        assert_eq!(parsed(r#"{"hard-floats":["a"]}"#), HardFloats::Programs(vec!["a".into()]));
+        for text in [r#"{"hard-floats":"a"}"#, r#"{"hard-floats":[1]}"#, r#"{"hard-floats":{}}"#] {
+            assert_eq!(parsed(text), HardFloats::Unknown, "{text}");
         }
     }
 }

@@ -4,8 +4,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use crate::files::{is_writable, write_if_changed};
-use crate::metadata::{self, Dependency, Member, Metadata, Program};
+use crate::metadata::{self, Dependency, Member, Metadata, Program, TestFile};
 use crate::spelling::{nearest, tolerance};
+use crate::target::{HardFloats, Target};
 use crate::{Result, caller, checkout, places};
 
 /// The package of the guests' runtime. A package with guests depends on it.
@@ -13,12 +14,6 @@ pub const RUNTIME: &str = "flatland-guest";
 
 /// The name that rustc's `--test` asks for on a machine without libtest.
 const TEST_CRATE: &str = "test";
-
-/// The target of guests, for where a package has no such file of its own.
-pub const TARGET: &str = include_str!("i686-bare.json");
-
-/// The name of that file.
-pub const TARGET_FILE: &str = "i686-bare.json";
 
 /// A package with guest programs.
 #[derive(Debug)]
@@ -31,14 +26,20 @@ pub struct Package {
     pub folder: PathBuf,
     /// Its programs, sorted by name.
     pub programs: Vec<Program>,
-    /// The names of its files of tests.
-    pub tests: Vec<String>,
+    /// Its files of tests.
+    pub tests: Vec<TestFile>,
+    /// Whether it has a library.
+    pub has_library: bool,
+    /// Which of its programs compute with the processor's floats.
+    pub hard_floats: HardFloats,
     /// The folder of flat images and their ELF files.
     pub images: PathBuf,
     /// Options of cargo for the package and the bare machine, where the folder's settings are not known to have them.
     pub settings: Vec<String>,
     /// Whether the runtime is a member of the same workspace, with the same profile.
     pub has_runtime_beside: bool,
+    /// The files of the targets, where the folder's settings do not have them.
+    targets: Vec<(Target, String)>,
     dependencies: Vec<Dependency>,
 }
 
@@ -55,17 +56,20 @@ impl Package {
         if !is_writable(&package.images) {
             package.images = elsewhere(&package)?;
         }
-        let own = [&package.folder, &root].map(|folder| folder.join(TARGET_FILE));
-        let target = match own.into_iter().find(|path| path.exists()) {
-            Some(own) => own,
-            None => {
-                let path = package.images.join(TARGET_FILE);
-                write_if_changed(&path, TARGET.as_bytes())?;
-                path
-            }
-        };
-        let target = target.to_str().ok_or("the path of the package is not UTF-8: move it")?;
-        package.settings.extend(["--package", &package.spec, "--target", target].map(String::from));
+        for target in Target::ALL.into_iter().filter(|target| package.uses(*target)).collect::<Vec<_>>() {
+            let own = [&package.folder, &root].map(|folder| folder.join(target.file()));
+            let path = match own.into_iter().find(|path| path.exists()) {
+                Some(own) => own,
+                None => {
+                    let path = package.images.join(target.file());
+                    write_if_changed(&path, target.text().as_bytes())?;
+                    path
+                }
+            };
+            let path = path.to_str().ok_or("the path of the package is not UTF-8: move it")?;
+            package.targets.push((target, path.into()));
+        }
+        package.settings.extend(["--package", &package.spec].map(String::from));
         package.settings.extend(BUILD_STD.map(String::from));
         package.settings.extend(checkout::patches(package.from_registry())?);
         Ok(package)
@@ -74,14 +78,46 @@ impl Package {
     /// The guest's package of a checkout, whose .cargo/config.toml has the settings. Its images are in this folder.
     pub fn of_checkout(folder: &Path, images: &Path) -> Result<Self> {
         let metadata = metadata::read(folder)?.ok_or("the checkout has no guests: get it again")?;
-        Self::new(metadata, folder, None, images.into())
+        let mut package = Self::new(metadata, folder, None, images.into())?;
+        package.targets.push((Target::Sse2, format!("../{}", Target::Sse2.file())));
+        Ok(package)
     }
 
     fn new(metadata: Metadata, folder: &Path, name: Option<&str>, images: PathBuf) -> Result<Self> {
         let has_runtime_beside = metadata.members.iter().any(|member| member.name == RUNTIME);
-        let Member { name, version, folder, dependencies, programs, tests } = choose(metadata, folder, name)?;
-        let (spec, settings) = (format!("{name}@{version}"), Vec::new());
-        Ok(Self { name, spec, folder, programs, tests, images, settings, has_runtime_beside, dependencies })
+        let Member { name, version, folder, dependencies, programs, tests, has_library, hard_floats } =
+            choose(metadata, folder, name)?;
+        hard_floats.check(&name, &programs)?;
+        Ok(Self {
+            spec: format!("{name}@{version}"),
+            name,
+            folder,
+            programs,
+            tests,
+            has_library,
+            hard_floats,
+            images,
+            settings: Vec::new(),
+            has_runtime_beside,
+            targets: Vec::new(),
+            dependencies,
+        })
+    }
+
+    /// The programs that are compiled for this target.
+    pub fn programs_for(&self, target: Target) -> impl Iterator<Item = &Program> {
+        self.programs.iter().filter(move |program| self.hard_floats.target(&program.name) == target)
+    }
+
+    /// Whether something of the package is compiled for this target.
+    fn uses(&self, target: Target) -> bool {
+        self.hard_floats.of_package() == target || self.programs_for(target).next().is_some()
+    }
+
+    /// cargo's options that choose this target. There are none for that of the folder's settings.
+    pub fn choose_target(&self, target: Target) -> impl Iterator<Item = &str> {
+        let path = self.targets.iter().find(|(it, _)| *it == target).map(|(_, path)| &**path);
+        path.into_iter().flat_map(|path| ["--target", path])
     }
 
     /// Whether there is a crate `test`, which rustc's `--test` asks for.
@@ -200,6 +236,8 @@ mod tests {
             dependencies: vec![dependency],
             programs: Vec::new(),
             tests: Vec::new(),
+            has_library: false,
+            hard_floats: HardFloats::Package(false),
         }
     }
 

@@ -12,6 +12,7 @@ use cargo_flatland::guest::{Profile, build_std, guest_cargo};
 use cargo_flatland::host::{Host, Program};
 use cargo_flatland::options::GuestTests;
 use cargo_flatland::settings::{self, Colors};
+use cargo_flatland::target::Target;
 use cargo_flatland::{Context, Result, build, guest_tests, kvm};
 
 use crate::checkout::{Built, Checkout};
@@ -267,7 +268,9 @@ pub fn lint(context: &Context) -> Result<()> {
         command.env("RUSTDOCFLAGS", "-D warnings");
         show_and_run(command)
     };
-    let guest = |subcommand: &str, arguments: &[&str]| run(guest_cargo(context, subcommand, arguments)?);
+    let guest = |subcommand: &str, arguments: &[&str]| {
+        run(guest_cargo(context, Target::Bare, subcommand, arguments)?)
+    };
     let checkout = Checkout::find()?;
     run(checkout.cargo(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--workspace", "--all-targets"].into_iter().chain(NO_WARNINGS);

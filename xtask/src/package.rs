@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use cargo_flatland::cargo::{cargo, show_and_run};
 use cargo_flatland::guest::guest_cargo;
+use cargo_flatland::target::Target;
 use cargo_flatland::{Context, Result, rust_source};
 
 use crate::checkout::Checkout;
@@ -58,7 +59,7 @@ pub fn package(context: &Context) -> Result<()> {
 /// Publishes everything. cargo knows what comes first, and what is never published.
 pub fn publish(context: &Context) -> Result<()> {
     show_and_run(Checkout::find()?.cargo(["publish", "--workspace"]))?;
-    show_and_run(guest_cargo(context, "publish", &["--workspace"])?)
+    show_and_run(guest_cargo(context, Target::Bare, "publish", &["--workspace"])?)
 }
 
 /// Unpacks a package, with the checksum by which cargo knows it in lock files.

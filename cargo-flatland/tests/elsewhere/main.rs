@@ -3,6 +3,7 @@
 mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
+mod floats;
 mod formats;
 #[path = "../../../xtask/tests/common/numbers.rs"]
 mod numbers;
@@ -69,6 +70,7 @@ fn a_crate_elsewhere() {
     the_other_commands_are_about_it();
     programs_are_added();
     a_fuzz_target_is_added();
+    floats::floats_are_soft_or_hard();
     names_are_checked();
     a_persons_flags_reach_guests();
     it_runs_without_any_optimization();

@@ -1,4 +1,4 @@
-//! `nbody`, `nested`, `calc` and `life`.
+//! `nbody`, `nbody-hard`, `nested`, `calc` and `life`.
 
 use super::{On, assert_ended, engines, guest, noise, python};
 
@@ -66,6 +66,28 @@ fn nbody_is_pythons_to_the_last_bit() {
     assert_ended(&guest(On::Soft, "nbody", &["5000"], b""), 0, &python(NBODY, &["5000"], b""), "");
     let message = "give it a number of steps: `cargo xtask run nbody -- 100`\n";
     assert_ended(&guest(On::Soft, "nbody", &["many"], b""), 2, b"", message);
+}
+
+/// The same code with floats that SSE2 computes. A KVM that emulates does not have SSE2, and the default engine moves.
+#[test]
+fn hard_floats_are_the_same_to_the_last_bit() {
+    for steps in ["0", "20", "5000"] {
+        for on in [On::Soft, On::Auto] {
+            let output = guest(on, "nbody-hard", &[steps], b"");
+            assert_ended(&output, 0, &python(NBODY, &[steps], b""), "");
+        }
+    }
+    if engines().contains(&On::Kvm) {
+        let output = guest(On::Kvm, "nbody-hard", &["20"], b"");
+        if output.status.code() != Some(0) {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(stderr.starts_with("flatland: instruction KVM cannot run here: "), "{stderr}");
+            assert!(stderr.contains("xmm"), "{stderr}");
+            assert_eq!(output.status.code(), Some(134), "{stderr}");
+        } else {
+            assert_ended(&output, 0, &python(NBODY, &["20"], b""), "");
+        }
+    }
 }
 
 /// Numbers as the guest prints them: never with an exponent, and whole ones without `.0`.

@@ -28,6 +28,7 @@ use common::{built, root, run};
 enum On {
     Soft,
     Kvm,
+    Auto,
 }
 
 /// The engines that this machine has.
@@ -41,7 +42,11 @@ fn guest(on: On, name: &str, arguments: &[&str], input: &[u8]) -> Output {
     command.args([
         "--sandbox",
         "--engine",
-        if on == On::Soft { "soft" } else { "kvm" },
+        match on {
+            On::Soft => "soft",
+            On::Kvm => "kvm",
+            On::Auto => "auto",
+        },
         "--timeout",
         "60",
         "--symbols",
