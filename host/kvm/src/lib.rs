@@ -2,7 +2,8 @@
 //!
 //! One VM, one vCPU, two memory slots: RAM from 0, and an exception page (`exception_page.rs`) far above it. With
 //! memory protection RAM is several slots. The guard has no slot. A store to a read-only slot is the same exit as an
-//! access without a slot. Interrupts stay off and there is no interrupt controller, so an exit is an I/O, a `hlt`, a
+//! access without a slot. There is no interrupt controller: interrupts of devices are
+//! queued when the guest takes one (`interrupts.rs`). An exit is an I/O, a `hlt`, a
 //! fault, or an [interrupt](Interrupt) from outside.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -13,6 +14,7 @@ mod exception_page;
 mod fast_io;
 mod faults;
 mod interrupt;
+mod interrupts;
 mod measure;
 mod msrs;
 mod ram;
@@ -31,8 +33,9 @@ use std::time::Duration;
 
 use flatland_contract::Direction;
 use flatland_x86::{
-    Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, Position, Processor,
-    RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, entry,
+    Access, DebugStop, Engine, EngineError, Exit, Interrupt, Location, MemoryMap, Part, PendingInterrupts,
+    Position, Processor, RamCopy, Registers, Settled, Speed, Stops, SystemRegisters, Unsupported, Vector,
+    entry,
 };
 use kvm_bindings::{KVM_MEM_READONLY, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
@@ -84,6 +87,10 @@ pub struct KvmEngine {
     zeros_from: u32,
     copies: Copies,
     reset: Reset,
+    /// The interrupts of devices that KVM has not accepted yet.
+    interrupts: PendingInterrupts,
+    /// The processor is as the last exit has left it, so that the run page says whether it would take an interrupt.
+    is_as_left: bool,
     /// The guest has run, or registers have been set.
     may_have_set_msrs: bool,
     /// Instructions since entry, as another engine counted them, until this one runs.
@@ -206,6 +213,8 @@ impl KvmEngine {
             zeros_from: 0,
             copies: Copies::new(ram),
             reset,
+            interrupts: PendingInterrupts::NONE,
+            is_as_left: false,
             may_have_set_msrs: false,
             instructions: Some(0),
             seen_time_stamp: 0,
@@ -260,7 +269,7 @@ impl KvmEngine {
             // KVM still completes the I/O of the last exit.
             self.vcpu.set_kvm_immediate_exit(1);
         }
-        let kind = self.enter_kvm();
+        let kind = self.enter_kvm_with_interrupts();
         if requested {
             self.vcpu.set_kvm_immediate_exit(0);
         }
@@ -313,6 +322,8 @@ enum Kind {
     Shutdown,
     Mmio(Access, u64, Option<u32>),
     Interrupted,
+    /// The guest would take an interrupt here.
+    InterruptWindow,
 }
 
 impl Kind {
@@ -327,6 +338,7 @@ impl Kind {
             Ok(VcpuExit::InternalError) => Self::InternalError { suberror: 0 },
             Ok(VcpuExit::Shutdown) => Self::Shutdown,
             Ok(VcpuExit::Debug(_)) => Self::Debug,
+            Ok(VcpuExit::IrqWindowOpen) => Self::InterruptWindow,
             Ok(VcpuExit::Intr) => Self::Interrupted,
             Ok(other) => return Err(EngineError::UnknownExit(format!("{other:?}").into())),
             Err(errno) if matches!(errno.errno(), nix::libc::EINTR | nix::libc::EAGAIN) => Self::Interrupted,
@@ -414,11 +426,21 @@ impl Engine for KvmEngine {
             Kind::Shutdown => self.on_shutdown(),
             Kind::Debug => self.on_debug(DebugStop::Step),
             Kind::Breakpoint => self.on_debug(DebugStop::Breakpoint),
-            Kind::Interrupted => {
+            // The latter has been handled where it came.
+            Kind::Interrupted | Kind::InterruptWindow => {
                 self.last = LastExit::Before;
                 Ok(Exit::Interrupted)
             }
         }
+    }
+
+    fn raise(&mut self, vector: Vector) -> Result<(), Unsupported> {
+        self.interrupts.raise(vector);
+        Ok(())
+    }
+
+    fn pending_interrupts(&self) -> PendingInterrupts {
+        self.interrupts
     }
 
     fn interrupt_after(&mut self, time: Duration) -> bool {
@@ -464,6 +486,7 @@ impl Engine for KvmEngine {
         self.stopping.forget_progress();
         self.stop_stepping()?;
         self.set_kvm_regs(&kvm_regs_of(&registers.as_held()))?;
+        self.is_as_left = false;
         self.last = LastExit::Before;
         Ok(())
     }

@@ -31,6 +31,11 @@ pub fn io(run: &mut kvm_run) -> Io<'_> {
     Io { port: io.port, width: io.size, direction, data }
 }
 
+/// Whether the guest would take an interrupt where the last exit has left it.
+pub fn takes_interrupt(run: &kvm_run) -> bool {
+    run.ready_for_interrupt_injection != 0 && run.if_flag != 0
+}
+
 /// The suberror of a KVM_EXIT_INTERNAL_ERROR.
 pub fn suberror(run: &kvm_run) -> u32 {
     // SAFETY: every bit pattern is a value of this member, which holds integers only.

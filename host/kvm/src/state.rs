@@ -1,8 +1,7 @@
 //! The processor's architectural state, in KVM's form and in the engines' common form.
 
 use flatland_x86::{
-    Engine, EngineError, Fpu, Location, PendingException, PendingInterrupts, Position, Processor,
-    SegmentRegister, Shadow,
+    Engine, EngineError, Fpu, Location, PendingException, Position, Processor, SegmentRegister, Shadow,
 };
 use kvm_bindings::{
     KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI, kvm_debugregs, kvm_dtable,
@@ -10,7 +9,7 @@ use kvm_bindings::{
 };
 
 use super::registers::kvm_regs_of;
-use super::{KvmEngine, LastExit, entry::Table};
+use super::{KvmEngine, LastExit, entry::Table, interrupts};
 
 impl KvmEngine {
     /// See [`Engine::processor`].
@@ -44,7 +43,7 @@ impl KvmEngine {
             },
             // KVM also queues #UD when it reports an instruction that it cannot emulate.
             pending: pending(&events).filter(|_| !matches!(self.last, LastExit::Fault(..))),
-            interrupts: PendingInterrupts::NONE,
+            interrupts: interrupts::with_accepted(&events, self.interrupts),
             fpu: Some(Box::new(fpu_of(&xsave))),
             msrs: self.msrs()?,
             time_stamp,
@@ -57,9 +56,6 @@ impl KvmEngine {
 
     /// See [`Engine::set_processor`].
     pub(super) fn set_state(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError> {
-        if !processor.interrupts.is_empty() {
-            return Err(EngineError::CannotCarryOn { engine: "KVM", what: "interrupts of devices" });
-        }
         // KVM would finish the I/O of the last exit on the new registers.
         self.discard_exit()?;
         self.stop_stepping()?;
@@ -85,6 +81,8 @@ impl KvmEngine {
             location => LastExit::Elsewhere(location),
         };
         self.instructions = processor.instructions;
+        self.interrupts = processor.interrupts;
+        self.is_as_left = false;
         if position.was_reported {
             self.stopping.report(processor.registers.eip);
         }

@@ -39,6 +39,8 @@ pub struct Stopping {
     repeating: Option<u32>,
     /// TF is KVM's in the current run, for a step, and not the guest's.
     hides_trap_flag: bool,
+    /// KVM steps in the current run.
+    is_stepping: bool,
     /// The guest's IDT register, cached from one step to the next; `None` if it is not known.
     idt: Option<kvm_dtable>,
 }
@@ -96,6 +98,11 @@ impl Stopping {
     /// EFLAGS of a frame that an exception pushed, as the guest had them.
     pub fn pushed_flags(&self, eflags: u32) -> u32 {
         if self.hides_trap_flag && self.is_active() { eflags & !(TF as u32) } else { eflags }
+    }
+
+    /// Whether KVM steps in the current run.
+    pub fn is_stepping(&self) -> bool {
+        self.is_stepping && self.is_active()
     }
 
     /// Whether there are any stops.
@@ -197,6 +204,7 @@ impl KvmEngine {
             }
             self.set_guest_debug(&debug)?;
             self.stopping.hides_trap_flag = matches!(how, How::Step(_));
+            self.stopping.is_stepping = !matches!(how, How::ToBreakpoints);
             match self.run_vcpu()? {
                 Kind::Debug => {}
                 Kind::Interrupted if at_breakpoint => {

@@ -124,7 +124,8 @@ impl KvmEngine {
             Some(Kind::InternalError { suberror }) => Some(self.on_internal_error(suberror)?),
             Some(Kind::Shutdown) => Some(self.on_shutdown()?),
             // Interrupts and stops belong to the caller. An I/O has been given up.
-            Some(Kind::Debug | Kind::Breakpoint | Kind::Interrupted | Kind::Io) | None => None,
+            Some(Kind::Debug | Kind::Breakpoint | Kind::Interrupted | Kind::InterruptWindow | Kind::Io)
+            | None => None,
         };
         settled.end = match exit {
             Some(Exit::Fault(fault)) => Some(End::Fault(fault)),

@@ -98,15 +98,25 @@ impl Machine {
         self.set_alarm_of_timer()
     }
 
+    /// Whether the timer's interrupts must come again where they come now: the run is recorded, or goes on in its past.
+    fn timer_must_count(&self) -> bool {
+        self.log.recorder.is_some() || self.log.playback.is_some()
+    }
+
+    /// Whether the timer keeps the run on the engine where it is.
+    pub(super) fn timer_stays(&self) -> bool {
+        self.has_timer() && self.timer_must_count()
+    }
+
     /// Whether the engine can do what the timer needs here.
     fn check_timer(&mut self) -> Result<(), RunError> {
-        if self.engines.kind() != Some(EngineKind::Kvm) {
+        if !self.timer_must_count() || self.engines.current.interrupt_at(None) {
             return Ok(());
         }
         self.move_to_soft(Unsupported {
             engine: "KVM",
-            what: "deliver the interrupts of the timer",
-            advice: "run it with the soft engine (--engine soft)",
+            what: "repeat the interrupts of the timer, which follow the clock there",
+            advice: "record the run and replay it with the soft engine (--engine soft)",
         })
     }
 

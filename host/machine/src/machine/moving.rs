@@ -270,8 +270,8 @@ impl Machine {
     /// Moves the run if the other engine may have the instruction that this one lacks. If neither has it, the run ends on
     /// the soft engine, whose report says more.
     pub(super) fn try_instruction(&mut self) -> Result<bool, RunError> {
-        // With a timer, KVM cannot go on.
-        if !self.engines.is_automatic() || self.has_timer() {
+        // A timer that must count stays where it is counted.
+        if !self.engines.is_automatic() || self.timer_stays() {
             return Ok(false);
         }
         let registers = self.engines.current.registers()?;
@@ -389,6 +389,6 @@ impl Machine {
     fn can_leave(&self, engine: EngineKind) -> bool {
         let Stops { step, watchpoints, instructions, .. } = &self.stops;
         let needs_soft = !watchpoints.is_empty() || instructions.is_some();
-        !step && !self.has_timer() && (engine == EngineKind::Kvm || !needs_soft)
+        !step && !self.timer_stays() && (engine == EngineKind::Kvm || !needs_soft)
     }
 }
