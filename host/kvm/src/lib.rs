@@ -501,6 +501,9 @@ impl Engine for KvmEngine {
             gs: sregs.gs.selector,
             ss: sregs.ss.selector,
             cr0: sregs.cr0 as u32,
+            cr2: sregs.cr2 as u32,
+            cr3: sregs.cr3 as u32,
+            cr4: sregs.cr4 as u32,
         })
     }
 

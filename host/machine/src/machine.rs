@@ -19,7 +19,8 @@ use std::time::Duration;
 use flatland_contract::Port;
 use flatland_contract::memory::LOAD_ADDRESS;
 use flatland_x86::{
-    DebugStop, Engine, EngineError, Location, MemoryMap, Registers, Sent, Stops, SystemRegisters, Unsupported,
+    DebugStop, Engine, EngineError, Fpu, Location, MemoryMap, Registers, Sent, Stops, SystemRegisters,
+    Unsupported,
 };
 
 use crate::bus::Bus;
@@ -324,6 +325,24 @@ impl Machine {
         self.engines.current.set_registers(registers)?;
         self.next = None;
         self.forget_exit();
+        Ok(())
+    }
+
+    /// The registers of x87, MMX and SSE.
+    pub fn fpu(&mut self) -> Result<Fpu, EngineError> {
+        let (processor, _) = self.engines.current.processor()?;
+        Ok(processor.fpu.map_or_else(Fpu::default, |fpu| *fpu))
+    }
+
+    /// Changes the registers of x87, MMX and SSE. Cancels an unfinished input, as [`Self::set_registers`] does.
+    pub fn set_fpu(&mut self, fpu: &Fpu) -> Result<(), EngineError> {
+        self.settle()?;
+        let engine = &mut self.engines.current;
+        let (mut processor, position) = engine.processor()?;
+        processor.fpu = Some(Box::new(fpu.clone()));
+        engine.set_processor(&processor, position)?;
+        self.moving.forget_refusal();
+        self.changes += 1;
         Ok(())
     }
 

@@ -92,6 +92,9 @@ impl Engine for SoftEngine {
             gs: selector(number::GS),
             ss: selector(number::SS),
             cr0: self.cpu.cr0,
+            cr2: self.cpu.cr2,
+            cr3: self.cpu.cr3,
+            cr4: self.cpu.cr4,
         })
     }
 

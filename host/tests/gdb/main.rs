@@ -6,6 +6,7 @@
 mod common;
 
 mod back;
+mod processor;
 mod protocol;
 mod sessions;
 

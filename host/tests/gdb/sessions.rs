@@ -127,7 +127,7 @@ fn registers_and_memory_are_read_and_written() {
             "eflags         0x2                 [ ]",
             "cs             0x8                 8",
             "ss             0x10                16",
-            "st0            <unavailable>",
+            "st0            0                   (raw 0x00000000000000000000)",
             "Cannot access memory at address 0x1000000",
         ];
         assert_lines(&said, &lines);

@@ -3,6 +3,7 @@
 //! Each tool is an [`Observer`] that wants some events. [`observe`] is the loop that resumes the run and passes each event to
 //! all observers.
 
+pub mod address_space;
 pub mod backtrace;
 #[cfg(feature = "report")]
 pub mod coverage;

@@ -26,7 +26,7 @@ impl Registers {
     }
 }
 
-/// Segment selectors, and the control register that sets the processor's mode (SDM volume 3, section 2.5).
+/// Segment selectors, and the control registers (SDM volume 3, section 2.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the registers' own names")]
 pub struct SystemRegisters {
@@ -37,6 +37,9 @@ pub struct SystemRegisters {
     pub gs: u16,
     pub ss: u16,
     pub cr0: u32,
+    pub cr2: u32,
+    pub cr3: u32,
+    pub cr4: u32,
 }
 
 /// The bits of EFLAGS (SDM volume 1, figure 3-8).

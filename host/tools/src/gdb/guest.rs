@@ -20,6 +20,7 @@ use gdbstub::target::{Target, TargetError, TargetResult};
 
 use super::registers::{Core, I386, Id};
 use super::{Say, monitor};
+use crate::address_space::AddressSpace;
 use crate::timeline::Timeline;
 
 /// How the guest is resumed.
@@ -127,20 +128,33 @@ impl Guest<'_> {
     fn core(&mut self) -> Result<Core, TargetError<EngineError>> {
         let general = self.machine.registers().map_err(TargetError::Fatal)?;
         let system = self.machine.system_registers().map_err(TargetError::Fatal)?;
-        Ok(Core::new(&general, &system))
+        let fpu = self.machine.fpu().map_err(TargetError::Fatal)?;
+        Ok(Core::new(&general, &system, fpu))
     }
 
     fn set_core(&mut self, core: &Core) -> TargetResult<(), Self> {
-        if !core.has_segments_of(&self.core()?) {
+        let old = self.core()?;
+        if !core.has_segments_of(&old) {
             return Err(TargetError::NonFatal);
         }
         self.check_change()?;
         self.state.has_changed = true;
+        if core.fpu() != old.fpu() {
+            self.machine.set_fpu(core.fpu()).map_err(TargetError::Fatal)?;
+        }
+        if core.general() == old.general() && core.fpu() != old.fpu() {
+            return Ok(());
+        }
         self.machine.set_registers(&core.general()).map_err(TargetError::Fatal)
     }
 }
 
 impl Guest<'_> {
+    /// What addresses mean now. gdb's are linear ones, as the guest's own are.
+    fn address_space(&mut self) -> Result<AddressSpace, TargetError<EngineError>> {
+        Ok(AddressSpace::of(&self.machine.system_registers().map_err(TargetError::Fatal)?))
+    }
+
     /// Whether the guest may be changed here. What has been is repeated as it was, and so is a recording.
     fn check_change(&mut self) -> TargetResult<(), Self> {
         let is_past = self.timeline.as_ref().is_some_and(|timeline| timeline.is_in_the_past());
@@ -195,20 +209,31 @@ impl SingleThreadBase for Guest<'_> {
     }
 
     fn read_addrs(&mut self, address: u32, bytes: &mut [u8]) -> TargetResult<usize, Self> {
-        match self.machine.read_ram(address, bytes) {
+        let space = self.address_space()?;
+        match space.read(address, bytes, |address, bytes| self.machine.read_ram(address, bytes)) {
             0 if !bytes.is_empty() => Err(TargetError::Errno(EFAULT)),
             len => Ok(len),
         }
     }
 
     fn write_addrs(&mut self, address: u32, bytes: &[u8]) -> TargetResult<(), Self> {
-        let there = self.machine.memory_map().ram().bytes().saturating_sub(address) as usize;
-        if there < bytes.len() {
+        let space = self.address_space()?;
+        let ram = self.machine.memory_map().ram().bytes();
+        let read = |address, bytes: &mut [u8]| self.machine.read_ram(address, bytes);
+        let pieces: Vec<_> = space.pieces(address, bytes.len(), &read).collect();
+        // All of it, or nothing.
+        let is_there = |&(physical, len): &(u32, usize)| ram.saturating_sub(physical) as usize >= len;
+        if pieces.iter().map(|(_, len)| len).sum::<usize>() < bytes.len() || !pieces.iter().all(is_there) {
             return Err(TargetError::Errno(EFAULT));
         }
         self.check_change()?;
         self.state.has_changed = true;
-        self.machine.write_ram(address, bytes);
+        let mut rest = bytes;
+        for (physical, len) in pieces {
+            let (piece, behind) = rest.split_at(len);
+            self.machine.write_ram(physical, piece);
+            rest = behind;
+        }
         Ok(())
     }
 
@@ -225,17 +250,12 @@ const EROFS: u8 = 30;
 
 impl SingleRegisterAccess<()> for Guest<'_> {
     fn read_register(&mut self, (): (), id: Id, buffer: &mut [u8]) -> TargetResult<usize, Self> {
-        let Some(value) = self.core()?.get(id) else {
-            // The register is not available.
-            return Ok(0);
-        };
-        let bytes = value.to_le_bytes();
+        let bytes = self.core()?.get(id);
         buffer.get_mut(..bytes.len()).ok_or(TargetError::NonFatal)?.copy_from_slice(&bytes);
         Ok(bytes.len())
     }
 
     fn write_register(&mut self, (): (), id: Id, value: &[u8]) -> TargetResult<(), Self> {
-        let value = value.try_into().map(u32::from_le_bytes).map_err(|_| TargetError::NonFatal)?;
         let mut core = self.core()?;
         core.set(id, value).ok_or(TargetError::NonFatal)?;
         self.set_core(&core)

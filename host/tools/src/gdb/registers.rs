@@ -1,11 +1,8 @@
-//! The registers in the protocol's form: gdb's feature `org.gnu.gdb.i386.core`.
-//!
-//! The crate gdbstub_arch has an i386 with SSE, whose registers no engine provides. This one has the machine's
-//! registers. gdb requires the x87 registers, which are reported as not available.
+//! The registers in the protocol's form: gdb's features `org.gnu.gdb.i386.core` and `org.gnu.gdb.i386.sse`.
 
 use std::num::NonZeroUsize;
 
-use flatland_x86::{Registers, SystemRegisters};
+use flatland_x86::{Fpu, Registers, SystemRegisters};
 use gdbstub::arch::{Arch, RegId};
 
 /// The architecture for gdbstub.
@@ -23,123 +20,183 @@ impl Arch for I386 {
     }
 }
 
+/// Names and order are gdb's (gdb/features/i386/32bit-core.xml and 32bit-sse.xml).
+const DESCRIPTION: &str = include_str!("target.xml");
+
 /// The number of general registers, EIP, EFLAGS and segment registers, of 4 bytes each.
 const WORDS: usize = 16;
 
-/// The size of ST0 to ST7, of 10 bytes each, and of the x87's eight control registers, of 4 bytes each.
-const X87_BYTES: usize = 8 * 10 + 8 * 4;
-
-/// Names and order are gdb's (gdb/features/i386/32bit-core.xml).
-const DESCRIPTION: &str = r#"<?xml version="1.0"?>
-<!DOCTYPE target SYSTEM "gdb-target.dtd">
-<target version="1.0">
-<architecture>i386</architecture>
-<feature name="org.gnu.gdb.i386.core">
-<flags id="i386_eflags" size="4">
-<field name="CF" start="0" end="0"/>
-<field name="" start="1" end="1"/>
-<field name="PF" start="2" end="2"/>
-<field name="AF" start="4" end="4"/>
-<field name="ZF" start="6" end="6"/>
-<field name="SF" start="7" end="7"/>
-<field name="TF" start="8" end="8"/>
-<field name="IF" start="9" end="9"/>
-<field name="DF" start="10" end="10"/>
-<field name="OF" start="11" end="11"/>
-<field name="NT" start="14" end="14"/>
-<field name="RF" start="16" end="16"/>
-<field name="VM" start="17" end="17"/>
-<field name="AC" start="18" end="18"/>
-<field name="VIF" start="19" end="19"/>
-<field name="VIP" start="20" end="20"/>
-<field name="ID" start="21" end="21"/>
-</flags>
-<reg name="eax" bitsize="32" type="int32"/>
-<reg name="ecx" bitsize="32" type="int32"/>
-<reg name="edx" bitsize="32" type="int32"/>
-<reg name="ebx" bitsize="32" type="int32"/>
-<reg name="esp" bitsize="32" type="data_ptr"/>
-<reg name="ebp" bitsize="32" type="data_ptr"/>
-<reg name="esi" bitsize="32" type="int32"/>
-<reg name="edi" bitsize="32" type="int32"/>
-<reg name="eip" bitsize="32" type="code_ptr"/>
-<reg name="eflags" bitsize="32" type="i386_eflags"/>
-<reg name="cs" bitsize="32" type="int32"/>
-<reg name="ss" bitsize="32" type="int32"/>
-<reg name="ds" bitsize="32" type="int32"/>
-<reg name="es" bitsize="32" type="int32"/>
-<reg name="fs" bitsize="32" type="int32"/>
-<reg name="gs" bitsize="32" type="int32"/>
-<reg name="st0" bitsize="80" type="i387_ext"/>
-<reg name="st1" bitsize="80" type="i387_ext"/>
-<reg name="st2" bitsize="80" type="i387_ext"/>
-<reg name="st3" bitsize="80" type="i387_ext"/>
-<reg name="st4" bitsize="80" type="i387_ext"/>
-<reg name="st5" bitsize="80" type="i387_ext"/>
-<reg name="st6" bitsize="80" type="i387_ext"/>
-<reg name="st7" bitsize="80" type="i387_ext"/>
-<reg name="fctrl" bitsize="32" type="int" group="float"/>
-<reg name="fstat" bitsize="32" type="int" group="float"/>
-<reg name="ftag" bitsize="32" type="int" group="float"/>
-<reg name="fiseg" bitsize="32" type="int" group="float"/>
-<reg name="fioff" bitsize="32" type="int" group="float"/>
-<reg name="foseg" bitsize="32" type="int" group="float"/>
-<reg name="fooff" bitsize="32" type="int" group="float"/>
-<reg name="fop" bitsize="32" type="int" group="float"/>
-</feature>
-</target>"#;
+/// The number of all registers.
+const COUNT: usize = 41;
 
 /// A register's number in the description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id(usize);
 
-impl RegId for Id {
-    fn from_raw_id(id: usize) -> Option<(Self, Option<NonZeroUsize>)> {
-        let size = match id {
-            0..16 | 24..32 => 4,
-            16..24 => 10,
-            _ => return None,
-        };
-        Some((Self(id), NonZeroUsize::new(size)))
+impl Id {
+    fn all() -> impl Iterator<Item = Self> {
+        (0..COUNT).map(Self)
+    }
+
+    /// What kind of register it is.
+    fn kind(self) -> Kind {
+        match self.0 {
+            id @ 0..16 => Kind::Word(id),
+            id @ 16..24 => Kind::St(id - 16),
+            id @ 24..32 => Kind::X87(id - 24),
+            id @ 32..40 => Kind::Xmm(id - 32),
+            _ => Kind::Mxcsr,
+        }
+    }
+
+    /// In bytes.
+    fn size(self) -> usize {
+        match self.kind() {
+            Kind::Word(_) | Kind::X87(_) | Kind::Mxcsr => 4,
+            Kind::St(_) => 10,
+            Kind::Xmm(_) => 16,
+        }
     }
 }
 
-/// The values of the available registers, in the order of the description.
+/// A register of the description, with its number among those of its kind.
+enum Kind {
+    /// One of `Core::words`.
+    Word(usize),
+    /// ST0 to ST7.
+    St(usize),
+    /// The x87's others: `fctrl` to `fop`.
+    X87(usize),
+    /// XMM0 to XMM7.
+    Xmm(usize),
+    Mxcsr,
+}
+
+impl RegId for Id {
+    fn from_raw_id(id: usize) -> Option<(Self, Option<NonZeroUsize>)> {
+        let id = Self(id);
+        (id.0 < COUNT).then(|| (id, NonZeroUsize::new(id.size())))
+    }
+}
+
+/// The values of the registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Core {
+    /// Those of the core, in the order of the description.
     words: [u32; WORDS],
+    /// Those of x87 and SSE.
+    fpu: Fpu,
 }
 
 impl Core {
     /// From the engine's registers.
-    pub fn new(general: &Registers, system: &SystemRegisters) -> Self {
+    pub fn new(general: &Registers, system: &SystemRegisters, fpu: Fpu) -> Self {
         let Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags } = *general;
         let SystemRegisters { cs, ds, es, fs, gs, ss, .. } = *system;
         let [cs, ss, ds, es, fs, gs] = [cs, ss, ds, es, fs, gs].map(u32::from);
-        Self { words: [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, cs, ss, ds, es, fs, gs] }
+        Self { words: [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, cs, ss, ds, es, fs, gs], fpu }
     }
 
-    /// The general registers. The others cannot be changed through gdb.
+    /// The general registers.
     pub fn general(&self) -> Registers {
         let [eax, ecx, edx, ebx, esp, ebp, esi, edi, eip, eflags, ..] = self.words;
         Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip, eflags }
     }
 
-    /// Whether both have the same segment registers.
+    /// The registers of x87 and SSE.
+    pub fn fpu(&self) -> &Fpu {
+        &self.fpu
+    }
+
+    /// Whether both have the same segment registers. They cannot be changed through gdb.
     pub fn has_segments_of(&self, other: &Self) -> bool {
         self.words[10..] == other.words[10..]
     }
 
-    /// A register's value. None for the x87's registers.
-    pub fn get(&self, id: Id) -> Option<u32> {
-        self.words.get(id.0).copied()
+    /// A register's bytes.
+    pub fn get(&self, id: Id) -> Vec<u8> {
+        match id.kind() {
+            Kind::Word(index) => self.words[index].to_le_bytes().into(),
+            Kind::St(index) => self.fpu.st[index][..10].into(),
+            Kind::X87(index) => x87(&self.fpu)[index].to_le_bytes().into(),
+            Kind::Xmm(index) => self.fpu.xmm[index].into(),
+            Kind::Mxcsr => self.fpu.mxcsr.to_le_bytes().into(),
+        }
     }
 
-    /// Changes a register. None if it is not available.
-    pub fn set(&mut self, id: Id, value: u32) -> Option<()> {
-        *self.words.get_mut(id.0)? = value;
+    /// Changes a register. `None` if the processor cannot have this value.
+    pub fn set(&mut self, id: Id, bytes: &[u8]) -> Option<()> {
+        let word = bytes.try_into().map(u32::from_le_bytes);
+        match id.kind() {
+            Kind::Word(index) => self.words[index] = word.ok()?,
+            Kind::St(index) => self.fpu.st[index][..10].copy_from_slice(bytes.get(..10)?),
+            Kind::X87(index) => set_x87(&mut self.fpu, index, word.ok()?)?,
+            Kind::Xmm(index) => self.fpu.xmm[index] = bytes.try_into().ok()?,
+            Kind::Mxcsr => self.fpu.mxcsr = word.ok().filter(|word| word & !MXCSR == 0)?,
+        }
         Some(())
     }
+}
+
+/// The bits of MXCSR that are not reserved (SDM volume 1, figure 10-3).
+const MXCSR: u32 = 0xffff;
+
+/// `fctrl`, `fstat`, `ftag`, `fiseg`, `fioff`, `foseg`, `fooff` and `fop`.
+fn x87(fpu: &Fpu) -> [u32; 8] {
+    [
+        fpu.control.into(),
+        fpu.status.into(),
+        tags(fpu).into(),
+        (fpu.instruction >> 32) as u16 as u32,
+        fpu.instruction as u32,
+        (fpu.data >> 32) as u16 as u32,
+        fpu.data as u32,
+        fpu.opcode.into(),
+    ]
+}
+
+fn set_x87(fpu: &mut Fpu, index: usize, value: u32) -> Option<()> {
+    let with_segment = |old: u64| old & 0xffff_ffff | u64::from(value) << 32;
+    let with_offset = |old: u64| old & !0xffff_ffff | u64::from(value);
+    // `fioff` and `fooff` have 32 bits, and the others 16.
+    if !matches!(index, 4 | 6) && value > 0xffff {
+        return None;
+    }
+    match index {
+        0 => fpu.control = value as u16,
+        1 => fpu.status = value as u16,
+        // What is not empty is what its number says.
+        2 => {
+            fpu.tags = (0..8).filter(|register| value >> (2 * register) & 3 != EMPTY).map(|it| 1 << it).sum()
+        }
+        3 => fpu.instruction = with_segment(fpu.instruction),
+        4 => fpu.instruction = with_offset(fpu.instruction),
+        5 => fpu.data = with_segment(fpu.data),
+        6 => fpu.data = with_offset(fpu.data),
+        _ => fpu.opcode = value as u16 & 0x7ff,
+    }
+    Some(())
+}
+
+/// The tag of a register that is empty (SDM volume 1, figure 8-7).
+const EMPTY: u32 = 3;
+
+/// The x87's tag word, of the abridged one and of the numbers (SDM volume 1, section 8.1.7).
+fn tags(fpu: &Fpu) -> u16 {
+    let top = fpu.status >> 11 & 7;
+    let tag = |register: u16| {
+        if fpu.tags >> register & 1 == 0 {
+            return EMPTY as u16;
+        }
+        let st = &fpu.st[usize::from(register.wrapping_sub(top) & 7)];
+        let significand = u64::from_le_bytes(st[..8].try_into().expect("there are 8"));
+        match (u16::from_le_bytes([st[8], st[9]]) & 0x7fff, significand) {
+            (0, 0) => 1,
+            (1..0x7fff, _) if significand >> 63 != 0 => 0,
+            _ => 2,
+        }
+    };
+    (0..8).map(|register| tag(register) << (2 * register)).sum()
 }
 
 impl gdbstub::arch::Registers for Core {
@@ -150,15 +207,14 @@ impl gdbstub::arch::Registers for Core {
     }
 
     fn gdb_serialize(&self, write_byte: impl FnMut(Option<u8>)) {
-        let words = self.words.iter().flat_map(|word| word.to_le_bytes()).map(Some);
-        words.chain([None; X87_BYTES]).for_each(write_byte);
+        Id::all().flat_map(|id| self.get(id)).map(Some).for_each(write_byte);
     }
 
-    fn gdb_deserialize(&mut self, bytes: &[u8]) -> Result<(), ()> {
-        let (words, _) = bytes.as_chunks();
-        let words = words.get(..WORDS).ok_or(())?;
-        for (word, bytes) in self.words.iter_mut().zip(words) {
-            *word = u32::from_le_bytes(*bytes);
+    fn gdb_deserialize(&mut self, mut bytes: &[u8]) -> Result<(), ()> {
+        for id in Id::all() {
+            let (register, rest) = bytes.split_at_checked(id.size()).ok_or(())?;
+            self.set(id, register).ok_or(())?;
+            bytes = rest;
         }
         Ok(())
     }
@@ -170,35 +226,80 @@ mod tests {
 
     use super::*;
 
+    fn id(number: usize) -> Id {
+        Id::from_raw_id(number).expect("there is one").0
+    }
+
     #[test]
     fn registers_survive_a_round_trip() {
         let general =
             Registers { eax: 1, ebx: 2, ecx: 3, edx: 4, esi: 5, edi: 6, ebp: 7, esp: 8, eip: 9, eflags: 10 };
-        let system = SystemRegisters { cs: 8, ds: 16, es: 24, fs: 32, gs: 40, ss: 48, cr0: 1 };
-        let core = Core::new(&general, &system);
+        let system = SystemRegisters { cs: 8, ds: 16, es: 24, fs: 32, gs: 40, ss: 48, ..Default::default() };
+        let mut fpu = Fpu { tags: 0x81, status: 7 << 11, opcode: 0x123, ..Fpu::default() };
+        (fpu.instruction, fpu.data) = (0x8_0000_1234, 0x10_0000_5678);
+        for (index, register) in fpu.st.iter_mut().enumerate() {
+            register[..10].fill(index as u8 + 1);
+        }
+        for (index, register) in fpu.xmm.iter_mut().enumerate() {
+            register.fill(index as u8 + 101);
+        }
+        let core = Core::new(&general, &system, fpu);
         assert_eq!(core.general(), general);
         let mut bytes = Vec::new();
-        core.gdb_serialize(|byte| bytes.push(byte));
-        // The size of the description's registers: 16 words, 8 of 80 bits, 8 words.
-        assert_eq!(bytes.len(), 16 * 4 + 8 * 10 + 8 * 4);
-        assert!(bytes[64..].iter().all(Option::is_none));
-        let bytes: Vec<_> = bytes.into_iter().flatten().collect();
+        core.gdb_serialize(|byte| bytes.extend(byte));
+        // The size of the description's registers: 16 words, 8 of 80 bits, 8 words, 8 of 128 bits, and a word.
+        assert_eq!(bytes.len(), 16 * 4 + 8 * 10 + 8 * 4 + 8 * 16 + 4);
         let mut back = Core::default();
-        assert_eq!(back.gdb_deserialize(&bytes[..63]), Err(()));
+        assert_eq!(back.gdb_deserialize(&bytes[..bytes.len() - 1]), Err(()));
         assert_eq!(back.gdb_deserialize(&bytes), Ok(()));
         assert_eq!(back, core);
     }
 
     #[test]
-    fn numbers_are_those_of_the_description() {
-        let names: Vec<_> =
-            DESCRIPTION.split("<reg name=\"").skip(1).map(|rest| rest.split('"').next()).collect();
-        assert_eq!(names.len(), 32);
+    fn tags_are_those_of_the_numbers() {
+        let mut fpu = Fpu { tags: 0b1110_0000, status: 5 << 11, ..Fpu::default() };
+        // ST0 is 1, ST1 is 0, ST2 is infinite.
+        fpu.st[0][..10].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f]);
+        fpu.st[2][..10].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x7f]);
+        assert_eq!(tags(&fpu), 0b10_01_00_11_11_11_11_11);
+        let mut core = Core { fpu, ..Core::default() };
+        assert_eq!(core.set(id(26), &0xfff3_u32.to_le_bytes()), Some(()));
+        assert_eq!(core.fpu.tags, 0b10);
+    }
+
+    #[test]
+    fn values_that_no_processor_has_are_refused() {
+        let mut core = Core::default();
+        for (number, value) in [(24, 0x1_037f), (27, 0x1_0000), (40, 0x1_1f80)] {
+            assert_eq!(core.set(id(number), &u32::to_le_bytes(value)), None, "{number}");
+        }
         assert_eq!(
-            (names[8], names[10], names[15], names[16]),
-            (Some("eip"), Some("cs"), Some("gs"), Some("st0"))
+            (core.set(id(0), &[0; 3]), core.set(id(16), &[0; 9]), core.set(id(32), &[0; 10])),
+            (None, None, None)
         );
-        assert!(Id::from_raw_id(31).is_some() && Id::from_raw_id(32).is_none());
-        assert_eq!((Core::default().get(Id(15)), Core::default().get(Id(16))), (Some(0), None));
+        assert_eq!(core, Core::default());
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_description() {
+        let registers: Vec<_> = DESCRIPTION.split("<reg name=\"").skip(1).collect();
+        assert_eq!(registers.len(), COUNT);
+        for (number, name) in [
+            (8, "eip"),
+            (10, "cs"),
+            (15, "gs"),
+            (16, "st0"),
+            (24, "fctrl"),
+            (31, "fop"),
+            (32, "xmm0"),
+            (40, "mxcsr"),
+        ] {
+            assert!(registers[number].starts_with(&format!("{name}\"")), "{number}");
+        }
+        for (number, register) in registers.iter().enumerate() {
+            let bits = format!(" bitsize=\"{}\"", 8 * id(number).size());
+            assert!(register.contains(&bits), "{number}: {register}");
+        }
+        assert!(Id::from_raw_id(41).is_none());
     }
 }

@@ -31,7 +31,7 @@ fn what_cannot_be_read_is_refused_and_the_session_goes_on() {
         client.send_bytes(bytes).expect("it is read");
         assert_eq!(client.ask("?"), STOPPED, "{bytes:?}");
     }
-    assert_eq!(client.ask("g").len(), 2 * (16 * 4 + 8 * 10 + 8 * 4));
+    assert_eq!(client.ask("g").len(), 2 * (16 * 4 + 8 * 10 + 8 * 4 + 8 * 16 + 4));
     run.interrupt();
 }
 
