@@ -1,7 +1,7 @@
 //! The processor's architectural state, in KVM's form and in the engines' common form.
 
 use flatland_x86::{
-    Engine, EngineError, Fpu, Location, PendingException, Position, Processor, SegmentRegister, Shadow,
+    Engine, EngineError, Fpu, Location, PendingException, Position, Processor, SegmentRegister, Shadow, cr0,
 };
 use kvm_bindings::{
     KVM_VCPUEVENT_VALID_SHADOW, KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI, kvm_debugregs, kvm_dtable,
@@ -56,6 +56,9 @@ impl KvmEngine {
 
     /// See [`Engine::set_processor`].
     pub(super) fn set_state(&mut self, processor: &Processor, position: Position) -> Result<(), EngineError> {
+        if processor.cr0 & cr0::PG != 0 && !self.has_paging(processor)? {
+            return Err(EngineError::CannotCarryOn { engine: "KVM", what: "paging on this host" });
+        }
         // KVM would finish the I/O of the last exit on the new registers.
         self.discard_exit()?;
         self.stop_stepping()?;
@@ -87,6 +90,20 @@ impl KvmEngine {
             self.stopping.report(processor.registers.eip);
         }
         Ok(())
+    }
+}
+
+impl KvmEngine {
+    /// Whether KVM takes a state with paging. One that emulates the processor leaves PG clear, and says nothing.
+    fn has_paging(&self, processor: &Processor) -> Result<bool, EngineError> {
+        let get = || self.vcpu.get_sregs().map_err(EngineError::call("KVM_GET_SREGS"));
+        let set =
+            |sregs: &kvm_sregs| self.vcpu.set_sregs(sregs).map_err(EngineError::refused("KVM_SET_SREGS"));
+        let before = get()?;
+        set(&kvm_sregs_of(processor, &self.reset.sregs))?;
+        let has_paging = get()?.cr0 as u32 & cr0::PG != 0;
+        set(&before)?;
+        Ok(has_paging)
     }
 }
 
