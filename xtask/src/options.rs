@@ -48,7 +48,7 @@ const DOCS: &[Doc] = &[
     },
     Doc {
         usage: "differential",
-        about: "compare the soft engine with KVM and this processor in 170,000 cases (10 minutes)",
+        about: "compare the soft engine with KVM and this processor in 620,000 cases (half an hour)",
         options: &[
             ("--unicorn", "with Debian's libunicorn2 instead of KVM (5 minutes)"),
             (

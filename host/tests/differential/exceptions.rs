@@ -85,6 +85,18 @@ const KNOWN: &[Known] = &[
     Known { of: Of::Kvm, is_this: |_, between| is_same_place_outside_ram(between), reason: PART_DONE },
     Known {
         of: Of::KvmEmulator,
+        is_this: |instruction, between| {
+            // The eight registers.
+            const MOST: u32 = 8 * 4;
+            let stores = [&between.ours, &between.theirs].map(|after| outside_ram(&after.end));
+            matches!(instruction.mnemonic(), Mnemonic::Pusha | Mnemonic::Pushad)
+                && matches!(stores, [Some((Access::Write, first)), Some((Access::Write, other))]
+                    if first.wrapping_sub(other) < MOST)
+        },
+        reason: "KVM's instruction emulator makes all stores of pusha, and tells of the last one outside RAM",
+    },
+    Known {
+        of: Of::KvmEmulator,
         is_this: |instruction, _| instruction.mnemonic() == Mnemonic::Int,
         reason: "KVM's instruction emulator has no int, and the KVM beneath it may take some for its own",
     },
@@ -327,6 +339,31 @@ const KNOWN: &[Known] = &[
         reason: "in the middle of a repeated cmps or scas, Intel's processors push the status flags from before it",
     },
     Known {
+        of: Of::Processor,
+        is_this: |instruction, between| {
+            instruction.mnemonic() == Mnemonic::Arpl
+                && instruction.memory_segment() == Register::CS
+                && is_exception(&between.ours, 13)
+                && matches!(outside_ram(&between.theirs.end), Some((Access::Read, _)))
+        },
+        reason: "AMD's processors read the operand of arpl before they look whether its segment may be written",
+    },
+    Known {
+        of: Of::ProcessorAtAnyLevel,
+        is_this: |instruction, between| {
+            // IF and IOPL.
+            const PRIVILEGED: u8 = 0x32;
+            let pushed = between.ours.registers.esp as usize + 1;
+            matches!(instruction.mnemonic(), Mnemonic::Pushf | Mnemonic::Pushfd)
+                && between.is_none_but(|after| {
+                    if let Some(byte) = after.ram.get_mut(pushed) {
+                        *byte &= !PRIVILEGED;
+                    }
+                })
+        },
+        reason: "privilege level 3 cannot change IF and IOPL, which pushf stores",
+    },
+    Known {
         of: Of::ProcessorAtAnyLevel,
         is_this: |_, between| is_exception(&between.theirs, 17),
         reason: "AC has a meaning at privilege level 3 only",
@@ -346,8 +383,11 @@ const KNOWN: &[Known] = &[
         is_this: |instruction, between| {
             // The opcodes of `les`, `lds`, `bound` and `pop` with a register operand are now prefixes of VEX, EVEX
             // and XOP.
-            let opcode = between.ours.ram.get(instruction.ip() as usize).copied().unwrap_or_default();
-            instruction.is_invalid() && matches!(opcode, 0xc4 | 0xc5 | 0x62 | 0x8f)
+            let code = between.ours.ram.get(instruction.ip() as usize..).unwrap_or_default();
+            // Behind prefixes of segments and addresses.
+            let opcode =
+                code.iter().find(|byte| !matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67));
+            instruction.is_invalid() && matches!(opcode, Some(0xc4 | 0xc5 | 0x62 | 0x8f))
         },
         reason: "an instruction newer than the i686",
     },
