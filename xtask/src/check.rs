@@ -16,6 +16,7 @@ use cargo_flatland::target::Target;
 use cargo_flatland::{Context, Result, build, guest_tests, kvm};
 
 use crate::checkout::{Built, Checkout};
+use crate::page;
 
 /// Runs all tests of the project, or the quick ones: the host's, which need the guest programs, and the guest's.
 /// Prints their number at the end.
@@ -258,7 +259,8 @@ pub fn portability(context: &Context) -> Result<()> {
         build_std(context, &mut command)?;
         show_and_run(command)?;
     }
-    Ok(())
+    // The machine without an operating system.
+    page::build_viewer(context).map(drop)
 }
 
 /// Checks formatting, clippy and documentation of the host's workspace and of the guest's package.

@@ -71,7 +71,7 @@ pub fn page(context: &Context, options: &Options) -> Result<()> {
 }
 
 /// Builds the viewer, and returns where it is.
-fn build_viewer(context: &Context) -> Result<PathBuf> {
+pub fn build_viewer(context: &Context) -> Result<PathBuf> {
     const TARGET: &str = "wasm32-unknown-unknown";
     let checkout = Checkout::find()?;
     let mut command =

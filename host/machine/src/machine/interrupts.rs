@@ -1,7 +1,7 @@
 //! Interrupts of devices: from whoever raises them to the engine, the timer, and what wakes a guest that has halted.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flatland_contract::timer;
 use flatland_x86::{Unsupported, Vector, eflags};
@@ -11,6 +11,7 @@ use crate::devices::Timer;
 use crate::interrupt::{NEVER, reason};
 use crate::policy::Why;
 use crate::streams::Flush;
+use crate::time::Instant;
 use crate::{EngineKind, Outcome, alarm};
 
 const TIMER: Vector = Vector::new(timer::VECTOR).expect("it is no exception");
