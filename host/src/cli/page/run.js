@@ -2,9 +2,13 @@
 
 /** The bytes of a block of data: base64 of a zlib stream. */
 async function unpacked(id) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), char => char.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  try {
+    const packed = Uint8Array.from(atob(document.getElementById(id).textContent), char => char.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  } catch {
+    throw new Problem('this page is damaged: get it again, or make it again');
+  }
 }
 
 /** What is wrong with the recording, in one sentence. */
