@@ -76,7 +76,55 @@ fn a_report_for_programs_is_one_object(engine: &str) {
     assert_eq!(origins["origins"][0]["instruction"]["text"], "xor ecx, ecx");
     assert_eq!(origins["origins"][0]["instructions_before"], 1);
     collect(&origins, "", &mut keys);
+    collect(&report_of_a_page_fault(), "", &mut keys);
     assert_eq!(keys, documented());
+}
+
+/// The report on a write to a page that is read-only, on the soft engine.
+fn report_of_a_page_fault() -> Value {
+    // 0: mov eax, 0x1000; 5: mov cr3, eax; 8: mov eax, cr0; b: or eax, 0x80010000; 10: mov cr0, eax; 13: mov [0x3004], al
+    let mut code =
+        vec![0xb8, 0, 0x10, 0, 0, 0x0f, 0x22, 0xd8, 0x0f, 0x20, 0xc0, 0x0d, 0, 0, 1, 0x80, 0x0f, 0x22, 0xc0];
+    code.extend([0xa2, 4, 0x30, 0, 0]);
+    code.resize(0x3000, 0);
+    for (address, entry) in [(0x1000, 0x2003_u32), (0x2000, 0x0003), (0x200c, 0x5001)] {
+        code[address..address + 4].copy_from_slice(&entry.to_le_bytes());
+    }
+    let (status, report) = report("soft", "page-fault", &code, &[]);
+    assert_eq!(status, 134);
+    let fault = &report["page_fault"];
+    for (key, expected) in [
+        ("/linear", Value::from(0x3004)),
+        ("/physical", 0x5004.into()),
+        ("/access", "write".into()),
+        ("/is_user", false.into()),
+        ("/refusal", "read-only".into()),
+        ("/directory/address", 0x1000.into()),
+        // It was used.
+        ("/directory/value", 0x2023.into()),
+        ("/table/address", 0x200c.into()),
+        ("/table/value", 0x5001.into()),
+    ] {
+        assert_eq!(fault.pointer(key), Some(&expected), "{key} of {report:#}");
+    }
+    let output = flatland("soft").arg(image("page-fault", &code)).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).expect("it is text");
+    let lines: Vec<_> = stderr.lines().collect();
+    assert_eq!(
+        lines[0],
+        "flatland: page fault (#PF, write that the page does not allow) at 0x00000013: mend the pointer or the page tables, or \
+         handle the exception with an IDT of the guest's own"
+    );
+    assert_eq!(
+        lines[5..8],
+        [
+            "  page fault   write to 0x00003004, physical 0x00005004: the page is read-only",
+            "               directory  [00001000] = 00002023 present writable accessed",
+            "               table      [0000200c] = 00005001 present",
+        ],
+        "{stderr}"
+    );
+    report
 }
 
 /// The keys of `moves`.

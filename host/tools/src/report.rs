@@ -6,6 +6,7 @@
 
 mod calls;
 mod json;
+mod page_fault;
 mod paint;
 mod source;
 mod text;
@@ -30,6 +31,7 @@ use crate::words::Names;
 
 pub use calls::{Call, Calls};
 pub use json::Run;
+pub use page_fault::{PageFault, Refusal};
 pub use paint::{Colors, Paint, UnknownColors};
 pub use source::Snippet;
 pub(crate) use source::read_source;
@@ -115,6 +117,8 @@ pub struct Processor {
     pub instruction: Option<Instruction>,
     /// The registers before the instruction, as far as the engine preserves them.
     pub registers: Registers,
+    /// What the page tables say, if it is a page fault.
+    pub page_fault: Option<PageFault>,
     /// The words on the stack from ESP on, as far as there is memory.
     pub stack: Vec<u32>,
 }
@@ -142,7 +146,15 @@ impl Report {
             _ => return report,
         };
         match location.and_then(|location| Ok((location, engine.registers()?))) {
-            Ok((location, registers)) => report.read(location, registers, engine, symbols, backtraces),
+            Ok((location, registers)) => {
+                let system = engine.system_registers();
+                report.read(location, registers, engine, symbols, backtraces);
+                if let (Ok(system), Outcome::Fault(fault), Some(processor)) =
+                    (system, &report.outcome, &mut report.processor)
+                {
+                    processor.page_fault = PageFault::of(&fault.kind, &system, &instruction::reader(engine));
+                }
+            }
             // Facts that do not need the processor are still reported.
             Err(error) => report.notes.push(error.to_string()),
         }
@@ -215,7 +227,7 @@ impl Report {
         if let Outcome::Fault(_) = self.outcome {
             let word_at = |index| word(read, registers.esp.checked_add(4 * index)?);
             let stack = (0..STACK_WORDS).map_while(word_at).collect();
-            self.processor = Some(Processor { instruction, registers, stack });
+            self.processor = Some(Processor { instruction, registers, page_fault: None, stack });
         }
         let is_told = self.is_panic || !matches!(self.outcome, Outcome::Exited(_));
         self.calls = match backtraces {

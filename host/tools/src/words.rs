@@ -9,6 +9,7 @@ use flatland_contract::memory::PAGE_SIZE;
 use flatland_contract::{Direction, Port};
 use flatland_machine::{Outcome, Signal, Stop};
 use flatland_program::{Place, Symbols};
+use flatland_x86::paging::error_code;
 use flatland_x86::{Access, Fault, FaultKind, MemorySize};
 
 use flatland_x86::instruction as x86_instruction;
@@ -117,6 +118,7 @@ impl fmt::Display for FaultWords<'_> {
                 let (name, mnemonic) = exception_name(vector);
                 match (mnemonic, error_code) {
                     ("", _) => write!(f, "{name} (vector {vector})"),
+                    ("#PF", Some(code)) => write!(f, "{name} ({mnemonic}, {})", PageFaultCode(code)),
                     (_, None | Some(0)) => write!(f, "{name} ({mnemonic})"),
                     (_, Some(code)) => write!(f, "{name} ({mnemonic}, {})", Selector(code)),
                 }
@@ -199,6 +201,10 @@ fn section_address(kind: &FaultKind) -> Option<u32> {
 /// What the user can do about the fault.
 pub fn advice(kind: &FaultKind) -> String {
     match *kind {
+        FaultKind::Exception { vector: 14, .. } => {
+            "mend the pointer or the page tables, or handle the exception with an IDT of the guest's own"
+                .into()
+        }
         FaultKind::Exception { .. } => {
             "correct the instruction there, or handle the exception with an IDT of the guest's own".into()
         }
@@ -283,6 +289,24 @@ impl fmt::Display for Selector {
     }
 }
 
+/// The error code of a page fault (SDM volume 3, section 5.7).
+struct PageFaultCode(u32);
+
+impl fmt::Display for PageFaultCode {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let has = |flag| self.0 & flag != 0;
+        f.write_str(if has(error_code::WRITE) { "write" } else { "read" })?;
+        if has(error_code::USER) {
+            f.write_str(" in ring 3")?;
+        }
+        f.write_str(match (has(error_code::PROTECTION), has(error_code::RESERVED)) {
+            (false, _) => " where no page is",
+            (true, true) => " by an entry with a reserved bit",
+            (true, false) => " that the page does not allow",
+        })
+    }
+}
+
 /// An exception's name and mnemonic (SDM volume 3, table 7-1). No mnemonic if the manual reserves the vector.
 fn exception_name(vector: u8) -> (&'static str, &'static str) {
     match vector {
@@ -340,6 +364,10 @@ mod tests {
             (exception(13, Some(0)), "general protection (#GP)"),
             (exception(13, Some(0x30)), "general protection (#GP, selector 0x30)"),
             (exception(11, Some(0x34)), "segment not present (#NP, selector 0x30 in the LDT)"),
+            (exception(14, None), "page fault (#PF)"),
+            (exception(14, Some(0)), "page fault (#PF, read where no page is)"),
+            (exception(14, Some(7)), "page fault (#PF, write in ring 3 that the page does not allow)"),
+            (exception(14, Some(9)), "page fault (#PF, read by an entry with a reserved bit)"),
             (exception(13, Some(0x82)), "general protection (#GP, IDT vector 16)"),
             (exception(9, None), "reserved exception (vector 9)"),
             (FaultKind::TripleFault, "triple fault"),

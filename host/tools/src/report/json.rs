@@ -6,8 +6,9 @@ use std::time::Duration;
 use flatland_contract::{Direction, Port};
 use jzon::{JsonValue, object};
 
-use super::{Calls, Report};
+use super::{Calls, PageFault, Report};
 use flatland_program::Source;
+use flatland_x86::paging::Entry;
 use flatland_x86::{Access, Engine, Fault, FaultKind, Location, Registers};
 
 use crate::instruction::Instruction;
@@ -63,6 +64,7 @@ impl Report {
                 .and_then(|processor| processor.instruction.as_ref())
                 .map(instruction_object),
             "registers": self.processor.as_ref().map(|processor| registers(&processor.registers)),
+            "page_fault": self.processor.as_ref().and_then(|processor| processor.page_fault).map(page_fault),
             "stack": self.processor.as_ref().map(|processor| processor.stack.as_slice()),
             "origins": JsonValue::Array(self.origins.iter().map(origin).collect()),
             "backtrace": self.calls.as_ref().map(backtrace),
@@ -147,6 +149,20 @@ fn registers(registers: &Registers) -> JsonValue {
     object! {
         "eax": *eax, "ebx": *ebx, "ecx": *ecx, "edx": *edx, "esi": *esi, "edi": *edi, "ebp": *ebp, "esp": *esp,
         "eip": *eip, "eflags": *eflags,
+    }
+}
+
+fn page_fault(fault: PageFault) -> JsonValue {
+    let entry =
+        |entry: Option<Entry>| entry.map(|entry| object! { "address": entry.address, "value": entry.value });
+    object! {
+        "linear": fault.linear,
+        "physical": fault.physical,
+        "access": fault.access(),
+        "is_user": fault.is_user,
+        "refusal": fault.refusal.name(),
+        "directory": entry(fault.directory),
+        "table": entry(fault.table),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt::Write;
 
+use super::page_fault::flags;
 use super::{Call, Calls, Paint, Processor, Report, Snippet};
 use flatland_machine::Outcome;
 use flatland_x86::Registers;
+use flatland_x86::paging::Entry;
 
 use crate::words;
 
@@ -94,6 +96,15 @@ impl Processor {
             FLAGS.iter().filter(|(bit, _)| eflags & (1 << bit) != 0).map(|(_, name)| *name).collect();
         writeln!(text, "               eip {eip:08x}  eflags {eflags:08x} {}", set.join(" "))
             .map(|()| trim_end(text))?;
+        if let Some(fault) = &self.page_fault {
+            writeln!(text, "  {}   {fault}", paint.frame("page fault"))?;
+            for (name, entry) in [("directory", fault.directory), ("table", fault.table)] {
+                if let Some(Entry { address, value }) = entry {
+                    let flags = flags(value);
+                    writeln!(text, "               {name:<9}  [{address:08x}] = {value:08x} {flags}")?;
+                }
+            }
+        }
         let label = paint.frame("stack");
         if self.stack.is_empty() {
             writeln!(text, "  {label}        {esp:08x}  (no memory)")?;
