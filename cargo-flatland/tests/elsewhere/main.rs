@@ -246,7 +246,7 @@ fn the_machine_for_tests_can_be_larger() {
     let output = flatland("test large");
     assert!(text(&output.stdout).contains("or give it more with `#[stack(\"4M\")]`\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(101));
-    fs::write(&path, source.replace("#[test]\n", "#[test]\n#[stack(\"4M\")]\n")).unwrap();
+    fs::write(&path, source.replace("#[test]\n", "#[test]\n#[stack(\"8M\")]\n")).unwrap();
     let output = flatland("test large");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     fs::write(&path, source).unwrap();
