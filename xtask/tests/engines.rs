@@ -41,7 +41,7 @@ const INPUTS: &[(&str, &[&[u8]])] = &[
 ];
 
 /// Programs that want the processor, or its floats: how far each engine runs them is in the gallery's tests.
-const LEFT_OUT: [&str; 4] = ["handler", "nbody-hard", "paging", "user"];
+const LEFT_OUT: [&str; 5] = ["handler", "nbody-hard", "paging", "preemptive", "user"];
 
 const NOTHING: &[&[u8]] = &[b""];
 

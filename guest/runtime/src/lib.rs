@@ -13,8 +13,8 @@
 //!
 //! The run ends when `main` returns, with the status that it returns or with 0. A panic writes its message and place
 //! to the host's standard error, and ends the run with status 101. A program that has
-//! [`fuzz!`] in place of [`entry!`] is a target for a fuzzer. The runtime does not use paging, interrupts, or the x87, MMX
-//! and SSE units.
+//! [`fuzz!`] in place of [`entry!`] is a target for a fuzzer. The runtime does not use paging, interrupts or the x87, MMX
+//! and SSE units. A program may: [`interrupts`] has the names for the second.
 //!
 //! The parts of std that a bare machine can have keep std's names and signatures: [`print!`] and the other macros,
 //! [`io`], [`mod@env`], [`process`] and [`time`]. The attribute [`test`](macro@test) makes tests that run on the
@@ -38,6 +38,7 @@ pub mod env;
 mod fuzz;
 #[cfg(feature = "alloc")]
 mod heap;
+pub mod interrupts;
 pub mod io;
 mod memory;
 mod panic;
