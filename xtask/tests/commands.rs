@@ -311,7 +311,8 @@ fn the_elf_file_names_functions_and_lines() {
 fn wrong_command_lines_say_what_there_is() {
     let _lock = lock();
     let names = "there is no guest program `nope`: choose one of answer, bench, calc, cat, echo, fault, handler, hello, \
-                 inflate, life, list, misuse, nbody, nbody-hard, nested, paging, panic, planted, sha256, shout, user, wasm\n";
+                 inflate, life, list, misuse, nbody, nbody-hard, nested, paging, panic, planted, preemptive, \
+                 sha256, shout, user, wasm\n";
     for command in ["run", "gdb", "build", "disasm", "size"] {
         assert_ended(&xtask(&format!("{command} nope"), b""), 2, b"", &format!("xtask: {names}"));
         let meant = "xtask: there is no guest program `helo`: did you mean `hello`?\n";
