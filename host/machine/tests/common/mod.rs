@@ -98,5 +98,6 @@ pub fn with_body(head: &[u8], body: &[u8]) -> Vec<u8> {
 pub const DEVICES_LEN: usize = {
     let arguments = 4;
     let clock = 8;
-    4 + Port::ALL.len() * 12 + arguments + clock
+    let timer = 12;
+    4 + Port::ALL.len() * 12 + arguments + clock + timer
 };
