@@ -8,7 +8,7 @@ use std::{env, io, thread};
 
 use anstream::{AutoStream, ColorChoice};
 
-use crate::settings::{self, CARGO_TERM_COLOR, Colors};
+use crate::settings::{self, CARGO_TERM_COLOR};
 use crate::{Result, progress};
 
 /// For messages: how to call a command so that it may download what is missing.
@@ -60,10 +60,10 @@ pub fn build_telling(command: Command) -> Result<Vec<PathBuf>> {
 
 fn build_and(mut command: Command, mut tell: impl FnMut(&[u8]) + Send) -> Result<Vec<PathBuf>> {
     // cargo has a pipe here, and this process maybe a terminal.
-    if !matches!(settings::colors(), Some(Colors::Always | Colors::Never))
+    if !matches!(settings::colors(), Some(ColorChoice::Always | ColorChoice::Never))
         && AutoStream::choice(&io::stderr()) != ColorChoice::Never
     {
-        command.env(CARGO_TERM_COLOR, Colors::Always.name());
+        command.env(CARGO_TERM_COLOR, settings::name_of(ColorChoice::Always));
     }
     let shows_progress = progress::is_on();
     command.env("CARGO_TERM_PROGRESS_WHEN", if shows_progress { "always" } else { "never" });

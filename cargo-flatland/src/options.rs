@@ -9,11 +9,13 @@ pub use words::Words;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anstream::ColorChoice;
+
 use crate::Context;
 use crate::caller;
 use crate::guest::Profile;
 use crate::new;
-use crate::settings::{Colors, Settings};
+use crate::settings::{self, Settings};
 use crate::spelling::{nearest, tolerance};
 
 /// What a program does that is not the library's.
@@ -186,8 +188,9 @@ fn help(own: &Own, name: &str, hint: &str) -> Result<String, String> {
     own.table.help(name).ok_or_else(|| no_command(own, name, hint))
 }
 
-fn colors(when: &str) -> Result<Colors, String> {
-    Colors::named(when).ok_or_else(|| format!("--color `{when}` is not a choice: give auto, always or never"))
+fn colors(when: &str) -> Result<ColorChoice, String> {
+    settings::colors_named(when)
+        .ok_or_else(|| format!("--color `{when}` is not a choice: give auto, always or never"))
 }
 
 fn parse_command(

@@ -87,7 +87,7 @@ impl Package {
         let has_runtime_beside = metadata.members.iter().any(|member| member.name == RUNTIME);
         let Member { name, version, folder, dependencies, programs, tests, has_library, hard_floats } =
             choose(metadata, folder, name)?;
-        hard_floats.check(&name, &programs)?;
+        hard_floats.check(&name, programs.iter().map(|program| &*program.name))?;
         Ok(Self {
             spec: format!("{name}@{version}"),
             name,

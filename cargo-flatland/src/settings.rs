@@ -14,51 +14,33 @@ pub struct Settings {
     /// Say nothing of progress.
     pub quiet: bool,
     /// When to use colours.
-    pub colors: Option<Colors>,
+    pub colors: Option<ColorChoice>,
     /// The form of cargo's messages of a guest's build, which are on standard output.
     pub message_format: Option<String>,
 }
 
-/// When to use colours, as cargo's option `--color` has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colors {
-    /// On a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// The choices, by name.
-const COLORS: [(&str, Colors); 3] =
-    [("auto", Colors::Auto), ("always", Colors::Always), ("never", Colors::Never)];
+/// The choices of cargo's option `--color`, by name.
+const COLORS: [(&str, ColorChoice); 3] =
+    [("auto", ColorChoice::Auto), ("always", ColorChoice::Always), ("never", ColorChoice::Never)];
 
 /// cargo's variable for the same.
 pub const CARGO_TERM_COLOR: &str = "CARGO_TERM_COLOR";
 
-impl Colors {
-    /// The choice of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        COLORS.iter().find(|(known, _)| *known == name).map(|(_, colors)| *colors)
-    }
+/// The choice of colours of this name.
+pub fn colors_named(name: &str) -> Option<ColorChoice> {
+    COLORS.iter().find(|(known, _)| *known == name).map(|(_, colors)| *colors)
+}
 
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        COLORS.iter().find(|(_, colors)| *colors == self).map_or("auto", |(name, _)| name)
-    }
+/// The name of a choice of colours.
+pub fn name_of(colors: ColorChoice) -> &'static str {
+    COLORS.iter().find(|(_, known)| *known == colors).map_or("auto", |(name, _)| name)
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 /// Sets them; the first call counts.
 pub fn set(settings: Settings) {
-    let choice = match settings.colors.or_else(colors_of_environment) {
-        Some(Colors::Always) => ColorChoice::Always,
-        Some(Colors::Never) => ColorChoice::Never,
-        Some(Colors::Auto) | None => ColorChoice::Auto,
-    };
-    choice.write_global();
+    settings.colors.or_else(colors_of_environment).unwrap_or(ColorChoice::Auto).write_global();
     let _ = SETTINGS.set(settings);
 }
 
@@ -82,12 +64,12 @@ pub fn message_format() -> Option<&'static str> {
 }
 
 /// When to use colours, if that was said: by the option `--color`, or else by CARGO_TERM_COLOR.
-pub fn colors() -> Option<Colors> {
+pub fn colors() -> Option<ColorChoice> {
     get().colors.or_else(colors_of_environment)
 }
 
-fn colors_of_environment() -> Option<Colors> {
-    env::var(CARGO_TERM_COLOR).ok().and_then(|name| Colors::named(&name))
+fn colors_of_environment() -> Option<ColorChoice> {
+    env::var(CARGO_TERM_COLOR).ok().and_then(|name| colors_named(&name))
 }
 
 fn is_true(name: &str) -> bool {
@@ -103,6 +85,6 @@ pub fn hand_on(command: &mut Command) {
         command.env("CARGO_TERM_QUIET", "true");
     }
     if let Some(colors) = get().colors {
-        command.env(CARGO_TERM_COLOR, colors.name());
+        command.env(CARGO_TERM_COLOR, name_of(colors));
     }
 }

@@ -1,7 +1,6 @@
 //! The targets of guests. Both are of the same machine; they differ in who computes floats.
 
 use crate::Result;
-use crate::metadata::Program;
 
 /// What a guest program is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +49,13 @@ pub enum HardFloats {
 }
 
 impl HardFloats {
-    /// Returns an error if a program of this package that is named does not exist.
-    pub fn check(&self, package: &str, programs: &[Program]) -> Result<()> {
+    /// Returns an error if a program of this package that is named is not among `programs`.
+    pub fn check<'a>(&self, package: &str, programs: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
         let message = match self {
             Self::Package(_) => return Ok(()),
             Self::Unknown => "it is neither `true` nor a list of names".to_owned(),
             Self::Programs(names) => {
-                let is_there = |name: &str| programs.iter().any(|program| program.name == name);
-                match names.iter().find(|name| !is_there(name)) {
+                match names.iter().find(|name| !programs.clone().any(|program| program == *name)) {
                     None => return Ok(()),
                     Some(name) => format!("there is no program `{name}`"),
                 }

@@ -11,7 +11,7 @@ use cargo_flatland::cargo::{cargo, show_and, show_and_run, without_colors};
 use cargo_flatland::guest::{Profile, build_std, guest_cargo};
 use cargo_flatland::host::{Host, Program};
 use cargo_flatland::options::GuestTests;
-use cargo_flatland::settings::{self, Colors};
+use cargo_flatland::settings;
 use cargo_flatland::target::Target;
 use cargo_flatland::{Context, Result, build, guest_tests, kvm};
 
@@ -51,7 +51,7 @@ fn test_all(
     let mut command = Checkout::find()?.cargo(["test", "--workspace"]);
     // For cargo alone: the programs that are tested write what the tests expect.
     if let Some(colors) = settings::colors() {
-        command.args(["--color", colors.name()]);
+        command.args(["--color", settings::name_of(colors)]);
     }
     command.env_remove(settings::CARGO_TERM_COLOR);
     command.args(targets).args(arguments);
@@ -83,7 +83,7 @@ fn test_all(
     }
     let mut command = guest_tests::prepare(context, &GuestTests { filter: None, machine, libtest })?;
     if is_coloured {
-        command.env(settings::CARGO_TERM_COLOR, Colors::Always.name());
+        command.env(settings::CARGO_TERM_COLOR, settings::name_of(ColorChoice::Always));
     }
     match guest.count(&mut command) {
         Ok(status) if status.success() => Ok(()),

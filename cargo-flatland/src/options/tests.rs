@@ -144,7 +144,7 @@ fn arguments_of_the_guests_tests_go_to_libtest_and_to_the_machine() {
 fn settings_may_stand_anywhere_but_behind_dashes() {
     let settings = |line: &str| parse(words(line), &OWN).map(|parsed| parsed.settings);
     let none = Settings::default;
-    let all = Settings { offline: true, quiet: true, colors: Some(Colors::Never), message_format: None };
+    let all = Settings { offline: true, quiet: true, colors: Some(ColorChoice::Never), message_format: None };
     for (line, expected) in [
         ("--offline run a", Settings { offline: true, ..none() }),
         ("run a --offline", Settings { offline: true, ..none() }),
@@ -152,8 +152,8 @@ fn settings_may_stand_anywhere_but_behind_dashes() {
         ("run a -- --offline -q --color always --message-format json", none()),
         ("-q build", Settings { quiet: true, ..none() }),
         ("build --quiet", Settings { quiet: true, ..none() }),
-        ("run --color=always a", Settings { colors: Some(Colors::Always), ..none() }),
-        ("--color auto run a", Settings { colors: Some(Colors::Auto), ..none() }),
+        ("run --color=always a", Settings { colors: Some(ColorChoice::Always), ..none() }),
+        ("--color auto run a", Settings { colors: Some(ColorChoice::Auto), ..none() }),
         ("test a --color never -q --offline -- -q --color always", all.clone()),
         ("test a --message-format json", Settings { message_format: Some("json".into()), ..none() }),
         ("run a --message-format=short", Settings { message_format: Some("short".into()), ..none() }),

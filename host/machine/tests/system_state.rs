@@ -1,5 +1,8 @@
 //! A run that moves between engines keeps what an operating system has set up: paging, tables, levels, and the state of x87 and SSE.
 
+#[path = "../../tests/common/system_image.rs"]
+mod system_image;
+
 use std::env;
 use std::time::Duration;
 
@@ -7,6 +10,8 @@ use flatland_machine::{
     EngineChoice, EngineKind, Event, Machine, MemorySize, Outcome, Program, Streams, Wants,
 };
 use flatland_x86::{Processor, Registers};
+
+use system_image::{GDT, IDT, LDT, TSS, begin, put, put_gate, put_page, put_tables};
 
 fn machine(engine: EngineChoice, image: &[u8]) -> Machine {
     Machine::builder()
@@ -18,35 +23,10 @@ fn machine(engine: EngineChoice, image: &[u8]) -> Machine {
         .unwrap()
 }
 
-/// Turns paging on, loads all tables and the registers of `sysenter`, takes a page fault, and goes to level 3 with numbers in x87 and
+/// The code behind that of [`begin`]: takes a page fault, and goes to level 3 with numbers in x87 and
 /// SSE. There it makes a transfer. Then it stores a number, and comes back to level 0 by an interrupt.
 #[rustfmt::skip]
 const ALL_OF_THE_STATE: &[u8] = &[
-    // start:
-    0x0f, 0x01, 0x15, 0x00, 0x02, 0x00, 0x00,  // lgdtd 0x200
-    0x0f, 0x01, 0x1d, 0x08, 0x02, 0x00, 0x00,  // lidtd 0x208
-    0xb8, 0x00, 0x10, 0x00, 0x00,              // mov eax,0x1000
-    0x0f, 0x22, 0xd8,                          // mov cr3,eax
-    0xb8, 0x10, 0x06, 0x00, 0x00,              // mov eax,0x610
-    0x0f, 0x22, 0xe0,                          // mov cr4,eax
-    0xb8, 0x33, 0x00, 0x01, 0x80,              // mov eax,0x80010033
-    0x0f, 0x22, 0xc0,                          // mov cr0,eax
-    0xea, 0x2d, 0x00, 0x00, 0x00, 0x08, 0x00,  // jmp 0x8:0x2d
-    // paged:
-    0xb8, 0x28, 0x00, 0x00, 0x00,              // mov eax,0x28
-    0x0f, 0x00, 0xd8,                          // ltr ax
-    0xb8, 0x30, 0x00, 0x00, 0x00,              // mov eax,0x30
-    0x0f, 0x00, 0xd0,                          // lldt ax
-    0x31, 0xd2,                                // xor edx,edx
-    0xb9, 0x74, 0x01, 0x00, 0x00,              // mov ecx,0x174
-    0xb8, 0x08, 0x00, 0x00, 0x00,              // mov eax,0x8
-    0x0f, 0x30,                                // wrmsr
-    0x41,                                      // inc ecx
-    0xb8, 0x00, 0x3f, 0x00, 0x00,              // mov eax,0x3f00
-    0x0f, 0x30,                                // wrmsr
-    0x41,                                      // inc ecx
-    0xb8, 0x34, 0x12, 0x00, 0x00,              // mov eax,0x1234
-    0x0f, 0x30,                                // wrmsr
     0xd9, 0xe8,                                // fld1
     0xd9, 0xeb,                                // fldpi
     0x0f, 0x10, 0x1d, 0x00, 0x00, 0x00, 0x00,  // movups xmm3,0x0
@@ -79,37 +59,21 @@ const ALL_OF_THE_STATE: &[u8] = &[
     0xf4,                                      // hlt
 ];
 
-fn image_with_all_of_the_state() -> Vec<u8> {
-    let mut image = ALL_OF_THE_STATE.to_vec();
+/// Where `ldmxcsr` finds its operand.
+const MXCSR: usize = 0x210;
+
+fn image_with_all_of_the_state(cr0: u32) -> Vec<u8> {
+    let mut image = begin(cr0, 0x1234);
+    image.extend(ALL_OF_THE_STATE);
     image.resize(0x4000, 0);
-    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
-    // The pointers of GDT and IDT, and MXCSR.
-    put(0x200, &[0x37, 0, 0x20, 2, 0, 0, 0, 0, 7, 1, 0, 4, 0, 0, 0, 0, 0x80, 0x7f]);
-    // The GDT: code and data of levels 0 and 3, a task state segment, and the LDT, which has data from 0x100 on.
-    let descriptors: [u64; 7] = [
-        0,
-        0x00cf_9b00_0000_ffff,
-        0x00cf_9300_0000_ffff,
-        0x00cf_fb00_0000_ffff,
-        0x00cf_f300_0000_ffff,
-        0x0000_8900_0280_0087,
-        0x0000_8200_0260_0007,
-    ];
-    for (at, descriptor) in (0x220..).step_by(8).zip(descriptors) {
-        put(at, &descriptor.to_le_bytes());
-    }
-    put(0x260, &0x00cf_f300_0100_ffff_u64.to_le_bytes());
-    // ESP and SS of level 0, and where the map of ports begins.
-    for (at, value) in [(0x284, 0x3f80), (0x288, 0x10), (0x2e4, 0x68 << 16)] {
-        put(at, &u32::to_le_bytes(value));
-    }
-    // The gates of #PF and of `int 0x20`.
-    put(0x400 + 14 * 8, &0x0000_8e00_0008_00a8_u64.to_le_bytes());
-    put(0x400 + 0x20 * 8, &0x0000_ee00_0008_00b0_u64.to_le_bytes());
+    put(&mut image, MXCSR, &0x7f80_u32.to_le_bytes());
+    // The LDT has data from 0x100 on.
+    put_tables(&mut image, 0, 0x00cf_f300_0100_ffff);
+    put_gate(&mut image, 14, 0x8e, 0xa8);
+    put_gate(&mut image, 0x20, 0xee, 0xb0);
     // The page of data lies elsewhere in RAM. The last one is the stack at entry.
-    put(0x1000, &0x2007_u32.to_le_bytes());
-    for (page, entry) in [(0, 0x0007_u32), (1, 0x1003), (2, 0x2003), (3, 0x4007), (0xff, 0xf_f003)] {
-        put(0x2000 + page * 4, &entry.to_le_bytes());
+    for (page, entry) in [(0, 0x0007), (1, 0x1003), (2, 0x2003), (3, 0x4007), (0xff, 0xf_f003)] {
+        put_page(&mut image, page, entry);
     }
     image
 }
@@ -133,7 +97,7 @@ fn paging_levels_and_floats_move() {
         return;
     }
     let at_transfer = || {
-        let mut m = machine(EngineChoice::Soft, &image_with_all_of_the_state());
+        let mut m = machine(EngineChoice::Soft, &image_with_all_of_the_state(0x8001_0033));
         let event = m.resume(&Wants { transfers: true, ..Wants::default() }).unwrap();
         assert!(matches!(event, Event::Transfer(..)), "{event:?}");
         m
@@ -154,8 +118,8 @@ fn paging_levels_and_floats_move() {
     // It is what it is for.
     assert_eq!((before.cr0, before.cr2, before.cr3, before.cr4), (0x8001_0033, 0x5000, 0x1000, 0x610));
     assert_eq!((before.segments[1].selector, before.segments[5].base), (0x1b, 0x100));
-    assert_eq!((before.ldtr.base, before.tr.base, before.tr.rights), (0x260, 0x280, 0x8b));
-    assert_eq!((before.gdt.base, before.idt.base, before.idt.limit), (0x220, 0x400, 0x107));
+    assert_eq!((before.ldtr.base, before.tr.base, before.tr.rights), (LDT, TSS, 0x8b));
+    assert_eq!((before.gdt.base, before.idt.base, before.idt.limit), (GDT, IDT, 0x10f));
     assert_eq!(before.msrs, [(0x174, 8), (0x175, 0x3f00), (0x176, 0x1234)]);
     assert!(before.fpu.as_ref().is_some_and(|fpu| (fpu.tags, fpu.mxcsr) == (0b1100_0000, 0x7f80)));
     // A KVM that emulates the processor has no paging. It says so, and the run stays where it is.
@@ -188,9 +152,8 @@ fn tables_and_floats_move() {
     if env::var_os("FLATLAND_TEST_WITHOUT_KVM").is_some() {
         return;
     }
-    let mut image = image_with_all_of_the_state();
-    // mov cr0, eax without PG; and nothing at the address that is not mapped.
-    image[0x1e + 4] = 0;
+    let mut image = image_with_all_of_the_state(0x1_0033);
+    // Nothing at the address that is not mapped.
     image[0x6d..0x72].fill(0x90);
     let mut m = machine(EngineChoice::Soft, &image);
     let event = m.resume(&Wants { transfers: true, ..Wants::default() }).unwrap();

@@ -17,7 +17,6 @@ use super::flags::{self, Flags};
 use super::fpu::Fpu;
 use super::int::{Bytes, Int};
 use super::memory::Memory;
-use super::operation::Op;
 use super::segment::{self, Descriptor, Segment, number};
 use super::stop::Watch;
 use super::tlb::CodePage;
@@ -460,9 +459,9 @@ impl Cpu {
         self.store_system(address.wrapping_add(ACCESS_BYTE), (descriptor.0 >> (8 * ACCESS_BYTE)) as u8)
     }
 
-    /// The instruction of this operation inhibits traps or interrupts until the next one has been executed.
-    pub fn cast_shadow(&mut self, shadow: Shadow, op: &Op) {
-        self.shadow = (shadow, self.instructions + u64::from(op.ordinal));
+    /// The instruction with this ordinal in its block inhibits traps or interrupts until the next one has been executed.
+    pub fn cast_shadow(&mut self, shadow: Shadow, ordinal: u8) {
+        self.shadow = (shadow, self.instructions + u64::from(ordinal));
     }
 
     /// What the last instruction inhibits, while none is being executed. The count tells without any instruction clearing it.

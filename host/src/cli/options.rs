@@ -12,7 +12,7 @@ use crate::trace::{self, Filter};
 use crate::{EngineChoice, MemorySize};
 use lexopt::{Arg, Parser, ValueExt};
 
-use super::page::{self, PageOptions};
+use super::page::options::{self as page, PageOptions};
 
 /// What `--help` prints.
 pub const HELP: &str = "\

@@ -5,66 +5,25 @@
 //! What comes from the recording and the program is compressed and in base64, so that none of it can be markup.
 
 mod names;
+pub mod options;
 mod packed;
-mod sha256;
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::words;
 
 use super::messages::say;
 use super::recordings;
-use packed::{base64, packed};
+use options::PageOptions;
+use packed::{hash, packed};
 
 /// The variable that names the viewer. Who builds it sets it.
 const VIEWER: &str = "FLATLAND_VIEWER";
 
-const USAGE: &str = "`flatland page RECORDING [ELF] -o FILE [--no-sources]`";
-
 /// The largest recording that goes into a page, in bytes: a browser reads all of the page at once.
 const LARGEST: u64 = 64 << 20;
-
-/// How to make a page.
-#[derive(Debug, PartialEq)]
-pub struct PageOptions {
-    /// The recording.
-    recording: PathBuf,
-    /// The program's ELF file, if it is given.
-    elf: Option<PathBuf>,
-    /// The file to write.
-    to: PathBuf,
-    has_sources: bool,
-}
-
-/// Reads what is behind `flatland page`. An error is one sentence.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<PageOptions, String> {
-    let (mut files, mut to, mut has_sources) = (Vec::new(), None, true);
-    let mut arguments = arguments.into_iter();
-    while let Some(argument) = arguments.next() {
-        match argument.to_str() {
-            Some("-o" | "--output") => {
-                let path = arguments.next().ok_or_else(|| format!("-o needs a file: {USAGE}"))?;
-                to = Some(PathBuf::from(path));
-            }
-            Some("--no-sources") => has_sources = false,
-            Some(other) if other.starts_with('-') => {
-                return Err(format!("`flatland page` has no option `{other}`: {USAGE}"));
-            }
-            _ => files.push(PathBuf::from(argument)),
-        }
-    }
-    let mut files = files.into_iter();
-    let (recording, elf) = (files.next(), files.next());
-    match (recording, to, files.next()) {
-        (Some(recording), Some(to), None) => Ok(PageOptions { recording, elf, to, has_sources }),
-        (None, ..) => Err(format!("a page needs a recording: {USAGE}")),
-        (_, None, _) => Err(format!("a page needs a file to be written to: {USAGE}")),
-        (_, _, Some(extra)) => Err(format!("`{}` is one argument too many: {USAGE}", extra.display())),
-    }
-}
 
 /// Makes the page.
 pub fn make(options: &PageOptions) -> Result<(), String> {
@@ -127,7 +86,6 @@ const SCRIPT: &str = concat!(
 
 /// The page. What is not of this file or of the page's own is in base64.
 fn html(viewer: &[u8], recording: &[u8], names: &[u8]) -> String {
-    let hash = |text: &str| base64(&sha256::of(text.as_bytes()));
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{}' 'wasm-unsafe-eval'; style-src 'sha256-{}'; base-uri 'none'; \
          form-action 'none'",
@@ -154,32 +112,6 @@ fn html(viewer: &[u8], recording: &[u8], names: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words(line: &str) -> Result<PageOptions, String> {
-        parse(line.split_whitespace().map(OsString::from))
-    }
-
-    #[test]
-    fn options_are_in_any_order_and_what_is_wrong_is_said() {
-        let options = PageOptions {
-            recording: "a.rec".into(),
-            elf: Some("a.elf".into()),
-            to: "a.html".into(),
-            has_sources: false,
-        };
-        for line in ["a.rec a.elf -o a.html --no-sources", "--no-sources --output a.html a.rec a.elf"] {
-            assert_eq!(words(line).as_ref(), Ok(&options), "{line}");
-        }
-        for (line, message) in [
-            ("", "a page needs a recording: "),
-            ("a.rec", "a page needs a file to be written to: "),
-            ("a.rec -o", "-o needs a file: "),
-            ("a b c -o d", "`c` is one argument too many: "),
-            ("a --x -o d", "`flatland page` has no option `--x`: "),
-        ] {
-            assert_eq!(words(line), Err(format!("{message}{USAGE}")), "{line}");
-        }
-    }
 
     #[test]
     fn nothing_from_outside_is_markup_and_the_policy_has_the_hashes() {

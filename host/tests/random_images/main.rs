@@ -7,6 +7,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod seed;
+#[path = "../common/system_image.rs"]
+mod system_image;
 
 use std::collections::BTreeMap;
 use std::env;

@@ -1,20 +1,17 @@
 //! An image that uses what random bytes do not find: page tables, privilege levels, gates, a task state segment, sysenter, x87, MMX
 //! and SSE. It goes round eight times, and ends with a `hlt` at level 0.
 
-/// The layout. Code lies at 0, and the tables above it.
-const POINTERS: usize = 0xd00;
-const GDT: u32 = 0xd10;
-const LDT: u32 = 0xd60;
-const TSS: u32 = 0xd80;
-const IDT: u32 = 0xe80;
-const DIRECTORY: usize = 0x1000;
-const TABLE: usize = 0x2000;
+use crate::system_image::{
+    BEGIN_LEN, DIRECTORY, GDT, IDT, POINTERS, TABLE, TSS, VECTORS, begin, gate, put_gate, put_page,
+    put_tables,
+};
+
 /// The image's length.
 pub const SIZE: usize = 0x2040;
 
 /// What can be changed so that it has an effect, as ranges.
 pub const USED: [(usize, usize); 6] = [
-    (0, CODE.len()),
+    (0, BEGIN_LEN + CODE.len()),
     (POINTERS, POINTERS + 14),
     (GDT as usize, TSS as usize + 0x88),
     (IDT as usize, IDT as usize + VECTORS * 8),
@@ -26,37 +23,12 @@ const INTERRUPT: u32 = 0x11d;
 const WITH_ERROR_CODE: u32 = 0x123;
 const FAULT: u32 = 0x126;
 const LAST: u32 = 0x139;
+const ENTERED: u32 = 0x107;
 const CALLED: u32 = 0x115;
-const VECTORS: usize = 0x22;
 
-/// The code, in GNU's assembler language of Intel's syntax.
+/// The code behind that of [`begin`], in GNU's assembler language of Intel's syntax.
 #[rustfmt::skip]
 const CODE: &[u8] = &[
-    // start:
-    0x0f, 0x01, 0x15, 0x00, 0x0d, 0x00, 0x00,  // lgdtd 0xd00
-    0x0f, 0x01, 0x1d, 0x08, 0x0d, 0x00, 0x00,  // lidtd 0xd08
-    0xb8, 0x00, 0x10, 0x00, 0x00,              // mov eax,0x1000
-    0x0f, 0x22, 0xd8,                          // mov cr3,eax
-    0xb8, 0x10, 0x06, 0x00, 0x00,              // mov eax,0x610
-    0x0f, 0x22, 0xe0,                          // mov cr4,eax
-    0xb8, 0x23, 0x00, 0x05, 0x80,              // mov eax,0x80050023
-    0x0f, 0x22, 0xc0,                          // mov cr0,eax
-    0xea, 0x2d, 0x00, 0x00, 0x00, 0x08, 0x00,  // jmp 0x8:0x2d
-    // paged:
-    0xb8, 0x28, 0x00, 0x00, 0x00,              // mov eax,0x28
-    0x0f, 0x00, 0xd8,                          // ltr ax
-    0xb8, 0x30, 0x00, 0x00, 0x00,              // mov eax,0x30
-    0x0f, 0x00, 0xd0,                          // lldt ax
-    0x31, 0xd2,                                // xor edx,edx
-    0xb9, 0x74, 0x01, 0x00, 0x00,              // mov ecx,0x174
-    0xb8, 0x08, 0x00, 0x00, 0x00,              // mov eax,0x8
-    0x0f, 0x30,                                // wrmsr
-    0x41,                                      // inc ecx
-    0xb8, 0x00, 0x3f, 0x00, 0x00,              // mov eax,0x3f00
-    0x0f, 0x30,                                // wrmsr
-    0x41,                                      // inc ecx
-    0xb8, 0x07, 0x01, 0x00, 0x00,              // mov eax,0x107
-    0x0f, 0x30,                                // wrmsr
     0xdb, 0xe3,                                // fninit
     0xd9, 0xe8,                                // fld1
     0xd9, 0xeb,                                // fldpi
@@ -140,29 +112,11 @@ const CODE: &[u8] = &[
 
 /// The image.
 pub fn image() -> Vec<u8> {
-    let mut image = vec![0; SIZE];
-    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, CODE);
-    put(POINTERS, &[&0x3f_u16.to_le_bytes()[..], &GDT.to_le_bytes()].concat());
-    put(POINTERS + 8, &[&(VECTORS as u16 * 8 - 1).to_le_bytes()[..], &IDT.to_le_bytes()].concat());
-    // Code and data of levels 0 and 3, the task state segment, the LDT, and a call gate for level 3.
-    let descriptors = [
-        0,
-        0x00cf_9b00_0000_ffff,
-        0x00cf_9300_0000_ffff,
-        0x00cf_fb00_0000_ffff,
-        0x00cf_f300_0000_ffff,
-        system(0x89, TSS, 0x87),
-        system(0x82, LDT, 7),
-        gate(0xec, CALLED),
-    ];
-    for (at, descriptor) in (GDT as usize..).step_by(8).zip(descriptors) {
-        put(at, &u64::to_le_bytes(descriptor));
-    }
-    // ESP and SS of level 0, and where the map of ports begins. All are allowed.
-    for (offset, value) in [(4, 0x3f80), (8, 0x10), (0x64, 0x68 << 16)] {
-        put(TSS as usize + offset, &u32::to_le_bytes(value));
-    }
+    let mut image = begin(0x8005_0023, ENTERED);
+    image.extend(CODE);
+    image.resize(SIZE, 0);
+    // The GDT's last is a call gate for level 3.
+    put_tables(&mut image, gate(0xec, CALLED), 0);
     for vector in 0..VECTORS {
         let (access, handler) = match vector {
             8 | 10..=14 | 17 => (0x8e, WITH_ERROR_CODE),
@@ -170,20 +124,11 @@ pub fn image() -> Vec<u8> {
             0x21 => (0xee, LAST),
             _ => (0x8e, FAULT),
         };
-        put(IDT as usize + vector * 8, &gate(access, handler).to_le_bytes());
+        put_gate(&mut image, vector, access, handler);
     }
-    put(DIRECTORY, &(TABLE as u32 | 7).to_le_bytes());
     // Page 5 is not present at first. The first four have the code, the tables, and data.
     for (page, flags) in (0..16).zip([7, 3, 3, 7, 7, 6, 7, 3, 5, 7, 7, 7, 7, 7, 7, 7]) {
-        put(TABLE + page as usize * 4, &u32::to_le_bytes(page << 12 | flags));
+        put_page(&mut image, page as usize, page << 12 | flags);
     }
     image
-}
-
-fn system(access: u64, base: u32, limit: u64) -> u64 {
-    limit | u64::from(base) << 16 | access << 40
-}
-
-fn gate(access: u64, offset: u32) -> u64 {
-    u64::from(offset) | 8 << 16 | access << 40
 }

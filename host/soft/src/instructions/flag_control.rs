@@ -55,7 +55,7 @@ fn set_interrupts<const SET: bool>(cpu: &mut Cpu, op: &Op) -> Step {
     match cpu.has_io_privilege() {
         true if SET => {
             if cpu.control_flags & IF == 0 {
-                cpu.cast_shadow(Shadow::Sti, op);
+                cpu.cast_shadow(Shadow::Sti, op.ordinal);
             }
             cpu.control_flags |= IF;
             // What is pending is delivered after the next instruction, between two blocks.

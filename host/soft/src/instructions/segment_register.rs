@@ -63,7 +63,7 @@ fn segment(cpu: &mut Cpu, register: u8, selector: u16) -> Result<Segment, Break>
 fn set(cpu: &mut Cpu, op: &Op, segment: Segment) {
     cpu.set_segment(op.destination, segment);
     if op.destination == number::SS {
-        cpu.cast_shadow(Shadow::MovSs, op);
+        cpu.cast_shadow(Shadow::MovSs, op.ordinal);
     }
 }
 

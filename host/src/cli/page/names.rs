@@ -60,17 +60,7 @@ fn read(path: &Path, room: &mut u64) -> Option<String> {
 
 /// A string of JSON.
 fn string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            char if char.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(char));
-            }
-            char => quoted.push(char),
-        }
-    }
-    quoted + "\""
+    jzon::stringify(text)
 }
 
 #[cfg(test)]
