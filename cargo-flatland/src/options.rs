@@ -302,6 +302,12 @@ fn parse_test(
 ) -> Result<GuestTests, String> {
     let mut words = Words::of(&own.table, doc, args)?;
     settings.message_format = message_format(&words)?;
+    // The programs that were built are in the messages.
+    if let Some(format) = settings.message_format.as_deref().filter(|format| !format.starts_with("json")) {
+        return Err(format!(
+            "tests are built with --message-format json, or with another form of json, and not with {format}: give one"
+        ));
+    }
     let filter = words.name()?;
     let machine = words.again_but(MESSAGE_FORMAT);
     let mut libtest = words.take_rest();

@@ -41,15 +41,17 @@ pub fn page(context: &Context, options: &Options) -> Result<()> {
     let Options { name, to, has_sources, profile, flatland: arguments } = options;
     let checkout = Checkout::find()?;
     let folder = context.callers_folder();
+    // What is wrong with the name is said before the viewer is built, which takes long.
+    let program = match folder.join(name).is_file() {
+        true => None,
+        false => Some(programs::find(context.package()?, name)?),
+    };
     let viewer = build_viewer(context)?;
     let flatland = Built.find(Program::Flatland)?;
     let mut command = flatland.command();
     command.arg("page").current_dir(folder).env(VIEWER, viewer);
-    if folder.join(name).is_file() {
-        let default = Path::new(name).with_extension("html");
-        command.arg(name).args(arguments).arg("-o").arg(to.as_deref().unwrap_or(&default));
-    } else {
-        guest::build(context, &[programs::find(context.package()?, name)?], *profile)?;
+    if let Some(program) = program {
+        guest::build(context, &[program], *profile)?;
         let (elf, recording) = (checkout.elf(name), checkout.images().join(format!("{name}.rec")));
         // What an earlier run has left is not this one's.
         let _ = fs::remove_file(&recording);
@@ -63,6 +65,9 @@ pub fn page(context: &Context, options: &Options) -> Result<()> {
         run.arg(&elf).args(arguments).status().map_err(|error| cannot_run(&run, &error))?;
         let default = checkout.images().join(format!("{name}.html"));
         command.arg(&recording).arg(&elf).arg("-o").arg(to.as_deref().unwrap_or(&default));
+    } else {
+        let default = Path::new(name).with_extension("html");
+        command.arg(name).args(arguments).arg("-o").arg(to.as_deref().unwrap_or(&default));
     }
     if !has_sources {
         command.arg("--no-sources");
