@@ -206,8 +206,18 @@ pub fn packages() -> Result<()> {
 }
 
 /// The features of the crate `flatland-vmm`, which host/Cargo.toml describes: none, each alone, and all.
-const FEATURES: [&str; 9] =
-    ["", "cli", "elf", "gdb", "kvm", "report", "symbols", "trace", "cli,elf,gdb,kvm,report,symbols,trace"];
+const FEATURES: [&str; 10] = [
+    "",
+    "cli",
+    "elf",
+    "gdb",
+    "kvm",
+    "page",
+    "report",
+    "symbols",
+    "trace",
+    "cli,elf,gdb,kvm,page,report,symbols,trace",
+];
 
 /// Checks that the crate `flatland-vmm` builds without warnings with each combination of [`FEATURES`]. Checks that the
 /// host needs neither KVM nor Linux: builds it without its feature `kvm`, and for other systems. The standard library
