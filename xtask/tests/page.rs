@@ -45,11 +45,19 @@ fn press(browser: &mut Browser, button: &str) -> u64 {
 }
 
 fn position(browser: &mut Browser) -> u64 {
-    let shown = browser.evaluate("at.value + ' ' + slider.value + ' ' + location.hash");
-    let shown = shown.as_str().unwrap();
-    let (count, rest) = shown.split_once(' ').unwrap();
-    assert_eq!(rest, format!("{count} #i={count}"), "field, slider and bookmark are one");
-    count.parse().unwrap()
+    let shown = shown(browser, "at.value + ' ' + slider.value");
+    let (field, slider) = shown.split_once(' ').unwrap();
+    assert_eq!(field, slider, "field and slider are one");
+    field.parse().unwrap()
+}
+
+/// Waits until the address says where the page is.
+fn bookmark(browser: &mut Browser) -> u64 {
+    browser.evaluate(
+        "new Promise(done => { const look = () => location.hash === `#i=${at.value}` ? done(1) : \
+         setTimeout(look, 10); look(); })",
+    );
+    position(browser)
 }
 
 fn shown(browser: &mut Browser, expression: &str) -> String {
@@ -110,6 +118,8 @@ fn a_run_is_looked_at_forward_and_back() {
         assert_eq!(registers(&mut browser), replayed(&recording, point), "{point}");
     }
 
+    assert_eq!(bookmark(&mut browser), count % end);
+
     // A byte that was sent leads to its instruction, and that to who wrote the byte.
     let output = "[...document.querySelectorAll('#console .sent')]";
     press(&mut browser, "end");
@@ -138,8 +148,8 @@ fn a_run_is_looked_at_forward_and_back() {
     let back = press(&mut browser, "line-back");
     assert!(back <= last, "{back} {last}");
 
-    let bookmark = position(&mut browser);
-    open(&mut browser, &format!("{url}#i={bookmark}"));
-    assert_eq!(position(&mut browser), bookmark);
+    let kept = bookmark(&mut browser);
+    open(&mut browser, &format!("{url}#i={kept}"));
+    assert_eq!(position(&mut browser), kept);
     assert_eq!(browser.complaints(), [""; 0]);
 }

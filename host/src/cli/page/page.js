@@ -46,8 +46,21 @@ class Page {
     this.panes.render();
     this.console.render(position);
     this.chart.render(position);
-    const bookmark = `#i=${position}`;
-    if (location.hash !== bookmark) history[isJump ? 'pushState' : 'replaceState'](null, '', bookmark);
+    this.bookmark(isJump);
+  }
+
+  /**
+   * Writes the position to the address once the moves pause: a browser takes no more than 200 changes in ten seconds, and
+   * keeps an older one after that.
+   */
+  bookmark(isJump) {
+    this.jumped ||= isJump;
+    clearTimeout(this.bookmarking);
+    this.bookmarking = setTimeout(() => {
+      const bookmark = `#i=${this.position}`;
+      if (location.hash !== bookmark) history[this.jumped ? 'pushState' : 'replaceState'](null, '', bookmark);
+      this.jumped = false;
+    }, 100);
   }
 
   /** Goes to the bookmark in the address, or else to the beginning. */
