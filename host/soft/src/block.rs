@@ -3,6 +3,7 @@
 //! A block is a run of instructions that ends with a branch. Blocks are found by their address, and each records the
 //! two blocks that followed it. A store to a block's bytes removes the block (see [`memory`]).
 
+mod execute;
 mod key;
 
 use alloc::boxed::Box;
@@ -13,12 +14,14 @@ use hashbrown::HashMap;
 
 use super::cpu::Cpu;
 use super::decode::{self, Code};
+use super::event::Break;
 use super::memory;
 use super::operation::Op;
 use super::segment::number::CS;
 use super::tlb::OFFSET;
+use execute::{Translation, Translator};
 use flatland_contract::memory::PAGE_SIZE;
-use key::Key;
+use key::{Key, Mode};
 
 /// The most instructions in a block.
 const MAX_INSTRUCTIONS: usize = 48;
@@ -56,33 +59,13 @@ pub struct Block {
     second: Option<(u32, u32)>,
     /// The two blocks that followed it, if known.
     successors: [Id; 2],
+    translation: Translation,
 }
 
 impl Block {
     /// The ranges of bytes in RAM.
     fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
         core::iter::once(self.range).chain(self.second).filter(|(_, len)| *len > 0)
-    }
-}
-
-/// What decoding depends on besides the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mode {
-    code_base: u32,
-    code_limit: u32,
-    code_is_32_bit: bool,
-    is_paged: bool,
-}
-
-impl Mode {
-    fn of(cpu: &Cpu) -> Self {
-        let code = cpu.segment(CS);
-        Self {
-            code_base: code.base,
-            code_limit: code.limit,
-            code_is_32_bit: code.is_32_bit(),
-            is_paged: cpu.is_paged(),
-        }
     }
 }
 
@@ -104,6 +87,7 @@ pub struct Blocks {
     sink: Option<Box<dyn BlockSink>>,
     /// It sees nothing for a while.
     is_paused: bool,
+    translator: Translator,
 }
 
 impl Default for Blocks {
@@ -119,6 +103,7 @@ impl Default for Blocks {
             compared: 0,
             sink: None,
             is_paused: false,
+            translator: Default::default(),
         }
     }
 }
@@ -128,6 +113,23 @@ impl Blocks {
     #[inline(always)]
     pub fn get(&self, id: Id) -> &Block {
         &self.blocks[id as usize]
+    }
+
+    /// Executes a block of several instructions, by code of the host if it is translated. Passes through a block that
+    /// jumps to itself are executed without a return, and all but the last are counted, while `limit` is not exceeded.
+    #[inline(always)]
+    pub fn execute(&mut self, cpu: &mut Cpu, id: Id, limit: u64) -> (&Op, Break) {
+        let block = &mut self.blocks[id as usize];
+        let code = (block.key.eip(), &*block.ops);
+        // SAFETY: a block keeps its operations until a store removes it, and is not found any more then. Code and blocks
+        // are forgotten together.
+        unsafe { self.translator.execute(&mut block.translation, cpu, code, limit) }
+    }
+
+    /// From now on, blocks are translated when they have been executed so often; none without a number.
+    #[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
+    pub fn translate_after(&mut self, executions: Option<u32>) {
+        self.translator.after = executions;
     }
 
     /// Whether no store has removed the block.
@@ -228,7 +230,7 @@ impl Blocks {
 
     #[cold]
     fn decode(&mut self, cpu: &mut Cpu, key: Key) -> Id {
-        if self.blocks.len() >= MAX_BLOCKS {
+        if self.blocks.len() >= MAX_BLOCKS || self.translator.is_full() {
             self.clear(cpu);
             self.mode = Some(Mode::of(cpu));
         }
@@ -249,6 +251,7 @@ impl Blocks {
             range: (linear.wrapping_add(distance), 0),
             second: None,
             successors: [NONE; 2],
+            translation: Default::default(),
         };
         let mut ops = Vec::new();
         let mut instructions = 0;
@@ -381,6 +384,7 @@ impl Blocks {
         }
         cpu.memory.take_changes();
         self.blocks.clear();
+        self.translator.clear();
         self.by_key = HashMap::new();
         self.table.fill(NONE);
         self.mode = None;

@@ -190,7 +190,7 @@ fn set_address(instruction: &Instruction, op: &mut Op) -> Option<Op> {
 }
 
 /// A register's number in instructions, for registers of any kind.
-fn register_number(register: Register) -> u8 {
+pub fn register_number(register: Register) -> u8 {
     let families = [
         (Register::AL, Register::BH),
         (Register::AX, Register::DI),

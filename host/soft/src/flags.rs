@@ -9,7 +9,10 @@ use super::int::Int;
 pub use flatland_x86::eflags::*;
 
 /// The status flags, in the form that the module describes.
+///
+/// Translated code writes both fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Flags {
     /// The result, sign-extended: ZF, SF and PF come from it.
     result: u32,

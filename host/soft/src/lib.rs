@@ -31,6 +31,8 @@ mod privilege;
 mod segment;
 mod stop;
 mod tlb;
+#[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
+mod translate;
 mod trap;
 
 use alloc::sync::Arc;
@@ -46,7 +48,7 @@ use block::{Blocks, Id};
 use cpu::{Cpu, register};
 use event::{Break, Event, EventKind, In, OutData, Problem, Request};
 use exception::Undelivered;
-use operation::Op;
+use operation::{Op, execute_block};
 use segment::number;
 use trap::AfterInstruction;
 
@@ -138,6 +140,13 @@ impl SoftEngine {
             pending: None,
             interrupt_at: None,
         }
+    }
+
+    /// From now on, a block is translated to code of the host when it has been executed so often; without a number, none is
+    /// any more. What is translated stays so.
+    #[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
+    pub fn translate_after(&mut self, executions: Option<u32>) {
+        self.blocks.translate_after(executions);
     }
 
     /// The instruction count up to which whole blocks may be executed without checks. 0 if each instruction needs one.
@@ -265,7 +274,11 @@ impl SoftEngine {
                 return None;
             }
             let before = self.cpu.instructions;
-            let (op, reason) = execute_block(&mut self.cpu, &block.ops);
+            let (op, reason) = if ARE_SEEN || PAGED {
+                execute_block(&mut self.cpu, &block.ops)
+            } else {
+                self.blocks.execute(&mut self.cpu, id, limit)
+            };
             if reason == Break::Branch {
                 let executed = u64::from(op.ordinal);
                 self.cpu.instructions += executed;
@@ -513,18 +526,4 @@ impl SoftEngine {
         self.location = location;
         BlockEnd::Stopped(Stopped::Fault(Fault { kind, location }))
     }
-}
-
-/// Executes operations up to the first one that leaves the block. The last one always does.
-#[inline(always)]
-fn execute_block<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> (&'a Op, Break) {
-    let mut last = &ops[0];
-    for op in ops {
-        if let Err(reason) = (op.handler)(cpu, op) {
-            return (op, reason);
-        }
-        last = op;
-    }
-    cpu.eip = last.next;
-    (last, Break::Branch)
 }

@@ -72,6 +72,12 @@ impl Memory {
         }
     }
 
+    /// The first byte of RAM and the mark of its first line.
+    #[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
+    pub fn parts(&mut self) -> (*mut u8, *const u8) {
+        (self.ram.as_mut_ptr(), self.lines.as_ptr())
+    }
+
     /// The memory map.
     pub fn map(&self) -> &MemoryMap {
         &self.map

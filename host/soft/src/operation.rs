@@ -44,6 +44,20 @@ impl core::fmt::Debug for Op {
     }
 }
 
+/// Executes operations up to the first one that leaves the block. The last one always does.
+#[inline(always)]
+pub fn execute_block<'a>(cpu: &mut Cpu, ops: &'a [Op]) -> (&'a Op, Break) {
+    let mut last = &ops[0];
+    for op in ops {
+        if let Err(reason) = (op.handler)(cpu, op) {
+            return (op, reason);
+        }
+        last = op;
+    }
+    cpu.eip = last.next;
+    (last, Break::Branch)
+}
+
 /// An operand that can be read.
 pub trait Source<T: Int>: 'static {
     /// Its value.

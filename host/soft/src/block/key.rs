@@ -1,7 +1,10 @@
 //! What blocks are found by.
 
+use crate::cpu::Cpu;
+use crate::segment::number::CS;
+
 /// What a block was decoded for: the address of its first instruction in the code segment, whether it has only that one,
-/// and with paging on the physical page of its first byte. A change of anything else that decoding depends on ([`Mode`](super::Mode))
+/// and with paging on the physical page of its first byte. A change of anything else that decoding depends on ([`Mode`])
 /// empties the cache; another table of pages does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u64);
@@ -46,5 +49,28 @@ impl Key {
     /// The physical page's number, with paging on.
     pub fn page(self) -> Option<u32> {
         (self.0 & Self::NO_PAGE == 0).then_some((self.0 >> Self::PAGE_SHIFT) as u32)
+    }
+}
+
+/// What decoding depends on besides the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    code_base: u32,
+    code_limit: u32,
+    code_is_32_bit: bool,
+    /// Whether paging is on.
+    pub is_paged: bool,
+}
+
+impl Mode {
+    /// What it is now.
+    pub fn of(cpu: &Cpu) -> Self {
+        let code = cpu.segment(CS);
+        Self {
+            code_base: code.base,
+            code_limit: code.limit,
+            code_is_32_bit: code.is_32_bit(),
+            is_paged: cpu.is_paged(),
+        }
     }
 }
