@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -259,6 +260,7 @@ pub fn portability(context: &Context) -> Result<()> {
         command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;
+        remove_built(&checkout, target)?;
     }
     // Builds the software processor alone, without the standard library: for a browser, and for another bare
     // processor. The guest program `nested` runs it on Flatland's.
@@ -268,9 +270,18 @@ pub fn portability(context: &Context) -> Result<()> {
         command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;
+        remove_built(&checkout, target)?;
     }
     // The machine without an operating system.
     page::build_viewer(context).map(drop)
+}
+
+/// Removes what was built for another system: with a standard library each, together they would take a gigabyte.
+fn remove_built(checkout: &Checkout, target: &str) -> Result<()> {
+    let folder = checkout.target().join("portability").join(target);
+    fs::remove_dir_all(&folder).map_err(|error| {
+        format!("cannot remove {}: {error}: remove it yourself, and run this again", folder.display())
+    })
 }
 
 /// Checks formatting, clippy and documentation of the host's workspace and of the guest's package.
