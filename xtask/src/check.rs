@@ -260,7 +260,7 @@ pub fn portability(context: &Context) -> Result<()> {
         command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;
-        remove_built(&checkout, target)?;
+        remove_built(checkout, target)?;
     }
     // Builds the software processor alone, without the standard library: for a browser, and for another bare
     // processor. The guest program `nested` runs it on Flatland's.
@@ -270,7 +270,7 @@ pub fn portability(context: &Context) -> Result<()> {
         command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
         build_std(context, &mut command)?;
         show_and_run(command)?;
-        remove_built(&checkout, target)?;
+        remove_built(checkout, target)?;
     }
     // The machine without an operating system.
     page::build_viewer(context).map(drop)
