@@ -257,30 +257,29 @@ pub fn portability(context: &Context) -> Result<()> {
         command.args(PUBLISHED).args(["-Zbuild-std=std,panic_abort", "-Zwarnings", "--target", target]);
         // A warning of a package of ours is an error; the compiler's flags would be those of the standard library, too.
         command.env("CARGO_BUILD_WARNINGS", "deny");
-        command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
-        build_std(context, &mut command)?;
-        show_and_run(command)?;
-        remove_built(checkout, target)?;
+        run_for(target, context, command)?;
     }
     // Builds the software processor alone, without the standard library: for a browser, and for another bare
     // processor. The guest program `nested` runs it on Flatland's.
     for target in ["wasm32-unknown-unknown", "aarch64-unknown-none"] {
         let mut command = checkout.cargo(["build", "--package", "flatland-soft"]);
         command.args(["-Zbuild-std=core,alloc", "--target", target]);
-        command.env("CARGO_TARGET_DIR", checkout.target().join("portability"));
-        build_std(context, &mut command)?;
-        show_and_run(command)?;
-        remove_built(checkout, target)?;
+        run_for(target, context, command)?;
     }
     // The machine without an operating system.
     page::build_viewer(context).map(drop)
 }
 
-/// Removes what was built for another system: with a standard library each, together they would take a gigabyte.
-fn remove_built(checkout: &Checkout, target: &str) -> Result<()> {
-    let folder = checkout.target().join("portability").join(target);
-    fs::remove_dir_all(&folder).map_err(|error| {
-        format!("cannot remove {}: {error}: remove it yourself, and run this again", folder.display())
+/// Runs a command of cargo that builds for another system. What it built is removed: with a standard library each, these
+/// folders together would take a gigabyte.
+fn run_for(target: &str, context: &Context, mut command: Command) -> Result<()> {
+    let folder = Checkout::find()?.target().join("portability");
+    command.env("CARGO_TARGET_DIR", &folder);
+    build_std(context, &mut command)?;
+    show_and_run(command)?;
+    let built = folder.join(target);
+    fs::remove_dir_all(&built).map_err(|error| {
+        format!("cannot remove {}: {error}: remove it yourself, and run this again", built.display())
     })
 }
 

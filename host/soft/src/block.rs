@@ -3,7 +3,6 @@
 //! A block is a run of instructions that ends with a branch. Blocks are found by their address, and each records the
 //! two blocks that followed it. A store to a block's bytes removes the block (see [`memory`]).
 
-mod execute;
 mod key;
 
 use alloc::boxed::Box;
@@ -19,7 +18,7 @@ use super::memory;
 use super::operation::Op;
 use super::segment::number::CS;
 use super::tlb::OFFSET;
-use execute::{Translation, Translator};
+use super::translate::{Translation, Translator};
 use flatland_contract::memory::PAGE_SIZE;
 use key::{Key, Mode};
 

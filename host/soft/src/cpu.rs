@@ -2,6 +2,8 @@
 
 mod access;
 mod breakpoints;
+#[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
+mod offsets;
 mod state;
 
 pub use access::PAGE_FAULT;
@@ -118,33 +120,7 @@ pub struct Cpu {
     msrs: Vec<(u32, u64)>,
 }
 
-/// Where the fields of a processor are that translated code uses.
-#[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
-pub struct Offsets {
-    pub registers: usize,
-    pub readable: usize,
-    pub readable_from: usize,
-    pub writable: usize,
-    pub flags: usize,
-    pub carries: usize,
-    pub eip: usize,
-    pub instructions: usize,
-}
-
 impl Cpu {
-    /// Where the fields are that translated code uses.
-    #[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
-    pub const OFFSETS: Offsets = Offsets {
-        registers: core::mem::offset_of!(Self, registers),
-        readable: core::mem::offset_of!(Self, readable),
-        readable_from: core::mem::offset_of!(Self, readable_from),
-        writable: core::mem::offset_of!(Self, writable),
-        flags: core::mem::offset_of!(Self, flags),
-        carries: core::mem::offset_of!(Self, flags) + 4,
-        eip: core::mem::offset_of!(Self, eip),
-        instructions: core::mem::offset_of!(Self, instructions),
-    };
-
     /// The processor at the contract's entry.
     pub fn new(memory: MemoryMap, ram: Ram) -> Self {
         let state = Processor::at_entry(memory.ram());

@@ -28,6 +28,10 @@ const INVERT_SF: u32 = 1 << 0;
 const INVERT_PF: u32 = 1 << 8;
 
 impl Flags {
+    /// Where the carries are; the result is at the start.
+    #[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
+    pub const CARRIES: usize = core::mem::offset_of!(Self, carries);
+
     /// After an addition or subtraction of a size. `carries` has the carry, or borrow, out of each bit.
     #[inline(always)]
     pub fn of_carries<T: Int>(result: u32, carries: u32) -> Self {

@@ -33,6 +33,9 @@ mod stop;
 mod tlb;
 #[cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
 mod translate;
+#[cfg(not(all(feature = "translate", unix, target_arch = "x86_64")))]
+#[path = "translate/none.rs"]
+mod translate;
 mod trap;
 
 use alloc::sync::Arc;

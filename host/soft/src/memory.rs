@@ -15,7 +15,7 @@ use super::tlb::Tlb;
 use flatland_x86::{Access, MemoryMap, Page, Ram, RamCopy, WatchKind};
 
 /// A line of RAM is 2^6 bytes. A store checks the marks of its lines.
-const LINE_SHIFT: u32 = 6;
+pub const LINE_SHIFT: u32 = 6;
 /// The lines of a page.
 const PAGE_LINES: u32 = PAGE_SIZE >> LINE_SHIFT;
 

@@ -12,7 +12,6 @@ mod calls;
 mod template;
 
 use alloc::boxed::Box;
-use core::mem::offset_of;
 use core::ptr::NonNull;
 
 use super::cpu::Cpu;
@@ -150,15 +149,25 @@ impl Translator {
         ops: &'a [Op],
         limit: u64,
     ) -> (&'a Op, Break) {
-        type Entry = extern "sysv64" fn(*mut Cpu, *mut u8, *const Flags, u64, *const u8) -> u64;
+        type Entry = unsafe extern "sysv64" fn(*mut Cpu, *mut u8, *const Flags, u64, *const u8) -> u64;
         let limit = limit.min(cpu.instructions.saturating_add(QUANTUM));
         // SAFETY: the code is a function of this type.
         let entry = unsafe { core::mem::transmute::<NonNull<u8>, Entry>(code.0) };
-        let flags = self.host.as_ref().map_or(core::ptr::null(), |host| host.flags.as_ptr());
+        let flags = self.host.as_ref().expect("it has the code").flags.as_ptr();
         let (ram, lines) = cpu.memory.parts();
-        let left = entry(cpu, ram, flags, limit, lines);
+        // SAFETY: RAM and marks are this processor's, and the code compares with its ends. All of it is borrowed here.
+        let left = unsafe { entry(cpu, ram, flags, limit, lines) };
         (&ops[(left & 0xffff) as usize], REASONS[(left >> 16) as usize])
     }
 }
 
-const _: () = assert!(size_of::<Flags>() == 8 && offset_of!(Cpu, flags) == Cpu::OFFSETS.flags);
+// Code moves them as one number of 64 bits.
+const _: () = assert!(size_of::<Flags>() == 8);
+
+const _: () = {
+    let mut number = 0;
+    while number < REASONS.len() {
+        assert!(REASONS[number] as usize == number);
+        number += 1;
+    }
+};

@@ -2,125 +2,114 @@
 
 #![cfg(all(feature = "translate", unix, target_arch = "x86_64"))]
 
+#[path = "../../tests/common/random.rs"]
+mod random;
+
 use flatland_soft::SoftEngine;
 use flatland_x86::{Engine, MemorySize, Registers, Stops};
+use random::{Random, seeds};
 
 const RAM: u32 = 0x2000;
 const CODE: u32 = 0x800;
 
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 24) as u32
+/// A number, often an address at which something is the matter.
+fn number(random: &mut Random) -> u32 {
+    match random.below(8) {
+        0 => random.next(),
+        1 => random.below(16),
+        2 => RAM - random.below(8),
+        3 => CODE - 4 + random.below(68),
+        4 => 0_u32.wrapping_sub(random.below(8)),
+        5 => *random.choose(&[0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX]),
+        _ => random.below(RAM),
     }
+}
 
-    fn below(&mut self, end: u32) -> u32 {
-        self.next() % end
+/// The operand bytes of an instruction with a register and a register or memory.
+fn operands(random: &mut Random, code: &mut Vec<u8>, reg: u32) {
+    let (form, rm) = (*random.choose(&[0, 1, 2, 3, 3, 3]), random.below(8));
+    code.push((form << 6 | reg << 3 | rm) as u8);
+    if form == 3 {
+        return;
     }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len() as u32) as usize]
+    let mut has_base = rm != 5;
+    if rm == 4 {
+        let sib = random.below(256);
+        code.push(sib as u8);
+        has_base = sib & 7 != 5;
     }
-
-    /// A number, often an address at which something is the matter.
-    fn number(&mut self) -> u32 {
-        match self.below(8) {
-            0 => self.next(),
-            1 => self.below(16),
-            2 => RAM - self.below(8),
-            3 => CODE - 4 + self.below(68),
-            4 => 0_u32.wrapping_sub(self.below(8)),
-            5 => self.of(&[0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX]),
-            _ => self.below(RAM),
+    match form {
+        0 if !has_base => code.extend(number(random).to_le_bytes()),
+        1 => code.push(random.next() as u8),
+        2 => {
+            let displacement = if random.below(2) == 0 { number(random) } else { random.below(64) };
+            code.extend(displacement.to_le_bytes());
         }
+        _ => {}
     }
+}
 
-    /// The operand bytes of an instruction with a register and a register or memory.
-    fn operands(&mut self, code: &mut Vec<u8>, reg: u32) {
-        let (form, rm) = (self.of(&[0, 1, 2, 3, 3, 3]), self.below(8));
-        code.push((form << 6 | reg << 3 | rm) as u8);
-        if form == 3 {
-            return;
+fn instruction(random: &mut Random, code: &mut Vec<u8>) {
+    let reg = random.below(8);
+    match random.below(17) {
+        0..=4 => {
+            let opcode = *random.choose(&[
+                0x01, 0x03, 0x09, 0x0b, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x23, 0x29, 0x2b, 0x31, 0x33, 0x39,
+                0x3b, 0x85, 0x89, 0x8b, 0x87,
+            ]);
+            code.push(opcode);
+            operands(random, code, reg);
         }
-        let mut has_base = rm != 5;
-        if rm == 4 {
-            let sib = self.below(256);
-            code.push(sib as u8);
-            has_base = sib & 7 != 5;
+        5 => {
+            code.push(*random.choose(&[0x89, 0x8b]));
+            operands(random, code, reg);
         }
-        match form {
-            0 if !has_base => code.extend(self.number().to_le_bytes()),
-            1 => code.push(self.next() as u8),
-            2 => {
-                let displacement = if self.below(2) == 0 { self.number() } else { self.below(64) };
-                code.extend(displacement.to_le_bytes());
+        6 => {
+            code.push(0x8d);
+            let at = code.len();
+            operands(random, code, reg);
+            if code[at] >= 0xc0 {
+                code[at - 1] = 0x89;
             }
-            _ => {}
         }
-    }
-
-    fn instruction(&mut self, code: &mut Vec<u8>) {
-        let reg = self.below(8);
-        match self.below(17) {
-            0..=4 => {
-                let opcode = self.of(&[
-                    0x01, 0x03, 0x09, 0x0b, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x23, 0x29, 0x2b, 0x31, 0x33, 0x39,
-                    0x3b, 0x85, 0x89, 0x8b, 0x87,
-                ]);
-                code.push(opcode);
-                self.operands(code, reg);
-            }
-            5 => {
-                code.push(self.of(&[0x89, 0x8b]));
-                self.operands(code, reg);
-            }
-            6 => {
-                code.push(0x8d);
-                let at = code.len();
-                self.operands(code, reg);
-                if code[at] >= 0xc0 {
-                    code[at - 1] = 0x89;
-                }
-            }
-            7 => {
-                code.extend([0x0f, self.of(&[0xb6, 0xb7, 0xbe, 0xbf, 0xaf, 0x44, 0x92, 0x4c])]);
-                self.operands(code, reg);
-            }
-            8 => {
-                code.push(self.of(&[0xd1, 0xd3, 0xff, 0xfe]));
-                let reg = reg & 1 | self.of(&[0, 4]) & if code.last() >= Some(&0xfe) { 0 } else { 7 };
-                self.operands(code, reg);
-            }
-            9 => {
-                code.push(self.of(&[0x81, 0x83, 0xc7, 0xf7]));
-                let opcode = code[code.len() - 1];
-                self.operands(code, if opcode == 0xc7 || opcode == 0xf7 { 0 } else { reg });
-                match opcode {
-                    0x83 => code.push(self.next() as u8),
-                    _ => code.extend(self.number().to_le_bytes()),
-                }
-            }
-            10 => {
-                code.push(0xf7);
-                let reg = self.of(&[2, 3, 4, 5, 6]);
-                self.operands(code, reg);
-            }
-            11 | 12 => code.push(self.of(&[0x40, 0x48]) | reg as u8),
-            13 => {
-                code.push(0xb8 | reg as u8);
-                code.extend(self.number().to_le_bytes());
-            }
-            14 => code.push(self.of(&[0x50, 0x58]) | reg as u8),
-            15 => {
-                code.extend(self.of(&[[0x0f, 0x31], [0x99, 0x90], [0xf8, 0xf9], [0x9c, 0x58], [0x9f, 0x9e]]))
-            }
-            // A few bytes forward, into whatever that is.
-            _ => code.extend([0x70 | self.below(16) as u8, self.below(12) as u8]),
+        7 => {
+            code.extend([0x0f, *random.choose(&[0xb6, 0xb7, 0xbe, 0xbf, 0xaf, 0x44, 0x92, 0x4c])]);
+            operands(random, code, reg);
         }
+        8 => {
+            code.push(*random.choose(&[0xd1, 0xd3, 0xff, 0xfe]));
+            let reg = reg & 1 | *random.choose(&[0, 4]) & if code.last() >= Some(&0xfe) { 0 } else { 7 };
+            operands(random, code, reg);
+        }
+        9 => {
+            code.push(*random.choose(&[0x81, 0x83, 0xc7, 0xf7]));
+            let opcode = code[code.len() - 1];
+            operands(random, code, if opcode == 0xc7 || opcode == 0xf7 { 0 } else { reg });
+            match opcode {
+                0x83 => code.push(random.next() as u8),
+                _ => code.extend(number(random).to_le_bytes()),
+            }
+        }
+        10 => {
+            code.push(0xf7);
+            let reg = *random.choose(&[2, 3, 4, 5, 6]);
+            operands(random, code, reg);
+        }
+        11 | 12 => code.push(*random.choose(&[0x40, 0x48]) | reg as u8),
+        13 => {
+            code.push(0xb8 | reg as u8);
+            code.extend(number(random).to_le_bytes());
+        }
+        14 => code.push(*random.choose(&[0x50, 0x58]) | reg as u8),
+        15 => code.extend(*random.choose(&[
+            [0x0f, 0x31],
+            [0x99, 0x90],
+            [0xf8, 0xf9],
+            [0x9c, 0x58],
+            [0x9f, 0x9e],
+        ])),
+        // A few bytes forward, into whatever that is.
+        _ => code.extend([0x70 | random.below(16) as u8, random.below(12) as u8]),
     }
 }
 
@@ -150,18 +139,16 @@ fn run(
     (location, engine.registers().unwrap(), engine.instructions().unwrap(), after)
 }
 
-/// `LOCKSTEP_CASES` cases, or some thousands.
+/// 20,000 programs, or as many as `FLATLAND_CASES` says.
 #[test]
 fn random_programs_leave_the_same_behind() {
-    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().expect(name));
-    let cases = number("LOCKSTEP_CASES", 20_000);
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ number("LOCKSTEP_SEED", 0) << 32);
     let (mut interpreter, mut translator) = (engine(None), engine(Some(1)));
-    let mut loops = 0;
-    for case in 0..cases {
+    let (mut cases, mut loops) = (0, 0);
+    for seed in seeds(20_000) {
+        let random = &mut Random::new(seed);
         let mut code = Vec::new();
         for _ in 0..1 + random.below(12) {
-            random.instruction(&mut code);
+            instruction(random, &mut code);
         }
         // Once more, on a condition.
         let back = -(code.len() as i32 + 6);
@@ -170,18 +157,19 @@ fn random_programs_leave_the_same_behind() {
         code.push(0xf4);
         let mut ram: Vec<u8> = (0..RAM).map(|_| random.next() as u8).collect();
         ram[CODE as usize..][..code.len()].copy_from_slice(&code);
-        let [eax, ebx, ecx, edx, esi, edi, ebp, esp] = [(); 8].map(|()| random.number());
+        let [eax, ebx, ecx, edx, esi, edi, ebp, esp] = [(); 8].map(|()| number(random));
         let eflags = random.next() & 0x8d5 | 2;
         let registers = Registers { eax, ebx, ecx, edx, esi, edi, ebp, esp, eip: CODE, eflags };
-        let limit = random.of(&[3, 40, 400]) + u64::from(random.below(40));
+        let limit = random.choose(&[3, 40, 400]) + u64::from(random.below(40));
         let expected = run(&mut interpreter, &ram, &registers, limit);
         let actual = run(&mut translator, &ram, &registers, limit);
         assert!(
             actual == expected,
-            "case {case}: {code:02x?}\nfrom {registers:x?}\n{:x?}, not\n{:x?}",
+            "seed {seed}: {code:02x?}\nfrom {registers:x?}\n{:x?}, not\n{:x?}",
             (&actual.0, &actual.1, actual.2),
             (&expected.0, &expected.1, expected.2),
         );
+        cases += 1;
         loops += u64::from(expected.0.contains("InstructionLimit"));
     }
     assert!(loops * 20 > cases, "of {cases} only {loops} came to their limit");

@@ -12,6 +12,7 @@ use super::calls::{LOADED, call_handler, load};
 use crate::cpu::{Cpu, register};
 use crate::decode::register_number;
 use crate::event::Break;
+use crate::memory::LINE_SHIFT;
 use crate::operation::Op;
 use crate::segment::number;
 
@@ -28,8 +29,6 @@ const LIMIT: usize = 0;
 const LINES: usize = 8;
 /// EAX is not in RAX: `lahf` needs that. The order is that of the numbers in instructions.
 const REGISTERS: [Register; 8] = [R8, RCX, RDX, RBX, R12, RBP, RSI, RDI];
-/// The stack and the guard below it: what is addressed by these is above the guard more often than below.
-const LINE_SHIFT: u8 = 6;
 
 /// What an instruction does with the status flags, and whether somebody may see them before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,8 @@ enum Slow {
     Leave { from: Label, op: usize },
 }
 
-struct Translation<'a> {
+/// A block's code in the making.
+struct Builder<'a> {
     asm: Assembler,
     ops: &'a [Op],
     size: u32,
@@ -81,7 +81,7 @@ pub fn translate(cpu: &Cpu, start: u32, ops: &[Op]) -> Option<Vec<u8>> {
     if known * 2 < instructions.len() + 1 {
         return None;
     }
-    Some(Translation::new(cpu, ops).all(start, &groups, &instructions))
+    Some(Builder::new(cpu, ops).all(start, &groups, &instructions))
 }
 
 /// The instruction of an operation, if there is a template for it.
@@ -101,12 +101,17 @@ fn is_low_byte(register: Guest) -> bool {
     (Guest::AL..=Guest::BL).contains(&register)
 }
 
+/// Whether the address of the operand in memory is made of registers of 32 bits.
+fn has_wide_address(instruction: &Instruction) -> bool {
+    [instruction.memory_base(), instruction.memory_index()]
+        .iter()
+        .all(|register| *register == Guest::None || (Guest::EAX..=Guest::EDI).contains(register))
+}
+
 fn is_memory(instruction: &Instruction, operand: u32, width: u32) -> bool {
-    let is_wide = |register: Guest| register == Guest::None || (Guest::EAX..=Guest::EDI).contains(&register);
     instruction.op_kind(operand) == OpKind::Memory
         && width_of(instruction.memory_size()) == width
-        && is_wide(instruction.memory_base())
-        && is_wide(instruction.memory_index())
+        && has_wide_address(instruction)
 }
 
 /// Bytes of an operand in memory, if it has a template.
@@ -134,16 +139,7 @@ fn has_template(instruction: &Instruction) -> bool {
         Cmp | Test => {
             (is(0) || from_memory(0)) && (is(1) || is_immediate(instruction, 1)) || is(0) && from_memory(1)
         }
-        Lea => {
-            is(0)
-                && {
-                    let is_wide = |register: Guest| {
-                        register == Guest::None || (Guest::EAX..=Guest::EDI).contains(&register)
-                    };
-                    is_wide(instruction.memory_base()) && is_wide(instruction.memory_index())
-                }
-                && instruction.memory_displ_size() != 2
-        }
+        Lea => is(0) && has_wide_address(instruction) && instruction.memory_displ_size() != 2,
         Movzx | Movsx => {
             is(0)
                 && match instruction.op1_kind() {
@@ -179,7 +175,7 @@ fn host(register: Guest) -> Register {
     REGISTERS[usize::from(register_number(register) & 7)]
 }
 
-impl<'a> Translation<'a> {
+impl<'a> Builder<'a> {
     fn new(cpu: &Cpu, ops: &'a [Op]) -> Self {
         let mut asm = Assembler::default();
         let mut label = || asm.label();
@@ -389,8 +385,8 @@ impl<'a> Translation<'a> {
         self.asm.memory(&[0x8b], true, VALUE, RSP, LINES);
         for offset in [0, 3] {
             self.asm.indexed(&[0x8d], false, RAX, (Some(ADDRESS), None, 0), offset);
-            // shr eax, 6; cmp byte [r11 + rax], 0
-            self.asm.bytes(&[0xc1, 0xe8, LINE_SHIFT]);
+            // shr eax, LINE_SHIFT; cmp byte [r11 + rax], 0
+            self.asm.bytes(&[0xc1, 0xe8, LINE_SHIFT as u8]);
             self.asm.bytes(&[0x41, 0x80, 0x3c, 0x03, 0]);
             self.asm.jump_if(condition::NOT_EQUAL, slow);
         }
@@ -406,7 +402,7 @@ impl<'a> Translation<'a> {
         self.has_flags = false;
     }
 
-    /// The second operand, in a register: an immediate goes to the register of loaded values.
+    /// An operand, in a register: what was loaded in [`VALUE`], an immediate in R10, which a load uses, too.
     fn source(&mut self, instruction: &Instruction, op: usize, operand: u32) -> Register {
         match instruction.op_kind(operand) {
             OpKind::Register => host(instruction.op_register(operand)),
@@ -480,18 +476,8 @@ impl<'a> Translation<'a> {
     fn binary(&mut self, instruction: &Instruction, op: usize, is_seen: bool) {
         use Mnemonic::*;
         let mnemonic = instruction.mnemonic();
+        let first = self.source(instruction, op, 0);
         let source = self.source(instruction, op, 1);
-        let first = match instruction.op0_kind() {
-            OpKind::Memory => {
-                // An immediate is in R10, which a load uses, so it is set again.
-                self.load(instruction, op, 4);
-                if instruction.op1_kind() != OpKind::Register {
-                    self.asm.set(R10, instruction.immediate(1) as u32);
-                }
-                VALUE
-            }
-            _ => host(instruction.op0_register()),
-        };
         let (opcode, is_logic) = match mnemonic {
             Add => (0x01, false),
             Or => (0x09, true),
@@ -559,4 +545,4 @@ fn condition_of(mnemonic: Mnemonic) -> Option<u8> {
     all.iter().position(|known| *known == mnemonic).map(|number| number as u8)
 }
 
-const _: () = assert!(register::EDI == 7 && REGISTERS.len() == 8);
+const _: () = assert!(register::EDI as usize + 1 == REGISTERS.len());
