@@ -14,6 +14,7 @@ on_each_engine! {
     complaints_that_nobody_reads_change_nothing,
     a_directory_is_no_input,
     standard_input_may_be_non_blocking,
+    standard_output_may_be_non_blocking,
     a_full_standard_output_is_an_error,
     a_reader_that_leaves_ends_the_run_quietly,
     a_message_begins_a_line,
@@ -122,6 +123,15 @@ fn standard_input_may_be_non_blocking(engine: &str) {
     assert_ended(output, 0, "IBM", "");
 }
 
+fn standard_output_may_be_non_blocking(engine: &str) {
+    // More than a pipe holds, and nobody reads it at first.
+    let script = "yes | head -c 3000000 | python3 -c 'import os, sys; os.set_blocking(1, False); \
+                  os.execv(sys.argv[1], sys.argv[1:])' $flatland $image | (sleep 0.2; cat)";
+    let output = shell(engine, script, &image("non-blocking-output", &copying(3_000_000))).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(output.stdout == b"y\n".repeat(1_500_000), "{} bytes came", output.stdout.len());
+}
+
 fn a_full_standard_output_is_an_error(engine: &str) {
     let mut command = shell(engine, "exec $flatland $image > /dev/full", &image("full", SAY_AND_FAULT));
     let message = "flatland: standard output is full (No space left on device (os error 28)): make room, or \
@@ -147,20 +157,24 @@ fn a_message_begins_a_line(engine: &str) {
     );
 }
 
-fn megabytes_pass(engine: &str) {
-    let input: Vec<u8> = (0..3_000_000_u32).map(|index| (index ^ index >> 8 ^ index >> 16) as u8).collect();
-    // 0: mov edx, 0xe9; 5: mov edi, 0x1000; a: mov ecx, 3000000; f: rep insb
-    // 11: mov esi, 0x1000; 16: mov ecx, 3000000; 1b: rep outsb; 1d: hlt
-    let count = (input.len() as u32).to_le_bytes();
-    let code = [
+/// Reads so many bytes, and then sends them.
+fn copying(count: u32) -> Vec<u8> {
+    // 0: mov edx, 0xe9; 5: mov edi, 0x1000; a: mov ecx, COUNT; f: rep insb
+    // 11: mov esi, 0x1000; 16: mov ecx, COUNT; 1b: rep outsb; 1d: hlt
+    let count = count.to_le_bytes();
+    [
         &[0xba, 0xe9, 0, 0, 0, 0xbf, 0, 0x10, 0, 0, 0xb9][..],
         &count,
         &[0xf3, 0x6c, 0xbe, 0, 0x10, 0, 0, 0xb9],
         &count,
         &[0xf3, 0x6e, 0xf4],
     ]
-    .concat();
-    let mut child = spawn(flatland(engine).arg(image("megabytes", &code)));
+    .concat()
+}
+
+fn megabytes_pass(engine: &str) {
+    let input: Vec<u8> = (0..3_000_000_u32).map(|index| (index ^ index >> 8 ^ index >> 16) as u8).collect();
+    let mut child = spawn(flatland(engine).arg(image("megabytes", &copying(input.len() as u32))));
     let mut stdin = child.stdin.take().unwrap();
     let writer = thread::spawn({
         let input = input.clone();

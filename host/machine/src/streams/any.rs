@@ -1,4 +1,5 @@
-//! Any reader and any writer. A thread reads ahead, instead of the operating system's waits.
+//! Any reader and any writer. A thread reads ahead, instead of the operating system's waits. Both may be non-blocking: whoever
+//! started the process may have made them so.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -62,13 +63,12 @@ fn read_ahead(mut source: Box<dyn Read + Send>) -> io::Result<Receiver<io::Resul
     thread::Builder::new().name("input".into()).spawn(move || {
         loop {
             let mut bytes = vec![0; SIZE];
-            let piece = match source.read(&mut bytes) {
+            let piece = match when_ready(|| source.read(&mut bytes)) {
                 Ok(0) => return,
                 Ok(len) => {
                     bytes.truncate(len);
                     Ok(bytes)
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => Err(error),
             };
             let is_last = piece.is_err();
@@ -78,6 +78,29 @@ fn read_ahead(mut source: Box<dyn Read + Send>) -> io::Result<Receiver<io::Resul
         }
     })?;
     Ok(pieces)
+}
+
+/// Calls again until there is a result, also where that takes a while.
+fn when_ready<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    const LATER: Duration = Duration::from_millis(5);
+    loop {
+        match call().map_err(|error| (error.kind(), error)) {
+            Err((io::ErrorKind::Interrupted, _)) => {}
+            Err((io::ErrorKind::WouldBlock, _)) => thread::sleep(LATER),
+            result => return result.map_err(|(_, error)| error),
+        }
+    }
+}
+
+/// Writes all bytes, and what the writer has kept back.
+pub fn write_all(writer: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match when_ready(|| writer.write(bytes))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            len => bytes = &bytes[len..],
+        }
+    }
+    when_ready(|| writer.flush())
 }
 
 /// A writer. A call that blocks cannot be interrupted.
@@ -90,8 +113,7 @@ impl AnyWriter {
 
     /// Writes all bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(bytes)?;
-        self.0.flush()?;
+        write_all(&mut self.0, bytes)?;
         Ok(bytes.len())
     }
 }
@@ -127,6 +149,57 @@ mod tests {
         assert_eq!(&buffer, b"ab");
         assert_eq!(reader.read(&mut buffer, &shared).unwrap(), Some(1));
         assert_eq!(reader.read(&mut buffer, &shared).unwrap(), Some(0));
+    }
+
+    /// Is ready every second time, for one byte.
+    #[derive(Default)]
+    struct Hesitating {
+        is_ready: bool,
+        bytes: Vec<u8>,
+    }
+
+    impl Hesitating {
+        fn ready(&mut self) -> io::Result<()> {
+            self.is_ready = !self.is_ready;
+            if self.is_ready { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        }
+    }
+
+    impl Read for Hesitating {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.ready()?;
+            Ok(self.bytes.pop().map_or(0, |byte| {
+                buffer[0] = byte;
+                1
+            }))
+        }
+    }
+
+    impl Write for Hesitating {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.ready()?;
+            self.bytes.push(bytes[0]);
+            Ok(1)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.ready()
+        }
+    }
+
+    #[test]
+    fn what_is_not_ready_is_waited_for() {
+        let mut writer = Hesitating::default();
+        write_all(&mut writer, b"cba").unwrap();
+        assert_eq!(writer.bytes, b"cba");
+        let shared = Shared::new(Arc::new(NoEngine));
+        let mut reader = AnyReader::new(writer);
+        let mut read = Vec::new();
+        let mut buffer = [0; 2];
+        while let Some(len @ 1..) = reader.read(&mut buffer, &shared).unwrap() {
+            read.extend_from_slice(&buffer[..len]);
+        }
+        assert_eq!(read, b"abc");
     }
 
     #[test]

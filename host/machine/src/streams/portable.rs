@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use super::any::AnyReader as InputFile;
+use super::any::write_all;
 use crate::interrupt::Shared;
 use crate::time::Instant;
 
@@ -227,7 +228,7 @@ fn start(mut file: Box<dyn Write + Send>) -> io::Result<Writing> {
     let (said, results) = sync_channel(1);
     thread::Builder::new().name("output".into()).spawn(move || {
         for piece in to_write {
-            if said.send(file.write_all(&piece).and_then(|()| file.flush())).is_err() {
+            if said.send(write_all(&mut file, &piece)).is_err() {
                 return;
             }
         }
