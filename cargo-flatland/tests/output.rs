@@ -15,7 +15,7 @@ const MARK: &str = "\u{1b}[1m\u{1b}[31mflatland:\u{1b}[0m ";
 /// `cargo flatland` with these words, split at spaces, in a package with a program of the same name.
 fn flatland(folder: &Path, line: &str) -> Command {
     let mut command = cargo_flatland(folder, line.split_whitespace());
-    command.env("CARGO_TARGET_DIR", built()).env_remove("NO_COLOR");
+    command.env("CARGO_TARGET_DIR", built());
     command
 }
 
@@ -111,7 +111,7 @@ fn on_terminal(command: &Command, environment: &[(&str, &str)]) -> Output {
             None => script.env_remove(name),
         };
     }
-    for name in ["CI", "NO_COLOR", "CARGO_TERM_PROGRESS_WHEN", "CARGO_TERM_QUIET"] {
+    for name in ["CARGO_TERM_PROGRESS_WHEN", "CARGO_TERM_QUIET"] {
         script.env_remove(name);
     }
     run(script.env("TERM", "xterm").envs(environment.iter().copied()))

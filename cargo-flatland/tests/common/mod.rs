@@ -36,9 +36,11 @@ pub fn cargo_flatland<'a>(folder: &Path, words: impl IntoIterator<Item = &'a str
 /// Gives a command the tests' cache, and not the target folder in which somebody builds these tests.
 pub fn as_alone(command: &mut Command) -> &mut Command {
     // Whoever runs these tests may want colours.
-    ["CARGO_TARGET_DIR", "CARGO_TERM_COLOR", "CLICOLOR_FORCE"].iter().for_each(|name| {
-        command.env_remove(name);
-    });
+    ["CARGO_TARGET_DIR", "CARGO_TERM_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "CI"].iter().for_each(
+        |name| {
+            command.env_remove(name);
+        },
+    );
     command.env("XDG_CACHE_HOME", cache())
 }
 

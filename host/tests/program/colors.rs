@@ -23,7 +23,6 @@ fn a_terminal_sees_output_and_message_apart(engine: &str) {
         without_colors(&mut command);
         let output = command
             .stdin(Stdio::from(File::open("/dev/null").unwrap()))
-            .env_remove("NO_COLOR")
             .env("TERM", "xterm")
             .envs(environment.iter().copied())
             .output()

@@ -66,9 +66,12 @@ fn flatland(engine: &str) -> Command {
     command
 }
 
-/// Whoever runs these tests may want colours.
+/// Takes away what whoever runs these tests may have said of colours. `CI`, which a service for tests sets, makes any terminal one
+/// that has them.
 fn without_colors(command: &mut Command) {
-    command.env_remove("CARGO_TERM_COLOR").env_remove("CLICOLOR_FORCE");
+    for name in ["CARGO_TERM_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "CI"] {
+        command.env_remove(name);
+    }
 }
 
 /// A shell command with `$flatland` and `$image`.
